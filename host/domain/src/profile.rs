@@ -1,0 +1,195 @@
+//! What the registers of a device model mean.
+//!
+//! A profile is written in TOML ([`toml`](self::toml)) or comes from the Python gateway as JSON ([`json`](self::json)).
+//! Both end in the same [`Profile`], which cannot be wrong: every point has a layout, a scale and a place.
+
+use std::time::Duration;
+
+use crate::register::{Layout, Scaling, Table, UnitId};
+use crate::settings::Mistake;
+use crate::site::{Channel, ChannelKind};
+
+pub mod json;
+pub mod toml;
+
+/// Time that a device has for an answer, unless its profile says otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Whether a point may be read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Read and written.
+    ReadWrite,
+    /// Only written, such as a watchdog's register.
+    Write,
+}
+
+impl Access {
+    /// Whether it is read in each cycle.
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::ReadWrite)
+    }
+}
+
+/// One quantity of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// The profile's name for it.
+    pub name: String,
+    /// The name that plugins see; the point's own unless the profile gives another.
+    pub channel: String,
+    /// Where it is kept.
+    pub table: Table,
+    /// Its first register, counted from 0 as on the wire.
+    pub address: u16,
+    /// How it lies in its registers.
+    pub layout: Layout,
+    /// From the raw number to the unit.
+    pub scaling: Scaling,
+    /// A register of the same table that holds a power of ten to multiply with (SunSpec's `sunssf`).
+    pub scale_register: Option<u16>,
+    /// UCUM code.
+    pub unit: String,
+    /// What the values mean.
+    pub kind: ChannelKind,
+    /// Read, written or both.
+    pub access: Access,
+    /// Where it differs from the device's own.
+    pub unit_id: Option<UnitId>,
+    /// For people.
+    pub description: String,
+}
+
+impl Point {
+    /// The register after its last one; 65,536 at most.
+    pub fn end(&self) -> u32 {
+        u32::from(self.address) + u32::from(self.layout.format.width())
+    }
+
+    /// The point as plugins see it.
+    pub fn to_channel(&self) -> Channel {
+        let mut attributes = Vec::new();
+        if self.channel != self.name {
+            attributes.push(("point".to_owned(), self.name.clone()));
+        }
+        if !self.description.is_empty() {
+            attributes.push(("label".to_owned(), self.description.clone()));
+        }
+        Channel {
+            name: self.channel.clone(),
+            unit: self.unit.clone(),
+            kind: self.kind,
+            writable: self.access != Access::Read,
+            attributes,
+        }
+    }
+}
+
+/// A device model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// The name it was found under.
+    pub name: String,
+    /// Who makes it.
+    pub manufacturer: String,
+    /// What it is called.
+    pub model: String,
+    /// The unit id to ask when the settings name none.
+    pub unit: UnitId,
+    /// The unit id that the maker ships it with, named when [`unit`](Self::unit) is silent.
+    pub usual_unit: Option<UnitId>,
+    /// Time that it has for an answer.
+    pub timeout: Duration,
+    /// In the order of a frame's values, the written-only ones included.
+    pub points: Vec<Point>,
+    /// What was mended while reading a profile of the Python gateway, for the log.
+    pub mended: Vec<String>,
+}
+
+impl Profile {
+    /// The points that are read, in the order of a frame's values.
+    pub fn readable(&self) -> impl Iterator<Item = &Point> {
+        self.points.iter().filter(|point| point.access.is_read())
+    }
+}
+
+/// The profiles compiled into the program: name and text.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("huawei-sun2000", include_str!("../profiles/huawei-sun2000.toml")),
+    ("simulator", include_str!("../profiles/simulator.toml")),
+];
+
+/// The profile that is used when none is named.
+pub const DEFAULT: &str = "huawei-sun2000";
+
+/// Names of the profiles compiled into the program.
+pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|&(name, _)| name)
+}
+
+/// A compiled-in profile, by its name or by a file name that means it (`huawei_sun2000.json`).
+pub fn built_in(name: &str) -> Option<Profile> {
+    let stem = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let stem = stem.trim_end_matches(".json").trim_end_matches(".toml").replace('_', "-").to_lowercase();
+    let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == stem)?;
+    toml::read(name, text).ok()
+}
+
+/// A profile's text, in the format that its file name says.
+pub fn read(name: &str, file_name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
+    if file_name.to_lowercase().ends_with(".json") { json::read(name, text) } else { toml::read(name, text) }
+}
+
+/// What [`ChannelKind`] a unit's name of the profiles implies, and the unit's UCUM code.
+fn unit_and_kind(unit: &str) -> (&str, ChannelKind) {
+    match unit {
+        "°C" | "C" | "Cel" => ("Cel", ChannelKind::Gauge),
+        "enum" => ("1", ChannelKind::State),
+        "bitmask" | "bitfield" => ("1", ChannelKind::Flag),
+        "count" | "counter" | "cycles" => ("1", ChannelKind::Counter),
+        "kWh" | "Wh" | "MWh" => (unit, ChannelKind::Counter),
+        "kvar" | "var" | "kVAr" | "VAr" => (if unit.starts_with('k') { "kvar" } else { "var" }, ChannelKind::Gauge),
+        "Ah" => ("A.h", ChannelKind::Gauge),
+        "" | "SF" => ("1", ChannelKind::Gauge),
+        unit => (unit, ChannelKind::Gauge),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::channel;
+
+    #[test]
+    fn every_built_in_profile_is_sound() {
+        for (name, text) in BUILT_IN {
+            let profile = toml::read(name, text).unwrap_or_else(|mistakes| panic!("{name}: {mistakes:?}"));
+            assert_eq!(profile.name, name);
+            assert!(profile.readable().any(|point| point.channel == channel::SOC), "{name}");
+        }
+        assert!(built_in(DEFAULT).is_some());
+    }
+
+    #[test]
+    fn file_names_of_the_python_gateway_mean_the_built_in_ones() {
+        for name in ["huawei-sun2000", "registry/huawei_sun2000.json", "HUAWEI_SUN2000.json", "a\\simulator.toml"] {
+            assert!(built_in(name).is_some(), "{name}");
+        }
+        assert!(built_in("registry/unknown.json").is_none());
+    }
+
+    #[test]
+    fn the_default_profile_names_its_channels() {
+        let profile = built_in(DEFAULT).unwrap();
+        let point = |channel: &str| profile.points.iter().find(|point| point.channel == channel).unwrap();
+        assert_eq!((point("soc_pct").address, point("soc_pct").scaling.apply(750.0)), (37760, 75.0));
+        assert_eq!((point("power_kw").address, point("power_kw").scaling.apply(5750.0)), (32080, 5.75));
+        assert_eq!((point("temp_c").address, point("temp_c").scaling.apply(260.0)), (37752, 26.0));
+        assert_eq!((point("cycle_count").address, point("cycle_count").scaling.apply(7.0)), (37762, 7.0));
+        let battery = point("battery_power_kw");
+        assert_eq!((battery.name.as_str(), battery.scaling.apply(-2500.0)), ("luna_power", 2.5));
+        assert_eq!(profile.points.len(), 29);
+    }
+}

@@ -1,0 +1,150 @@
+//! The memory of a Modbus server: 16-bit words by unit, table and address, shared between the server and its operator.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The unit whose memory answers for all of them, see [`Registers::any_unit`].
+const SHARED_UNIT: u8 = 0;
+
+/// A cheap handle to the memory; clones see the same words.
+#[derive(Clone, Debug, Default)]
+pub struct Registers {
+    memory: Arc<Mutex<Memory>>,
+}
+
+/// One of the two register tables of a Modbus unit; addresses count from 0, as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// Read with function 3, written with functions 6 and 16.
+    Holding,
+    /// Read with function 4.
+    Input,
+}
+
+/// The words themselves, held still while [`Registers::revise`] runs. Sparse: an address never set is absent.
+#[derive(Debug, Default)]
+pub struct Memory {
+    any_unit: bool,
+    tables: BTreeMap<(u8, Table), BTreeMap<u16, u16>>,
+}
+
+impl Registers {
+    /// Empty memory: every unit is unknown.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets consecutive words, creating those absent; see [`Memory::set`].
+    pub fn set(&self, unit: u8, table: Table, address: u16, words: &[u16]) {
+        self.lock().set(unit, table, address, words);
+    }
+
+    /// `count` consecutive words, or `None` when any of them is absent.
+    #[must_use]
+    pub fn get(&self, unit: u8, table: Table, address: u16, count: u16) -> Option<Vec<u16>> {
+        self.lock().get(unit, table, address, count)
+    }
+
+    /// Sets every word of a range of addresses to one value.
+    pub fn fill(&self, unit: u8, table: Table, addresses: RangeInclusive<u16>, value: u16) {
+        self.lock().fill(unit, table, addresses, value);
+    }
+
+    /// Whether requests to every unit id are answered from the memory of unit 0, as by devices that ignore the id.
+    pub fn any_unit(&self, answers: bool) {
+        self.lock().any_unit = answers;
+    }
+
+    /// Runs several changes as one: no request is answered in between. `change` must not use this handle, which it
+    /// holds locked.
+    pub fn revise<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        change(&mut self.lock())
+    }
+
+    /// A panic in the middle of `revise` leaves words half changed but whole, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    /// Sets consecutive words, creating those absent; words beyond address 65535 are dropped.
+    pub fn set(&mut self, unit: u8, table: Table, address: u16, words: &[u16]) {
+        let stored = self.tables.entry((unit, table)).or_default();
+        stored.extend((address..=u16::MAX).zip(words.iter().copied()));
+    }
+
+    /// `count` consecutive words, or `None` when any of them is absent.
+    #[must_use]
+    pub fn get(&self, unit: u8, table: Table, address: u16, count: u16) -> Option<Vec<u16>> {
+        let stored = self.tables.get(&(unit, table))?;
+        (0..count).map(|offset| stored.get(&address.checked_add(offset)?).copied()).collect()
+    }
+
+    /// Sets every word of a range of addresses to one value.
+    pub fn fill(&mut self, unit: u8, table: Table, addresses: RangeInclusive<u16>, value: u16) {
+        let stored = self.tables.entry((unit, table)).or_default();
+        stored.extend(addresses.map(|address| (address, value)));
+    }
+
+    /// The unit whose memory answers requests to `requested`; `None` when nobody does.
+    pub(crate) fn serving_unit(&self, requested: u8) -> Option<u8> {
+        let unit = if self.any_unit { SHARED_UNIT } else { requested };
+        let known = [Table::Holding, Table::Input].into_iter().any(|table| self.tables.contains_key(&(unit, table)));
+        known.then_some(unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_words_are_none() {
+        let registers = Registers::new();
+        registers.set(1, Table::Holding, 10, &[7, 8]);
+        assert_eq!(registers.get(1, Table::Holding, 10, 2), Some(vec![7, 8]));
+        assert_eq!(registers.get(1, Table::Holding, 10, 3), None);
+        assert_eq!(registers.get(1, Table::Input, 10, 1), None);
+        assert_eq!(registers.get(2, Table::Holding, 10, 1), None);
+    }
+
+    #[test]
+    fn the_last_address_is_the_end() {
+        let registers = Registers::new();
+        registers.set(1, Table::Input, u16::MAX, &[1, 2]);
+        assert_eq!(registers.get(1, Table::Input, u16::MAX, 1), Some(vec![1]));
+        assert_eq!(registers.get(1, Table::Input, u16::MAX, 2), None);
+        assert_eq!(registers.get(1, Table::Input, 0, 1), None);
+    }
+
+    #[test]
+    fn fill_makes_a_dense_table() {
+        let registers = Registers::new();
+        registers.fill(1, Table::Holding, 0..=u16::MAX, 5);
+        assert_eq!(registers.get(1, Table::Holding, 65_500, 36), Some(vec![5; 36]));
+    }
+
+    #[test]
+    fn clones_share_the_words() {
+        let registers = Registers::new();
+        registers.clone().revise(|memory| {
+            memory.set(3, Table::Input, 0, &[1]);
+            memory.set(3, Table::Input, 9, &[2]);
+        });
+        assert_eq!(registers.get(3, Table::Input, 9, 1), Some(vec![2]));
+    }
+
+    #[test]
+    fn units_answer_by_id_or_all_alike() {
+        let registers = Registers::new();
+        registers.set(0, Table::Input, 0, &[1]);
+        registers.set(4, Table::Input, 0, &[1]);
+        let serving = |unit| registers.revise(|memory| memory.serving_unit(unit));
+        assert_eq!((serving(4), serving(5)), (Some(4), None));
+        registers.any_unit(true);
+        assert_eq!((serving(4), serving(5)), (Some(0), Some(0)));
+    }
+}

@@ -1,0 +1,113 @@
+//! The payloads are those that existing subscribers parse, byte for byte.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use bessai_json::BessaiJson;
+use bessai_plugin::testing::{Harness, SiteBuilder, site};
+use bessai_plugin::{Anomaly, Dispatch, EventBody, FaultKind, Frame, Message, Safety, Watchdog};
+
+const CHANNELS: [(&str, &str); 5] =
+    [("voltage", "V"), ("soc_pct", "%"), ("power_kw", "kW"), ("temp_c", "Cel"), ("cycle_count", "1")];
+
+fn battery() -> SiteBuilder {
+    site("SITE-CL-001").device("battery", &CHANNELS)
+}
+
+fn harness() -> Harness<BessaiJson> {
+    Harness::new(battery(), "{}").unwrap()
+}
+
+fn check(messages: &[Message], topic: &str, payload: &str) {
+    let found: Vec<_> = messages.iter().map(|m| (m.topic.as_str(), std::str::from_utf8(&m.payload).unwrap())).collect();
+    assert_eq!(found, [(topic, payload)]);
+}
+
+#[test]
+fn telemetry() {
+    let messages = harness().frame(&[230.0, 72.3, -85.5, 28.1, 312.0]).unwrap();
+    let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":72.3,"power_kw":-85.5,"temp_c":28.1,"cycle_count":312}"#;
+    check(&messages, "SITE-CL-001/telemetry", payload);
+    assert!(!messages[0].retain);
+}
+
+#[test]
+fn telemetry_leaves_out_what_has_no_good_value() {
+    let messages = harness().frame(&[230.0, 72.3, f64::NAN, 28.14, f64::NAN]).unwrap();
+    check(&messages, "SITE-CL-001/telemetry", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":72.3,"temp_c":28.1}"#);
+    let none = harness().frame(&[230.0, f64::NAN, f64::NAN, f64::NAN, f64::NAN]).unwrap();
+    assert_eq!(none, []);
+}
+
+#[test]
+fn a_stale_value_is_not_news_and_one_out_of_range_is() {
+    let fault = |channel, kind| bessai_plugin::Fault { channel, kind };
+    let frame = Frame {
+        source: 0,
+        values: vec![230.0, 101.0, 5.0, 28.0, 312.0],
+        faults: vec![fault(1, FaultKind::OutOfRange), fault(2, FaultKind::Stale), fault(4, FaultKind::Stale)],
+        texts: Vec::new(),
+    };
+    let messages = harness().event(EventBody::Frame(frame)).unwrap();
+    check(&messages, "SITE-CL-001/telemetry", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":101.0,"temp_c":28.0}"#);
+}
+
+#[test]
+fn further_devices_have_a_topic_of_their_own_and_a_source_without_channels_none() {
+    let site = battery().device("meter", &[("power_kw", "kW")]).device("door", &[("open", "1")]);
+    let mut harness = Harness::<BessaiJson>::new(site, "{}").unwrap();
+    let messages = harness.frame_of(1, &[1.5]).unwrap();
+    check(&messages, "SITE-CL-001/meter/telemetry", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","power_kw":1.5}"#);
+    assert_eq!(harness.frame_of(2, &[1.0]).unwrap(), []);
+    assert_eq!(harness.frame_of(9, &[1.0]).unwrap(), []);
+}
+
+#[test]
+fn every_channel_on_demand() {
+    let mut harness = Harness::<BessaiJson>::new(battery(), r#"{"channels":"all"}"#).unwrap();
+    let messages = harness.frame(&[230.12345, 72.3, -85.5, 28.1, 312.0]).unwrap();
+    let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":72.3,"power_kw":-85.5,"temp_c":28.1,"cycle_count":312,"voltage":230.12345}"#;
+    check(&messages, "SITE-CL-001/telemetry", payload);
+}
+
+#[test]
+fn safety() {
+    let event = |is_safe, watchdog| EventBody::Safety(Safety { is_safe, watchdog, power_limit_kw: None, violations: vec![] });
+    let messages = harness().event(event(true, Watchdog::Ok)).unwrap();
+    check(&messages, "SITE-CL-001/safety", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","is_safe":true,"watchdog":"ok"}"#);
+    let messages = harness().event(event(false, Watchdog::Failed)).unwrap();
+    check(&messages, "SITE-CL-001/safety", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","is_safe":false,"watchdog":"failed"}"#);
+}
+
+#[test]
+fn anomaly() {
+    let anomaly = Anomaly { model: "ids".into(), device: "battery".into(), score: 0.712_35, alert_count: 3, trained: true, alarm: true };
+    let messages = harness().event(EventBody::Anomaly(anomaly)).unwrap();
+    let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","score":0.7124,"alert_count":3,"trained":true,"status":"alarm"}"#;
+    check(&messages, "SITE-CL-001/ai/ids", payload);
+}
+
+#[test]
+fn dispatch() {
+    let event = |target_kw| {
+        EventBody::Dispatch(Dispatch {
+            model: "dispatch".into(),
+            device: "battery".into(),
+            target_kw,
+            applied: false,
+            refusal: None,
+            inference_ms: 0.123_4,
+        })
+    };
+    let messages = harness().event(event(Some(-42.5))).unwrap();
+    let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","dispatch_kw":-42.5,"inference_ms":0.12}"#;
+    check(&messages, "SITE-CL-001/ai/dispatch", payload);
+    let messages = harness().event(event(None)).unwrap();
+    check(&messages, "SITE-CL-001/ai/dispatch", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","dispatch_kw":null,"inference_ms":0.12}"#);
+}
+
+#[test]
+fn a_heartbeat_lives_only_now() {
+    let mut harness = harness();
+    let messages = harness.event(EventBody::Heartbeat).unwrap();
+    check(&messages, "SITE-CL-001/system/heartbeat", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001"}"#);
+    assert_eq!(harness.historical(true).event(EventBody::Heartbeat).unwrap(), []);
+}

@@ -1,0 +1,136 @@
+//! The trait that a plugin implements, and how the component's exports reach it.
+
+use crate::{
+    Anomaly, DeviceStatus, Dispatch, Event, EventBody, Failure, Frame, Gap, Message, Other, Safety, Site,
+};
+
+/// The messages of one call, in the order in which they are published.
+pub type Messages = Vec<Message>;
+
+/// A customer's view of the site. Every method but [`configure`](Plugin::configure) has a default that does nothing.
+///
+/// A method that returns [`Failure::Retry`] gets the same events again later; [`Failure::Reject`] sets them aside.
+pub trait Plugin: Sized + 'static {
+    /// Reads the description of the site and the feed's own `[config]` table, which comes as JSON (`{}` where there is
+    /// none). The error is shown to the integrator: name the key and the mend.
+    fn configure(site: &Site, config: &str) -> Result<Self, String>;
+
+    /// The site's description changed: positions in later frames refer to the new one. By default the plugin starts
+    /// again from [`configure`](Plugin::configure).
+    fn site(&mut self, site: &Site, config: &str) -> Result<(), String> {
+        *self = Self::configure(site, config)?;
+        Ok(())
+    }
+
+    /// One reading of one source: `frame.values` by the position of its channels, NaN where there is no good value.
+    fn frame(&mut self, _event: &Event, _frame: &Frame, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// What the safety rules say of the newest readings; on change and every 5 s.
+    fn safety(&mut self, _event: &Event, _safety: &Safety, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// How unusual the newest readings are.
+    fn anomaly(&mut self, _event: &Event, _anomaly: &Anomaly, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// A set-point that a model proposes.
+    fn dispatch(&mut self, _event: &Event, _dispatch: &Dispatch, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// A device came or went.
+    fn device(&mut self, _event: &Event, _status: &DeviceStatus, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// A tick of the gateway's clock, every 5 s.
+    fn heartbeat(&mut self, _event: &Event, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Event numbers jump here, because events were lost or numbers skipped.
+    fn gap(&mut self, _event: &Event, _gap: &Gap, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// A kind of event that is newer than this SDK.
+    fn other(&mut self, _event: &Event, _other: &Other, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// A configured plugin and the settings it was made from, kept between two calls.
+#[doc(hidden)]
+pub struct Slot<P> {
+    plugin: P,
+    config: String,
+}
+
+/// The component's `configure`.
+#[doc(hidden)]
+pub fn configure<P: Plugin>(site: &Site, config: String) -> Result<Slot<P>, String> {
+    let plugin = P::configure(site, &config)?;
+    Ok(Slot { plugin, config })
+}
+
+/// The component's `process`.
+#[doc(hidden)]
+pub fn process<P: Plugin>(slot: &mut Option<Slot<P>>, events: &[Event]) -> Result<Messages, Failure> {
+    let slot = slot.as_mut().ok_or_else(|| Failure::Retry("configure was not called".into()))?;
+    let mut out = Messages::with_capacity(events.len());
+    for event in events {
+        deliver(slot, event, &mut out)?;
+    }
+    Ok(out)
+}
+
+fn deliver<P: Plugin>(slot: &mut Slot<P>, event: &Event, out: &mut Messages) -> Result<(), Failure> {
+    let plugin = &mut slot.plugin;
+    match &event.body {
+        EventBody::Frame(frame) => plugin.frame(event, frame, out),
+        EventBody::Safety(safety) => plugin.safety(event, safety, out),
+        EventBody::Heartbeat => plugin.heartbeat(event, out),
+        EventBody::Dispatch(dispatch) => plugin.dispatch(event, dispatch, out),
+        EventBody::Anomaly(anomaly) => plugin.anomaly(event, anomaly, out),
+        EventBody::Device(status) => plugin.device(event, status, out),
+        EventBody::Site(site) => plugin.site(site, &slot.config).map_err(Failure::Reject),
+        EventBody::Gap(gap) => plugin.gap(event, gap, out),
+        EventBody::Other(other) => plugin.other(event, other, out),
+    }
+}
+
+/// Makes a [`Plugin`] the component's exports. Natively it does nothing, so that `cargo test` runs the same crate.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use ::std::cell::RefCell;
+            use $crate::export::{Slot, bindings};
+
+            thread_local! {
+                static SLOT: RefCell<Option<Slot<$plugin>>> = const { RefCell::new(None) };
+            }
+
+            struct Component;
+
+            impl bindings::exports::bessai::edge::transform::Guest for Component {
+                fn configure(site: $crate::Site, config: String) -> Result<(), String> {
+                    let slot = $crate::export::configure::<$plugin>(&site, config)?;
+                    SLOT.set(Some(slot));
+                    Ok(())
+                }
+
+                fn process(events: Vec<$crate::Event>) -> Result<Vec<$crate::Message>, $crate::Failure> {
+                    SLOT.with_borrow_mut(|slot| $crate::export::process(slot, &events))
+                }
+            }
+
+            bindings::export_transformer!(Component with_types_in bindings);
+        };
+    };
+}

@@ -1,0 +1,53 @@
+//! Write a bessai-edge plugin: events of a site in, MQTT messages out.
+//!
+//! A plugin is a pure function with a memory: it has no files, sockets, environment or clock. Time comes with each event,
+//! and what must outlive a call lives in [`state`]. Implement [`Plugin`], name it in [`export!`], compile for
+//! WebAssembly, and drop the file into the gateway's plugin folder. [`testing::Harness`] runs the same plugin natively.
+//!
+//! ```
+//! use bessai_plugin::{Event, Failure, Frame, Message, Messages, Plugin, Site, json};
+//!
+//! struct Power { topic: String, position: usize, kilowatts: json::Key, buffer: json::Writer }
+//!
+//! impl Plugin for Power {
+//!     fn configure(site: &Site, _config: &str) -> Result<Self, String> {
+//!         let position = site.sources.first()
+//!             .and_then(|source| source.channels.iter().position(|c| c.name == "power_kw"))
+//!             .ok_or("the site has no channel power_kw")?;
+//!         let topic = format!("acme/{}/power", site.id);
+//!         Ok(Self { topic, position, kilowatts: json::Key::new("kw"), buffer: json::Writer::default() })
+//!     }
+//!     fn frame(&mut self, _event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
+//!         let Some(&value) = frame.values.get(self.position) else { return Ok(()) };
+//!         self.buffer.rounded(&self.kilowatts, value, 3);
+//!         out.push(Message::new(&self.topic, self.buffer.finish()));
+//!         Ok(())
+//!     }
+//! }
+//! bessai_plugin::export!(Power);
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp))]
+
+mod bindings;
+mod guest;
+pub mod json;
+pub mod log;
+mod message;
+pub mod secrets;
+pub mod state;
+pub mod testing;
+
+pub use bindings::bessai::edge::types::{
+    Anomaly, Channel, ChannelKind, Device, DeviceStatus, Dispatch, Event, EventBody, Failure, Fault, FaultKind, Frame,
+    Gap, Message, Other, Properties, Qos, Safety, Site, Source, Text, Timestamp, Violation, Watchdog,
+};
+pub use guest::{Messages, Plugin};
+
+/// What [`export!`] expands to; not for direct use.
+#[doc(hidden)]
+pub mod export {
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::bindings;
+    pub use crate::guest::{Slot, configure, process};
+}

@@ -1,0 +1,230 @@
+//! Runs a plugin natively, in its own `cargo test`: same trait, same calls, no WebAssembly, no broker, no gateway.
+//!
+//! The harness plays the host: it describes a site, numbers the events, keeps the plugin's state, logs and secrets.
+//! Limits on time and memory are the gateway's; `bessai-edge plugin test` runs the built component under them.
+
+use crate::guest::{Slot, configure, process};
+use crate::{
+    Channel, ChannelKind, Device, Event, EventBody, Failure, Fault, FaultKind, Frame, Message, Plugin, Site, Source,
+};
+
+pub use host::{logged, secret, stored};
+
+/// 2025-02-21T15:20:00Z, the time of the first event, in ns since 1970.
+pub const START: u64 = 1_740_151_200_000_000_000;
+
+/// A site without devices; [`SiteBuilder`] adds them.
+pub fn site(id: &str) -> SiteBuilder {
+    SiteBuilder(Site { id: id.into(), revision: 1, devices: Vec::new(), sources: Vec::new(), attributes: Vec::new() })
+}
+
+/// Describes a site for a test.
+pub struct SiteBuilder(Site);
+
+impl SiteBuilder {
+    /// A device with one source of gauges, given as (name, UCUM unit).
+    #[must_use]
+    pub fn device(mut self, name: &str, channels: &[(&str, &str)]) -> Self {
+        let channels = channels.iter().map(|&(name, unit)| gauge(name, unit)).collect();
+        self.0.devices.push(Device { name: name.into(), attributes: Vec::new() });
+        self.0.sources.push(Source { device: name.into(), period_ms: 5000, channels, attributes: Vec::new() });
+        self
+    }
+
+    /// The description as a plugin gets it.
+    pub fn build(self) -> Site {
+        self.0
+    }
+}
+
+fn gauge(name: &str, unit: &str) -> Channel {
+    let (name, unit) = (name.into(), unit.into());
+    Channel { name, unit, kind: ChannelKind::Gauge, writable: false, attributes: Vec::new() }
+}
+
+/// A plugin under test. Events are one second apart unless [`Harness::at`] is set.
+pub struct Harness<P: Plugin> {
+    slot: Option<Slot<P>>,
+    sequence: u64,
+    at: u64,
+    historical: bool,
+}
+
+impl<P: Plugin> Harness<P> {
+    /// A fresh instance with empty state, configured as the gateway would; the error is the plugin's own.
+    pub fn new(site: SiteBuilder, config: &str) -> Result<Self, String> {
+        host::reset();
+        let slot = configure::<P>(&site.build(), config.into())?;
+        Ok(Self { slot: Some(slot), sequence: 0, at: START, historical: false })
+    }
+
+    /// The time of the next event, in ns since 1970.
+    pub fn at(&mut self, at: u64) -> &mut Self {
+        self.at = at;
+        self
+    }
+
+    /// Whether the next events are handed over late.
+    pub fn historical(&mut self, historical: bool) -> &mut Self {
+        self.historical = historical;
+        self
+    }
+
+    /// One good reading of the first source.
+    pub fn frame(&mut self, values: &[f64]) -> Result<Vec<Message>, Failure> {
+        self.frame_of(0, values)
+    }
+
+    /// One reading of a source; NaN values are marked as missing.
+    pub fn frame_of(&mut self, source: u32, values: &[f64]) -> Result<Vec<Message>, Failure> {
+        let missing = (0_u32..).zip(values).filter(|(_, value)| value.is_nan());
+        let faults = missing.map(|(channel, _)| Fault { channel, kind: FaultKind::Missing }).collect();
+        self.event(EventBody::Frame(Frame { source, values: values.to_vec(), faults, texts: Vec::new() }))
+    }
+
+    /// Any other event.
+    pub fn event(&mut self, body: EventBody) -> Result<Vec<Message>, Failure> {
+        const SECOND: u64 = 1_000_000_000;
+        self.sequence += 1;
+        let event = Event { sequence: self.sequence, at: self.at, historical: self.historical, body };
+        self.at += SECOND;
+        process(&mut self.slot, &[event])
+    }
+}
+
+/// What the gateway gives a plugin, per test thread.
+pub(crate) mod host {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use crate::log::Level;
+    use crate::secrets::SecretError;
+    use crate::state::StateError;
+
+    /// Bytes of keys and values that a feed may store, as in the gateway.
+    const STATE_LIMIT: usize = 1 << 20;
+
+    #[derive(Default)]
+    struct Host {
+        log: Vec<(Level, String)>,
+        state: BTreeMap<String, Vec<u8>>,
+        signatures: BTreeMap<(String, Vec<u8>), Vec<u8>>,
+    }
+
+    thread_local! {
+        static HOST: RefCell<Host> = RefCell::default();
+    }
+
+    pub(crate) fn reset() {
+        HOST.take();
+    }
+
+    /// The lines that the plugin logged so far.
+    pub fn logged() -> Vec<(Level, String)> {
+        HOST.with_borrow(|host| host.log.clone())
+    }
+
+    /// A value of the plugin's state.
+    pub fn stored(key: &str) -> Option<Vec<u8>> {
+        get(key)
+    }
+
+    /// Teaches the harness what signing `data` with the secret `name` gives; it does no cryptography of its own.
+    pub fn secret(name: &str, data: &[u8], signature: &[u8]) {
+        let key = (name.to_owned(), data.to_vec());
+        HOST.with_borrow_mut(|host| host.signatures.insert(key, signature.to_vec()));
+    }
+
+    #[allow(dead_code, reason = "the native twin of an import")]
+    pub(crate) fn log(level: Level, message: &str) {
+        HOST.with_borrow_mut(|host| host.log.push((level, message.to_owned())));
+    }
+
+    /// The stored value, if any.
+    pub fn get(key: &str) -> Option<Vec<u8>> {
+        HOST.with_borrow(|host| host.state.get(key).cloned())
+    }
+
+    /// Stores a value; refused when the feed's state would grow beyond its limit.
+    pub fn set(key: &str, value: &[u8]) -> Result<(), StateError> {
+        HOST.with_borrow_mut(|host| {
+            let others = host.state.iter().filter(|(other, _)| *other != key);
+            let size: usize = others.map(|(key, value)| key.len() + value.len()).sum();
+            if size + key.len() + value.len() > STATE_LIMIT {
+                return Err(StateError::Full);
+            }
+            host.state.insert(key.to_owned(), value.to_vec());
+            Ok(())
+        })
+    }
+
+    /// Forgets a value.
+    pub fn delete(key: &str) {
+        HOST.with_borrow_mut(|host| host.state.remove(key));
+    }
+
+    /// HMAC-SHA256 with a key of the gateway's.
+    pub fn hmac_sha256(secret: &str, data: &[u8]) -> Result<Vec<u8>, SecretError> {
+        let key = (secret.to_owned(), data.to_vec());
+        HOST.with_borrow(|host| host.signatures.get(&key).cloned()).ok_or(SecretError::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Messages, Safety, Watchdog, log, state};
+
+    struct Counter;
+
+    impl Plugin for Counter {
+        fn configure(site: &Site, config: &str) -> Result<Self, String> {
+            log::info(&format!("{} with {config}", site.id));
+            if config == "{}" { Ok(Self) } else { Err(format!("config {config} is not empty")) }
+        }
+
+        fn frame(&mut self, event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
+            let seen = state::get("seen").map_or(0, |bytes| bytes.len()) + 1;
+            state::set("seen", &vec![0; seen]).map_err(|_| Failure::Reject("state is full".into()))?;
+            out.push(Message::new(format!("{}/{seen}", event.sequence), format!("{:?}", frame.values)).retained());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_plugin_runs_natively() {
+        let channels = [("soc_pct", "%"), ("power_kw", "kW")];
+        let mut harness = Harness::<Counter>::new(site("S").device("battery", &channels), "{}").unwrap();
+        let first = harness.frame(&[1.0, f64::NAN]).unwrap();
+        let second = harness.frame(&[2.0, 3.0]).unwrap();
+        assert_eq!((first[0].topic.as_str(), second[0].topic.as_str()), ("1/1", "2/2"));
+        assert!(first[0].retain);
+        assert_eq!(stored("seen"), Some(vec![0, 0]));
+        assert_eq!(logged()[0].1, "S with {}");
+    }
+
+    #[test]
+    fn events_that_a_plugin_does_not_know_pass() {
+        let mut harness = Harness::<Counter>::new(site("S"), "{}").unwrap();
+        let safety = Safety { is_safe: true, watchdog: Watchdog::Ok, power_limit_kw: None, violations: Vec::new() };
+        assert_eq!(harness.event(EventBody::Safety(safety)), Ok(Vec::new()));
+        assert_eq!(harness.event(EventBody::Heartbeat), Ok(Vec::new()));
+        assert_eq!(stored("seen"), None);
+    }
+
+    #[test]
+    fn a_refused_configuration_is_the_plugins_own_sentence() {
+        let error = Harness::<Counter>::new(site("S"), "{\"a\":1}").err();
+        assert_eq!(error.as_deref(), Some("config {\"a\":1} is not empty"));
+    }
+
+    #[test]
+    fn state_is_bounded() {
+        host::reset();
+        assert!(state::set("big", &vec![0; 1 << 20]).is_err());
+        assert!(state::set("big", &vec![0; (1 << 20) - 3]).is_ok());
+        assert!(state::set("more", b"").is_err());
+        state::delete("big");
+        assert!(state::set("more", b"").is_ok());
+    }
+}
