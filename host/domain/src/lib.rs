@@ -18,3 +18,4 @@ pub mod settings;
 pub mod site;
 pub mod time;
 pub mod topic;
+pub mod view;

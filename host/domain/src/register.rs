@@ -106,6 +106,31 @@ impl Layout {
         })
     }
 
+    /// The registers of a number before scaling, rounded and cut to what the format holds: [`decode`](Self::decode) turned
+    /// round.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` from a float saturates")]
+    pub fn encode(self, raw: f64) -> Vec<u16> {
+        let whole = raw.round();
+        let bits = match self.format {
+            Format::Int16 => u64::from((whole as i16).cast_unsigned()),
+            Format::UInt16 => u64::from(whole as u16),
+            Format::Int32 => u64::from((whole as i32).cast_unsigned()),
+            Format::UInt32 => u64::from(whole as u32),
+            Format::Int64 => (whole as i64).cast_unsigned(),
+            Format::UInt64 => whole as u64,
+            Format::Float32 => u64::from((raw as f32).to_bits()),
+            Format::Float64 => raw.to_bits(),
+        };
+        let register = |index: u16| {
+            let register = (bits >> (16 * u32::from(index)) & 0xffff) as u16;
+            if self.bytes == Order::Little { register.swap_bytes() } else { register }
+        };
+        match self.words {
+            Order::Big => (0..self.format.width()).rev().map(register).collect(),
+            Order::Little => (0..self.format.width()).map(register).collect(),
+        }
+    }
+
     fn bits(self, registers: &[u16]) -> u64 {
         let push = |bits: u64, register: &u16| {
             let register = if self.bytes == Order::Little { register.swap_bytes() } else { *register };
@@ -145,6 +170,11 @@ impl Scaling {
         raw * self.factor / self.divisor + self.offset
     }
 
+    /// The raw number of a value.
+    pub fn invert(self, value: f64) -> f64 {
+        (value - self.offset) * self.divisor / self.factor
+    }
+
     /// The same, with the result multiplied by 10^exponent: a change of unit or a scale factor from another register.
     #[must_use]
     pub fn times_ten_to(self, exponent: i32) -> Self {
@@ -180,6 +210,7 @@ mod tests {
     fn check(format: Format, bytes: Order, words: Order, registers: &[u16], expected: f64) {
         let decoded = Layout { format, bytes, words }.decode(registers);
         assert_eq!(decoded, Some(expected), "{format:?} {bytes:?} {words:?} {registers:04x?}");
+        assert_eq!(Layout { format, bytes, words }.encode(expected), registers, "{format:?} {bytes:?} {words:?}");
     }
 
     #[test]
@@ -216,7 +247,9 @@ mod tests {
     #[test]
     fn scaling_gives_the_digits_that_were_meant() {
         let check = |scale: f64, offset: f64, raw: f64, expected: f64| {
-            assert_eq!(Scaling::new(scale, offset).unwrap().apply(raw), expected, "{raw} × {scale} + {offset}");
+            let scaling = Scaling::new(scale, offset).unwrap();
+            assert_eq!(scaling.apply(raw), expected, "{raw} × {scale} + {offset}");
+            assert!((scaling.invert(expected) - raw).abs() < 1e-6 * raw.abs(), "{raw} × {scale} + {offset}");
         };
         check(0.1, 0.0, 723.0, 72.3);
         check(0.01, 0.0, 7.0, 0.07);

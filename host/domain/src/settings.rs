@@ -75,9 +75,13 @@ impl<'a> Table<'a> {
         Self { path: path.into(), table, asked: RefCell::default(), mistakes }
     }
 
-    /// `key` with the path of this table before it.
+    /// `key` with the path of this table before it; a path that ends in `:` is a file's name.
     pub fn key(&self, key: &str) -> String {
-        if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) }
+        match self.path.as_str() {
+            "" => key.into(),
+            file if file.ends_with(':') => format!("{file} {key}"),
+            path => format!("{path}.{key}"),
+        }
     }
 
     /// Where this table's mistakes go.

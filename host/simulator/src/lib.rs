@@ -7,3 +7,4 @@ pub mod battery;
 pub mod broker;
 pub mod registers;
 pub mod server;
+pub mod plant;

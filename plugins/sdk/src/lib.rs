@@ -29,7 +29,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp))]
 
-mod bindings;
+#[doc(hidden)]
+pub mod bindings;
 mod guest;
 pub mod json;
 pub mod log;

@@ -1,0 +1,131 @@
+//! Connects the rooms: a configuration becomes tasks, and on a signal they end in the order of the path.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use bessai_domain::site::{Device, Site, Source};
+use bessai_domain::time::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::{self, Config};
+use crate::inference::Inference;
+use crate::journal::Journal;
+use crate::pipeline::{Outlets, Pipeline};
+use crate::plugin::Engine;
+use crate::{health, modbus};
+
+mod adapters;
+mod feeds;
+mod report;
+
+use report::Report;
+
+pub use feeds::{broker, check_files, load};
+
+/// Readings, device changes and models' answers that may wait for the pipeline; a full queue holds the devices back.
+const PIPELINE_QUEUE: usize = 256;
+
+/// The default feed's component.
+pub const BESSAI_JSON: &[u8] = include_bytes!(env!("BESSAI_JSON_WASM"));
+
+/// Nanoseconds since 1970 by the system's clock; zero when it stands before that.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The whole local hour, 0 to 23.
+pub fn local_hour(at: Timestamp) -> f64 {
+    let seconds = i64::try_from(at.seconds()).unwrap_or(0);
+    let zoned = jiff::Timestamp::from_second(seconds).map(|at| at.to_zoned(jiff::tz::TimeZone::system()));
+    zoned.map_or(0.0, |zoned| f64::from(zoned.hour()))
+}
+
+/// A current-thread runtime: the work comes in small pieces, and waking another thread costs more than each.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")
+}
+
+/// Runs the service until `stop` turns true, then drains. To be called within a `LocalSet`.
+pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    for note in &config.notes {
+        tracing::info!("{note}");
+    }
+    let site = Arc::new(describe(&config));
+    let report = Rc::new(RefCell::new(Report::new(&site, Instant::now())));
+    let engine = Engine::new(config.cache_dir.clone()).map_err(anyhow::Error::msg)?;
+    let journal = Journal::in_memory();
+    let (inputs, received) = mpsc::channel(PIPELINE_QUEUE);
+
+    let models = config.models.iter().map(adapters::model).collect();
+    let inference = Inference::start(models, &site, local_hour, adapters::results(inputs.clone()));
+    let feeds = feeds::start(&config, &engine, &journal, &report, &stop);
+    let outlets = outlets(&journal, &report, inference);
+    let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, now, outlets);
+    let pipeline = tokio::task::spawn_local(pipeline.run(received, stop.clone()));
+    let devices: Vec<_> = (0..).zip(config.devices).map(|(source, device)| device_task(source, device, &inputs)).collect();
+    drop(inputs);
+    let served = Rc::clone(&report);
+    let health = tokio::task::spawn_local(health::serve(config.health, move || served.borrow().json()));
+
+    let mut stopping = stop;
+    // The sender lives in the caller; its end means stop as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+    devices.iter().for_each(JoinHandle::abort);
+    let _ = pipeline.await;
+    for feed in feeds {
+        let _ = feed.await;
+    }
+    health.abort();
+    Ok(())
+}
+
+fn device_task(source: u32, device: config::Device, inputs: &mpsc::Sender<crate::pipeline::Input>) -> JoinHandle<()> {
+    tokio::task::spawn_local(modbus::run(adapters::device(source, device), now, inputs.clone()))
+}
+
+fn outlets(journal: &Journal, report: &Rc<RefCell<Report>>, inference: Option<Inference>) -> Outlets {
+    let (journal, report) = (journal.clone(), Rc::clone(report));
+    Outlets {
+        append: Box::new(move |at, body| {
+            report.borrow_mut().note(&body);
+            journal.append(at, body);
+        }),
+        infer: Box::new(move |at, frame| {
+            if let Some(inference) = &inference {
+                inference.offer(at, frame);
+            }
+        }),
+    }
+}
+
+/// One source per device: all its readable points, at the device's period.
+fn describe(config: &Config) -> Site {
+    let device = |device: &config::Device| {
+        let text = |key: &str, value: &str| (!value.is_empty()).then(|| (key.to_owned(), value.to_owned()));
+        let profile = &device.profile;
+        let attributes = [
+            text("profile", &profile.name),
+            text("manufacturer", &profile.manufacturer),
+            text("model", &profile.model),
+        ];
+        Device { name: device.name.clone(), attributes: attributes.into_iter().flatten().collect() }
+    };
+    let source = |device: &config::Device| Source {
+        device: device.name.clone(),
+        period: device.period,
+        channels: device.profile.readable().map(bessai_domain::profile::Point::to_channel).collect(),
+        attributes: Vec::new(),
+    };
+    Site {
+        id: config.site.clone(),
+        revision: 1,
+        devices: config.devices.iter().map(device).collect(),
+        sources: config.devices.iter().map(source).collect(),
+        attributes: Vec::new(),
+    }
+}

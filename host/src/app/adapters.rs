@@ -1,0 +1,116 @@
+//! The rooms do not name each other: what one gives is made here into what the next one takes.
+
+use std::sync::Arc;
+
+use bessai_domain::event::{Dispatch, Event, Sequence};
+use bessai_domain::message::Message;
+use bessai_domain::site::Site;
+use bessai_domain::time::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::app::now;
+use crate::journal::{self, Limit};
+use crate::pipeline::Input;
+use crate::{config, feed, inference, modbus, mqtt, plugin};
+
+/// Events and values that one call of a plugin gets at most: 64 KiB of values, and a fair share of time.
+const CALL: Limit = Limit { events: 64, values: 8192 };
+
+impl From<modbus::Reported> for Input {
+    fn from(reported: modbus::Reported) -> Self {
+        match reported {
+            modbus::Reported::Frame(at, frame) => Self::Frame(at, frame),
+            modbus::Reported::Status(at, status) => Self::Status(at, status),
+        }
+    }
+}
+
+pub(super) fn device(source: u32, device: config::Device) -> modbus::Settings {
+    modbus::Settings {
+        name: device.name,
+        host: device.host,
+        port: device.port,
+        unit: device.unit,
+        unit_was_given: device.unit_was_given,
+        profile: device.profile,
+        period: device.period,
+        source,
+    }
+}
+
+pub(super) fn model(model: &config::Model) -> inference::Settings {
+    inference::Settings { name: model.name.clone(), file: model.file.clone(), device: model.device.clone() }
+}
+
+/// What the models' thread does with its results: back into the pipeline.
+pub(super) fn results(inputs: mpsc::Sender<Input>) -> impl Fn(Timestamp, Dispatch) + Send {
+    move |at, dispatch| {
+        // When the pipeline is gone the gateway is stopping: nobody waits for the result.
+        let _ = inputs.blocking_send(Input::Dispatch(at, dispatch));
+    }
+}
+
+impl feed::Events for journal::Reader {
+    fn site(&self) -> Option<Arc<Site>> {
+        Self::site(self)
+    }
+
+    async fn next(&mut self) -> Vec<Arc<Event>> {
+        Self::next(self, CALL).await
+    }
+
+    fn passed(&mut self, sequence: Sequence) {
+        Self::passed(self, sequence);
+    }
+
+    fn lag(&self) -> usize {
+        Self::lag(self)
+    }
+}
+
+impl feed::Plugin for plugin::Plugin {
+    async fn start(&mut self, site: &Arc<Site>) -> Result<(), String> {
+        Self::start(self, site, now().nanos()).await
+    }
+
+    async fn process(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, feed::CallError> {
+        Self::process(self, events, now().nanos()).await.map_err(|error| match error {
+            plugin::CallError::Retry(reason) => feed::CallError::Retry(reason),
+            plugin::CallError::Reject(reason) => feed::CallError::Reject(reason),
+            plugin::CallError::Broken(reason) => feed::CallError::Broken(reason),
+        })
+    }
+}
+
+impl feed::Broker for mqtt::Broker {
+    type Session = mqtt::Session;
+
+    async fn sign_in(&mut self) -> Result<mqtt::Session, String> {
+        Self::sign_in(self).await
+    }
+}
+
+impl feed::Session for mqtt::Session {
+    fn publish(&mut self, message: &Message) -> Result<(), String> {
+        Self::publish(self, message)
+    }
+
+    async fn notice(&mut self) -> feed::Notice {
+        match Self::notice(self).await {
+            mqtt::Notice::Acknowledged(number, complaint) => feed::Notice::Acknowledged(number, complaint),
+            mqtt::Notice::Closed(reason) => feed::Notice::Closed(reason),
+        }
+    }
+
+    fn largest(&self) -> usize {
+        Self::largest(self)
+    }
+
+    fn window(&self) -> usize {
+        Self::window(self)
+    }
+
+    async fn close(self) {
+        Self::close(self).await;
+    }
+}

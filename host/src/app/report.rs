@@ -1,0 +1,72 @@
+//! What `/health` says: the state of now, kept up as events pass.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bessai_domain::event::EventBody;
+use bessai_domain::site::Site;
+use serde_json::{Map, Value, json};
+
+use crate::feed::SharedHealth;
+
+/// The state of the site's devices, safety and feeds.
+pub(super) struct Report {
+    site: String,
+    started: Instant,
+    devices: BTreeMap<String, Option<bool>>,
+    is_safe: Option<bool>,
+    frames: u64,
+    feeds: BTreeMap<String, SharedHealth>,
+}
+
+impl Report {
+    pub(super) fn new(site: &Site, started: Instant) -> Self {
+        let devices = site.devices.iter().map(|device| (device.name.clone(), None)).collect();
+        Self { site: site.id.clone(), started, devices, is_safe: None, frames: 0, feeds: BTreeMap::new() }
+    }
+
+    /// A feed's own state, to be kept up by the feed.
+    pub(super) fn feed(&mut self, name: &str) -> SharedHealth {
+        self.feeds.entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(super) fn note(&mut self, body: &EventBody) {
+        match body {
+            EventBody::Device(status) => {
+                self.devices.insert(status.device.clone(), Some(status.online));
+            }
+            EventBody::Safety(safety) => self.is_safe = Some(safety.is_safe),
+            EventBody::Frame(_) => self.frames += 1,
+            _ => {}
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let feeds: Map<_, _> = self.feeds.iter().map(|(name, health)| (name.clone(), feed(health))).collect();
+        let devices_answer = self.devices.values().all(|online| *online == Some(true));
+        let feeds_run = self.feeds.values().all(|health| health.borrow().connected);
+        let healthy = devices_answer && feeds_run && self.is_safe == Some(true);
+        json!({
+            "status": if healthy { "healthy" } else { "degraded" },
+            "site_id": self.site,
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": self.started.elapsed().as_secs(),
+            "safety_status": match self.is_safe { None => "unknown", Some(true) => "ok", Some(false) => "BLOCKED" },
+            "frames": self.frames,
+            "devices": self.devices.iter().map(|(name, online)| (name.clone(), json!({ "online": online }))).collect::<Map<_, _>>(),
+            "feeds": feeds,
+        })
+    }
+}
+
+fn feed(health: &SharedHealth) -> Value {
+    let health = health.borrow();
+    json!({
+        "connected": health.connected,
+        "delivered": health.delivered,
+        "set_aside": health.set_aside,
+        "refused": health.refused,
+        "lag": health.lag,
+        "off": health.off,
+    })
+}

@@ -1,0 +1,195 @@
+//! The command line: what each command does, and the exit codes that scripts rely on.
+
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bessai_domain::settings::Mistake;
+use bessai_domain::time::parse_duration;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+use crate::config::{self, Config, LogLevel, Outside};
+use crate::{app, demo, health, plugin};
+
+mod check;
+
+/// Something failed while running.
+const FAILED: u8 = 1;
+/// The command line is wrong (sysexits' EX_USAGE).
+const USAGE: u8 = 64;
+/// The configuration is wrong (sysexits' EX_CONFIG).
+const CONFIGURATION: u8 = 78;
+
+/// The hidden command by which the program compiles a component in a process of its own.
+pub const COMPILE: &str = "compile-component";
+
+/// Gateway between a battery plant and everyone who wants its data.
+#[derive(Parser)]
+#[command(name = "bessai-edge", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the gateway.
+    Run {
+        /// Settings beside the environment and config/.env [default: bessai.toml, if present].
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Runs a simulated battery, a broker and the gateway, and prints what is published.
+    Demo {
+        /// Ends after this time, such as 20s, with a summary.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        duration: Option<Duration>,
+    },
+    /// Reads the configuration and everything that it names, opens nothing, and says what the gateway would do.
+    Check {
+        /// Settings beside the environment and config/.env [default: bessai.toml, if present].
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Asks a running gateway on this machine for its /health.
+    Health,
+    #[command(name = COMPILE, hide = true)]
+    Compile,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write a time such as 20s or 5m".into())
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, not mistakes.
+            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            let _ = error.print();
+            return code;
+        }
+    };
+    match arguments.command {
+        Command::Run { config } => run(config.as_deref()),
+        Command::Demo { duration } => finish(demo::run(duration)),
+        Command::Check { config } => check::run(config.as_deref()),
+        Command::Health => finish(ask_health()),
+        Command::Compile => finish(plugin::compile_child().map_err(anyhow::Error::msg)),
+    }
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(file: Option<&Path>) -> ExitCode {
+    let config = match load(file) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    log_to_stderr(config.log_level);
+    tracing::info!("bessai-edge {} for site {}", env!("CARGO_PKG_VERSION"), config.site);
+    finish(serve(config))
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let runtime = app::runtime()?;
+    let tasks = LocalSet::new();
+    tasks.spawn_local(stop_on_signal(stop));
+    let served = tasks.block_on(&runtime, app::run(config, stopped));
+    tracing::info!("stopped");
+    served
+}
+
+/// The first signal drains, the second ends at once.
+async fn stop_on_signal(stop: watch::Sender<bool>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("failed to listen for signals: the gateway will not drain when it is stopped");
+        return std::future::pending().await;
+    };
+    for attempt in 0.. {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if attempt > 0 {
+            tracing::warn!("ended by a second signal");
+            std::process::exit(i32::from(FAILED));
+        }
+        tracing::info!("stopping");
+        stop.send_replace(true);
+    }
+}
+
+/// The configuration, or every mistake in it on standard error.
+fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
+    let working_dir = std::env::current_dir().unwrap_or_default();
+    let outside = Outside { variables: variables(), working_dir };
+    let loaded = config::load(file, &outside).and_then(|config| match app::check_files(&config) {
+        mistakes if mistakes.is_empty() => Ok(config),
+        mistakes => Err(mistakes),
+    });
+    loaded.map_err(|mistakes| {
+        tell(&mistakes);
+        ExitCode::from(CONFIGURATION)
+    })
+}
+
+fn variables() -> std::collections::BTreeMap<String, String> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+fn tell(mistakes: &[Mistake]) {
+    let count = mistakes.len();
+    eprintln!("{count} {} in the configuration:", if count == 1 { "mistake" } else { "mistakes" });
+    for mistake in mistakes {
+        eprintln!("  {mistake}");
+    }
+}
+
+/// Where `/health` is, for a command on the same machine.
+fn ask_health() -> anyhow::Result<()> {
+    let port = std::env::var("HEALTH_PORT").ok().filter(|port| !port.is_empty());
+    let port = port.map_or(Ok(config::HEALTH_PORT), |port| port.parse())?;
+    let host = std::env::var("HEALTH_HOST").ok().and_then(|host| host.parse::<IpAddr>().ok());
+    let host = host.filter(|host| !host.is_unspecified()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let asked = app::runtime()?.block_on(health::ask(SocketAddr::new(host, port)));
+    println!("{}", asked.map_err(anyhow::Error::msg)?);
+    Ok(())
+}
+
+/// One line per happening on standard error; libraries only when something is wrong.
+pub fn log_to_stderr(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("bessai_edge", level)
+        .with_target("rumqttd", LevelFilter::OFF);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+}

@@ -1,0 +1,92 @@
+//! `bessai-edge check`: what the gateway would do, without opening a connection.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use bessai_domain::plan::Plan;
+use bessai_domain::register::Table;
+use bessai_domain::settings::Mistake;
+
+use crate::app;
+use crate::config::{Component, Config, Device, Feed, Rights};
+use crate::plugin::Engine;
+
+use super::{CONFIGURATION, load, tell};
+
+pub(super) fn run(file: Option<&Path>) -> ExitCode {
+    let config = match load(file) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    println!("site {}", config.site);
+    config.devices.iter().for_each(show_device);
+    show_safety(&config);
+    let mistakes = show_feeds(&config);
+    for model in &config.models {
+        let found = if model.file.is_file() { "" } else { " (missing: the rest runs without it)" };
+        println!("model {}: {}{found}", model.name, model.file.display());
+    }
+    for note in &config.notes {
+        println!("note: {note}");
+    }
+    if mistakes.is_empty() {
+        println!("sound");
+        return ExitCode::SUCCESS;
+    }
+    tell(&mistakes);
+    ExitCode::from(CONFIGURATION)
+}
+
+fn show_device(device: &Device) {
+    let profile = &device.profile;
+    let (unit, period) = (device.unit.0, device.period);
+    println!("device {}: {}:{} unit {unit}, profile {}, every {period:?}", device.name, device.host, device.port, profile.name);
+    let plan = Plan::new(profile.readable(), device.unit);
+    let points = profile.readable().count();
+    println!("  {points} points in {} requests:", plan.requests().len());
+    for request in plan.requests() {
+        let function = if request.table == Table::Holding { 3 } else { 4 };
+        let last = u32::from(request.start) + u32::from(request.count) - 1;
+        let values = request.channels().count();
+        println!("    unit {} function {function} registers {} to {last}: {values} values", request.unit.0, request.start);
+    }
+}
+
+fn show_safety(config: &Config) {
+    for (channel, bounds) in &config.safety.0 {
+        let end = |end: Option<f64>| end.map_or_else(|| "open".to_owned(), |end| end.to_string());
+        println!("safety {channel}: {} to {}", end(bounds.min), end(bounds.max));
+    }
+}
+
+fn show_feeds(config: &Config) -> Vec<Mistake> {
+    let engine = match Engine::new(config.cache_dir.clone()) {
+        Ok(engine) => engine,
+        Err(error) => return vec![Mistake::bare("plugins", error)],
+    };
+    config.feeds.iter().filter_map(|feed| show_feed(feed, &engine)).collect()
+}
+
+fn show_feed(feed: &Feed, engine: &Engine) -> Option<Mistake> {
+    let component = match &feed.component {
+        Component::BuiltIn => "bessai-json, built in".to_owned(),
+        Component::File(path) => path.display().to_string(),
+    };
+    let scheme = if feed.broker.tls.is_some() { "mqtts" } else { "mqtt" };
+    println!("feed {}: {component} → {scheme}://{}:{}", feed.name, feed.broker.host, feed.broker.port);
+    show_rights(&feed.rights);
+    let loaded = app::load(engine, feed);
+    loaded.err().map(|error| Mistake::bare(format!("feed {}", feed.name), error))
+}
+
+fn show_rights(rights: &Rights) {
+    let list = |names: &Option<Vec<String>>, all: &str| names.as_ref().map_or_else(|| all.to_owned(), |names| names.join(", "));
+    println!("  reads {}, publishes {}", list(&rights.read, "every device"), list(&rights.topics, "any topic"));
+    for (verb, names) in
+        [("subscribes to", &rights.subscribe), ("may connect to", &rights.connect), ("may ask to write", &rights.write)]
+    {
+        if !names.is_empty() {
+            println!("  {verb} {}", names.join(", "));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! `[[device]]`, and the variables that set the first one.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bessai_domain::profile::{self, Profile};
+use bessai_domain::register::UnitId;
+use bessai_domain::settings::{Mistake, Mistakes, Table, nearest};
+
+use super::environment::Variables;
+use super::findings::{Findings, Sourced};
+use super::{ConfigFile, address, level_mistake};
+
+const DEFAULT_NAME: &str = "battery";
+/// The port of Modbus/TCP.
+const DEFAULT_PORT: u16 = 502;
+/// Between two readings, as the Python gateway has it.
+const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
+const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+const LONGEST_PERIOD: Duration = Duration::from_hours(24);
+/// Addresses that are known but not spoken.
+const OTHER_SCHEMES: [&str; 3] = ["rtu+tcp", "rtu", "tls"];
+
+/// One Modbus server address and unit id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// Unique in the site, and one level of a topic.
+    pub name: String,
+    /// Name or address.
+    pub host: String,
+    /// Of Modbus/TCP.
+    pub port: u16,
+    /// The settings', else the profile's.
+    pub unit: UnitId,
+    /// The settings named the unit.
+    pub unit_was_given: bool,
+    /// What its registers mean.
+    pub profile: Profile,
+    /// Time between two readings.
+    pub period: Duration,
+}
+
+/// The devices, and whether all that were written could be read.
+pub(super) struct Devices {
+    pub(super) list: Vec<Device>,
+    pub(super) complete: bool,
+}
+
+/// A device as it was written.
+struct Raw<'a> {
+    name: String,
+    address_key: String,
+    address_is_wrong: bool,
+    host: Option<String>,
+    port: Option<u16>,
+    unit: Option<UnitId>,
+    profile: Option<Sourced<'a, Reference>>,
+    period: Option<Duration>,
+}
+
+/// A profile's name or path, and the file that a path means.
+struct Reference {
+    written: String,
+    path: PathBuf,
+}
+
+/// All devices of the file, the first with what the variables say; or one made of the variables.
+pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'_>, findings: &Findings) -> Devices {
+    let tables = table.tables("device");
+    let mut raws: Vec<_> = tables.iter().map(|table| Raw::from_table(table, &file.folder)).collect();
+    check_names(&raws, table.mistakes());
+    let from_variables = raws.is_empty();
+    if from_variables {
+        raws.push(Raw::named(DEFAULT_NAME));
+    }
+    if let Some(first) = raws.first_mut() {
+        first.override_with(variables);
+        // A file that cannot be read may well name the device's address.
+        first.address_is_wrong |= !file.is_sound;
+    }
+    let count = raws.len();
+    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, findings)).collect();
+    Devices { complete: list.len() == count, list }
+}
+
+fn check_names(raws: &[Raw<'_>], mistakes: &Mistakes) {
+    for (index, raw) in raws.iter().enumerate() {
+        let key = format!("device[{index}].name");
+        if let Some(mend) = level_mistake(&raw.name) {
+            mistakes.add(Mistake::new(&key, &raw.name, mend));
+        }
+        if raws.iter().take(index).any(|earlier| earlier.name == raw.name) {
+            mistakes.add(Mistake::new(key, &raw.name, "is the name of an earlier device; give each its own"));
+        }
+    }
+}
+
+impl<'a> Raw<'a> {
+    fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            address_key: String::new(),
+            address_is_wrong: false,
+            host: None,
+            port: None,
+            unit: None,
+            profile: None,
+            period: None,
+        }
+    }
+
+    fn from_table(table: &Table<'a>, folder: &Path) -> Self {
+        let address = read_address(table);
+        let profile = table.text("profile").map(|written| Sourced {
+            key: table.key("profile"),
+            value: Reference { written: written.into(), path: folder.join(written) },
+            mistakes: table.mistakes(),
+        });
+        let raw = Self {
+            address_key: table.key("address"),
+            address_is_wrong: address.is_none() && table.value("address").is_some(),
+            port: address.as_ref().and_then(|(_, port)| *port),
+            host: address.map(|(host, _)| host),
+            unit: table.integer("unit", 0..=255).map(UnitId),
+            period: table.duration("period", SHORTEST_PERIOD..=LONGEST_PERIOD),
+            profile,
+            ..Self::named(table.text("name").unwrap_or(DEFAULT_NAME))
+        };
+        table.finish();
+        raw
+    }
+
+    fn override_with(&mut self, variables: &Variables<'a>) {
+        if let Some(variable) = variables.get("INVERTER_IP") {
+            match host_alone(variable.value.trim()) {
+                Ok(host) => self.host = Some(host),
+                Err(mend) => {
+                    variable.wrong(&variable.value, mend);
+                    self.address_is_wrong = true;
+                }
+            }
+        }
+        let port =
+            variables.parsed("INVERTER_PORT", "write a whole number from 1 to 65535", |text| address::port(text).ok());
+        self.port = port.or(self.port);
+        let unit = variables.parsed("MODBUS_UNIT_ID", "write a whole number from 0 to 255", |text| text.parse().ok());
+        self.unit = unit.map(UnitId).or(self.unit);
+        let mend = "write the seconds between two readings, from 0.001 to 86400";
+        self.period = variables.parsed("WATCHDOG_TIMEOUT", mend, seconds).or(self.period);
+        if let (Some(variable), Some(path)) =
+            (variables.get("DRIVER_PROFILE_PATH"), variables.path("DRIVER_PROFILE_PATH"))
+        {
+            let written = variable.value.trim().to_owned();
+            self.profile = Some(variable.map(|_| Reference { written, path: path.value }));
+        }
+    }
+
+    fn finish(self, from_variables: bool, findings: &Findings) -> Option<Device> {
+        if self.host.is_none() && !self.address_is_wrong {
+            let (mistakes, key) = if from_variables {
+                (&findings.environment, "INVERTER_IP")
+            } else {
+                (&findings.file, self.address_key.as_str())
+            };
+            let mend = if from_variables {
+                "is missing; write the address of the inverter, or a [[device]] into bessai.toml"
+            } else {
+                "is missing; write \"tcp://host:502\""
+            };
+            mistakes.add(Mistake::bare(key, mend));
+        }
+        let profile = match self.profile {
+            Some(reference) => find_profile(&reference, findings)?,
+            None => profile::built_in(profile::DEFAULT)?,
+        };
+        for mended in &profile.mended {
+            findings.note(format!("profile {}: {mended}", profile.name));
+        }
+        Some(Device {
+            name: self.name,
+            host: self.host?,
+            port: self.port.unwrap_or(DEFAULT_PORT),
+            unit: self.unit.unwrap_or(profile.unit),
+            unit_was_given: self.unit.is_some(),
+            profile,
+            period: self.period.unwrap_or(DEFAULT_PERIOD),
+        })
+    }
+}
+
+fn read_address(table: &Table<'_>) -> Option<(String, Option<u16>)> {
+    let text = table.text("address")?;
+    let wrong = |mend: &str| {
+        table.wrong("address", mend);
+        None
+    };
+    let Some((scheme, rest)) = text.trim().split_once("://") else { return wrong("write \"tcp://host:502\"") };
+    if OTHER_SCHEMES.contains(&scheme) {
+        return wrong(&format!("{scheme}:// is not spoken by this version; write tcp://host:502"));
+    }
+    if scheme != "tcp" {
+        return wrong("write \"tcp://host:502\"");
+    }
+    match address::split(rest) {
+        Ok(address) => Some(address),
+        Err(error) => wrong(&format!("{error}; write \"tcp://host:502\"")),
+    }
+}
+
+/// `INVERTER_IP`, which is a host and nothing more.
+fn host_alone(text: &str) -> Result<String, &'static str> {
+    if address::is_host(text) {
+        return Ok(text.into());
+    }
+    if text.contains("://") || address::split(text).is_ok() {
+        return Err("write the host alone, such as 192.168.1.20; its port goes into INVERTER_PORT");
+    }
+    Err("write an IP address or a host name, such as 192.168.1.20")
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let period = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
+    (SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period).then_some(period)
+}
+
+/// By its built-in name, by its file, or by a file's name that means a built-in one.
+fn find_profile(reference: &Sourced<'_, Reference>, findings: &Findings) -> Option<Profile> {
+    let Reference { written, path } = &reference.value;
+    if profile::built_in_names().any(|name| name == written) {
+        return profile::built_in(written);
+    }
+    let error = match std::fs::read_to_string(path) {
+        Ok(text) => return read_profile(path, &text, findings),
+        Err(error) => error,
+    };
+    let is_missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    if let Some(profile) = profile::built_in(written).filter(|_| is_missing) {
+        let Profile { name, .. } = &profile;
+        findings.note(format!("{} = {written}: no such file; the built-in profile `{name}` is used", reference.key));
+        return Some(profile);
+    }
+    let looks_like_path = written.contains(['/', '\\', '.']);
+    let mend = match nearest(written, profile::built_in_names()).filter(|_| !looks_like_path) {
+        Some(name) => format!("is no built-in profile; did you mean `{name}`?"),
+        None => {
+            let names: Vec<_> = profile::built_in_names().collect();
+            format!("{} cannot be read: {error}; write a path or one of {}", path.display(), names.join(", "))
+        }
+    };
+    reference.wrong(written, mend);
+    None
+}
+
+fn read_profile(path: &Path, text: &str, findings: &Findings) -> Option<Profile> {
+    let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    match profile::read(&part(path.file_stem()), &part(path.file_name()), text) {
+        Ok(profile) => Some(profile),
+        Err(mistakes) => {
+            mistakes.into_iter().for_each(|mistake| findings.profiles.add(mistake));
+            None
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! A feed's `[config]` as the JSON that its plugin gets.
+
+use bessai_domain::settings::{Mistake, Mistakes};
+use serde_json::{Number, Value};
+
+/// The value as JSON, keys in the order in which they were written; a time becomes a text.
+pub(super) fn text(key: &str, value: &toml::Value, mistakes: &Mistakes) -> String {
+    convert(key, value, mistakes).to_string()
+}
+
+fn convert(key: &str, value: &toml::Value, mistakes: &Mistakes) -> Value {
+    match value {
+        toml::Value::String(text) => Value::String(text.clone()),
+        toml::Value::Integer(number) => Value::Number((*number).into()),
+        toml::Value::Boolean(boolean) => Value::Bool(*boolean),
+        toml::Value::Datetime(time) => Value::String(time.to_string()),
+        toml::Value::Float(number) => Number::from_f64(*number).map_or_else(
+            || {
+                mistakes.add(Mistake::new(key, number, "JSON has no such number; write a finite one"));
+                Value::Null
+            },
+            Value::Number,
+        ),
+        toml::Value::Array(list) => {
+            let numbered = list.iter().enumerate();
+            Value::Array(numbered.map(|(i, value)| convert(&format!("{key}[{i}]"), value, mistakes)).collect())
+        }
+        toml::Value::Table(table) => {
+            let entry = |(name, value): (&String, &toml::Value)| {
+                (name.clone(), convert(&format!("{key}.{name}"), value, mistakes))
+            };
+            Value::Object(table.iter().map(entry).collect())
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Whole configurations, as files in a folder of their own.
+
+use std::time::Duration;
+
+use bessai_domain::message::Qos;
+use bessai_domain::register::UnitId;
+use bessai_domain::safety::Bounds;
+use bessai_domain::time::Timestamp;
+
+use super::*;
+
+mod brokers;
+mod devices;
+mod feeds;
+mod variables;
+
+/// What every site needs.
+const ENOUGH: &[(&str, &str)] =
+    &[("SITE_ID", "S"), ("INVERTER_IP", "10.0.0.1"), ("MQTT_BROKER_URL", "mqtt://broker"), ("HOME", "/home/me")];
+
+/// A working folder, and the environment of a process in it.
+struct Case {
+    folder: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+    config_file: Option<PathBuf>,
+}
+
+impl Case {
+    /// With nothing set.
+    fn bare() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new(), config_file: None }
+    }
+
+    /// With all that a site needs.
+    fn new() -> Self {
+        ENOUGH.iter().fold(Self::bare(), |case, (name, value)| case.set(name, value))
+    }
+
+    fn set(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    fn file(self, path: &str, text: &str) -> Self {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn load(&self) -> Result<Config, Vec<String>> {
+        let variables = self.variables.iter().cloned().collect();
+        let outside = Outside { variables, working_dir: self.folder.path().to_owned() };
+        load(self.config_file.as_deref(), &outside)
+            .map_err(|mistakes| mistakes.iter().map(|mistake| self.without_folder(&mistake.to_string())).collect())
+    }
+
+    fn without_folder(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.folder.path().display()), "")
+    }
+
+    fn config(&self) -> Config {
+        self.load().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    }
+
+    fn mistakes(&self) -> Vec<String> {
+        self.load().expect_err("no mistake")
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.config().notes.iter().map(|note| self.without_folder(note)).collect()
+    }
+}
+
+/// A `bessai.toml` that has these mistakes and no others.
+fn check_file(text: &str, expected: &[&str]) {
+    assert_eq!(Case::new().file("bessai.toml", text).mistakes(), expected, "{text}");
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let case = Case::new();
+    let config = case.config();
+    assert_eq!(config.site, "S");
+    let device = &config.devices[0];
+    assert_eq!((device.name.as_str(), device.host.as_str(), device.port), ("battery", "10.0.0.1", 502));
+    assert_eq!((device.unit, device.unit_was_given), (UnitId(1), false));
+    assert_eq!((device.profile.name.as_str(), device.period), ("huawei-sun2000", Duration::from_secs(5)));
+    let broker = config.broker.as_ref().unwrap();
+    assert_eq!((broker.host.as_str(), broker.port, broker.tls.as_ref()), ("broker", 1883, None));
+    assert_eq!((broker.protocol, broker.keep_alive.as_secs(), broker.in_flight), (Protocol::Auto, 60, 100));
+    assert_eq!(config.feeds.len(), 1);
+    let feed = &config.feeds[0];
+    assert_eq!((feed.name.as_str(), &feed.component, feed.is_default), ("default", &Component::BuiltIn, true));
+    assert_eq!((feed.start, feed.config_json.as_str()), (Start::Now, "{}"));
+    assert_eq!((&feed.rights, &feed.limits), (&Rights::default(), &FeedLimits::default()));
+    assert_eq!(config.safety, Limits::default());
+    assert_eq!((config.models.len(), config.log_level), (0, LogLevel::Info));
+    assert_eq!(config.health.to_string(), "127.0.0.1:8000");
+    assert_eq!((config.data_dir, config.plugins_dir), (case.path(""), case.path("plugins")));
+    assert_eq!(config.cache_dir, Some("/home/me/.cache/bessai-edge".into()));
+    assert_eq!(config.journal.dir, case.path("journal"));
+    assert_eq!(config.journal.sync, Sync::Interval(Duration::from_secs(1)));
+    assert_eq!((config.journal.max_size_bytes, config.journal.max_age), (1 << 30, Duration::from_hours(72)));
+    assert_eq!(config.notes, Vec::<String>::new());
+}
+
+#[test]
+fn nothing_set_names_what_is_missing() {
+    assert_eq!(
+        Case::bare().mistakes(),
+        [
+            "INVERTER_IP: is missing; write the address of the inverter, or a [[device]] into bessai.toml",
+            "MQTT_BROKER_URL: is missing; write mqtt://host:1883 (no broker for `default`)",
+        ]
+    );
+}
+
+#[test]
+fn a_whole_file() {
+    let text = r#"
+        site = "SITE-CL-001"
+        [[device]]
+        name = "battery"
+        address = "tcp://192.168.1.20:1502"
+        unit = 3
+        profile = "simulator"
+        period = "1s"
+        [[device]]
+        name = "meter"
+        address = "tcp://[::1]"
+        [broker]
+        url = "mqtts://u:p%40@b.example"
+        client_id = "me"
+        protocol = "3.1.1"
+        alpn = "mqtt"
+        keep_alive = "30s"
+        in_flight = 16
+        [safety]
+        soc_pct = { max = 90 }
+        temp_c = false
+        power_kw = { min = -5, max = 5.5 }
+        [[model]]
+        file = "models/dispatch.onnx"
+        device = "meter"
+        [journal]
+        dir = "j"
+        sync = "every-event"
+        max_size = "2GiB"
+        max_age = "1h"
+        [plugins]
+        dir = "p"
+    "#;
+    let mut case = Case::bare().file("etc/gateway.toml", text);
+    case.config_file = Some("etc/gateway.toml".into());
+    let config = case.config();
+    assert_eq!(config.site, "SITE-CL-001");
+    let devices: Vec<_> = config.devices.iter().map(|d| (d.name.as_str(), d.host.as_str(), d.port, d.unit.0)).collect();
+    assert_eq!(devices, [("battery", "192.168.1.20", 1502, 3), ("meter", "::1", 502, 1)]);
+    let broker = config.broker.unwrap();
+    assert_eq!((broker.username.as_deref(), broker.client_id.as_deref()), (Some("u"), Some("me")));
+    assert_eq!((broker.port, broker.password.unwrap().read().as_deref()), (8883, Ok("p@")));
+    assert_eq!(broker.tls, Some(Tls { ca: None, identity: None, alpn: Some("mqtt".into()) }));
+    assert_eq!((broker.protocol, broker.keep_alive.as_secs(), broker.in_flight), (Protocol::V311, 30, 16));
+    let bounds = |channel: &str| config.safety.0.get(channel).map(|&Bounds { min, max }| (min, max));
+    assert_eq!(bounds("soc_pct"), Some((Some(10.0), Some(90.0))));
+    assert_eq!(bounds("power_kw"), Some((Some(-5.0), Some(5.5))));
+    assert_eq!(bounds("temp_c"), None);
+    let file = case.path("etc/models/dispatch.onnx");
+    assert_eq!(config.models, [Model { name: "dispatch".into(), file, device: Some("meter".into()) }]);
+    let max_age = Duration::from_hours(1);
+    let journal = Journal { dir: case.path("etc/j"), sync: Sync::EveryEvent, max_size_bytes: 2 << 30, max_age };
+    assert_eq!((config.journal, config.plugins_dir), (journal, case.path("etc/p")));
+    assert_eq!(config.cache_dir, None);
+}
+
+#[test]
+fn sites() {
+    let case = Case::new().set("SITE_ID", "");
+    assert_eq!(case.notes(), ["SITE_ID is not set: the site is called `bessai`"]);
+    assert_eq!(case.config().site, "bessai");
+    let check = |site: &str, expected: &str| assert_eq!(Case::new().set("SITE_ID", site).mistakes(), [expected]);
+    check("A/B", "SITE_ID = A/B: has '/', which cannot stand in a topic's level; leave it out");
+    check("A#", "SITE_ID = A#: has '#', which cannot stand in a topic's level; leave it out");
+    let long = "x".repeat(129);
+    check(&long, &format!("SITE_ID = {long}: has 129 bytes; write at most 128"));
+    check_file("site = \"a+b\"", &["site = \"a+b\": has '+', which cannot stand in a topic's level; leave it out"]);
+    check_file("site = \"\"", &["site = \"\": is empty; write a name"]);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let mut case = Case::new();
+    case.config_file = Some("no.toml".into());
+    assert_eq!(case.mistakes(), ["no.toml: cannot be read: No such file or directory (os error 2)"]);
+    let mut case = Case::bare();
+    case.config_file = Some("no.toml".into());
+    assert_eq!(case.mistakes().len(), 1, "no device or broker is missed that may stand in it");
+    let case = Case::bare().file("bessai.toml", "site = \"x\"\n[broker]\npassword = \"hunter2\" hunter2\n");
+    let [mistake] = case.mistakes().try_into().unwrap();
+    assert!(mistake.starts_with("bessai.toml: is not TOML: line 3: ") && !mistake.contains("hunter2"), "{mistake}");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    check_file("sitte = 1", &["sitte: is unknown; did you mean `site`?"]);
+    check_file("[health]", &["health: is unknown; remove it"]);
+    check_file("[journal]\nmaxsize = 1", &["journal.maxsize: is unknown; did you mean `max_size`?"]);
+    check_file("[plugins]\ndirr = 1", &["plugins.dirr: is unknown; did you mean `dir`?"]);
+    check_file("[broker]\nurll = 1", &["broker.urll: is unknown; did you mean `url`?"]);
+    check_file("[[device]]\nadress = 1", &["device[0].adress: is unknown; did you mean `address`?"]);
+    check_file("[[model]]\nfile = \"a\"\nnmae = 1", &["model[0].nmae: is unknown; did you mean `name`?"]);
+}
+
+#[test]
+fn limits_that_cannot_be() {
+    check_file("[safety]\nsoc = { min = 1 }", &["safety.soc: no device has this channel; did you mean `soc_pct`?"]);
+    check_file("[safety]\nzzz = false", &["safety.zzz: no device has this channel; remove it"]);
+    check_file("[safety]\nsoc_pct = { min = 96 }", &["safety.soc_pct.min = 96: is above max = 95; write it below"]);
+    check_file("[safety]\nsoc_pct = {}", &["safety.soc_pct.min: is missing; write min, max or both"]);
+    check_file("[safety]\nsoc_pct = { mix = 1, max = 90 }", &["safety.soc_pct.mix: is unknown; did you mean `min`?"]);
+    check_file("[safety]\nsoc_pct = { max = \"a\" }", &["safety.soc_pct.max = \"a\": write a number"]);
+    let mend = "write { min = 10, max = 95 }, one of them, or false";
+    check_file("[safety]\nsoc_pct = true", &[&format!("safety.soc_pct = true: {mend}")]);
+    check_file("safety = 1", &["safety = 1: write a table"]);
+}
+
+#[test]
+fn a_limit_that_watches_nothing_is_noted() {
+    let profile = "[points]\nsoc_pct = { address = 1, type = \"uint16\", scale = 1 }";
+    let case = Case::new().set("DRIVER_PROFILE_PATH", "p.toml").file("p.toml", profile);
+    assert_eq!(case.notes(), ["no device has the channel `temp_c`: its limit watches nothing"]);
+}
+
+#[test]
+fn models_and_journals_that_cannot_be() {
+    let mend = "is the name of an earlier model; give each its own";
+    check_file("[[model]]\nfile = \"a\"\n[[model]]\nfile = \"b\"", &[&format!("model[1].name = dispatch: {mend}")]);
+    check_file("[[model]]\nname = \"a\"", &["model[0].file: is missing; write the path of an ONNX file"]);
+    check_file(
+        "[[model]]\nfile = \"a\"\ndevice = \"batery\"",
+        &["model[0].device = \"batery\": the device is unknown; did you mean `battery`?"],
+    );
+    let mend = "write a time from 1ms to 1h, such as \"1s\", or \"every-event\" or \"memory\"";
+    check_file("[journal]\nsync = \"often\"", &[&format!("journal.sync = \"often\": {mend}")]);
+    let mend = "write a size from 1MiB to 1048576MiB, such as \"64MiB\"";
+    check_file("[journal]\nmax_size = \"big\"", &[&format!("journal.max_size = \"big\": {mend}")]);
+    check_file("[journal]\nmax_size = 5", &[&format!("journal.max_size = 5: {mend}")]);
+    let mend = "write a time from 60s to 315360000s, such as \"5s\"";
+    check_file("[journal]\nmax_age = \"1s\"", &[&format!("journal.max_age = \"1s\": {mend}")]);
+    for (text, sync) in [("memory", Sync::Memory), ("250ms", Sync::Interval(Duration::from_millis(250)))] {
+        let case = Case::new().file("bessai.toml", &format!("[journal]\nsync = \"{text}\""));
+        assert_eq!(case.config().journal.sync, sync);
+    }
+}
+
+#[test]
+fn all_mistakes_of_all_files_come_together_in_order() {
+    let case = Case::new()
+        .set("INVERTER_PORT", "x")
+        .set("HEALTH_PORT", "y")
+        .file("config/.env", "SITE_IDD=1\nLOG_LEVEL=loud")
+        .file("bessai.toml", "sitte = 1\n[[device]]\naddress = \"tcp://a\"\nprofile = \"p.toml\"")
+        .file("p.toml", "[points]\na = { address = 1, type = \"int7\", scale = 1 }")
+        .file("plugins/a.toml", "");
+    let mistakes = case.mistakes();
+    let starts: Vec<_> = mistakes.iter().map(|mistake| mistake.split([' ', ':']).next().unwrap()).collect();
+    assert_eq!(
+        starts,
+        ["INVERTER_PORT", "HEALTH_PORT", "SITE_IDD", "LOG_LEVEL", "sitte", "p.points.a.type", "a.toml"],
+        "{mistakes:#?}"
+    );
+}

@@ -1,0 +1,79 @@
+//! `[[device]]` and its profile.
+
+use super::*;
+
+#[test]
+fn addresses_that_cannot_be() {
+    let check = |address: &str, mend: &str| {
+        let text = format!("[[device]]\naddress = \"tcp://a\"\n[[device]]\nname = \"b\"\naddress = \"{address}\"");
+        check_file(&text, &[&format!("device[1].address = \"{address}\": {mend}")]);
+    };
+    for scheme in ["rtu", "rtu+tcp", "tls"] {
+        let mend = format!("{scheme}:// is not spoken by this version; write tcp://host:502");
+        check(&format!("{scheme}:///dev/ttyUSB0?baud=9600"), &mend);
+    }
+    check("10.0.0.1", "write \"tcp://host:502\"");
+    check("http://a", "write \"tcp://host:502\"");
+    check("tcp://", "the host is missing; write \"tcp://host:502\"");
+    check("tcp://a:0", "the port is a whole number from 1 to 65535; write \"tcp://host:502\"");
+    check_file("[[device]]\n[[device]]\nname = \"b\"", &["device[1].address: is missing; write \"tcp://host:502\""]);
+}
+
+#[test]
+fn names_units_and_periods_that_cannot_be() {
+    let two =
+        |name: &str| format!("[[device]]\naddress = \"tcp://a\"\n[[device]]\naddress = \"tcp://b\"\nname = \"{name}\"");
+    let mend = "is the name of an earlier device; give each its own";
+    check_file(&two("battery"), &[&format!("device[1].name = battery: {mend}")]);
+    let mend = "has '/', which cannot stand in a topic's level; leave it out";
+    check_file(&two("a/b"), &[&format!("device[1].name = a/b: {mend}")]);
+    check_file(&two(""), &["device[1].name = : is empty; write a name"]);
+    check_file("[[device]]\nunit = 256", &["device[0].unit = 256: write a whole number from 0 to 255"]);
+    let mend = "write a time from 1ms to 86400s, such as \"5s\"";
+    for period in ["\"0s\"", "\"25h\"", "5"] {
+        check_file(&format!("[[device]]\nperiod = {period}"), &[&format!("device[0].period = {period}: {mend}")]);
+    }
+}
+
+#[test]
+fn profiles_by_name_and_path() {
+    let check = |written: &str, name: &str, notes: &[&str]| {
+        let case = Case::new().set("DRIVER_PROFILE_PATH", written);
+        assert_eq!(case.config().devices[0].profile.name, name, "{written}");
+        assert_eq!(case.notes(), notes);
+    };
+    check("simulator", "simulator", &[]);
+    let missing = "no such file; the built-in profile `huawei-sun2000` is used";
+    let note = format!("DRIVER_PROFILE_PATH = registry/huawei_sun2000.json: {missing}");
+    check("registry/huawei_sun2000.json", "huawei-sun2000", &[&note]);
+    let json = r#"{"device": {"slave_id_default": 3}, "driver": {"slave_id": 7}, "registers": {
+        "soc": {"address": 10, "count": 2, "type": "UINT16", "scale": 1, "unit": "%"}}}"#;
+    let case = Case::new().set("DRIVER_PROFILE_PATH", "registry/huawei_sun2000.json");
+    let config = case.file("registry/huawei_sun2000.json", json).config();
+    let device = &config.devices[0];
+    assert_eq!(
+        (device.profile.name.as_str(), device.unit, device.unit_was_given),
+        ("huawei_sun2000", UnitId(7), false)
+    );
+    assert!(config.notes.iter().any(|note| note.starts_with("profile huawei_sun2000: ")), "{:?}", config.notes);
+}
+
+#[test]
+fn profiles_that_cannot_be() {
+    let check = |written: &str, expected: &str| {
+        assert_eq!(Case::new().set("DRIVER_PROFILE_PATH", written).mistakes(), [expected]);
+    };
+    check("simulato", "DRIVER_PROFILE_PATH = simulato: is no built-in profile; did you mean `simulator`?");
+    check(
+        "no/acme.json",
+        "DRIVER_PROFILE_PATH = no/acme.json: no/acme.json cannot be read: No such file or directory (os error 2); \
+         write a path or one of huawei-sun2000, simulator",
+    );
+    let text = "[[device]]\nprofile = \"acme.toml\"";
+    let case =
+        Case::new().file("bessai.toml", text).file("acme.toml", "[points]\na = { address = 1, type = \"int7\" }");
+    let mistakes = case.mistakes();
+    assert!(mistakes.iter().all(|mistake| mistake.starts_with("acme.points.a.")), "{mistakes:?}");
+    let case = Case::new().file("bessai.toml", "[[device]]\nprofile = \"acme.json\"").file("acme.json", "{");
+    assert!(case.mistakes()[0].starts_with("acme: is not JSON"), "{:?}", case.mistakes());
+}

@@ -1,0 +1,209 @@
+//! The plugins' folder.
+
+use super::*;
+
+fn names(config: &Config) -> Vec<&str> {
+    config.feeds.iter().map(|feed| feed.name.as_str()).collect()
+}
+
+/// `plugins/acme.toml`, beside its component, has this mistake and no other.
+fn check(text: &str, expected: &str) {
+    let case = Case::new().file("plugins/acme.wasm", "").file("plugins/acme.toml", text);
+    assert_eq!(case.mistakes(), [format!("acme.toml: {expected}")], "{text}");
+}
+
+#[test]
+fn which_files_make_which_feeds() {
+    let case = Case::new()
+        .file("plugins/zeta.wasm", "")
+        .file("plugins/acme.wasm", "")
+        .file("plugins/acme.toml", "")
+        .file("plugins/shared.wasm", "")
+        .file("plugins/one.toml", "component = \"shared.wasm\"")
+        .file("plugins/two.toml", "component = \"./shared.wasm\"")
+        .file("plugins/both.wasm", "")
+        .file("plugins/both.toml", "")
+        .file("plugins/three.toml", "component = \"both.wasm\"")
+        .file("plugins/off.toml", "enabled = false\nanything = 1")
+        .file("plugins/off.wasm", "")
+        .file("plugins/.hidden.wasm", "")
+        .file("plugins/_draft.toml", "what = 1")
+        .file("plugins/readme.md", "");
+    let config = case.config();
+    assert_eq!(names(&config), ["default", "acme", "both", "one", "three", "two", "zeta"]);
+    let component = |name: &str| &config.feeds.iter().find(|feed| feed.name == name).unwrap().component;
+    let file = |name: &str| Component::File(case.path("plugins").join(name));
+    assert_eq!((component("acme"), component("one")), (&file("acme.wasm"), &file("shared.wasm")));
+    assert_eq!((component("two"), component("three")), (&file("shared.wasm"), &file("both.wasm")));
+}
+
+#[test]
+fn the_default_feed() {
+    let case = Case::bare().set("INVERTER_IP", "a").file("plugins/default.toml", "enabled = false");
+    assert_eq!((case.config().feeds, case.config().broker), (Vec::new(), None));
+    let case = Case::new().file("plugins/default.toml", "component = \"x.wasm\"").file("plugins/x.wasm", "");
+    let config = case.config();
+    assert_eq!(names(&config), ["default"]);
+    let feed = &config.feeds[0];
+    assert_eq!((&feed.component, feed.is_default), (&Component::File(case.path("plugins/x.wasm")), true));
+    let case = Case::new().file("plugins/default.wasm", "");
+    let mend = "this name belongs to the site's own feed; rename the file, or write component = \"default.wasm\" into default.toml";
+    assert_eq!(case.mistakes(), [format!("default.wasm: {mend}")]);
+    let case = case.file("plugins/default.toml", "component = \"default.wasm\"");
+    assert_eq!(names(&case.config()), ["default"]);
+}
+
+#[test]
+fn the_folder() {
+    let of = |case: Case| (case.notes(), case.config().plugins_dir.strip_prefix(case.path("")).unwrap().to_owned());
+    assert_eq!(of(Case::new()), (vec![], "plugins".into()));
+    let note = |dir: &str| vec![format!("the plugins' folder {dir} does not exist; only the default feed runs")];
+    let file = "[plugins]\ndir = \"p\"";
+    assert_eq!(of(Case::new().file("bessai.toml", file)), (note("p"), "p".into()));
+    assert_eq!(of(Case::new().file("bessai.toml", file).set("BESSAI_PLUGINS", "q")), (note("q"), "q".into()));
+    let case = Case::new().file("plugins", "");
+    assert_eq!(case.mistakes(), ["plugins: the plugins' folder cannot be read: Not a directory (os error 20)"]);
+}
+
+#[test]
+fn a_whole_feed() {
+    let text = r#"
+        component = "hub.wasm"
+        enabled = true
+        start = 2026-01-02T03:04:05Z
+        [broker]
+        url = "mqtts://hub.example"
+        password = { file = "secret" }
+        [config]
+        zeta = "a"
+        alpha = [1, 2.5, true]
+        when = 2026-01-02
+        [secrets]
+        device-key = { file = "secret", encoding = "base64" }
+        other = { env = "OTHER" }
+        [rights]
+        read = ["battery"]
+        topics = ["devices/+/x/#"]
+        subscribe = ["commands/#"]
+        connect = ["hub.example"]
+        write = []
+        [limits]
+        memory = "16MiB"
+        call = "50ms"
+        rate = "100/s"
+        qos = 2
+        max_age = "72h"
+    "#;
+    let case = Case::new()
+        .set("OTHER", "x")
+        .set("MQTT_USERNAME", "site")
+        .set("MQTT_CLIENT_ID", "site")
+        .file("plugins/acme.toml", text)
+        .file("plugins/hub.wasm", "")
+        .file("plugins/secret", "s\n");
+    let config = case.config();
+    assert_eq!(names(&config), ["default", "acme"]);
+    let feed = &config.feeds[1];
+    assert_eq!(feed.start, Start::At(Timestamp::from_nanos(1_767_323_045_000_000_000)));
+    assert_eq!(feed.config_json, r#"{"zeta":"a","alpha":[1,2.5,true],"when":"2026-01-02"}"#);
+    let broker = &feed.broker;
+    assert_eq!(
+        (broker.host.as_str(), broker.port, &broker.username, &broker.client_id),
+        ("hub.example", 8883, &None, &None)
+    );
+    assert_eq!(broker.password.as_ref().unwrap().read().as_deref(), Ok("s"));
+    let secret = Secret::File(case.path("plugins/secret"));
+    assert_eq!(feed.secrets.get("device-key"), Some(&(secret, Encoding::Base64)));
+    assert_eq!(feed.secrets.get("other"), Some(&(Secret::Variable("OTHER".into()), Encoding::Text)));
+    let rights = Rights {
+        read: Some(vec!["battery".into()]),
+        topics: Some(vec!["devices/+/x/#".into()]),
+        subscribe: vec!["commands/#".into()],
+        connect: vec!["hub.example".into()],
+        write: Vec::new(),
+    };
+    assert_eq!(feed.rights, rights);
+    let limits = FeedLimits {
+        memory_bytes: 16 << 20,
+        call: Duration::from_millis(50),
+        rate_per_s: Some(100),
+        qos: Qos::ExactlyOnce,
+        max_age: Some(Duration::from_hours(72)),
+    };
+    assert_eq!((feed.limits, feed.is_default), (limits, false));
+}
+
+#[test]
+fn the_sites_client_id_is_for_the_default_feed_alone() {
+    let case = Case::new().set("MQTT_CLIENT_ID", "me").set("MQTT_USERNAME", "u").file("plugins/a.wasm", "");
+    let config = case.config();
+    let ids: Vec<_> = config.feeds.iter().map(|feed| feed.broker.client_id.as_deref()).collect();
+    assert_eq!(ids, [Some("me"), None]);
+    assert_eq!(config.feeds[1].broker.username.as_deref(), Some("u"));
+}
+
+#[test]
+fn feeds_without_a_broker_or_a_component() {
+    let case = Case::bare().set("INVERTER_IP", "a").file("plugins/a.wasm", "");
+    let case = case.file("plugins/b.wasm", "").file("plugins/b.toml", "[broker]\nurl = \"mqtt://b\"");
+    let expected = ["MQTT_BROKER_URL: is missing; write mqtt://host:1883 (no broker for `default`, `a`)"];
+    assert_eq!(case.mistakes(), expected);
+    check("[broker]\nusername = \"u\"", "broker.url: is missing; write \"mqtts://host:8883\"");
+    check("component = \"no.wasm\"", "component = \"no.wasm\": plugins/no.wasm is not there; put it there");
+    let case = Case::new().file("plugins/a.toml", "");
+    let expected = "a.toml: component: plugins/a.wasm is not there; put it there, or name another";
+    assert_eq!(case.mistakes(), [expected]);
+}
+
+#[test]
+fn settings_that_cannot_be() {
+    check("enabeld = true", "enabeld: is unknown; did you mean `enabled`?");
+    check("enabled = 1", "enabled = 1: write true or false");
+    let mend = "write \"now\", \"oldest\" or a time in UTC, such as \"2026-01-02T03:04:05Z\"";
+    check("start = \"soon\"", &format!("start = \"soon\": {mend}"));
+    check("start = 2026-01-02", &format!("start = 2026-01-02: {mend}"));
+    check("start = 5", &format!("start = 5: {mend}"));
+    check("config = 5", "config = 5: write a table");
+    check("[config]\na = [nan]", "config.a[0] = NaN: JSON has no such number; write a finite one");
+    check("[secrets]\nk = {}", "secrets.k: write { file = \"path\" } or { env = \"NAME\" }");
+    check("[secrets]\nk = { env = \"NOT_SET\" }", "secrets.k: environment variable NOT_SET is not set");
+    let mend = "write \"text\" or \"base64\" or \"hex\"";
+    check("[secrets]\nk = { env = \"HOME\", encoding = \"x\" }", &format!("secrets.k.encoding = \"x\": {mend}"));
+    let case = Case::new().file("plugins/a#.wasm", "");
+    let mend = "has '#', which cannot stand in a topic's level; leave it out";
+    assert_eq!(case.mistakes(), [format!("a#.toml: the feed's name {mend}")]);
+    let case = Case::new().file("plugins/a.toml", "= 1").file("plugins/a.wasm", "");
+    assert!(case.mistakes()[0].starts_with("a.toml: is not TOML: line 1: "), "{:?}", case.mistakes());
+}
+
+#[test]
+fn rights_that_cannot_be() {
+    check("[rights]\nraed = []", "rights.raed: is unknown; did you mean `read`?");
+    check("[rights]\nread = [\"batery\"]", "rights.read = \"batery\": the device is unknown; did you mean `battery`?");
+    let mend = "is no topic filter; `+` stands for one whole level, `#` for all that follow";
+    for filter in ["", "a/#/b", "a+", "a#"] {
+        check(&format!("[rights]\ntopics = [\"{filter}\"]"), &format!("rights.topics = \"{filter}\": {mend}"));
+        check(&format!("[rights]\nsubscribe = [\"{filter}\"]"), &format!("rights.subscribe = \"{filter}\": {mend}"));
+    }
+    let mend = "write a host's name, such as \"hub.example.com\"";
+    check("[rights]\nconnect = [\"tcp://a\"]", &format!("rights.connect = \"tcp://a\": {mend}"));
+    check("[rights]\nwrite = [\"battery\"]", "rights.write = \"battery\": write \"device/channel\"");
+    let mend = "the channel is unknown; did you mean `soc_pct`?";
+    check("[rights]\nwrite = [\"battery/soc_pc\"]", &format!("rights.write = \"battery/soc_pc\": {mend}"));
+    let mend = "the profile lets this channel only be read";
+    check("[rights]\nwrite = [\"battery/soc_pct\"]", &format!("rights.write = \"battery/soc_pct\": {mend}"));
+}
+
+#[test]
+fn limits_that_cannot_be() {
+    let mend = "write a size from 1MiB to 4096MiB, such as \"64MiB\"";
+    check("[limits]\nmemory = \"1kB\"", &format!("limits.memory = \"1kB\": {mend}"));
+    check("[limits]\ncall = \"0s\"", "limits.call = \"0s\": write a time from 1ms to 60s, such as \"5s\"");
+    let mend = "write the messages per second, such as \"100/s\"";
+    for rate in ["\"100\"", "\"0/s\"", "\"5/m\"", "100"] {
+        check(&format!("[limits]\nrate = {rate}"), &format!("limits.rate = {rate}: {mend}"));
+    }
+    check("[limits]\nqos = 3", "limits.qos = 3: write a whole number from 0 to 2");
+    check("[limits]\nmax_age = \"0s\"", "limits.max_age = \"0s\": write a time from 1s to 315360000s, such as \"5s\"");
+    check("[limits]\nmemmory = 1", "limits.memmory: is unknown; did you mean `memory`?");
+}

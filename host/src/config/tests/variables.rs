@@ -1,0 +1,155 @@
+//! The environment, `config/.env`, and which wins.
+
+use super::*;
+
+#[test]
+fn the_environment_wins_over_env_file_over_file() {
+    let file = "site = \"file\"\n[[device]]\naddress = \"tcp://file:1\"\nunit = 1\nperiod = \"1s\"\n\
+                [broker]\nurl = \"mqtt://file\"\nusername = \"file\"\npassword = \"file\"\nclient_id = \"file\"";
+    let env =
+        "SITE_ID=env # comment\nINVERTER_IP='10.0.0.2'\nMQTT_USERNAME=env\nMQTT_PASSWORD=p$HOME\nWATCHDOG_TIMEOUT=2";
+    let case = Case::bare().file("bessai.toml", file);
+    let seen = |case: &Case| {
+        let config = case.config();
+        let (device, broker) = (&config.devices[0], config.broker.as_ref().unwrap());
+        let password = broker.password.as_ref().unwrap().read().unwrap();
+        let broker = [&broker.host, broker.username.as_ref().unwrap(), &password, broker.client_id.as_ref().unwrap()];
+        let words: Vec<_> = [&config.site, &device.host].into_iter().chain(broker).cloned().collect();
+        (words.join(" "), device.port, device.unit.0, device.period.as_millis())
+    };
+    assert_eq!(seen(&case), ("file file file file file file".into(), 1, 1, 1000));
+    let case = case.file("config/.env", env);
+    assert_eq!(seen(&case), ("env 10.0.0.2 file env p$HOME file".into(), 1, 1, 2000));
+    let case = case
+        .set("SITE_ID", "process")
+        .set("INVERTER_IP", "")
+        .set("INVERTER_PORT", "3")
+        .set("MODBUS_UNIT_ID", "4")
+        .set("WATCHDOG_TIMEOUT", "0.25")
+        .set("MQTT_BROKER_URL", "mqtt://process")
+        .set("MQTT_CLIENT_ID", "process");
+    assert_eq!(seen(&case), ("process 10.0.0.2 process env p$HOME process".into(), 3, 4, 250));
+    assert!(case.config().devices[0].unit_was_given);
+}
+
+#[test]
+fn values_that_cannot_be() {
+    let check = |name: &str, value: &str, mend: &str| {
+        assert_eq!(Case::new().set(name, value).mistakes(), [format!("{name} = {value}: {mend}")]);
+    };
+    check("INVERTER_PORT", "0", "write a whole number from 1 to 65535");
+    check("MODBUS_UNIT_ID", "256", "write a whole number from 0 to 255");
+    for wrong in ["0", "-1", "86401", "5s", "NaN", "inf"] {
+        check("WATCHDOG_TIMEOUT", wrong, "write the seconds between two readings, from 0.001 to 86400");
+    }
+    check("HEALTH_PORT", "65536", "write a whole number from 0 to 65535");
+    check("HEALTH_HOST", "example.com", "write an IP address, such as 127.0.0.1 or 0.0.0.0");
+    check("LOG_LEVEL", "verbose", "write ERROR, WARNING, INFO, DEBUG or TRACE");
+    let alone = "write the host alone, such as 192.168.1.20; its port goes into INVERTER_PORT";
+    check("INVERTER_IP", "tcp://10.0.0.1", alone);
+    check("INVERTER_IP", "10.0.0.1:502", alone);
+    check("INVERTER_IP", "10.0 .0.1", "write an IP address or a host name, such as 192.168.1.20");
+}
+
+#[test]
+fn health_and_log_level() {
+    let case = Case::new().set("HEALTH_HOST", "0.0.0.0").set("HEALTH_PORT", "0");
+    assert_eq!(case.config().health.to_string(), "0.0.0.0:0");
+    for (text, level) in [
+        ("debug", LogLevel::Debug),
+        ("INFO", LogLevel::Info),
+        ("Warning", LogLevel::Warn),
+        ("warn", LogLevel::Warn),
+        ("ERROR", LogLevel::Error),
+        ("CRITICAL", LogLevel::Error),
+        ("trace", LogLevel::Trace),
+    ] {
+        assert_eq!(Case::new().set("LOG_LEVEL", text).config().log_level, level, "{text}");
+    }
+}
+
+#[test]
+fn unknown_names() {
+    let check = |name: &str, mend: &str| {
+        assert_eq!(Case::new().set(name, "hunter2").mistakes(), [format!("{name}: is unknown; {mend}")]);
+        let case = Case::new().file("config/.env", &format!("\n{name}=hunter2"));
+        assert_eq!(case.mistakes(), [format!("{name} (config/.env line 2): is unknown; {mend}")]);
+    };
+    check("MQTT_BROKER_URI", "did you mean `MQTT_BROKER_URL`?");
+    check("MQTT_BROKER_PORT", "did you mean `MQTT_BROKER_URL`?");
+    check("BESSAI_PLUGIN", "did you mean `BESSAI_PLUGINS`?");
+    check("BESSAI_SITE_ID", "did you mean `SITE_ID`?");
+    check("INVERTER_HOST", "did you mean `INVERTER_IP`?");
+    check("MODBUS_UNIT", "did you mean `MODBUS_UNIT_ID`?");
+    check("SITE_NAME", "did you mean `SITE_ID`?");
+    Case::new().set("LOG_LEVLE", "x").set("PATH", "x").set("BESSAI_CACHE", "x").config();
+    let case = Case::new().file("config/.env", "LOG_LEVLE=x\nsite_id=x\nQQQ=x");
+    assert_eq!(
+        case.mistakes(),
+        [
+            "LOG_LEVLE (config/.env line 1): is unknown; did you mean `LOG_LEVEL`?",
+            "site_id (config/.env line 2): is unknown; did you mean `SITE_ID`?",
+            "QQQ (config/.env line 3): is unknown; remove it",
+        ]
+    );
+}
+
+#[test]
+fn names_of_the_python_gateway_are_noted_once() {
+    let env =
+        "GCP_PROJECT_ID=x\nOTEL_SERVICE_NAME=x\nBESSAI_MODE=demo\nSC_PFR_PRICE_USD_MWH=1\nWATCHDOG_BACKOFF_MAX_S=3";
+    let case =
+        Case::new().set("BESSAI_MODE", "auto").set("BESSAI_P_NOM_KW", "1").set("ALERT_X", "1").file("config/.env", env);
+    let names =
+        "BESSAI_MODE, BESSAI_P_NOM_KW, GCP_PROJECT_ID, OTEL_SERVICE_NAME, SC_PFR_PRICE_USD_MWH, WATCHDOG_BACKOFF_MAX_S";
+    assert_eq!(case.notes(), [format!("variables of the Python gateway that mean nothing here: {names}")]);
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_is_none_of_ours() {
+    let service = |case: Case, name: &str| {
+        let set = |case: Case, end: &str, value: &str| case.set(&format!("{name}_{end}"), value);
+        let case = set(case, "SERVICE_HOST", "10.0.0.11");
+        let case = set(case, "SERVICE_PORT", "1883");
+        let case = set(case, "SERVICE_PORT_MQTT", "1883");
+        let case = set(case, "PORT", "tcp://10.0.0.11:1883");
+        let case = set(case, "PORT_1883_TCP", "tcp://10.0.0.11:1883");
+        let case = set(case, "PORT_1883_TCP_PROTO", "tcp");
+        let case = set(case, "PORT_1883_TCP_PORT", "1883");
+        set(case, "PORT_1883_TCP_ADDR", "10.0.0.11")
+    };
+    let case = ["MQTT_BROKER", "BESSAI_EDGE", "INVERTER", "HEALTH"].into_iter().fold(Case::new(), service);
+    let config = case.config();
+    assert_eq!((config.devices[0].port, config.health.port(), config.notes.len()), (502, 8000, 0));
+    let case = Case::new().set("MQTT_SERVICE_HOST", "example.com").set("MQTT_X_PORT", "tcp://10.0.0.1:1");
+    assert_eq!(case.mistakes().len(), 2, "only with the values that Kubernetes writes, and all of them");
+}
+
+#[test]
+fn an_env_file_that_cannot_be_read() {
+    let case = Case::new().file("config/.env/file", "");
+    assert_eq!(case.mistakes(), ["config/.env: cannot be read: Is a directory (os error 21)"]);
+    let case = Case::new().file("config/.env", "A\n\nB=\"hunter2");
+    let expected = ["config/.env line 1: write NAME=value", "config/.env line 3: a \" is never closed"];
+    assert_eq!(case.mistakes(), expected);
+}
+
+#[test]
+fn relative_paths() {
+    let profile = "manufacturer = \"M\"\n[points]\nsoc_pct = { address = 1, type = \"uint16\", scale = 1 }";
+    let of = |folder: &str| profile.replace('M', folder);
+    let maker = |case: &Case| case.config().devices[0].profile.manufacturer.clone();
+    let case = Case::new().file("p.toml", &of("working"));
+    let in_env = || Case::new().file("config/.env", "DRIVER_PROFILE_PATH=p.toml").file("p.toml", &of("working"));
+    assert_eq!(maker(&in_env()), "working");
+    assert_eq!(maker(&in_env().file("config/p.toml", &of("config"))), "config");
+    let case = case.set("DRIVER_PROFILE_PATH", "p.toml").file("data/p.toml", &of("data"));
+    assert_eq!(maker(&case), "working");
+    let case = case.set("BESSAI_DATA", "data");
+    assert_eq!(maker(&case), "data");
+    let config = case.config();
+    assert_eq!((config.data_dir, config.cache_dir), (case.path("data"), Some(case.path("data/cache"))));
+    assert_eq!((config.journal.dir, config.plugins_dir), (case.path("data/journal"), case.path("data/plugins")));
+    let cache = Case::new().set("XDG_CACHE_HOME", "/cache").config().cache_dir;
+    assert_eq!(cache, Some("/cache/bessai-edge".into()));
+}

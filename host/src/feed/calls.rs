@@ -1,0 +1,116 @@
+//! Calls of the plugin whose messages are not all acknowledged, oldest first.
+
+use std::collections::VecDeque;
+
+use bessai_domain::event::Sequence;
+use bessai_domain::message::Message;
+
+/// One call: where it ends in the journal, and what is left to deliver of it.
+struct Call {
+    through: Sequence,
+    messages: Vec<Option<Message>>,
+    left: usize,
+}
+
+/// Where a message is: its call, counted over the whole run, and its place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    call: u64,
+    message: usize,
+}
+
+/// The calls under way.
+#[derive(Default)]
+pub(super) struct Calls {
+    calls: VecDeque<Call>,
+    first: u64,
+}
+
+impl Calls {
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// A new call; the places of its messages in order.
+    pub(super) fn push(&mut self, through: Sequence, messages: Vec<Message>) -> impl Iterator<Item = Place> + use<> {
+        let call = self.first + u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
+        let left = messages.len();
+        self.calls.push_back(Call { through, messages: messages.into_iter().map(Some).collect(), left });
+        (0..left).map(move |message| Place { call, message })
+    }
+
+    /// The message at a place, while it is not acknowledged.
+    pub(super) fn message(&self, place: Place) -> Option<&Message> {
+        let index = usize::try_from(place.call.checked_sub(self.first)?).ok()?;
+        self.calls.get(index)?.messages.get(place.message)?.as_ref()
+    }
+
+    /// A message needs no more care.
+    pub(super) fn done(&mut self, place: Place) {
+        let index = place.call.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        let Some(call) = index.and_then(|index| self.calls.get_mut(index)) else { return };
+        if call.messages.get_mut(place.message).and_then(Option::take).is_some() {
+            call.left -= 1;
+        }
+    }
+
+    /// Drops the finished calls at the front; where the feed is now, if that changed.
+    pub(super) fn settle(&mut self) -> Option<Sequence> {
+        let mut through = None;
+        while self.calls.front().is_some_and(|call| call.left == 0) {
+            through = self.calls.pop_front().map(|call| call.through);
+            self.first += 1;
+        }
+        through
+    }
+
+    /// Every message that is not acknowledged, in order, for a new session.
+    pub(super) fn unacknowledged(&self) -> VecDeque<Place> {
+        let calls = (self.first..).zip(&self.calls);
+        let open = calls.flat_map(|(call, entry)| {
+            let left = entry.messages.iter().enumerate().filter(|(_, message)| message.is_some());
+            left.map(move |(message, _)| Place { call, message })
+        });
+        open.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bessai_domain::message::Qos;
+
+    fn messages(count: usize) -> Vec<Message> {
+        let message = |i| Message {
+            topic: format!("t/{i}"),
+            payload: Vec::new(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            properties: None,
+        };
+        (0..count).map(message).collect()
+    }
+
+    #[test]
+    fn the_place_moves_when_all_earlier_calls_are_done() {
+        let mut calls = Calls::default();
+        let first: Vec<_> = calls.push(Sequence(3), messages(2)).collect();
+        let second: Vec<_> = calls.push(Sequence(5), messages(1)).collect();
+        calls.push(Sequence(6), messages(0)).for_each(drop);
+        calls.done(second[0]);
+        calls.done(first[1]);
+        assert_eq!(calls.settle(), None);
+        assert_eq!(calls.unacknowledged(), [first[0]]);
+        calls.done(first[0]);
+        calls.done(first[0]);
+        assert_eq!(calls.settle(), Some(Sequence(6)));
+        assert!(calls.is_empty());
+        assert_eq!(calls.message(first[0]), None);
+        let third: Vec<_> = calls.push(Sequence(9), messages(1)).collect();
+        assert_eq!(calls.message(third[0]).unwrap().topic, "t/0");
+    }
+}

@@ -1,0 +1,177 @@
+//! One task per site: takes readings, judges safety, asks the models, and appends what happened to the journal.
+//!
+//! Heartbeat and the repeated safety verdict share one 5 s timer, so that an idle site wakes the processor once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety};
+use bessai_domain::safety::{Guard, Limits};
+use bessai_domain::site::Site;
+use bessai_domain::time::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Between two heartbeats, and between two repetitions of the safety verdict.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+/// After so many heartbeats the devices' states are repeated, so that a new feed knows the present.
+const REPEATED_EVERY: u32 = 12;
+
+/// What the pipeline takes in.
+#[derive(Debug)]
+pub enum Input {
+    /// A reading.
+    Frame(Timestamp, Frame),
+    /// A device came or went.
+    Status(Timestamp, DeviceStatus),
+    /// A model's answer.
+    Dispatch(Timestamp, Dispatch),
+}
+
+/// Where everything goes, given by whoever connects the rooms.
+pub struct Outlets {
+    /// Numbers and keeps an event.
+    pub append: Box<dyn FnMut(Timestamp, EventBody)>,
+    /// Hands a frame to the models; must not wait.
+    pub infer: Box<dyn FnMut(Timestamp, &Frame)>,
+}
+
+/// The site's state between two readings.
+pub struct Pipeline {
+    site: Arc<Site>,
+    guard: Guard,
+    verdict: Option<(bool, Vec<(String, String)>)>,
+    devices: BTreeMap<String, DeviceStatus>,
+    outlets: Outlets,
+    clock: fn() -> Timestamp,
+    clock_was_doubted: bool,
+    heartbeats: u32,
+}
+
+impl Pipeline {
+    /// Appends the site's description at once.
+    pub fn new(site: Arc<Site>, limits: &Limits, clock: fn() -> Timestamp, outlets: Outlets) -> Self {
+        let guard = Guard::new(&site, limits, clock());
+        let mut pipeline = Self {
+            site: Arc::clone(&site),
+            guard,
+            verdict: None,
+            devices: BTreeMap::new(),
+            outlets,
+            clock,
+            clock_was_doubted: false,
+            heartbeats: 0,
+        };
+        pipeline.append(clock(), EventBody::Site(site));
+        pipeline
+    }
+
+    /// Runs until `stop` turns true, then takes what waits.
+    pub async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut stop: watch::Receiver<bool>) {
+        const BATCH: usize = 64;
+        let mut ticks = interval(HEARTBEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                received = inputs.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    for input in batch.drain(..) {
+                        self.take(input);
+                    }
+                }
+                _ = ticks.tick() => self.tick(),
+                _ = stop.wait_for(|stop| *stop), if !inputs.is_closed() => inputs.close(),
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Frame(at, frame) if self.trusts(at) => self.frame(at, frame),
+            Input::Status(at, status) if self.trusts(at) => {
+                self.devices.insert(status.device.clone(), status.clone());
+                self.append(at, EventBody::Device(status));
+            }
+            Input::Dispatch(at, dispatch) => self.append(at, EventBody::Dispatch(dispatch)),
+            Input::Frame(..) | Input::Status(..) => {}
+        }
+    }
+
+    fn frame(&mut self, at: Timestamp, frame: Frame) {
+        self.guard.observe(at, &frame);
+        (self.outlets.infer)(at, &frame);
+        self.append(at, EventBody::Frame(frame));
+        let safety = self.guard.judge(at);
+        if self.verdict.as_ref() != Some(&essence(&safety)) {
+            self.publish_safety(at, safety);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = (self.clock)();
+        if !self.trusts(now) {
+            return;
+        }
+        self.append(now, EventBody::Heartbeat);
+        // Before the first reading, or the first failure to read, there is nothing to judge.
+        if self.verdict.is_some() {
+            let safety = self.guard.judge(now);
+            self.publish_safety(now, safety);
+        }
+        self.heartbeats = self.heartbeats.wrapping_add(1);
+        if self.heartbeats.is_multiple_of(REPEATED_EVERY) {
+            for status in self.devices.clone().into_values() {
+                self.append(now, EventBody::Device(status));
+            }
+        }
+    }
+
+    fn publish_safety(&mut self, at: Timestamp, safety: Safety) {
+        let essence = essence(&safety);
+        if self.verdict.as_ref().is_some_and(|(was_safe, _)| *was_safe != safety.is_safe) || self.verdict.is_none() {
+            self.log_verdict(&safety);
+        }
+        self.verdict = Some(essence);
+        self.append(at, EventBody::Safety(safety));
+    }
+
+    fn log_verdict(&self, safety: &Safety) {
+        if safety.is_safe && self.verdict.is_some() {
+            tracing::info!("the battery is within its limits again");
+        }
+        for violation in &safety.violations {
+            let (rule, device, channel) = (&violation.rule, &violation.device, &violation.channel);
+            let (value, limit) = (violation.value, violation.limit);
+            tracing::error!(%rule, %device, %channel, value, limit, "the battery is not safe: {channel} breaks {rule}");
+        }
+    }
+
+    fn append(&mut self, at: Timestamp, body: EventBody) {
+        (self.outlets.append)(at, body);
+    }
+
+    /// A clock that was never set would give every reading a wrong time for ever.
+    fn trusts(&mut self, at: Timestamp) -> bool {
+        let plausible = at.is_plausible();
+        if !plausible && !self.clock_was_doubted {
+            tracing::error!("the clock says a time before 2025: nothing is published until it is set");
+        }
+        if plausible && self.clock_was_doubted {
+            tracing::info!("the clock is set: site {} publishes", self.site.id);
+        }
+        self.clock_was_doubted = !plausible;
+        plausible
+    }
+}
+
+/// What makes two verdicts the same: which rules are broken, not by how much.
+fn essence(safety: &Safety) -> (bool, Vec<(String, String)>) {
+    let broken = safety.violations.iter().map(|v| (format!("{}/{}", v.device, v.channel), v.rule.clone()));
+    let mut broken: Vec<_> = broken.collect();
+    broken.push((format!("{:?}", safety.watchdog), String::new()));
+    (safety.is_safe, broken)
+}

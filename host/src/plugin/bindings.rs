@@ -1,0 +1,10 @@
+//! Generated from `wit/`: the contract as the host sees it.
+#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction)]
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "transformer",
+    exports: { default: async },
+});
+
+pub(super) use bessai::edge::types::*;
