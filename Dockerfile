@@ -4,7 +4,8 @@
 #   docker run -d --name bessai-edge -p 127.0.0.1:8000:8000 \
 #     -v bessai-data:/var/lib/bessai -v ./config:/var/lib/bessai/config:ro -v ./plugins:/var/lib/bessai/plugins:ro bessai-edge
 #
-# config/ holds .env and bessai.toml. Instead of config/.env, --env-file serves. The demo's broker is left out.
+# config/ holds .env, for which --env-file serves as well; a bessai.toml goes to /var/lib/bessai/bessai.toml. User 1001
+# must be able to read them. The demo's broker is left out.
 
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim

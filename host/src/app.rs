@@ -41,8 +41,8 @@ pub fn now() -> Timestamp {
 /// The whole local hour, 0 to 23.
 pub fn local_hour(at: Timestamp) -> f64 {
     let seconds = i64::try_from(at.seconds()).unwrap_or(0);
-    let zoned = jiff::Timestamp::from_second(seconds).map(|at| at.to_zoned(jiff::tz::TimeZone::system()));
-    zoned.map_or(0.0, |zoned| f64::from(zoned.hour()))
+    let local = jiff::Timestamp::from_second(seconds).map(|at| jiff::tz::TimeZone::system().to_datetime(at));
+    local.map_or(0.0, |local| f64::from(local.hour()))
 }
 
 /// A current-thread runtime: the work comes in small pieces, and waking another thread costs more than each.
@@ -67,7 +67,8 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let outlets = outlets(&journal, &report, inference);
     let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, now, outlets);
     let pipeline = tokio::task::spawn_local(pipeline.run(received, stop.clone()));
-    let devices: Vec<_> = (0..).zip(config.devices).map(|(source, device)| device_task(source, device, &inputs)).collect();
+    let devices: Vec<_> =
+        (0..).zip(config.devices).map(|(source, device)| device_task(source, device, &inputs)).collect();
     drop(inputs);
     let served = Rc::clone(&report);
     let health = tokio::task::spawn_local(health::serve(config.health, move || served.borrow().json()));

@@ -120,7 +120,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
 
 /// The first signal drains, the second ends at once.
 async fn stop_on_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("failed to listen for signals: the gateway will not drain when it is stopped");
         return std::future::pending().await;
     };

@@ -51,7 +51,8 @@ const DEFAULT_SITE: &str = "bessai";
 const DEFAULT_MODEL: &str = "dispatch";
 const DEFAULT_PLUGINS: &str = "plugins";
 /// The Python gateway's port.
-const DEFAULT_HEALTH_PORT: u16 = 8000;
+/// Where `/health` is served unless `HEALTH_PORT` says otherwise.
+pub const HEALTH_PORT: u16 = 8000;
 /// Bytes of a site's, device's or feed's name, so that topics and client ids stay short.
 const LONGEST_NAME_BYTES: usize = 128;
 const LOG_LEVELS: [(&str, LogLevel); 7] = [
@@ -270,7 +271,7 @@ fn read_health(variables: &Variables<'_>) -> SocketAddr {
     let host: Option<IpAddr> =
         variables.parsed("HEALTH_HOST", "write an IP address, such as 127.0.0.1 or 0.0.0.0", address);
     let port = variables.parsed("HEALTH_PORT", "write a whole number from 0 to 65535", |text| text.parse().ok());
-    SocketAddr::new(host.unwrap_or(Ipv4Addr::LOCALHOST.into()), port.unwrap_or(DEFAULT_HEALTH_PORT))
+    SocketAddr::new(host.unwrap_or(Ipv4Addr::LOCALHOST.into()), port.unwrap_or(HEALTH_PORT))
 }
 
 fn read_log_level(variables: &Variables<'_>) -> LogLevel {

@@ -51,7 +51,11 @@ async fn play(folder: &Path, broker_url: String, duration: Option<Duration>) -> 
     let device = start_battery()?;
     let config = configure(folder, &broker_url, device.address())?;
     crate::cli::log_to_stderr(if config.log_level == LogLevel::Info { LogLevel::Warn } else { config.log_level });
-    println!("battery   a simulated {PROFILE} on tcp://{}, a day every {} minutes", device.address(), DEMO_DAY.as_secs() / 60);
+    println!(
+        "battery   a simulated {PROFILE} on tcp://{}, a day every {} minutes",
+        device.address(),
+        DEMO_DAY.as_secs() / 60
+    );
     println!("broker    {}", shown(&config));
     println!("gateway   site {}, {} feed(s); Ctrl-C ends it", config.site, config.feeds.len());
     println!();
@@ -127,7 +131,8 @@ fn configure(folder: &Path, broker_url: &str, device: SocketAddr) -> anyhow::Res
     std::fs::write(folder.join("dispatch.toml"), MANIFEST)?;
     std::fs::write(folder.join("bessai.toml"), "[[model]]\nname = \"dispatch\"\nfile = \"dispatch.onnx\"\n")?;
     let taken = |name: &String| {
-        name.starts_with("MQTT_") || matches!(name.as_str(), "SITE_ID" | "WATCHDOG_TIMEOUT" | "LOG_LEVEL" | "HOME" | "XDG_CACHE_HOME")
+        name.starts_with("MQTT_")
+            || matches!(name.as_str(), "SITE_ID" | "WATCHDOG_TIMEOUT" | "LOG_LEVEL" | "HOME" | "XDG_CACHE_HOME")
     };
     let mut variables: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| taken(name)).collect();
     for (name, value) in [("SITE_ID", SITE), ("WATCHDOG_TIMEOUT", PERIOD)] {

@@ -26,6 +26,7 @@ use delivery::{Delivery, Ended};
 use transform::Transformer;
 
 /// The events of the site, in order.
+#[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Events {
     /// The description that the next event refers to.
     fn site(&self) -> Option<Arc<Site>>;
@@ -52,6 +53,7 @@ pub enum CallError {
 }
 
 /// The customer's plugin.
+#[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Plugin {
     /// A fresh instance, configured; its error is for people.
     async fn start(&mut self, site: &Arc<Site>) -> Result<(), String>;
@@ -69,6 +71,7 @@ pub enum Notice {
 }
 
 /// One sign-in to a broker.
+#[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Session {
     /// Hands a message over; its number is one more than the last one's, from 0. Never waits.
     fn publish(&mut self, message: &Message) -> Result<(), String>;
@@ -83,6 +86,7 @@ pub trait Session {
 }
 
 /// A broker to sign in to.
+#[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Broker {
     /// The session type.
     type Session: Session;

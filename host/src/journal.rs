@@ -54,14 +54,8 @@ pub struct Limit {
 impl Journal {
     /// An empty journal whose first event has the number 1.
     pub fn in_memory() -> Self {
-        let kept = Kept {
-            events: VecDeque::new(),
-            bytes: 0,
-            next: Sequence(1),
-            site: None,
-            cursors: Vec::new(),
-            lost: 0,
-        };
+        let kept =
+            Kept { events: VecDeque::new(), bytes: 0, next: Sequence(1), site: None, cursors: Vec::new(), lost: 0 };
         Self(Rc::new(Shared { kept: RefCell::new(kept), appended: Notify::new() }))
     }
 
@@ -148,7 +142,8 @@ impl Reader {
     /// Waits for events after the last one read, and takes them in order.
     pub async fn next(&mut self, limit: Limit) -> Vec<Arc<Event>> {
         loop {
-            let appended = self.shared.appended.notified();
+            let shared = Rc::clone(&self.shared);
+            let appended = shared.appended.notified();
             let events = self.take(limit);
             if !events.is_empty() {
                 return events;

@@ -14,11 +14,11 @@ pub mod config;
 
 pub mod app;
 
-pub mod modbus;
-pub mod pipeline;
-pub mod journal;
 pub mod feed;
+pub mod journal;
+pub mod modbus;
 pub mod mqtt;
+pub mod pipeline;
 
 pub mod inference;
 pub mod plugin;

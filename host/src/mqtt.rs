@@ -204,10 +204,10 @@ impl Session {
     /// Hands a message over; it is numbered from 0 in this order. Never waits.
     pub fn publish(&mut self, message: &Message) -> Result<(), String> {
         let handed = match &self.client {
-            Client::V311(client) => v311::publish(client, message),
-            Client::V5(client) => v5::publish(client, message),
+            Client::V311(client) => v311::publish(client, message).is_ok(),
+            Client::V5(client) => v5::publish(client, message).is_ok(),
         };
-        handed.map_err(|_| "the session is over".to_owned())
+        handed.then_some(()).ok_or_else(|| "the session is over".to_owned())
     }
 
     /// Waits for the next notice.

@@ -101,7 +101,8 @@ struct Instance {
 impl Engine {
     /// An engine whose compiled components are kept in a folder, where there is one.
     pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
-        let engine = wasmtime::Engine::new(&cache::config()).map_err(|error| format!("failed to set up wasmtime: {error}"))?;
+        let engine =
+            wasmtime::Engine::new(&cache::config()).map_err(|error| format!("failed to set up wasmtime: {error}"))?;
         let mut linker = Linker::new(&engine);
         let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
             .and_then(|()| Transformer::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host));

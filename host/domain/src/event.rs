@@ -109,7 +109,8 @@ impl Frame {
     /// A channel's value where it was read in this cycle and means something.
     pub fn good(&self, channel: usize) -> Option<f64> {
         let value = self.values.get(channel).copied().filter(|value| value.is_finite())?;
-        let doubtful = |fault: &Fault| usize::try_from(fault.channel) == Ok(channel) && fault.kind != FaultKind::OutOfRange;
+        let doubtful =
+            |fault: &Fault| usize::try_from(fault.channel) == Ok(channel) && fault.kind != FaultKind::OutOfRange;
         (!self.faults.iter().any(doubtful)).then_some(value)
     }
 

@@ -230,7 +230,8 @@ mod tests {
     fn a_request_stays_within_125_registers() {
         let all: Vec<u16> = (0..300).collect();
         assert_eq!(blocks(&plan(&numbered(&all))), [(1, 0, 125), (1, 125, 125), (1, 250, 50)]);
-        let wide = "a = { address = 123, type = \"float64\", scale = 1 }\nb = { address = 0, type = \"uint16\", scale = 1 }";
+        let wide =
+            "a = { address = 123, type = \"float64\", scale = 1 }\nb = { address = 0, type = \"uint16\", scale = 1 }";
         assert_eq!(blocks(&plan(wide)), [(1, 0, 1), (1, 123, 4)]);
     }
 
@@ -267,7 +268,9 @@ mod tests {
 
     #[test]
     fn answers_become_values_by_position() {
-        let mut plan = plan("b = { address = 11, type = \"int16\", scale = 0.1 }\na = { address = 10, type = \"uint16\", scale = 1 }");
+        let mut plan = plan(
+            "b = { address = 11, type = \"int16\", scale = 0.1 }\na = { address = 10, type = \"uint16\", scale = 1 }",
+        );
         let mut reading = plan.reading();
         let request = plan.requests()[0].clone();
         plan.decode(&request, &[7, 0xfff6], &mut reading);

@@ -86,12 +86,7 @@ impl Guard {
     /// What the newest readings say now.
     pub fn judge(&self, now: Timestamp) -> Safety {
         let violations: Vec<_> = self.watched.iter().filter_map(|watched| self.violation(watched, now)).collect();
-        Safety {
-            is_safe: violations.is_empty(),
-            watchdog: self.watchdog(now),
-            power_limit_kw: None,
-            violations,
-        }
+        Safety { is_safe: violations.is_empty(), watchdog: self.watchdog(now), power_limit_kw: None, violations }
     }
 
     fn violation(&self, watched: &Watched, now: Timestamp) -> Option<Violation> {
@@ -122,7 +117,8 @@ impl Guard {
 
     /// The worst of the sources that safety is judged on; of all, where it is judged on none.
     fn watchdog(&self, now: Timestamp) -> Watchdog {
-        let judged = |index: usize| self.watched.is_empty() || self.watched.iter().any(|watched| watched.source == index);
+        let judged =
+            |index: usize| self.watched.is_empty() || self.watched.iter().any(|watched| watched.source == index);
         let states = self.awaited.iter().filter(|(index, _)| judged(**index)).map(|(_, awaited)| awaited.state(now));
         states.max_by_key(|state| severity(*state)).unwrap_or(Watchdog::Absent)
     }

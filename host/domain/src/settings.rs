@@ -247,13 +247,14 @@ mod tests {
 
     #[test]
     fn every_mistake_names_key_value_and_mend() {
-        let found = mistakes("name = 3\nport = 70000\nperiod = \"soon\"\npiriod = 1\nkind = \"x\"\npass = 5", |table| {
-            table.text("name");
-            table.integer("port", 1..=65_535);
-            table.duration("period", Duration::from_millis(1)..=Duration::from_secs(60));
-            table.word("kind", &[("a", 1), ("b", 2)]);
-            table.secret("pass");
-        });
+        let found =
+            mistakes("name = 3\nport = 70000\nperiod = \"soon\"\npiriod = 1\nkind = \"x\"\npass = 5", |table| {
+                table.text("name");
+                table.integer("port", 1..=65_535);
+                table.duration("period", Duration::from_millis(1)..=Duration::from_secs(60));
+                table.word("kind", &[("a", 1), ("b", 2)]);
+                table.secret("pass");
+            });
         assert_eq!(
             found,
             [

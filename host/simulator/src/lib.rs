@@ -5,6 +5,6 @@
 pub mod battery;
 #[cfg(feature = "broker")]
 pub mod broker;
+pub mod plant;
 pub mod registers;
 pub mod server;
-pub mod plant;

@@ -32,7 +32,8 @@ pub(super) fn start(
                 let plugin = Plugin::new(loaded, plugin_settings(settings));
                 let broker = mqtt::Broker::new(broker(&config.site, settings));
                 let reader = journal.reader();
-                let task = feed::run(feed_settings(&config.site, settings), reader, plugin, broker, health, stop.clone());
+                let task =
+                    feed::run(feed_settings(&config.site, settings), reader, plugin, broker, health, stop.clone());
                 tasks.push(tokio::task::spawn_local(task));
             }
             Err(error) => {

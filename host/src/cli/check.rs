@@ -40,7 +40,10 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
 fn show_device(device: &Device) {
     let profile = &device.profile;
     let (unit, period) = (device.unit.0, device.period);
-    println!("device {}: {}:{} unit {unit}, profile {}, every {period:?}", device.name, device.host, device.port, profile.name);
+    println!(
+        "device {}: {}:{} unit {unit}, profile {}, every {period:?}",
+        device.name, device.host, device.port, profile.name
+    );
     let plan = Plan::new(profile.readable(), device.unit);
     let points = profile.readable().count();
     println!("  {points} points in {} requests:", plan.requests().len());
@@ -48,7 +51,10 @@ fn show_device(device: &Device) {
         let function = if request.table == Table::Holding { 3 } else { 4 };
         let last = u32::from(request.start) + u32::from(request.count) - 1;
         let values = request.channels().count();
-        println!("    unit {} function {function} registers {} to {last}: {values} values", request.unit.0, request.start);
+        println!(
+            "    unit {} function {function} registers {} to {last}: {values} values",
+            request.unit.0, request.start
+        );
     }
 }
 
@@ -80,7 +86,9 @@ fn show_feed(feed: &Feed, engine: &Engine) -> Option<Mistake> {
 }
 
 fn show_rights(rights: &Rights) {
-    let list = |names: &Option<Vec<String>>, all: &str| names.as_ref().map_or_else(|| all.to_owned(), |names| names.join(", "));
+    let list = |names: &Option<Vec<String>>, all: &str| {
+        names.as_ref().map_or_else(|| all.to_owned(), |names| names.join(", "))
+    };
     println!("  reads {}, publishes {}", list(&rights.read, "every device"), list(&rights.topics, "any topic"));
     for (verb, names) in
         [("subscribes to", &rights.subscribe), ("may connect to", &rights.connect), ("may ask to write", &rights.write)]

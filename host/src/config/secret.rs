@@ -48,6 +48,25 @@ pub enum Encoding {
     Hex,
 }
 
+impl Encoding {
+    /// The bytes of a secret; the error never shows any of it.
+    pub fn decode(self, text: &str) -> Result<Vec<u8>, String> {
+        use base64::Engine;
+        use base64::engine::general_purpose::STANDARD;
+        match self {
+            Self::Text => Ok(text.as_bytes().to_vec()),
+            Self::Base64 => STANDARD.decode(text.trim()).map_err(|_| "the secret is not base64".into()),
+            Self::Hex => hex(text.trim()).ok_or_else(|| "the secret is not hexadecimal".into()),
+        }
+    }
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs.remainder().is_empty().then(|| pairs.map(byte).collect())?
+}
+
 const ENCODINGS: [(&str, Encoding); 3] =
     [("text", Encoding::Text), ("base64", Encoding::Base64), ("hex", Encoding::Hex)];
 

@@ -27,7 +27,9 @@ impl Printer {
     /// The last line; an error when no telemetry came.
     pub(super) fn summary(&self) -> anyhow::Result<()> {
         let total: u64 = self.counts.values().sum();
-        let of = |end: &str| self.counts.iter().filter(|(topic, _)| topic.ends_with(end)).map(|(_, count)| count).sum::<u64>();
+        let of = |end: &str| {
+            self.counts.iter().filter(|(topic, _)| topic.ends_with(end)).map(|(_, count)| count).sum::<u64>()
+        };
         let telemetry = of("/telemetry");
         println!(
             "\n{total} messages: {telemetry} telemetry, {} safety, {} dispatch, {} heartbeat",
@@ -68,7 +70,9 @@ fn member(key: &str, value: &Value) -> String {
         Value::Bool(true) => "yes".into(),
         Value::Bool(false) => "NO".into(),
         Value::String(text) => text.clone(),
-        Value::Number(number) if key == "dispatch_kw" => number.as_f64().map_or_else(String::new, |kw| format!("{kw:.2}")),
+        Value::Number(number) if key == "dispatch_kw" => {
+            number.as_f64().map_or_else(String::new, |kw| format!("{kw:.2}"))
+        }
         other => other.to_string(),
     };
     format!("{name} {value}{unit}")
@@ -77,7 +81,10 @@ fn member(key: &str, value: &Value) -> String {
 /// Local wall-clock time of the reading.
 fn clock(seconds: f64) -> String {
     let at = jiff::Timestamp::from_duration(jiff::SignedDuration::try_from_secs_f64(seconds).unwrap_or_default());
-    at.map_or_else(|_| String::new(), |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string())
+    at.map_or_else(
+        |_| String::new(),
+        |at| jiff::tz::TimeZone::system().to_datetime(at).strftime("%H:%M:%S").to_string(),
+    )
 }
 
 #[cfg(test)]
@@ -86,7 +93,8 @@ mod tests {
 
     #[test]
     fn payloads_read_well() {
-        let shown = readable(br#"{"site_id":"S","soc_pct":72.3,"is_safe":false,"watchdog":"ok","dispatch_kw":-1.23456}"#);
+        let shown =
+            readable(br#"{"site_id":"S","soc_pct":72.3,"is_safe":false,"watchdog":"ok","dispatch_kw":-1.23456}"#);
         assert_eq!(shown, "SOC 72.3 %   safe NO   watchdog ok   set-point -1.23 kW");
         assert_eq!(readable(b"online"), "online");
     }

@@ -27,10 +27,6 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.calls.len()
     }
@@ -108,7 +104,7 @@ mod tests {
         calls.done(first[0]);
         calls.done(first[0]);
         assert_eq!(calls.settle(), Some(Sequence(6)));
-        assert!(calls.is_empty());
+        assert_eq!(calls.len(), 0);
         assert_eq!(calls.message(first[0]), None);
         let third: Vec<_> = calls.push(Sequence(9), messages(1)).collect();
         assert_eq!(calls.message(third[0]).unwrap().topic, "t/0");

@@ -1,7 +1,6 @@
 //! Runs events through the plugin: fresh instances after a fault, the poisonous event found and set aside, what a plugin
 //! returns checked before it goes anywhere.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,7 +158,9 @@ impl<P: Plugin> Transformer<P> {
         if messages.len() > MESSAGES_PER_CALL || bytes > BYTES_PER_CALL {
             let count = messages.len();
             let limits = format!("{MESSAGES_PER_CALL} messages and {BYTES_PER_CALL} bytes");
-            return Err(CallError::Broken(format!("returned {count} messages of {bytes} bytes, a call may have {limits}")));
+            return Err(CallError::Broken(format!(
+                "returned {count} messages of {bytes} bytes, a call may have {limits}"
+            )));
         }
         let allowed = messages.into_iter().filter(|message| self.allows(&message.topic));
         Ok(allowed.map(|message| Message { qos: message.qos.min(self.qos), ..message }).collect())

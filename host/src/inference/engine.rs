@@ -38,7 +38,8 @@ fn choose() -> Result<Engine, String> {
         }
         Some(path) => use_native(Path::new(&path))?,
     };
-    let environment = ort::init().with_telemetry(false).build().map_err(|error| format!("failed to start ONNX: {error}"))?;
+    let environment =
+        ort::init().with_telemetry(false).build().map_err(|error| format!("failed to start ONNX: {error}"))?;
     Ok(Engine { environment, name })
 }
 
@@ -85,7 +86,8 @@ impl Model {
 
     pub(super) fn run(&mut self, inputs: &[f32]) -> Result<f64, String> {
         let tensor = Tensor::from_array(([1, inputs.len()], inputs.to_vec())).map_err(|error| error.to_string())?;
-        let outputs = self.session.run(ort::inputs![self.input.as_str() => tensor]).map_err(|error| error.to_string())?;
+        let outputs =
+            self.session.run(ort::inputs![self.input.as_str() => tensor]).map_err(|error| error.to_string())?;
         let (_, output) = outputs.iter().next().ok_or("the model has no output")?;
         let (_, values) = output.try_extract_tensor::<f32>().map_err(|error| format!("its output: {error}"))?;
         values.first().copied().map(f64::from).ok_or_else(|| "its output is empty".into())

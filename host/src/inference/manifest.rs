@@ -34,12 +34,8 @@ pub(super) enum Input {
     Hour,
 }
 
-const INPUTS: [(&str, Input); 4] = [
-    ("soc_pct", Input::Soc),
-    ("power_kw", Input::Power),
-    ("temp_c", Input::Temperature),
-    ("hour_of_day", Input::Hour),
-];
+const INPUTS: [(&str, Input); 4] =
+    [("soc_pct", Input::Soc), ("power_kw", Input::Power), ("temp_c", Input::Temperature), ("hour_of_day", Input::Hour)];
 const SIGNS: [(&str, Sign); 2] = [("discharge", Sign::Discharge), ("charge", Sign::Charge)];
 
 /// The meaning of a model's inputs and output.

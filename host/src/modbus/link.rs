@@ -34,7 +34,9 @@ impl Link {
             Ok(Ok(stream)) => stream,
         };
         // Requests are single small packets: waiting to fill one only adds delay.
-        stream.set_nodelay(true).map_err(|error| format!("failed to set up the connection to {host}:{port}: {error}"))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| format!("failed to set up the connection to {host}:{port}: {error}"))?;
         Ok(Self(tcp::attach_slave(stream, Slave(0))))
     }
 
@@ -48,8 +50,12 @@ impl Link {
         };
         let answered = timeout(limit, self.0.call(call)).await;
         match answered {
-            Err(_) => Err(format!("no answer within {limit:?} from unit {} to registers {start}+{count}", request.unit.0)),
-            Ok(Err(error)) => Err(format!("connection broke while reading registers {start}+{count}: {}", told(&error))),
+            Err(_) => {
+                Err(format!("no answer within {limit:?} from unit {} to registers {start}+{count}", request.unit.0))
+            }
+            Ok(Err(error)) => {
+                Err(format!("connection broke while reading registers {start}+{count}: {}", told(&error)))
+            }
             Ok(Ok(Err(exception))) => Ok(refused(exception)),
             Ok(Ok(Ok(response))) => registers(request, response),
         }

@@ -39,7 +39,9 @@ impl Trouble {
         };
         match self {
             Self::UnsupportedProtocol => format!("{address} does not speak this MQTT version; set protocol = \"auto\""),
-            Self::UnreadableConnack => format!("{address} answers CONNECT with something that is not MQTT of this version"),
+            Self::UnreadableConnack => {
+                format!("{address} answers CONNECT with something that is not MQTT of this version")
+            }
             Self::ClosedBeforeConnack => {
                 let hint = if settings.tls.is_some() { "" } else { " (does it want TLS? then write mqtts://)" };
                 format!("{address} closed the connection before answering CONNECT{hint}")
@@ -51,7 +53,9 @@ impl Trouble {
                 "{address} refuses {user}, client id {:?}: not authorized; check user name, password and the broker's policy",
                 settings.client_id
             ),
-            Self::BadClientId => format!("{address} refuses the client id {:?}; set MQTT_CLIENT_ID", settings.client_id),
+            Self::BadClientId => {
+                format!("{address} refuses the client id {:?}; set MQTT_CLIENT_ID", settings.client_id)
+            }
             Self::Refused(reason) => format!("{address} refuses the connection: {reason}"),
             Self::Tls(explanation) => format!("TLS with {address} failed: {explanation}"),
             Self::Timeout => format!("{address} does not answer in time"),

@@ -137,9 +137,8 @@ fn qos(qos: Qos) -> QoS {
 
 fn trouble(error: &ConnectionError, explain: TlsExplanation) -> Trouble {
     match error {
-        ConnectionError::ConnectionRefused(code) | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => {
-            refused(*code)
-        }
+        ConnectionError::ConnectionRefused(code)
+        | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => refused(*code),
         ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
             Trouble::UnreadableConnack
         }

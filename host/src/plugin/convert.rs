@@ -86,7 +86,8 @@ fn safety(safety: &event::Safety) -> guest::Safety {
 }
 
 pub(super) fn site(site: &site::Site) -> guest::Site {
-    let device = |device: &site::Device| guest::Device { name: device.name.clone(), attributes: device.attributes.clone() };
+    let device =
+        |device: &site::Device| guest::Device { name: device.name.clone(), attributes: device.attributes.clone() };
     let source = |source: &site::Source| guest::Source {
         device: source.device.clone(),
         period_ms: u32::try_from(source.period.as_millis()).unwrap_or(u32::MAX),

@@ -55,7 +55,8 @@ fn members(source: &Source, config: &Config) -> Vec<Member> {
         members.extend(find(source, name).map(|(index, channel)| member(index, channel, style)));
     }
     if config.channels == Channels::All {
-        let others = (0..).zip(&source.channels).filter(|(_, channel)| STANDARD.iter().all(|(n, _)| *n != channel.name));
+        let others =
+            (0..).zip(&source.channels).filter(|(_, channel)| STANDARD.iter().all(|(n, _)| *n != channel.name));
         members.extend(others.map(|(index, channel)| member(index, channel, Style::Shortest)));
     }
     members

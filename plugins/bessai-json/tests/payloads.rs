@@ -32,7 +32,11 @@ fn telemetry() {
 #[test]
 fn telemetry_leaves_out_what_has_no_good_value() {
     let messages = harness().frame(&[230.0, 72.3, f64::NAN, 28.14, f64::NAN]).unwrap();
-    check(&messages, "SITE-CL-001/telemetry", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":72.3,"temp_c":28.1}"#);
+    check(
+        &messages,
+        "SITE-CL-001/telemetry",
+        r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":72.3,"temp_c":28.1}"#,
+    );
     let none = harness().frame(&[230.0, f64::NAN, f64::NAN, f64::NAN, f64::NAN]).unwrap();
     assert_eq!(none, []);
 }
@@ -47,7 +51,11 @@ fn a_stale_value_is_not_news_and_one_out_of_range_is() {
         texts: Vec::new(),
     };
     let messages = harness().event(EventBody::Frame(frame)).unwrap();
-    check(&messages, "SITE-CL-001/telemetry", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":101.0,"temp_c":28.0}"#);
+    check(
+        &messages,
+        "SITE-CL-001/telemetry",
+        r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":101.0,"temp_c":28.0}"#,
+    );
 }
 
 #[test]
@@ -70,18 +78,35 @@ fn every_channel_on_demand() {
 
 #[test]
 fn safety() {
-    let event = |is_safe, watchdog| EventBody::Safety(Safety { is_safe, watchdog, power_limit_kw: None, violations: vec![] });
+    let event =
+        |is_safe, watchdog| EventBody::Safety(Safety { is_safe, watchdog, power_limit_kw: None, violations: vec![] });
     let messages = harness().event(event(true, Watchdog::Ok)).unwrap();
-    check(&messages, "SITE-CL-001/safety", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","is_safe":true,"watchdog":"ok"}"#);
+    check(
+        &messages,
+        "SITE-CL-001/safety",
+        r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","is_safe":true,"watchdog":"ok"}"#,
+    );
     let messages = harness().event(event(false, Watchdog::Failed)).unwrap();
-    check(&messages, "SITE-CL-001/safety", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","is_safe":false,"watchdog":"failed"}"#);
+    check(
+        &messages,
+        "SITE-CL-001/safety",
+        r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","is_safe":false,"watchdog":"failed"}"#,
+    );
 }
 
 #[test]
 fn anomaly() {
-    let anomaly = Anomaly { model: "ids".into(), device: "battery".into(), score: 0.712_35, alert_count: 3, trained: true, alarm: true };
+    let anomaly = Anomaly {
+        model: "ids".into(),
+        device: "battery".into(),
+        score: 0.712_35,
+        alert_count: 3,
+        trained: true,
+        alarm: true,
+    };
     let messages = harness().event(EventBody::Anomaly(anomaly)).unwrap();
-    let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","score":0.7124,"alert_count":3,"trained":true,"status":"alarm"}"#;
+    let payload =
+        r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","score":0.7124,"alert_count":3,"trained":true,"status":"alarm"}"#;
     check(&messages, "SITE-CL-001/ai/ids", payload);
 }
 
@@ -101,7 +126,11 @@ fn dispatch() {
     let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","dispatch_kw":-42.5,"inference_ms":0.12}"#;
     check(&messages, "SITE-CL-001/ai/dispatch", payload);
     let messages = harness().event(event(None)).unwrap();
-    check(&messages, "SITE-CL-001/ai/dispatch", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","dispatch_kw":null,"inference_ms":0.12}"#);
+    check(
+        &messages,
+        "SITE-CL-001/ai/dispatch",
+        r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","dispatch_kw":null,"inference_ms":0.12}"#,
+    );
 }
 
 #[test]

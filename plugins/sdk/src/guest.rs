@@ -1,8 +1,6 @@
 //! The trait that a plugin implements, and how the component's exports reach it.
 
-use crate::{
-    Anomaly, DeviceStatus, Dispatch, Event, EventBody, Failure, Frame, Gap, Message, Other, Safety, Site,
-};
+use crate::{Anomaly, DeviceStatus, Dispatch, Event, EventBody, Failure, Frame, Gap, Message, Other, Safety, Site};
 
 /// The messages of one call, in the order in which they are published.
 pub type Messages = Vec<Message>;
@@ -130,7 +128,7 @@ macro_rules! export {
                 }
             }
 
-            bindings::export_transformer!(Component with_types_in bindings);
+    bindings::export_transformer!(Component with_types_in bindings);
         };
     };
 }

@@ -298,7 +298,9 @@ mod tests {
 
     #[test]
     fn integers_have_no_point() {
-        for (value, expected) in [(312.0, "312"), (-0.2, "0"), (2.5, "2"), (1e15, "1000000000000000"), (f64::NAN, "null")] {
+        for (value, expected) in
+            [(312.0, "312"), (-0.2, "0"), (2.5, "2"), (1e15, "1000000000000000"), (f64::NAN, "null")]
+        {
             check(|writer, key| writer.integer(key, value), expected);
         }
     }

@@ -5,13 +5,7 @@ use crate::{Message, Properties, Qos};
 impl Message {
     /// QoS 1, not retained, no MQTT 5 properties.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
-        Self {
-            topic: topic.into(),
-            payload: payload.into(),
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            properties: None,
-        }
+        Self { topic: topic.into(), payload: payload.into(), qos: Qos::AtLeastOnce, retain: false, properties: None }
     }
 
     /// The broker keeps the message for subscribers that come later.

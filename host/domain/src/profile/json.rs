@@ -261,7 +261,10 @@ mod tests {
                    "watchdog_heartbeat": {"address": 6, "count": 1, "type": "UINT16", "access": "RW", "scale": 1, "unit": "count"}
                  } }"#,
         );
-        assert_eq!((profile.unit, profile.usual_unit, profile.timeout), (UnitId(7), Some(UnitId(3)), Duration::from_secs(2)));
+        assert_eq!(
+            (profile.unit, profile.usual_unit, profile.timeout),
+            (UnitId(7), Some(UnitId(3)), Duration::from_secs(2))
+        );
         assert_eq!(point(&profile, "soc_pct").name, "soc");
         assert_eq!((point(&profile, "temp_c").unit.as_str(), point(&profile, "temp_c").address), ("Cel", 1));
         let power = point(&profile, "power_kw");

@@ -206,7 +206,10 @@ mod tests {
             "a = { address = 1, type = \"int32\", count = 1, scale = 1 }",
             "box.points.a.count = 1: int32 takes 2 registers, not 1; remove the count or change the type",
         );
-        check("a = { address = 1, type = \"uint16\", scale = 0 }", "box.points.a.scale = 0: write a number other than 0");
+        check(
+            "a = { address = 1, type = \"uint16\", scale = 0 }",
+            "box.points.a.scale = 0: write a number other than 0",
+        );
         check(
             "a = { address = 1, type = \"uint16\", scale = 1, colour = 2 }",
             "box.points.a.colour: is unknown; remove it",
@@ -223,10 +226,7 @@ mod tests {
             "a = { address = 1, type = \"uint16\", scale = 1 }\nb = { channel = \"a\", address = 2, type = \"uint16\", scale = 1 }",
             "box.points.b.channel = a: is the channel of a already",
         );
-        check(
-            "a = 3",
-            "box.points.a = 3: write a table, such as { address = 100, type = \"uint16\", scale = 1 }",
-        );
+        check("a = 3", "box.points.a = 3: write a table, such as { address = 100, type = \"uint16\", scale = 1 }");
     }
 
     #[test]
