@@ -1,1 +1,20 @@
-//! stub
+//! The real program against real peers: Modbus over sockets, mosquitto, files, signals.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::float_cmp,
+    clippy::new_without_default
+)]
+
+mod broker;
+mod configuration;
+mod device;
+mod feeds;
+mod path;
+mod program;
+mod support;
+mod tidy;

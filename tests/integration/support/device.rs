@@ -1,0 +1,54 @@
+//! Modbus devices with known values.
+
+use std::net::SocketAddr;
+
+use bessai_domain::profile::{Profile, built_in};
+use bessai_simulator::registers::{Registers, Table};
+use bessai_simulator::server::Server;
+
+/// A device whose answers the test chooses.
+pub struct Device {
+    pub server: Server,
+    pub registers: Registers,
+    profile: Profile,
+}
+
+impl Device {
+    /// A SUN2000 at unit 1 with 72.3 %, -85.5 kW, 28.1 °C and 312 cycles; every register that it has not reads 0.
+    pub fn huawei() -> Self {
+        let registers = Registers::new();
+        registers.fill(1, Table::Holding, 0..=u16::MAX, 0);
+        Self::with(registers)
+    }
+
+    /// The same, but only the profile's own registers exist: a block over a hole is refused.
+    pub fn sparse_huawei() -> Self {
+        let device = Self::with(Registers::new());
+        for point in device.profile.points.clone() {
+            if device.registers.get(1, Table::Holding, point.address, 1).is_none() {
+                device.registers.set(1, Table::Holding, point.address, &point.layout.encode(0.0));
+            }
+        }
+        device
+    }
+
+    fn with(registers: Registers) -> Self {
+        let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), registers.clone()).unwrap();
+        let device = Self { server, registers, profile: built_in("huawei-sun2000").unwrap() };
+        for (channel, value) in [("soc_pct", 72.3), ("power_kw", -85.5), ("temp_c", 28.1), ("cycle_count", 312.0)] {
+            device.set(channel, value);
+        }
+        device
+    }
+
+    /// Shows a value, in the channel's unit.
+    pub fn set(&self, channel: &str, value: f64) {
+        let point = self.profile.points.iter().find(|point| point.channel == channel).unwrap();
+        let words = point.layout.encode(point.scaling.invert(value));
+        self.registers.set(1, Table::Holding, point.address, &words);
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.address().port()
+    }
+}

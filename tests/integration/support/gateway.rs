@@ -1,0 +1,163 @@
+//! The program itself, in a process of its own, with nothing in its environment but what the test gives it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{folder, within};
+
+/// A gateway to be started.
+pub struct Setup {
+    folder: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// A running gateway; it ends with the value.
+pub struct Gateway {
+    pub folder: tempfile::TempDir,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+/// The program that was built beside this test.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().unwrap().parent().unwrap().join("bessai-edge");
+    assert!(program.is_file(), "{} is missing: run `cargo build -p bessai-edge`, or scripts/test", program.display());
+    program
+}
+
+impl Setup {
+    /// Site, a free health port, and nothing else.
+    pub fn new() -> Self {
+        let setup = Self { folder: folder(), variables: Vec::new() };
+        setup.with("SITE_ID", "SITE-CL-001").with("HEALTH_PORT", "0").with("XDG_CACHE_HOME", cache())
+    }
+
+    /// One more variable.
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// A device on this machine, read ten times a second.
+    pub fn device(self, port: u16) -> Self {
+        self.with("INVERTER_IP", "127.0.0.1").with("INVERTER_PORT", port).with("WATCHDOG_TIMEOUT", "0.1")
+    }
+
+    pub fn broker(self, url: impl ToString) -> Self {
+        self.with("MQTT_BROKER_URL", url)
+    }
+
+    /// A file in the working folder.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        self
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).env_clear().current_dir(self.folder.path());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Starts the service.
+    pub fn run(self) -> Gateway {
+        let mut child = self.command(&["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut log = written.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Gateway { folder: self.folder, child, log }
+    }
+}
+
+/// One cache of compiled components for all tests: the gateway itself keeps it apart by content.
+fn cache() -> String {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().join("test-cache").to_str().unwrap().to_owned()
+}
+
+impl Gateway {
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a line in the log.
+    pub async fn says(&self, text: &str) {
+        let waiting = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(super::LIMIT, waiting).await.is_err() {
+            panic!("the gateway never said {text:?}, but:\n{}", self.log());
+        }
+    }
+
+    /// How often a text is in the log.
+    pub fn said(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    /// What `/health` answers.
+    pub async fn health(&self) -> serde_json::Value {
+        self.says("/health on ").await;
+        let log = self.log();
+        let address = log.split("/health on ").nth(1).unwrap().lines().next().unwrap().trim();
+        let (host, port) = address.rsplit_once(':').unwrap();
+        let setup = Setup::new().with("HEALTH_HOST", host).with("HEALTH_PORT", port);
+        let output = setup.output(&["health"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// SIGTERM, and the end of the process.
+    pub async fn stop(mut self) -> ExitStatus {
+        self.signal();
+        within("the gateway to stop", async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    #[allow(unsafe_code, reason = "a signal to our own child")]
+    fn signal(&self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: the child was not waited for yet, so the id is still its own.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,14 @@
+//! On what the figures were taken.
+
+use std::fs;
+
+/// The processor's name, the cores, and how busy they were before anything was measured.
+pub(crate) fn describe() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let name = name.map_or("unknown processor", |(_, name)| name.trim());
+    let cores = std::thread::available_parallelism().map_or_else(|_| "?".into(), |cores| cores.to_string());
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("machine: {name}, {cores} cores; load before the run {load}")
+}
