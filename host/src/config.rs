@@ -50,7 +50,6 @@ const DEFAULT_FILE: &str = "bessai.toml";
 const DEFAULT_SITE: &str = "bessai";
 const DEFAULT_MODEL: &str = "dispatch";
 const DEFAULT_PLUGINS: &str = "plugins";
-/// The Python gateway's port.
 /// Where `/health` is served unless `HEALTH_PORT` says otherwise.
 pub const HEALTH_PORT: u16 = 8000;
 /// Bytes of a site's, device's or feed's name, so that topics and client ids stay short.

@@ -31,7 +31,7 @@ pub async fn serve(address: SocketAddr, report: impl Fn() -> Value + Clone + 'st
             return;
         }
     };
-    tracing::info!("/health on {address}");
+    tracing::info!("/health on {}", listener.local_addr().unwrap_or(address));
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = std::sync::Arc::clone(&places).acquire_owned().await else { return };

@@ -167,7 +167,8 @@ impl Broker {
     fn falls_back(&mut self, trouble: &Trouble) -> bool {
         match trouble {
             Trouble::UnsupportedProtocol | Trouble::UnreadableConnack => true,
-            Trouble::ClosedBeforeConnack => {
+            // Some hang up on what they do not understand, some wait for more of it.
+            Trouble::ClosedBeforeConnack | Trouble::Timeout => {
                 self.closed_before_connack += 1;
                 self.closed_before_connack >= CLOSED_BEFORE_FALLBACK
             }

@@ -29,19 +29,25 @@ pub enum Input {
     Dispatch(Timestamp, Dispatch),
 }
 
+/// Something that is shown each frame.
+pub type TakesFrame = Box<dyn FnMut(Timestamp, &Frame)>;
+
 /// Where everything goes, given by whoever connects the rooms.
 pub struct Outlets {
     /// Numbers and keeps an event.
     pub append: Box<dyn FnMut(Timestamp, EventBody)>,
     /// Hands a frame to the models; must not wait.
-    pub infer: Box<dyn FnMut(Timestamp, &Frame)>,
+    pub infer: TakesFrame,
 }
+
+/// Safe or not, and the broken rules by device and channel.
+type Essence = (bool, Vec<(String, String)>);
 
 /// The site's state between two readings.
 pub struct Pipeline {
     site: Arc<Site>,
     guard: Guard,
-    verdict: Option<(bool, Vec<(String, String)>)>,
+    verdict: Option<Essence>,
     devices: BTreeMap<String, DeviceStatus>,
     outlets: Outlets,
     clock: fn() -> Timestamp,
@@ -169,7 +175,7 @@ impl Pipeline {
 }
 
 /// What makes two verdicts the same: which rules are broken, not by how much.
-fn essence(safety: &Safety) -> (bool, Vec<(String, String)>) {
+fn essence(safety: &Safety) -> Essence {
     let broken = safety.violations.iter().map(|v| (format!("{}/{}", v.device, v.channel), v.rule.clone()));
     let mut broken: Vec<_> = broken.collect();
     broken.push((format!("{:?}", safety.watchdog), String::new()));

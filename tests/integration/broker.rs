@@ -36,7 +36,7 @@ async fn a_restarted_broker_loses_no_reading() {
     let mut listener = Listener::start(broker.port).await;
     let cycles = |heard: &Heard| heard.json()["cycle_count"].as_u64().unwrap();
     let seen = async |count: u64, listener: &mut Listener, all: &mut Vec<u64>| {
-        device.set("cycle_count", count as f64);
+        device.set("cycle_count", f64::from(u32::try_from(count).unwrap()));
         loop {
             let heard = listener.next("/telemetry").await;
             all.push(cycles(&heard));
@@ -174,7 +174,8 @@ async fn a_broker_without_mqtt_5_gets_3_1_1() {
             }
         })
         .await;
-        let expected: &[u8] = if matches!(on_v5, OnV5::Close) { &[5, 5, 4] } else { &[5, 4] };
+        // The client library takes an answer in the old form for an unfinished one, so the end of it is what counts.
+        let expected: &[u8] = if matches!(on_v5, OnV5::Refuse) { &[5, 4] } else { &[5, 5, 4] };
         assert_eq!(levels, expected, "{on_v5:?}");
     }
 }

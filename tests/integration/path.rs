@@ -197,7 +197,7 @@ async fn a_model_that_is_missing_or_does_not_fit_is_said_once_and_the_rest_runs(
     }
     gateway.says("gone.onnx is not used").await;
     gateway.says("text.onnx is not used").await;
-    assert_eq!((gateway.said("gone.onnx"), gateway.said("text.onnx is not used")), (1, 1));
+    assert_eq!((gateway.said("gone.onnx is not used"), gateway.said("text.onnx is not used")), (1, 1));
 }
 
 #[tokio::test]

@@ -116,6 +116,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         {
             continue;
         }
+        if line.ends_with(';') {
+            continue;
+        }
         let indent = &line[..line.len() - line.trim_start().len()];
         let end = lines.iter().skip(start).position(|line| *line == format!("{indent}}}"));
         let name = after.split(['(', '<']).next().unwrap_or_default().to_owned();

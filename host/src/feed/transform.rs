@@ -67,16 +67,14 @@ impl<P: Plugin> Transformer<P> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        for _attempt in 0..2 {
+        // A batch gets a second try before it is cut down; a single event has its second try there.
+        for _attempt in 0..events.len().min(2) {
             match self.call(events).await {
                 Ok(messages) => return Ok(messages),
                 Err(error) => self.note(&error)?,
             }
         }
-        if events.len() > 1 {
-            return self.one_by_one(events).await;
-        }
-        Ok(Vec::new())
+        self.one_by_one(events).await
     }
 
     /// A batch that failed twice is cut down, so that only the event that is to blame is set aside.
@@ -138,7 +136,7 @@ impl<P: Plugin> Transformer<P> {
 
     /// A later fresh instance starts from the newest description that was processed.
     fn follow_description(&mut self, events: &[Arc<Event>]) {
-        if let Some(site) = events.iter().rev().find_map(|event| site_of(event)) {
+        if let Some(site) = events.iter().rev().find_map(site_of) {
             self.site = Some(site);
         }
     }

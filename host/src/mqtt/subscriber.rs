@@ -44,14 +44,12 @@ async fn once(settings: &super::Settings, filter: &str, heard: &mpsc::Sender<Hea
     let (client, mut events) = AsyncClient::new(options, WAITING);
     client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| error.to_string())?;
     loop {
-        match events.poll().await.map_err(|error| error.to_string())? {
-            Event::Incoming(Packet::Publish(publish)) => {
-                let message = Heard { topic: publish.topic, payload: publish.payload.to_vec() };
-                if heard.send(message).await.is_err() {
-                    return Ok(());
-                }
+        let event = events.poll().await.map_err(|error| error.to_string())?;
+        if let Event::Incoming(Packet::Publish(publish)) = event {
+            let message = Heard { topic: publish.topic, payload: publish.payload.to_vec() };
+            if heard.send(message).await.is_err() {
+                return Ok(());
             }
-            _ => {}
         }
     }
 }

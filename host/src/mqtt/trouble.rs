@@ -40,11 +40,10 @@ impl Trouble {
         match self {
             Self::UnsupportedProtocol => format!("{address} does not speak this MQTT version; set protocol = \"auto\""),
             Self::UnreadableConnack => {
-                format!("{address} answers CONNECT with something that is not MQTT of this version")
+                format!("{address} answers CONNECT with something that is not MQTT{}", scheme_hint(settings))
             }
             Self::ClosedBeforeConnack => {
-                let hint = if settings.tls.is_some() { "" } else { " (does it want TLS? then write mqtts://)" };
-                format!("{address} closed the connection before answering CONNECT{hint}")
+                format!("{address} closed the connection before answering CONNECT{}", scheme_hint(settings))
             }
             Self::BadCredentials => {
                 format!("{address} refuses {user}: bad user name or password; check MQTT_USERNAME and MQTT_PASSWORD")
@@ -63,12 +62,15 @@ impl Trouble {
         }
     }
 
-    /// An error of the library's: TLS if the cause is that, else the network.
+    /// An error of the library's: TLS if the cause is that, a hang-up, or else the network.
     pub(super) fn of(error: &(dyn Error + 'static), explain: TlsExplanation) -> Self {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(explanation) = explain(error) {
                 return Self::Tls(explanation);
+            }
+            if error.downcast_ref().is_some_and(is_close) {
+                return Self::ClosedBeforeConnack;
             }
             cause = error.source();
         }
@@ -76,8 +78,17 @@ impl Trouble {
     }
 }
 
+/// Plain MQTT and TLS on each other's ports fail without a word of why.
+fn scheme_hint(settings: &Settings) -> &'static str {
+    if settings.tls.is_some() {
+        " (is TLS spoken on that port? if not, write mqtt://)"
+    } else {
+        " (does it want TLS? then write mqtts://)"
+    }
+}
+
 /// A connection that ended without a word where one was due.
-pub(super) fn is_close(error: &std::io::Error) -> bool {
+fn is_close(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }

@@ -8,7 +8,6 @@ use rumqttc::{
 };
 use tokio::sync::mpsc;
 
-use super::trouble::is_close;
 use super::{
     CONNECT_LIMIT_S, Client, Correlation, Login, MAX_PACKET, Notice, Session, Step, TlsExplanation, Trouble, Welcome,
     notice_capacity, window,
@@ -103,11 +102,11 @@ fn trouble(error: &ConnectionError, explain: TlsExplanation) -> Trouble {
         ConnectionError::MqttState(StateError::Deserialization(Malformed::InvalidConnectReturnCode(code))) => {
             if *code == AWS_NOT_AUTHORIZED { Trouble::NotAuthorized } else { Trouble::UnreadableConnack }
         }
+        ConnectionError::MqttState(StateError::Deserialization(Malformed::Io(error))) => Trouble::of(error, explain),
         ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
             Trouble::UnreadableConnack
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => Trouble::ClosedBeforeConnack,
-        ConnectionError::MqttState(StateError::Io(error)) if is_close(error) => Trouble::ClosedBeforeConnack,
         ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Trouble::Timeout,
         other => Trouble::of(other, explain),
     }

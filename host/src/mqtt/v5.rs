@@ -1,16 +1,15 @@
 //! MQTT 5 through rumqttc.
 
 use bessai_domain::message::{Message, Properties, Qos};
-use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectProperties, ConnectReturnCode, LastWill, Packet, PubAckReason, PubCompReason, PubRecReason,
     PublishProperties,
 };
+use rumqttc::v5::mqttbytes::{Error as Malformed, QoS};
 use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{NetworkOptions, Outgoing};
 use tokio::sync::mpsc;
 
-use super::trouble::is_close;
 use super::{
     CONNECT_LIMIT_S, Client, Correlation, Login, MAX_PACKET, Notice, Session, Step, TlsExplanation, Trouble, Welcome,
     notice_capacity, window,
@@ -103,15 +102,16 @@ fn step(event: &Event) -> Step {
     }
 }
 
-pub(super) fn publish(client: &AsyncClient, message: &Message) -> Result<(), ClientError> {
+pub(super) fn publish(client: &AsyncClient, message: &Message) -> Result<(), Box<ClientError>> {
     let (topic, payload) = (message.topic.clone(), message.payload.clone());
-    match &message.properties {
+    let handed = match &message.properties {
         None => client.try_publish(topic, qos(message.qos), message.retain, payload),
         Some(properties) => {
             let properties = to_library(properties);
             client.try_publish_with_properties(topic, qos(message.qos), message.retain, payload, properties)
         }
-    }
+    };
+    handed.map_err(Box::new)
 }
 
 fn to_library(properties: &Properties) -> PublishProperties {
@@ -139,6 +139,7 @@ fn trouble(error: &ConnectionError, explain: TlsExplanation) -> Trouble {
     match error {
         ConnectionError::ConnectionRefused(code)
         | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => refused(*code),
+        ConnectionError::MqttState(StateError::Deserialization(Malformed::Io(error))) => Trouble::of(error, explain),
         ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
             Trouble::UnreadableConnack
         }
@@ -146,7 +147,6 @@ fn trouble(error: &ConnectionError, explain: TlsExplanation) -> Trouble {
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
             Trouble::Refused(format!("{reason_code:?}"))
         }
-        ConnectionError::MqttState(StateError::Io(error)) if is_close(error) => Trouble::ClosedBeforeConnack,
         ConnectionError::Timeout(_) => Trouble::Timeout,
         other => Trouble::of(other, explain),
     }

@@ -1,7 +1,7 @@
 //! The program itself, in a process of its own, with nothing in its environment but what the test gives it.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub struct Setup {
 
 /// A running gateway; it ends with the value.
 pub struct Gateway {
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     child: Child,
     log: Arc<Mutex<String>>,
 }
@@ -60,10 +60,6 @@ impl Setup {
         self
     }
 
-    pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.args(arguments).env_clear().current_dir(self.folder.path());
@@ -89,7 +85,7 @@ impl Setup {
                 log.push('\n');
             }
         });
-        Gateway { folder: self.folder, child, log }
+        Gateway { _folder: self.folder, child, log }
     }
 }
 

@@ -27,7 +27,7 @@ pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
         Err(error) => return Err(vec![Mistake::bare(name, format!("is not JSON: {error}"))]),
     };
     let Some(registers) = value.get("registers").and_then(Value::as_object) else {
-        let protocol = value["device"]["protocol"].as_str().unwrap_or("another protocol");
+        let protocol = field(field(&value, "device"), "protocol").as_str().unwrap_or("another protocol");
         let mend = format!("has no `registers`: it describes {protocol}, which is not read over Modbus");
         return Err(vec![Mistake::bare(name, mend)]);
     };
@@ -41,16 +41,16 @@ pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
 }
 
 fn read_device(name: &str, value: &Value) -> Profile {
-    let text = |key: &str| value["device"][key].as_str().unwrap_or_default().to_owned();
+    let text = |key: &str| field(field(value, "device"), key).as_str().unwrap_or_default().to_owned();
     let unit = |value: &Value| value.as_u64().and_then(|unit| u8::try_from(unit).ok()).map(UnitId);
-    let seconds = value["connection"]["timeout_seconds"].as_f64();
+    let seconds = field(field(value, "connection"), "timeout_seconds").as_f64();
     let timeout = seconds.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
     Profile {
         name: name.into(),
         manufacturer: text("manufacturer"),
         model: text("model"),
-        unit: unit(&value["driver"]["slave_id"]).unwrap_or(UnitId(1)),
-        usual_unit: unit(&value["device"]["slave_id_default"]),
+        unit: unit(field(field(value, "driver"), "slave_id")).unwrap_or(UnitId(1)),
+        usual_unit: unit(field(field(value, "device"), "slave_id_default")),
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         points: Vec::new(),
         mended: Vec::new(),
@@ -58,7 +58,7 @@ fn read_device(name: &str, value: &Value) -> Profile {
 }
 
 fn read_registers(profile: &mut Profile, value: &Value, registers: &Map<String, Value>, mistakes: &Mistakes) {
-    let (bytes, words) = orders(&value["connection"]);
+    let (bytes, words) = orders(field(value, "connection"));
     for (name, register) in registers {
         let reader = Register { profile: &profile.name, name, value: register, mistakes };
         if let Some(point) = reader.read(bytes, words, &mut profile.mended) {
@@ -69,7 +69,7 @@ fn read_registers(profile: &mut Profile, value: &Value, registers: &Map<String, 
 
 /// `byte_order` alone turns the whole value round, as the Python gateway does; `word_order`, which it ignores, counts.
 fn orders(connection: &Value) -> (Order, Order) {
-    let order = |key: &str| match connection[key].as_str() {
+    let order = |key: &str| match field(connection, key).as_str() {
         Some(text) if text.eq_ignore_ascii_case("little") => Some(Order::Little),
         Some(_) => Some(Order::Big),
         None => None,
@@ -115,7 +115,7 @@ impl Register<'_> {
     }
 
     fn text(&self, key: &str) -> &str {
-        self.value[key].as_str().unwrap_or_default()
+        field(self.value, key).as_str().unwrap_or_default()
     }
 
     fn wrong(&self, key: &str, mend: &str) {
@@ -125,7 +125,7 @@ impl Register<'_> {
     }
 
     fn address(&self, key: &str) -> Option<u16> {
-        let address = self.value[key].as_u64().and_then(|address| u16::try_from(address).ok());
+        let address = field(self.value, key).as_u64().and_then(|address| u16::try_from(address).ok());
         if address.is_none() {
             self.wrong(key, "write a register address from 0 to 65535");
         }
@@ -138,7 +138,7 @@ impl Register<'_> {
             self.wrong("type", &format!("write one of {}", known.join(", ")));
             return None;
         };
-        if let Some(count) = self.value["count"].as_u64().filter(|&count| count != u64::from(format.width())) {
+        if let Some(count) = field(self.value, "count").as_u64().filter(|&count| count != u64::from(format.width())) {
             let (name, kind, width) = (self.name, self.text("type"), format.width());
             mended.push(format!("{name}: count {count} does not fit {kind}, {width} registers are read"));
         }
@@ -146,7 +146,7 @@ impl Register<'_> {
     }
 
     fn scaling(&self, scale_register: Option<u16>, mended: &mut Vec<String>) -> Option<Scaling> {
-        let scale = match (&self.value["scale"], scale_register) {
+        let scale = match (field(self.value, "scale"), scale_register) {
             (Value::Null, Some(register)) => {
                 if self.value.get("scale").is_some() {
                     mended.push(format!("{}: null scale, the scale factor at {register} is used", self.name));
@@ -156,7 +156,7 @@ impl Register<'_> {
             (Value::Null, None) => 1.0,
             (scale, _) => scale.as_f64().unwrap_or(f64::NAN),
         };
-        let offset = self.value["offset"].as_f64().unwrap_or(0.0);
+        let offset = field(self.value, "offset").as_f64().unwrap_or(0.0);
         let scaling = Scaling::new(scale, offset);
         if scaling.is_none() {
             self.wrong("scale", "write a number other than 0");
@@ -181,18 +181,18 @@ fn note_overlaps(profile: &mut Profile) {
 
 /// Gives the channels that payloads, safety and models know by name to the registers that carry them.
 fn map_channels(profile: &mut Profile, value: &Value) {
-    let mapping = &value["bessai_mapping"];
+    let mapping = field(value, "bessai_mapping");
     for (channel, aliases) in ALIASES {
         let mapped = match channel {
-            channel::POWER => &mapping["active_power_kw"],
-            other => &mapping[other],
+            channel::POWER => field(mapping, "active_power_kw"),
+            other => field(mapping, other),
         };
-        let register = mapped.as_str().or_else(|| mapped["register"].as_str());
-        let soc_alias = value["soc"]["register_alias"].as_str().filter(|_| channel == channel::SOC);
+        let register = mapped.as_str().or_else(|| field(mapped, "register").as_str());
+        let soc_alias = field(field(value, "soc"), "register_alias").as_str().filter(|_| channel == channel::SOC);
         let names = register.into_iter().chain(soc_alias).chain(aliases.iter().copied());
         let places: Vec<usize> = names.filter_map(|name| position(&profile.points, name)).collect();
         let Some(&place) = places.first() else { continue };
-        assign(profile, place, channel, mapped["transform"].as_str());
+        assign(profile, place, channel, field(mapped, "transform").as_str());
     }
 }
 
@@ -234,6 +234,11 @@ fn to_kilowatts(point: &mut Point, transform: Option<&str>, mended: &mut Vec<Str
     if charge_is_positive && !negated {
         mended.push(format!("{}: its + = charge is turned, power_kw is + = discharge", point.name));
     }
+}
+
+/// A member, or null where there is none.
+fn field<'a>(value: &'a Value, key: &str) -> &'a Value {
+    value.get(key).unwrap_or(&Value::Null)
 }
 
 #[cfg(test)]

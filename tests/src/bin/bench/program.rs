@@ -12,7 +12,7 @@ use crate::process::Process;
 use crate::surroundings::Surroundings;
 
 /// The first telemetry comes within this, or the run has failed.
-const FIRST_WITHIN: Duration = Duration::from_secs(60);
+const FIRST_WITHIN: Duration = Duration::from_secs(30);
 
 /// Counts the runs, so that each has a site, and thereby topics and a client id, of its own.
 static RUNS: AtomicU32 = AtomicU32::new(0);
