@@ -258,7 +258,7 @@ mod tests {
         let site = Site { id: "S".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] };
         journal.append(Timestamp::default(), EventBody::Site(Arc::new(site)));
         for _ in 0..3 {
-            journal.append(Timestamp::default(), frame(MEMORY_BYTES / 16));
+            journal.append(Timestamp::default(), frame(MEMORY_BYTES / 20));
         }
         let events = reader.next(LIMIT).await;
         assert_eq!(numbers(&events), [2, 3]);

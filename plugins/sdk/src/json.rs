@@ -109,26 +109,24 @@ fn push_number(bytes: &mut Vec<u8>, value: f64) {
         bytes.extend_from_slice(b"null");
         return;
     }
-    let mut buffer = zmij::Buffer::new();
-    let digits = buffer.format_finite(value);
-    match digits.split_once('e') {
-        None => bytes.extend_from_slice(digits.as_bytes()),
-        Some((mantissa, exponent)) => push_exponential(bytes, mantissa, exponent),
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
+        push_exponential(bytes, &format!("{value:e}"));
+        return;
     }
+    bytes.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
 }
 
 /// Python writes `1e-05` and `1e+16`.
-fn push_exponential(bytes: &mut Vec<u8>, mantissa: &str, exponent: &str) {
-    let (sign, digits) = match exponent.strip_prefix('-') {
-        Some(digits) => (b'-', digits),
-        None => (b'+', exponent.trim_start_matches('+')),
-    };
-    bytes.extend_from_slice(mantissa.strip_suffix(".0").unwrap_or(mantissa).as_bytes());
+fn push_exponential(bytes: &mut Vec<u8>, digits: &str) {
+    let (mantissa, exponent) = digits.split_once('e').unwrap_or((digits, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or((b'+', exponent), |exponent| (b'-', exponent));
+    bytes.extend_from_slice(mantissa.as_bytes());
     bytes.extend_from_slice(&[b'e', sign]);
-    if digits.len() < 2 {
+    if exponent.len() < 2 {
         bytes.push(b'0');
     }
-    bytes.extend_from_slice(digits.as_bytes());
+    bytes.extend_from_slice(exponent.as_bytes());
 }
 
 /// Above this a scaled double may have lost the digit that decides; such values take the exact way.
@@ -149,8 +147,8 @@ fn push_rounded(bytes: &mut Vec<u8>, value: f64, decimals: u8) {
         }
         push_scaled(bytes, whole as i64, decimals);
     } else if value.is_finite() {
-        let digits = format!("{value:.*}", usize::from(decimals));
-        bytes.extend_from_slice(trim_zeros(&digits).as_bytes());
+        let rounded = format!("{value:.*}", usize::from(decimals)).parse();
+        push_number(bytes, rounded.unwrap_or(value));
     } else {
         bytes.extend_from_slice(b"null");
     }
@@ -195,17 +193,6 @@ fn push_scaled(bytes: &mut Vec<u8>, mut whole: i64, decimals: u8) {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "one decimal digit")]
 fn digit(number: i64) -> u8 {
     b'0' + (number % 10) as u8
-}
-
-/// `72.30` → `72.3`, `5` → `5.0`.
-fn trim_zeros(digits: &str) -> String {
-    match digits.split_once('.') {
-        None => format!("{digits}.0"),
-        Some((whole, fraction)) => {
-            let fraction = fraction.trim_end_matches('0');
-            format!("{whole}.{}", if fraction.is_empty() { "0" } else { fraction })
-        }
-    }
 }
 
 fn push_integer(bytes: &mut Vec<u8>, value: f64) {
