@@ -166,13 +166,16 @@ fn tell(mistakes: &[Mistake]) {
     }
 }
 
-/// Where `/health` is, for a command on the same machine.
+/// Asks the gateway that the same configuration would start here.
 fn ask_health() -> anyhow::Result<()> {
-    let port = std::env::var("HEALTH_PORT").ok().filter(|port| !port.is_empty());
-    let port = port.map_or(Ok(config::HEALTH_PORT), |port| port.parse())?;
-    let host = std::env::var("HEALTH_HOST").ok().and_then(|host| host.parse::<IpAddr>().ok());
-    let host = host.filter(|host| !host.is_unspecified()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let asked = app::runtime()?.block_on(health::ask(SocketAddr::new(host, port)));
+    let outside = Outside { variables: variables(), working_dir: std::env::current_dir()? };
+    // A gateway may run on a configuration that is unsound by now: then it is asked where it is by default.
+    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), config::HEALTH_PORT);
+    let mut address = config::load(None, &outside).map_or(default, |config| config.health);
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let asked = app::runtime()?.block_on(health::ask(address));
     println!("{}", asked.map_err(anyhow::Error::msg)?);
     Ok(())
 }

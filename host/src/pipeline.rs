@@ -181,3 +181,48 @@ fn essence(safety: &Safety) -> Essence {
     broken.push((format!("{:?}", safety.watchdog), String::new()));
     (safety.is_safe, broken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    fn never_set() -> Timestamp {
+        Timestamp::from_nanos(86_400_000_000_000)
+    }
+
+    fn in_2026() -> Timestamp {
+        Timestamp::from_nanos(1_790_000_000_000_000_000)
+    }
+
+    fn site() -> Arc<Site> {
+        Arc::new(Site { id: "S".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] })
+    }
+
+    /// What a pipeline appends after its description when it takes a frame of that time and its clock ticks.
+    fn appended(at: Timestamp, clock: fn() -> Timestamp) -> Vec<EventBody> {
+        let events = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&events);
+        let append = Box::new(move |_, body| kept.borrow_mut().push(body));
+        let outlets = Outlets { append, infer: Box::new(|_, _| {}) };
+        let mut pipeline = Pipeline::new(site(), &Limits::default(), clock, outlets);
+        pipeline.take(Input::Frame(at, Frame { source: 0, values: vec![1.0], faults: vec![], texts: vec![] }));
+        pipeline.tick();
+        drop(pipeline);
+        let mut events = Rc::into_inner(events).unwrap().into_inner();
+        events.remove(0);
+        events
+    }
+
+    #[test]
+    fn nothing_is_kept_under_a_clock_that_was_never_set() {
+        assert_eq!(appended(never_set(), never_set), []);
+        let kinds: Vec<_> = appended(in_2026(), in_2026).iter().map(std::mem::discriminant).collect();
+        let frame = EventBody::Frame(Frame { source: 0, values: vec![], faults: vec![], texts: vec![] });
+        assert_eq!(kinds[0], std::mem::discriminant(&frame));
+        assert!(kinds.contains(&std::mem::discriminant(&EventBody::Heartbeat)));
+        // Frame, verdict, heartbeat, the verdict again.
+        assert_eq!(kinds.len(), 4);
+    }
+}

@@ -46,6 +46,7 @@ async fn a_taken_health_port_is_said_and_the_gateway_runs() {
 
 #[test]
 fn health_of_a_gateway_that_is_not_there_fails() {
-    let output = Setup::new().with("HEALTH_PORT", crate::support::free_port()).output(&["health"]);
+    let setup = Setup::new().device(502).broker("mqtt://localhost");
+    let output = setup.with("HEALTH_PORT", crate::support::free_port()).output(&["health"]);
     assert_eq!(output.status.code(), Some(1));
 }

@@ -123,7 +123,8 @@ impl Gateway {
         let log = self.log();
         let address = log.split("/health on ").nth(1).unwrap().lines().next().unwrap().trim();
         let (host, port) = address.rsplit_once(':').unwrap();
-        let setup = Setup::new().with("HEALTH_HOST", host).with("HEALTH_PORT", port);
+        let setup = Setup::new().device(502).broker("mqtt://localhost").with("HEALTH_HOST", host);
+        let setup = setup.with("HEALTH_PORT", port);
         let output = setup.output(&["health"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
