@@ -174,7 +174,10 @@ impl Device {
         if online {
             tracing::info!(%device, "{host}:{port} answers");
         } else {
-            tracing::warn!(%device, "{host}:{port} is not read: {detail}{}", self.unit_hint());
+            // Only a connection that stands can tell a silent unit from an absent device.
+            let hint =
+                if self.link.is_some() || detail.starts_with("no answer") { self.unit_hint() } else { String::new() };
+            tracing::warn!(%device, "{host}:{port} is not read: {detail}{hint}");
         }
         self.online = Some(online);
         Some(DeviceStatus { device, online, detail })
