@@ -97,6 +97,8 @@ enum Step {
     Sent(u16),
     /// The message with this packet id is done; with what the broker held against it.
     Done(u16, Option<String>),
+    /// Our DISCONNECT is out.
+    Goodbye,
     /// Nothing that matters here.
     Other,
 }
@@ -255,7 +257,7 @@ struct Correlation {
 impl Correlation {
     fn note(&mut self, step: Step) -> Option<Notice> {
         match step {
-            Step::Other => None,
+            Step::Goodbye | Step::Other => None,
             Step::Sent(packet) => {
                 let number = self.sent;
                 self.sent += 1;
@@ -270,6 +272,27 @@ impl Correlation {
                 let (_, number) = self.waiting.remove(index);
                 Some(Notice::Acknowledged(number, complaint))
             }
+        }
+    }
+}
+
+/// Keeps a client going until its session ends, and tells what becomes of its messages.
+async fn drive(mut poll: impl AsyncFnMut() -> Result<Step, String>, notices: mpsc::Sender<Notice>) {
+    let mut correlation = Correlation::default();
+    loop {
+        let notice = match poll().await {
+            Ok(Step::Goodbye) => return,
+            Ok(step) => correlation.note(step),
+            Err(reason) => {
+                // Nobody may be listening any more: then nobody needs to know.
+                let _ = notices.send(Notice::Closed(reason)).await;
+                return;
+            }
+        };
+        if let Some(notice) = notice
+            && notices.send(notice).await.is_err()
+        {
+            return;
         }
     }
 }

@@ -3,13 +3,13 @@
 use bessai_domain::message::{Message, Qos};
 use rumqttc::mqttbytes::Error as Malformed;
 use rumqttc::{
-    AsyncClient, ClientError, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions,
-    NetworkOptions, Outgoing, Packet, QoS, StateError,
+    AsyncClient, ClientError, ConnectReturnCode, ConnectionError, Event, LastWill, MqttOptions, NetworkOptions,
+    Outgoing, Packet, QoS, StateError,
 };
 use tokio::sync::mpsc;
 
 use super::{
-    CONNECT_LIMIT_S, Client, Correlation, Login, MAX_PACKET, Notice, Session, Step, TlsExplanation, Trouble, Welcome,
+    CONNECT_LIMIT_S, Client, Login, MAX_PACKET, Session, Step, TlsExplanation, Trouble, Welcome, drive,
     notice_capacity, window,
 };
 
@@ -30,7 +30,8 @@ pub(super) async fn sign_in(login: &Login<'_>) -> Result<Session, Trouble> {
         }
     }
     let (sender, notices) = mpsc::channel(capacity);
-    let driver = tokio::task::spawn_local(drive(events, sender, explain));
+    let poll = async move || events.poll().await.map(|event| step(&event)).map_err(|error| ended(&error, explain));
+    let driver = tokio::task::spawn_local(drive(poll, sender));
     Ok(Session { client: Client::V311(client), notices, driver, window: welcome.window, largest: welcome.largest })
 }
 
@@ -52,29 +53,10 @@ fn options(login: &Login<'_>) -> MqttOptions {
     options
 }
 
-async fn drive(mut events: EventLoop, notices: mpsc::Sender<Notice>, explain: TlsExplanation) {
-    let mut correlation = Correlation::default();
-    loop {
-        let notice = match events.poll().await {
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
-            Ok(event) => correlation.note(step(&event)),
-            Err(error) => {
-                let reason = ended(&error, explain);
-                let _ = notices.send(Notice::Closed(reason)).await;
-                return;
-            }
-        };
-        if let Some(notice) = notice
-            && notices.send(notice).await.is_err()
-        {
-            return;
-        }
-    }
-}
-
 fn step(event: &Event) -> Step {
     match event {
         Event::Outgoing(Outgoing::Publish(packet)) => Step::Sent(*packet),
+        Event::Outgoing(Outgoing::Disconnect) => Step::Goodbye,
         Event::Incoming(Packet::PubAck(ack)) => Step::Done(ack.pkid, None),
         Event::Incoming(Packet::PubComp(complete)) => Step::Done(complete.pkid, None),
         _ => Step::Other,

@@ -6,12 +6,12 @@ use rumqttc::v5::mqttbytes::v5::{
     PublishProperties,
 };
 use rumqttc::v5::mqttbytes::{Error as Malformed, QoS};
-use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, MqttOptions, StateError};
 use rumqttc::{NetworkOptions, Outgoing};
 use tokio::sync::mpsc;
 
 use super::{
-    CONNECT_LIMIT_S, Client, Correlation, Login, MAX_PACKET, Notice, Session, Step, TlsExplanation, Trouble, Welcome,
+    CONNECT_LIMIT_S, Client, Login, MAX_PACKET, Session, Step, TlsExplanation, Trouble, Welcome, drive,
     notice_capacity, window,
 };
 
@@ -27,7 +27,8 @@ pub(super) async fn sign_in(login: &Login<'_>) -> Result<Session, Trouble> {
         }
     };
     let (sender, notices) = mpsc::channel(capacity);
-    let driver = tokio::task::spawn_local(drive(events, sender, explain));
+    let poll = async move || events.poll().await.map(|event| step(&event)).map_err(|error| ended(&error, explain));
+    let driver = tokio::task::spawn_local(drive(poll, sender));
     Ok(Session { client: Client::V5(client), notices, driver, window: welcome.window, largest: welcome.largest })
 }
 
@@ -63,29 +64,10 @@ fn options(login: &Login<'_>) -> MqttOptions {
     options
 }
 
-async fn drive(mut events: EventLoop, notices: mpsc::Sender<Notice>, explain: TlsExplanation) {
-    let mut correlation = Correlation::default();
-    loop {
-        let notice = match events.poll().await {
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
-            Ok(event) => correlation.note(step(&event)),
-            Err(error) => {
-                let reason = ended(&error, explain);
-                let _ = notices.send(Notice::Closed(reason)).await;
-                return;
-            }
-        };
-        if let Some(notice) = notice
-            && notices.send(notice).await.is_err()
-        {
-            return;
-        }
-    }
-}
-
 fn step(event: &Event) -> Step {
     match event {
         Event::Outgoing(Outgoing::Publish(packet)) => Step::Sent(*packet),
+        Event::Outgoing(Outgoing::Disconnect) => Step::Goodbye,
         Event::Incoming(Packet::PubAck(ack)) => match ack.reason {
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Step::Done(ack.pkid, None),
             reason => Step::Done(ack.pkid, Some(format!("{reason:?}"))),
