@@ -15,13 +15,14 @@ use crate::config::{self, Config};
 use crate::inference::Inference;
 use crate::journal::Journal;
 use crate::pipeline::{Outlets, Pipeline};
-use crate::plugin::Engine;
+use crate::plugin::{CompileLimits, Engine};
 use crate::{health, modbus};
 
 mod adapters;
 mod feeds;
 mod report;
 
+use feeds::Feeds;
 use report::Report;
 
 pub use feeds::{broker, check_files, load};
@@ -31,6 +32,15 @@ const PIPELINE_QUEUE: usize = 256;
 
 /// The default feed's component.
 pub const BESSAI_JSON: &[u8] = include_bytes!(env!("BESSAI_JSON_WASM"));
+
+/// The engine that runs the plugins, with its cache.
+pub fn engine(config: &Config) -> Result<Engine, String> {
+    Engine::new(config.cache_dir.clone(), compile_limits(config))
+}
+
+fn compile_limits(config: &Config) -> CompileLimits {
+    CompileLimits { memory_bytes: config.plugins.compile_memory_bytes, time: config.plugins.compile_time }
+}
 
 /// Nanoseconds since 1970 by the system's clock; zero when it stands before that.
 pub fn now() -> Timestamp {
@@ -57,13 +67,15 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     }
     let site = Arc::new(describe(&config));
     let report = Rc::new(RefCell::new(Report::new(&site, Instant::now())));
-    let engine = Engine::new(config.cache_dir.clone()).map_err(anyhow::Error::msg)?;
+    let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);
     let journal = Journal::in_memory();
     let (inputs, received) = mpsc::channel(PIPELINE_QUEUE);
 
     let models = config.models.iter().map(adapters::model).collect();
     let inference = Inference::start(models, &site, local_hour, adapters::results(inputs.clone()));
-    let feeds = feeds::start(&config, &engine, &journal, &report, &stop);
+    let mut feeds = Feeds::new(&config, engine, &journal, &report, &stop);
+    feeds.start(config.feeds);
+    let feeds = tokio::task::spawn_local(feeds.run());
     let outlets = outlets(&journal, &report, inference);
     let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, now, outlets);
     let pipeline = tokio::task::spawn_local(pipeline.run(received, stop.clone()));
@@ -78,9 +90,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let _ = stopping.wait_for(|stop| *stop).await;
     devices.iter().for_each(JoinHandle::abort);
     let _ = pipeline.await;
-    for feed in feeds {
-        let _ = feed.await;
-    }
+    let _ = feeds.await;
     health.abort();
     Ok(())
 }

@@ -61,7 +61,12 @@ enum Command {
     /// Asks a running gateway on this machine for its /health.
     Health,
     #[command(name = COMPILE, hide = true)]
-    Compile,
+    Compile {
+        memory_bytes: u64,
+        time_ms: u64,
+        #[arg(long)]
+        metered: bool,
+    },
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -84,7 +89,10 @@ pub fn main() -> ExitCode {
         Command::Demo { duration } => finish(demo::run(duration)),
         Command::Check { config } => check::run(config.as_deref()),
         Command::Health => finish(ask_health()),
-        Command::Compile => finish(plugin::compile_child().map_err(anyhow::Error::msg)),
+        Command::Compile { memory_bytes, time_ms, metered } => {
+            let limits = plugin::CompileLimits { memory_bytes, time: Duration::from_millis(time_ms) };
+            finish(plugin::compile_child(limits, metered).map_err(anyhow::Error::msg))
+        }
     }
 }
 

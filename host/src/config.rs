@@ -24,6 +24,7 @@ mod folder;
 mod journal;
 mod json;
 mod names;
+mod plugins;
 mod rights;
 mod safety;
 mod secret;
@@ -36,6 +37,7 @@ pub use self::broker::{Broker, Protocol, Tls};
 pub use self::device::Device;
 pub use self::feed::{Component, Feed, FeedLimits};
 pub use self::journal::{Journal, Sync};
+pub use self::plugins::{Found, Plugins};
 pub use self::rights::Rights;
 pub use self::secret::{Encoding, Secret};
 pub use self::start::Start;
@@ -49,7 +51,6 @@ use self::secret::Place;
 const DEFAULT_FILE: &str = "bessai.toml";
 const DEFAULT_SITE: &str = "bessai";
 const DEFAULT_MODEL: &str = "dispatch";
-const DEFAULT_PLUGINS: &str = "plugins";
 /// Where `/health` is served unless `HEALTH_PORT` says otherwise.
 pub const HEALTH_PORT: u16 = 8000;
 /// Bytes of a site's, device's or feed's name, so that topics and client ids stay short.
@@ -88,8 +89,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// The feeds that are switched on, the default one first.
     pub feeds: Vec<Feed>,
-    /// Where plugins are dropped in; it need not exist.
-    pub plugins_dir: PathBuf,
+    /// Where plugins are dropped in.
+    pub plugins: Plugins,
     /// How events are kept.
     pub journal: Journal,
     /// Where `/health` is served.
@@ -155,13 +156,11 @@ fn read(config_file: Option<&Path>, outside: &Outside, findings: &Findings) -> C
     let safety = safety::read(&table, &devices, findings);
     let models = read_models(&table, &file.folder, &devices);
     let journal = journal::read(&table, &file.folder, &data_dir);
-    let given_plugins_dir = read_plugins_dir(&table, &file.folder, &variables);
+    let written = plugins::read_table(&table, &file.folder, &variables);
     table.finish();
-    let dir_is_explicit = given_plugins_dir.is_some();
-    let plugins_dir = given_plugins_dir.unwrap_or_else(|| data_dir.join(DEFAULT_PLUGINS));
-    let (environment, dir) = (&outside.variables, plugins_dir.as_path());
-    let surroundings = feed::Surroundings { dir, devices: &devices, site_broker: &site_broker, environment, findings };
-    let feeds = feed::read(&surroundings, dir_is_explicit);
+    let environment = outside.variables.clone();
+    let plugins = Plugins::new(written, &data_dir, devices.clone(), site_broker.clone(), environment);
+    let feeds = plugins.read_all(findings);
     Config {
         site,
         devices: devices.list,
@@ -169,7 +168,7 @@ fn read(config_file: Option<&Path>, outside: &Outside, findings: &Findings) -> C
         safety,
         models,
         feeds,
-        plugins_dir,
+        plugins,
         journal,
         health: read_health(&variables),
         log_level: read_log_level(&variables),
@@ -254,15 +253,6 @@ fn read_model(table: &Table<'_>, folder: &Path, devices: &Devices) -> Model {
     };
     table.finish();
     model
-}
-
-fn read_plugins_dir(table: &Table<'_>, folder: &Path, variables: &Variables<'_>) -> Option<PathBuf> {
-    let in_file = table.table("plugins").and_then(|table| {
-        let dir = table.text("dir").map(|dir| folder.join(dir));
-        table.finish();
-        dir
-    });
-    variables.path("BESSAI_PLUGINS").map(|variable| variable.value).or(in_file)
 }
 
 fn read_health(variables: &Variables<'_>) -> SocketAddr {

@@ -1,25 +1,34 @@
 //! One task per feed: events from the journal, through the customer's plugin, to the customer's broker.
 //!
-//! The call is the unit of delivery: the feed's place in the journal moves past a call when its messages, and those of
-//! all earlier calls, are acknowledged. Plugin, broker and journal are given by whoever connects the rooms.
+//! The call is the unit of delivery: the feed's place in the journal moves past a call, and what the plugin kept then
+//! with it, when its messages, and those of all earlier calls, are acknowledged. Plugin, broker and journal are given by
+//! whoever connects the rooms.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::{Event, Sequence};
-use bessai_domain::message::{Message, Qos};
+use bessai_domain::message::Message;
 use bessai_domain::site::Site;
+use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
-use bessai_domain::view::View;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 mod backoff;
 mod calls;
 mod delivery;
+mod health;
+mod policy;
+mod rate;
+#[cfg(test)]
+mod tests;
 mod transform;
+
+pub use health::{Health, SharedHealth};
+pub use policy::Policy;
 
 use backoff::Backoff;
 use delivery::{Delivery, Ended};
@@ -28,14 +37,22 @@ use transform::Transformer;
 /// The events of the site, in order.
 #[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Events {
+    /// What moves the feed's place.
+    type Cursor: Cursor;
     /// The description that the next event refers to.
     fn site(&self) -> Option<Arc<Site>>;
-    /// Waits for the next events of one call.
+    /// Waits for the next events of one call. Dropped before it is ready, it has taken none.
     async fn next(&mut self) -> Vec<Arc<Event>>;
-    /// Everything up to here was delivered.
-    fn passed(&mut self, sequence: Sequence);
     /// Events that wait.
     fn lag(&self) -> usize;
+    /// The feed's place.
+    fn cursor(&self) -> Self::Cursor;
+}
+
+/// A feed's place in the journal, with its plugin's state.
+pub trait Cursor {
+    /// Everything up to here was delivered, and this is what the plugin kept then.
+    fn passed(&mut self, sequence: Sequence, state: &State);
 }
 
 /// Why a call of the plugin failed.
@@ -52,13 +69,33 @@ pub enum CallError {
     Broken(String),
 }
 
+/// A call that ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Processed {
+    /// In the order in which they are published.
+    pub messages: Vec<Message>,
+    /// What the plugin keeps after the call.
+    pub state: State,
+    /// Wall-clock time that it took.
+    pub took: Duration,
+}
+
 /// The customer's plugin.
 #[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Plugin {
+    /// Which version of its component it is.
+    fn version(&self) -> String;
+    /// Whether there is an instance that can be called. There is none after a fault, after a call that was given up
+    /// half-way, and when the last one has grown too large.
+    fn is_running(&self) -> bool;
     /// A fresh instance, configured; its error is for people.
     async fn start(&mut self, site: &Arc<Site>) -> Result<(), String>;
-    /// Events in, messages out.
-    async fn process(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, CallError>;
+    /// Events in, messages out. A call that fails leaves no state.
+    async fn process(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError>;
+    /// What it keeps.
+    fn state(&self) -> &State;
+    /// Keeps this instead; the instance is gone.
+    fn restore(&mut self, state: State);
 }
 
 /// What a session tells.
@@ -94,100 +131,130 @@ pub trait Broker {
     async fn sign_in(&mut self) -> Result<Self::Session, String>;
 }
 
-/// A feed's settings, apart from plugin and broker.
+/// An event that the plugin cannot handle.
+pub struct Aside<'a> {
+    /// The feed's name.
+    pub feed: &'a str,
+    /// The description that the event refers to, as the feed sees it.
+    pub site: Option<&'a Site>,
+    /// The event, as the feed sees it.
+    pub event: &'a Event,
+    /// What the plugin did.
+    pub reason: &'a str,
+}
+
+/// Keeps an event that was set aside, and says where.
+pub type SetAside = Rc<dyn Fn(&Aside<'_>) -> Result<String, String>>;
+
+/// A feed's settings, apart from plugin, broker and policy.
+#[derive(Clone)]
 pub struct Settings {
     /// For logs.
     pub name: String,
-    /// Topic filters that it may publish under; any topic where there is no list.
-    pub topics: Option<Vec<String>>,
-    /// The highest quality of service that it gets.
-    pub qos: Qos,
-    /// Devices that it may read; all where there is no list.
-    pub read: Option<Vec<String>>,
     /// Where `online` and `offline` are published, retained.
     pub status_topic: Option<String>,
-    /// The clock that "history" is measured against.
+    /// The clock that ages are measured against.
     pub clock: fn() -> Timestamp,
+    /// A call that takes longer is counted.
+    pub slow_call: Duration,
+    /// Where events go that the plugin cannot handle.
+    pub set_aside: SetAside,
 }
 
-/// What `/health` shows of a feed.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    /// Signed in now.
-    pub connected: bool,
-    /// Messages acknowledged since the start.
-    pub delivered: u64,
-    /// Events set aside because the plugin cannot handle them.
-    pub set_aside: u64,
-    /// Messages refused by the checks.
-    pub refused: u64,
-    /// Events that wait.
-    pub lag: usize,
-    /// Why it is off, for good.
-    pub off: Option<String>,
+/// A new version of a feed: its component, its settings, or both.
+pub struct Replacement<P, B> {
+    /// The new rights and limits.
+    pub policy: Policy,
+    /// Takes the old one's place if it starts and passes an event, on a copy of its state.
+    pub plugin: P,
+    /// Signed in to instead, where it is another than before.
+    pub broker: Option<B>,
+    /// Whether the new version runs now, or why the old one goes on.
+    pub verdict: oneshot::Sender<Result<(), String>>,
 }
 
-/// Shared with whoever shows it.
-pub type SharedHealth = Rc<RefCell<Health>>;
+/// What a feed's parts tell each other.
+#[derive(Default)]
+struct Shared {
+    passed: Cell<Sequence>,
+    rate_per_s: Cell<Option<u32>>,
+}
 
 /// Time that a stopping feed has for what it handed over.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Runs until `stop` says so, or the plugin is switched off.
-pub async fn run<E: Events, P: Plugin, B: Broker>(
-    settings: Settings,
-    mut events: E,
-    plugin: P,
-    mut broker: B,
-    health: SharedHealth,
-    mut stop: watch::Receiver<bool>,
-) {
-    let view = View::new(settings.read.clone());
-    let mut transformer = Transformer::new(&settings, plugin, view, Rc::clone(&health));
-    let mut delivery = Delivery::new(&settings, Rc::clone(&health));
-    let mut backoff = Backoff::default();
-    let mut said = Said::default();
-    while !*stop.borrow() {
-        if !(settings.clock)().is_plausible() {
-            stopped_within(&mut stop, Duration::from_secs(1)).await;
-            continue;
-        }
-        let signing_in = tokio::select! {
-            session = broker.sign_in() => session,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        let session = match signing_in {
-            Ok(session) => session,
-            Err(error) => {
-                said.once(&settings.name, &error);
-                stopped_within(&mut stop, backoff.next()).await;
-                continue;
-            }
-        };
-        said.signed_in(&settings.name);
-        health.borrow_mut().connected = true;
-        let ended = delivery.serve(session, &mut events, &mut transformer, &mut stop, &mut backoff).await;
-        health.borrow_mut().connected = false;
-        match ended {
-            Ended::Stopped => return,
-            Ended::SwitchedOff(reason) => {
-                tracing::error!(feed = %settings.name, "switched off: {reason}");
-                health.borrow_mut().off = Some(reason);
-                return;
-            }
-            Ended::Lost(reason) => {
-                said.once(&settings.name, &reason);
-                stopped_within(&mut stop, backoff.next()).await;
-            }
-        }
-    }
+/// A feed that is to be run.
+pub struct Feed<E, P, B> {
+    /// Its settings.
+    pub settings: Settings,
+    /// Its rights and limits.
+    pub policy: Policy,
+    /// Where it reads.
+    pub events: E,
+    /// What it runs.
+    pub plugin: P,
+    /// Where it publishes.
+    pub broker: B,
+    /// What it shows.
+    pub health: SharedHealth,
+    /// New versions of it.
+    pub replacements: mpsc::Receiver<Replacement<P, B>>,
 }
 
-/// Waits that long, or until the stop.
-async fn stopped_within(stop: &mut watch::Receiver<bool>, wait: Duration) {
-    tokio::select! {
-        () = sleep(wait) => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
+    /// Runs until `stop` says so. A plugin that is switched off waits here for its replacement.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let Self { settings, policy, mut events, plugin, mut broker, health, mut replacements } = self;
+        let shared = Rc::new(Shared::default());
+        shared.rate_per_s.set(policy.rate_per_s);
+        let mut delivery = Delivery::new(&settings, events.cursor(), Rc::clone(&shared), Rc::clone(&health));
+        let mut transformer = Transformer::new(settings.clone(), policy, plugin, shared, Rc::clone(&health));
+        let mut backoff = Backoff::default();
+        let mut said = Said::default();
+        let mut pause = Duration::ZERO;
+        while !*stop.borrow() {
+            let signing_in = async {
+                sleep(pause).await;
+                // Nothing is signed or published under a clock that was never set.
+                while !(settings.clock)().is_plausible() {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                broker.sign_in().await
+            };
+            let session = tokio::select! {
+                session = signing_in => session,
+                Some(replacement) = replacements.recv() => {
+                    if let Some(new) = transformer.replace(replacement).await {
+                        broker = new;
+                    }
+                    continue;
+                }
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let session = match session {
+                Ok(session) => session,
+                Err(error) => {
+                    said.once(&settings.name, &error);
+                    pause = backoff.next();
+                    continue;
+                }
+            };
+            said.signed_in(&settings.name);
+            health.borrow_mut().connected = true;
+            let ended = delivery
+                .serve(session, &mut events, &mut transformer, &mut replacements, &mut stop, &mut backoff)
+                .await;
+            health.borrow_mut().connected = false;
+            pause = Duration::ZERO;
+            match ended {
+                Ended::Stopped => return,
+                Ended::NewBroker(new) => broker = new,
+                Ended::Lost(reason) => {
+                    said.once(&settings.name, &reason);
+                    pause = backoff.next();
+                }
+            }
+        }
     }
 }
 

@@ -1,19 +1,21 @@
 //! The ordered list of events that every feed reads at its own pace.
 //!
-//! Kept in memory: what every feed has passed is forgotten, and what grows beyond [`MEMORY_BYTES`] falls off the old end;
-//! a feed that had not read it is told so by a gap. Numbers rise by one and are never used twice within a run.
+//! Kept in memory: what grows beyond [`MEMORY_BYTES`] falls off the old end, and a feed that had not read it is told so by
+//! a gap. Numbers rise by one and are never used twice within a run. A feed's place, and what its plugin kept there,
+//! stay known under its name when the feed goes.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bessai_domain::event::{Event, EventBody, Gap, Sequence};
 use bessai_domain::site::Site;
+use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
 use tokio::sync::Notify;
 
-/// Memory that waiting events may take: a day of one device at 5 s, with 30 channels.
+/// Memory that events may take: a day of one device at 5 s, with 30 channels.
 pub const MEMORY_BYTES: usize = 16 << 20;
 
 /// The end that appends.
@@ -31,15 +33,39 @@ struct Kept {
     next: Sequence,
     // The newest description older than the oldest event: what that event's positions mean.
     site: Option<Arc<Site>>,
-    cursors: Vec<Option<Sequence>>,
+    places: BTreeMap<String, Place>,
     lost: u64,
 }
 
-/// One feed's place.
+/// Where a feed is.
+struct Place {
+    passed: Sequence,
+    state: State,
+    is_read: bool,
+}
+
+/// Where a feed begins that was never seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the next event.
+    Now,
+    /// With the oldest event that is kept.
+    Oldest,
+    /// With the first event at or after this.
+    At(Timestamp),
+}
+
+/// One feed reading.
 pub struct Reader {
     shared: Rc<Shared>,
-    slot: usize,
+    feed: String,
     read: Sequence,
+}
+
+/// What moves a feed's place.
+pub struct Cursor {
+    shared: Rc<Shared>,
+    feed: String,
 }
 
 /// How many events a call may get, and how many values in all.
@@ -55,7 +81,7 @@ impl Journal {
     /// An empty journal whose first event has the number 1.
     pub fn in_memory() -> Self {
         let kept =
-            Kept { events: VecDeque::new(), bytes: 0, next: Sequence(1), site: None, cursors: Vec::new(), lost: 0 };
+            Kept { events: VecDeque::new(), bytes: 0, next: Sequence(1), site: None, places: BTreeMap::new(), lost: 0 };
         Self(Rc::new(Shared { kept: RefCell::new(kept), appended: Notify::new() }))
     }
 
@@ -66,13 +92,15 @@ impl Journal {
         sequence
     }
 
-    /// A place at the oldest event that is kept.
-    pub fn reader(&self) -> Reader {
+    /// The feed of that name reads from its place on, or begins, and what its plugin kept there.
+    pub fn reader(&self, feed: &str, start: Start) -> (Reader, State) {
         let mut kept = self.0.kept.borrow_mut();
-        let read = Sequence(kept.first().0.saturating_sub(1));
-        kept.cursors.push(Some(read));
-        let slot = kept.cursors.len() - 1;
-        Reader { shared: Rc::clone(&self.0), slot, read }
+        let begin = kept.begin(start);
+        let place = kept.places.entry(feed.to_owned());
+        let place = place.or_insert_with(|| Place { passed: begin, state: State::default(), is_read: true });
+        place.is_read = true;
+        let (read, state) = (place.passed, place.state.clone());
+        (Reader { shared: Rc::clone(&self.0), feed: feed.to_owned(), read }, state)
     }
 
     /// Events that fell off the old end before every feed had passed them.
@@ -86,6 +114,16 @@ impl Kept {
         self.events.front().map_or(self.next, |event| event.sequence)
     }
 
+    /// The number before the one to begin with.
+    fn begin(&self, start: Start) -> Sequence {
+        let first = match start {
+            Start::Now => self.next,
+            Start::Oldest => self.first(),
+            Start::At(at) => self.events.iter().find(|event| event.at >= at).map_or(self.next, |event| event.sequence),
+        };
+        Sequence(first.0.saturating_sub(1))
+    }
+
     fn append(&mut self, at: Timestamp, body: EventBody) -> Sequence {
         let sequence = self.next;
         self.next = sequence.next();
@@ -93,7 +131,6 @@ impl Kept {
         self.bytes += size(&event);
         self.events.push_back(event);
         while self.bytes > MEMORY_BYTES && self.events.len() > 1 {
-            self.lost += 1;
             self.forget_oldest();
         }
         sequence
@@ -102,16 +139,10 @@ impl Kept {
     fn forget_oldest(&mut self) {
         let Some(event) = self.events.pop_front() else { return };
         self.bytes = self.bytes.saturating_sub(size(&event));
+        let is_missed = self.places.values().any(|place| place.is_read && place.passed < event.sequence);
+        self.lost += u64::from(is_missed);
         if let EventBody::Site(site) = &event.body {
             self.site = Some(Arc::clone(site));
-        }
-    }
-
-    /// Forgets what every feed has passed.
-    fn trim(&mut self) {
-        let Some(passed) = self.cursors.iter().flatten().min().copied() else { return };
-        while self.events.front().is_some_and(|event| event.sequence <= passed) {
-            self.forget_oldest();
         }
     }
 
@@ -173,28 +204,31 @@ impl Reader {
         events
     }
 
-    /// Everything up to this number was delivered and need not be kept for this feed.
-    pub fn passed(&mut self, sequence: Sequence) {
-        let mut kept = self.shared.kept.borrow_mut();
-        if let Some(cursor) = kept.cursors.get_mut(self.slot) {
-            *cursor = Some(sequence);
-        }
-        kept.trim();
-    }
-
     /// Events that are kept and not yet read.
     pub fn lag(&self) -> usize {
         self.shared.kept.borrow().after(self.read).count()
+    }
+
+    /// What moves this feed's place.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { shared: Rc::clone(&self.shared), feed: self.feed.clone() }
+    }
+}
+
+impl Cursor {
+    /// Everything up to this number was delivered, and this is what the plugin kept then.
+    pub fn passed(&self, sequence: Sequence, state: &State) {
+        if let Some(place) = self.shared.kept.borrow_mut().places.get_mut(&self.feed) {
+            (place.passed, place.state) = (sequence, state.clone());
+        }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut kept = self.shared.kept.borrow_mut();
-        if let Some(cursor) = kept.cursors.get_mut(self.slot) {
-            *cursor = None;
+        if let Some(place) = self.shared.kept.borrow_mut().places.get_mut(&self.feed) {
+            place.is_read = false;
         }
-        kept.trim();
     }
 }
 
@@ -221,28 +255,50 @@ mod tests {
         events.iter().map(|event| event.sequence.0).collect()
     }
 
+    fn reader(journal: &Journal, feed: &str) -> Reader {
+        journal.reader(feed, Start::Oldest).0
+    }
+
     #[tokio::test]
     async fn every_reader_gets_every_event_in_order() {
         let journal = Journal::in_memory();
-        let (mut quick, mut slow) = (journal.reader(), journal.reader());
+        let (mut quick, mut slow) = (reader(&journal, "quick"), reader(&journal, "slow"));
         for _ in 0..70 {
             journal.append(Timestamp::default(), frame(1));
         }
         assert_eq!(numbers(&quick.next(LIMIT).await), (1..=64).collect::<Vec<_>>());
         assert_eq!(numbers(&quick.next(LIMIT).await), (65..=70).collect::<Vec<_>>());
-        quick.passed(Sequence(70));
         assert_eq!(slow.next(LIMIT).await.len(), 64);
-        slow.passed(Sequence(64));
         assert_eq!((slow.lag(), quick.lag()), (6, 0));
-        slow.passed(Sequence(70));
-        assert_eq!(journal.0.kept.borrow().events.len(), 0);
         assert_eq!(journal.append(Timestamp::default(), EventBody::Heartbeat), Sequence(71));
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_comes_back_goes_on_where_it_was() {
+        let journal = Journal::in_memory();
+        for at in 1..=10 {
+            journal.append(Timestamp::from_nanos(at), EventBody::Heartbeat);
+        }
+        let mut first = reader(&journal, "acme");
+        first.next(LIMIT).await;
+        let mut state = State::default();
+        state.set("k".into(), b"v".to_vec()).unwrap();
+        first.cursor().passed(Sequence(4), &state);
+        drop(first);
+        let (mut again, kept) = journal.reader("acme", Start::Now);
+        assert_eq!(numbers(&again.next(LIMIT).await), [5, 6, 7, 8, 9, 10]);
+        assert_eq!(kept, state);
+        let begin = |start| journal.reader(&format!("{start:?}"), start).0.read;
+        assert_eq!(begin(Start::Now), Sequence(10));
+        assert_eq!(begin(Start::Oldest), Sequence(0));
+        assert_eq!(begin(Start::At(Timestamp::from_nanos(7))), Sequence(6));
+        assert_eq!(begin(Start::At(Timestamp::from_nanos(11))), Sequence(10));
     }
 
     #[tokio::test]
     async fn a_call_is_bounded_by_values_but_never_empty() {
         let journal = Journal::in_memory();
-        let mut reader = journal.reader();
+        let mut reader = reader(&journal, "acme");
         for values in [5000, 3192, 1, 9000] {
             journal.append(Timestamp::default(), frame(values));
         }
@@ -254,7 +310,7 @@ mod tests {
     #[tokio::test]
     async fn what_falls_off_the_end_is_told_and_its_description_kept() {
         let journal = Journal::in_memory();
-        let mut reader = journal.reader();
+        let mut reader = reader(&journal, "acme");
         let site = Site { id: "S".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] };
         journal.append(Timestamp::default(), EventBody::Site(Arc::new(site)));
         for _ in 0..3 {
@@ -270,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_reader_wakes() {
         let journal = Journal::in_memory();
-        let mut reader = journal.reader();
+        let mut reader = reader(&journal, "acme");
         let waiting = reader.next(LIMIT);
         let appending = async {
             tokio::task::yield_now().await;

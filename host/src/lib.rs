@@ -22,7 +22,9 @@ pub mod pipeline;
 
 pub mod inference;
 pub mod plugin;
+pub mod quarantine;
 pub mod tls;
+pub mod watch;
 
 pub mod demo;
 pub mod health;

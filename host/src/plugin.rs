@@ -1,46 +1,58 @@
 //! Customers' components: loaded, held within limits, called.
 //!
 //! The only user of wasmtime. A component reaches the three interfaces linked in [`Engine::new`] and nothing else; its
-//! WASI is empty. It yields to the other tasks at every tick of the epoch, and a call that outlives its wall-clock limit
-//! is dropped together with its instance.
+//! WASI is empty. A call that goes on until the epoch's tick moves to the guests' thread, and one that outlives its
+//! wall-clock limit is dropped together with its instance.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bessai_domain::event::Event;
 use bessai_domain::message::Message;
 use bessai_domain::site::Site;
-use tokio::time::timeout;
-use wasmtime::Store;
-use wasmtime::component::{Component, HasSelf, Linker};
+use bessai_domain::state::State;
+use wasmtime::component::{HasSelf, Linker};
 
 mod bindings;
 mod cache;
+mod compiler;
 mod convert;
 mod host;
+mod instance;
+mod lane;
+mod log;
+mod memory;
 mod secrets;
 mod ticker;
 
-pub use cache::{Cache, compile_child};
-pub use host::State;
+pub use cache::Cache;
+pub use compiler::{CompileLimits, compile_child};
+pub use log::Lines;
 pub use secrets::{ReadKey, Secrets};
 
 use bindings::{Transformer, TransformerPre};
 use host::Host;
+use instance::Instance;
+use lane::Lane;
+use log::Log;
 use ticker::Ticker;
 
 /// Linear memory that a guest may grow to, unless its feed's settings say otherwise.
 pub const MEMORY: usize = 64 << 20;
 /// Wall-clock time of one call, unless the settings say otherwise.
 pub const CALL: Duration = Duration::from_millis(500);
+/// A call that takes longer is counted: the author should look at it.
+pub const SLOW_CALL: Duration = Duration::from_millis(50);
 /// Wall-clock time of instantiation and `configure`: language runtimes need seconds on a slow processor.
-const START: Duration = Duration::from_secs(5);
+pub const START: Duration = Duration::from_secs(5);
 /// Largest component file, in bytes: a Python guest has 18 MB.
 pub const COMPONENT_BYTES: u64 = 64 << 20;
-/// Table elements, instances and memories that a guest may have; toolchains use a few.
-const TABLE_ELEMENTS: usize = 100_000;
-
+/// Quick calls on the guests' thread after which a plugin runs on the caller's thread again.
+const QUICK_CALLS_TO_RETURN: u32 = 100;
+/// What counts as quick there: far from an epoch's tick.
+const QUICK_CALL: Duration = Duration::from_millis(2);
 /// How long a handed-over event may be on its way before it is history.
 const HISTORICAL: Duration = Duration::from_secs(10);
 
@@ -49,14 +61,23 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<Host>,
     ticker: Arc<Ticker>,
+    lane: Arc<Lane>,
     cache: Cache,
+    is_metered: bool,
+    // By the digest of the file: thirty feeds of one component share its machine code.
+    loaded: Mutex<HashMap<[u8; 32], Weak<Shared>>>,
 }
 
 /// A compiled component, to be instantiated any number of times.
 #[derive(Clone)]
-pub struct Loaded {
+pub struct Loaded(Arc<Shared>);
+
+struct Shared {
     pre: TransformerPre<Host>,
     ticker: Arc<Ticker>,
+    lane: Arc<Lane>,
+    is_metered: bool,
+    digest: [u8; 32],
 }
 
 /// What one feed gives its plugin.
@@ -72,6 +93,8 @@ pub struct Settings {
     pub memory: usize,
     /// Time of one call.
     pub call: Duration,
+    /// Where its log goes.
+    pub lines: Lines,
 }
 
 /// Why a call brought no messages.
@@ -89,114 +112,158 @@ pub enum CallError {
 pub struct Plugin {
     loaded: Loaded,
     settings: Settings,
+    log: Log,
     state: State,
     instance: Option<Instance>,
+    // None: runs on the caller's thread. Else the quick calls since it moved to the guests' thread.
+    quick_calls: Option<u32>,
+    fuel: u64,
 }
 
-struct Instance {
-    store: Store<Host>,
-    bindings: Transformer,
+/// A call that ended well.
+#[derive(Debug)]
+pub struct Processed {
+    /// In the order in which they are published.
+    pub messages: Vec<Message>,
+    /// What the plugin keeps after this call.
+    pub state: State,
+    /// Wall-clock time.
+    pub took: Duration,
 }
 
 impl Engine {
     /// An engine whose compiled components are kept in a folder, where there is one.
-    pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
-        let engine =
-            wasmtime::Engine::new(&cache::config()).map_err(|error| format!("failed to set up wasmtime: {error}"))?;
+    pub fn new(cache: Option<PathBuf>, limits: CompileLimits) -> Result<Self, String> {
+        Self::build(cache, limits, false)
+    }
+
+    /// One whose guests' fuel is counted, at the cost of some speed.
+    pub fn metered(cache: Option<PathBuf>, limits: CompileLimits) -> Result<Self, String> {
+        Self::build(cache, limits, true)
+    }
+
+    fn build(cache: Option<PathBuf>, limits: CompileLimits, is_metered: bool) -> Result<Self, String> {
+        let engine = wasmtime::Engine::new(&compiler::config(is_metered))
+            .map_err(|error| format!("failed to set up wasmtime: {error}"))?;
         let mut linker = Linker::new(&engine);
         let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
             .and_then(|()| Transformer::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host));
         linked.map_err(|error| format!("failed to link the host's interfaces: {error}"))?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, linker, ticker, cache: Cache::new(cache) })
+        let cache = Cache::new(cache, limits, is_metered);
+        Ok(Self { engine, linker, ticker, lane: Lane::start()?, cache, is_metered, loaded: Mutex::default() })
     }
 
-    /// Compiles a component, or takes it from the cache, and checks that it fits the contract.
+    /// Compiles a component, or takes it from the cache, and checks that it fits the contract. Blocks while it compiles.
     pub fn load(&self, wasm: &[u8]) -> Result<Loaded, String> {
-        let component = self.cache.component(&self.engine, wasm)?;
-        let pre = self.pre(&component).map_err(|error| format!("does not fit bessai:edge@0.1.0: {error:#}"))?;
-        Ok(Loaded { pre, ticker: Arc::clone(&self.ticker) })
+        let digest = cache::digest(wasm);
+        let known = self.shared().get(&digest).and_then(Weak::upgrade);
+        if let Some(shared) = known {
+            return Ok(Loaded(shared));
+        }
+        let component = self.cache.component(&self.engine, wasm, &digest)?;
+        let pre = self.linker.instantiate_pre(&component).and_then(TransformerPre::new);
+        let pre = pre.map_err(|error| format!("does not fit bessai:edge@0.1.0: {error:#}"))?;
+        let (ticker, lane) = (Arc::clone(&self.ticker), Arc::clone(&self.lane));
+        let shared = Arc::new(Shared { pre, ticker, lane, is_metered: self.is_metered, digest });
+        let mut loaded = self.shared();
+        loaded.retain(|_, shared| shared.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&shared));
+        Ok(Loaded(shared))
     }
 
-    fn pre(&self, component: &Component) -> wasmtime::Result<TransformerPre<Host>> {
-        TransformerPre::new(self.linker.instantiate_pre(component)?)
+    fn shared(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Weak<Shared>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Loaded {
+    /// The first bytes of the file's SHA-256, in hexadecimal: which version this is.
+    pub fn version(&self) -> String {
+        self.0.digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
 impl Plugin {
     /// Nothing runs until [`Plugin::start`].
-    pub fn new(loaded: Loaded, settings: Settings) -> Self {
-        Self { loaded, settings, state: State::default(), instance: None }
+    pub fn new(loaded: Loaded, settings: Settings, state: State) -> Self {
+        let log = Log::new(&settings.feed, settings.lines.clone());
+        Self { loaded, settings, log, state, instance: None, quick_calls: None, fuel: 0 }
+    }
+
+    /// Which version of the component this is.
+    pub fn version(&self) -> String {
+        self.loaded.version()
+    }
+
+    /// What it keeps between two calls.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Takes back what calls since then left; the instance goes with it.
+    pub fn restore(&mut self, state: State) {
+        self.state = state;
+        self.instance = None;
+    }
+
+    /// Fuel burnt so far, where the engine counts it.
+    pub fn fuel(&self) -> u64 {
+        self.fuel
+    }
+
+    /// Bytes of linear memory of the running instance.
+    pub fn memory(&self) -> usize {
+        self.instance.as_ref().map_or(0, Instance::memory)
+    }
+
+    /// Whether there is an instance to call.
+    pub fn is_running(&self) -> bool {
+        self.instance.is_some()
     }
 
     /// A fresh instance, configured with the description of the site.
     pub async fn start(&mut self, site: &Site, now: u64) -> Result<(), String> {
         self.instance = None;
-        let mut store = Store::new(self.loaded.pre.engine(), Host::new(&self.settings, self.state.clone(), now));
-        store.limiter(Host::limits);
-        // At each tick the guest lets the other tasks run; the wall-clock limit below ends it.
-        store.epoch_deadline_async_yield_and_update(1);
-        store.set_epoch_deadline(1);
-        let running = self.loaded.ticker.run();
-        let started = timeout(START, async {
-            let bindings = self.loaded.pre.instantiate_async(&mut store).await?;
-            let site = convert::site(site);
-            let transform = bindings.bessai_edge_transform();
-            let configured = transform.call_configure(&mut store, &site, &self.settings.config).await?;
-            Ok::<_, wasmtime::Error>((bindings, configured))
-        });
-        let started = started.await;
-        drop(running);
-        let (bindings, configured) = match started {
-            Err(_) => return Err(format!("did not start within {START:?}")),
-            Ok(Err(error)) => return Err(format!("failed to start: {}", trap(&error))),
-            Ok(Ok(started)) => started,
-        };
-        configured.map_err(|refusal| format!("refuses its configuration: {refusal}"))?;
-        self.state = store.data().state();
-        self.instance = Some(Instance { store, bindings });
+        let host = Host::new(&self.settings, self.log.clone(), self.state.clone(), now);
+        let work = instance::start(self.loaded.clone(), host, convert::site(site), self.settings.config.clone());
+        let ran = self.loaded.0.lane.run(work, START, self.quick_calls.is_some()).await;
+        let Some(started) = ran.result else { return Err(format!("did not start within {START:?}")) };
+        let mut instance = started.map_err(|error| format!("failed to start: {error}"))?;
+        self.fuel += instance.take_fuel();
+        instance.configured.clone().map_err(|refusal| format!("refuses its configuration: {refusal}"))?;
+        self.state = instance.store.data().state().clone();
+        self.instance = Some(instance);
         Ok(())
     }
 
     /// Events in, messages out. After [`CallError::Broken`] a fresh instance is needed.
-    pub async fn process(&mut self, events: &[Arc<Event>], now: u64) -> Result<Vec<Message>, CallError> {
-        let Some(mut instance) = self.instance.take() else {
+    pub async fn process(&mut self, events: &[Arc<Event>], now: u64) -> Result<Processed, CallError> {
+        let Some(instance) = self.instance.take() else {
             return Err(CallError::Broken("the plugin is not started".into()));
         };
         let history = now.saturating_sub(u64::try_from(HISTORICAL.as_nanos()).unwrap_or(0));
         let guest_events: Vec<_> = events.iter().map(|event| convert::event(event, history)).collect();
-        let at = events.last().map_or(now, |event| event.at.nanos());
-        instance.store.data_mut().begin_call(at);
-        instance.store.set_epoch_deadline(1);
-        let running = self.loaded.ticker.run();
-        let transform = instance.bindings.bessai_edge_transform();
-        let called = timeout(self.settings.call, transform.call_process(&mut instance.store, &guest_events)).await;
-        drop(running);
-        let result = match called {
-            Err(_) => return Err(CallError::Broken(format!("ran longer than {:?}", self.settings.call))),
-            Ok(Err(error)) => return Err(CallError::Broken(trap(&error))),
-            Ok(Ok(result)) => result,
+        instance.store.data().set_clock(events.last().map_or(now, |event| event.at.nanos()));
+        let limit = self.settings.call;
+        let ran = self.loaded.0.lane.run(instance.process(guest_events), limit, self.quick_calls.is_some()).await;
+        self.note_speed(ran.was_moved, ran.took);
+        let Some((mut instance, result)) = ran.result else {
+            return Err(CallError::Broken(format!("ran longer than {limit:?}, which [limits] call sets")));
         };
-        let outcome = self.outcome(&mut instance, result);
-        self.instance = Some(instance);
-        outcome
-    }
-
-    /// A call that fails leaves no state.
-    fn outcome(
-        &mut self,
-        instance: &mut Instance,
-        result: Result<Vec<bindings::Message>, bindings::Failure>,
-    ) -> Result<Vec<Message>, CallError> {
+        self.fuel += instance.take_fuel();
         match result {
-            Ok(messages) => {
-                if instance.store.data().state_changed() {
-                    self.state = instance.store.data().state();
-                }
-                Ok(messages.into_iter().map(convert::message).collect())
+            Err(trap) => Err(CallError::Broken(trap)),
+            Ok(Ok(messages)) => {
+                self.state = instance.store.data().state().clone();
+                self.instance = (!instance.has_outgrown(self.settings.memory)).then_some(instance);
+                let messages = messages.into_iter().map(convert::message).collect();
+                Ok(Processed { messages, state: self.state.clone(), took: ran.took })
             }
-            Err(failure) => {
-                instance.store.data_mut().restore(&self.state);
+            // A call that fails leaves no state.
+            Ok(Err(failure)) => {
+                instance.store.data_mut().set_state(self.state.clone());
+                self.instance = Some(instance);
                 Err(match failure {
                     bindings::Failure::Retry(reason) => CallError::Retry(reason),
                     bindings::Failure::Reject(reason) => CallError::Reject(reason),
@@ -204,10 +271,13 @@ impl Plugin {
             }
         }
     }
-}
 
-/// A trap in one line.
-fn trap(error: &wasmtime::Error) -> String {
-    let cause = error.root_cause().to_string();
-    format!("trapped: {}", cause.lines().next().unwrap_or_default())
+    /// A plugin that once took long stays on the guests' thread until it has been quick for a while.
+    fn note_speed(&mut self, was_moved: bool, took: Duration) {
+        if !was_moved {
+            return;
+        }
+        let quick_calls = if took < QUICK_CALL { self.quick_calls.unwrap_or(0) + 1 } else { 0 };
+        self.quick_calls = (quick_calls < QUICK_CALLS_TO_RETURN).then_some(quick_calls);
+    }
 }

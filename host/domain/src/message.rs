@@ -42,3 +42,74 @@ pub struct Message {
     /// MQTT 5 only.
     pub properties: Option<Properties>,
 }
+
+/// Bytes of one text or of binary data in a packet (MQTT 5.0 §1.5.4, §1.5.6).
+const LONGEST_FIELD: usize = 65_535;
+
+impl Message {
+    /// Bytes of topic, payload and properties.
+    pub fn size(&self) -> usize {
+        let properties = self.properties.as_ref().map_or(0, Properties::size);
+        self.topic.len() + self.payload.len() + properties
+    }
+
+    /// Whether the properties can be sent: no text or data too long, no NUL in a text, a sound response topic.
+    pub fn check_properties(&self) -> Result<(), String> {
+        let Some(properties) = &self.properties else { return Ok(()) };
+        let pairs = properties.user.iter().flat_map(|(name, value)| [name, value]);
+        let texts = properties.content_type.iter().chain(&properties.response_topic).chain(pairs);
+        for text in texts {
+            if text.len() > LONGEST_FIELD {
+                return Err(format!("has a property of {} bytes; {LONGEST_FIELD} are possible", text.len()));
+            }
+            if text.contains('\0') {
+                return Err("has a property with a NUL in it".into());
+            }
+        }
+        if let Some(data) = properties.correlation_data.as_ref().filter(|data| data.len() > LONGEST_FIELD) {
+            return Err(format!("has correlation data of {} bytes; {LONGEST_FIELD} are possible", data.len()));
+        }
+        match properties.response_topic.as_deref().map(crate::topic::check) {
+            Some(Err(error)) => Err(format!("has a wrong response topic: {error}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Properties {
+    fn size(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let user: usize = self.user.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let data = self.correlation_data.as_ref().map_or(0, Vec::len);
+        length(&self.content_type) + length(&self.response_topic) + data + user
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(properties: Properties) -> Message {
+        let (topic, payload) = ("a/b".to_owned(), vec![0; 10]);
+        Message { topic, payload, qos: Qos::AtLeastOnce, retain: false, properties: Some(properties) }
+    }
+
+    #[test]
+    fn properties_count_and_are_checked() {
+        let user = vec![("unit".to_owned(), "kW".to_owned())];
+        let sound = message(Properties { content_type: Some("text/plain".into()), user, ..Properties::default() });
+        assert_eq!((sound.size(), sound.check_properties()), (3 + 10 + 10 + 6, Ok(())));
+        let text = |text: String| Properties { content_type: Some(text), ..Properties::default() };
+        let data = Properties { correlation_data: Some(vec![0; LONGEST_FIELD + 1]), ..Properties::default() };
+        let answer = Properties { response_topic: Some("a/#".into()), ..Properties::default() };
+        for (properties, expected) in [
+            (text("x".repeat(LONGEST_FIELD + 1)), "a property of 65536 bytes"),
+            (text("a\0".into()), "a NUL"),
+            (data, "correlation data of 65536 bytes"),
+            (answer, "a wrong response topic"),
+        ] {
+            let error = message(properties).check_properties().unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

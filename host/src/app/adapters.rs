@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bessai_domain::event::{Dispatch, Event, Sequence};
 use bessai_domain::message::Message;
 use bessai_domain::site::Site;
+use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
 use tokio::sync::mpsc;
 
@@ -50,7 +51,19 @@ pub(super) fn results(inputs: mpsc::Sender<Input>) -> impl Fn(Timestamp, Dispatc
     }
 }
 
+impl From<config::Start> for journal::Start {
+    fn from(start: config::Start) -> Self {
+        match start {
+            config::Start::Now => Self::Now,
+            config::Start::Oldest => Self::Oldest,
+            config::Start::At(at) => Self::At(at),
+        }
+    }
+}
+
 impl feed::Events for journal::Reader {
+    type Cursor = journal::Cursor;
+
     fn site(&self) -> Option<Arc<Site>> {
         Self::site(self)
     }
@@ -59,26 +72,56 @@ impl feed::Events for journal::Reader {
         Self::next(self, CALL).await
     }
 
-    fn passed(&mut self, sequence: Sequence) {
-        Self::passed(self, sequence);
-    }
-
     fn lag(&self) -> usize {
         Self::lag(self)
+    }
+
+    fn cursor(&self) -> journal::Cursor {
+        Self::cursor(self)
+    }
+}
+
+impl feed::Cursor for journal::Cursor {
+    fn passed(&mut self, sequence: Sequence, state: &State) {
+        Self::passed(self, sequence, state);
     }
 }
 
 impl feed::Plugin for plugin::Plugin {
+    fn version(&self) -> String {
+        Self::version(self)
+    }
+
+    fn is_running(&self) -> bool {
+        Self::is_running(self)
+    }
+
     async fn start(&mut self, site: &Arc<Site>) -> Result<(), String> {
         Self::start(self, site, now().nanos()).await
     }
 
-    async fn process(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, feed::CallError> {
-        Self::process(self, events, now().nanos()).await.map_err(|error| match error {
-            plugin::CallError::Retry(reason) => feed::CallError::Retry(reason),
-            plugin::CallError::Reject(reason) => feed::CallError::Reject(reason),
-            plugin::CallError::Broken(reason) => feed::CallError::Broken(reason),
-        })
+    async fn process(&mut self, events: &[Arc<Event>]) -> Result<feed::Processed, feed::CallError> {
+        let processed = Self::process(self, events, now().nanos()).await;
+        let processed = processed.map_err(feed::CallError::from)?;
+        Ok(feed::Processed { messages: processed.messages, state: processed.state, took: processed.took })
+    }
+
+    fn state(&self) -> &State {
+        Self::state(self)
+    }
+
+    fn restore(&mut self, state: State) {
+        Self::restore(self, state);
+    }
+}
+
+impl From<plugin::CallError> for feed::CallError {
+    fn from(error: plugin::CallError) -> Self {
+        match error {
+            plugin::CallError::Retry(reason) => Self::Retry(reason),
+            plugin::CallError::Reject(reason) => Self::Reject(reason),
+            plugin::CallError::Broken(reason) => Self::Broken(reason),
+        }
     }
 }
 

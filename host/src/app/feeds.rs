@@ -1,152 +1,354 @@
-//! Starts the feeds: each its plugin, its broker and its place in the journal. One that cannot run leaves the rest alone.
+//! The feeds while the gateway runs: each made from its files, and made anew when they change.
+//!
+//! A component is compiled in a task of its own, so that a slow one holds nobody up. A running feed gets a new version
+//! only when that is loaded; the feed itself tries it. One that cannot run leaves the rest alone.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bessai_domain::message::{Message, Qos};
 use bessai_domain::settings::Mistake;
-use tokio::sync::watch;
+use bessai_domain::state::State;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::app::report::Report;
-use crate::app::{BESSAI_JSON, now};
-use crate::config::{self, Component, Config};
+use crate::config::{self, Component};
+use crate::feed::{Feed, Replacement, SharedHealth};
 use crate::journal::Journal;
-use crate::plugin::{Engine, Loaded, Plugin, Secrets};
-use crate::{feed, mqtt, plugin, tls};
+use crate::mqtt;
+use crate::plugin::{Engine, Loaded, Plugin};
+use crate::watch::Folder;
 
-pub(super) fn start(
-    config: &Config,
-    engine: &Engine,
-    journal: &Journal,
-    report: &Rc<RefCell<Report>>,
-    stop: &watch::Receiver<bool>,
-) -> Vec<JoinHandle<()>> {
-    let mut tasks = Vec::new();
-    for settings in &config.feeds {
-        let health = report.borrow_mut().feed(&settings.name);
-        match load(engine, settings) {
-            Ok(loaded) => {
-                let plugin = Plugin::new(loaded, plugin_settings(settings));
-                let broker = mqtt::Broker::new(broker(&config.site, settings));
-                let reader = journal.reader();
-                let task =
-                    feed::run(feed_settings(&config.site, settings), reader, plugin, broker, health, stop.clone());
-                tasks.push(tokio::task::spawn_local(task));
-            }
-            Err(error) => {
-                tracing::error!(feed = %settings.name, "the feed is off: {error}");
-                health.borrow_mut().off = Some(error);
+mod settings;
+
+pub use settings::{broker, check_files, load};
+
+/// Components that are read and compiled at once.
+const LOADS_AT_ONCE: usize = 2;
+/// Results of loading that may wait for the task that takes them in.
+const NEWS: usize = 16;
+/// New versions that may wait for a feed to take them.
+const REPLACEMENTS: usize = 4;
+/// Files that make feeds.
+const ENDINGS: [&str; 2] = ["wasm", "toml"];
+
+/// All feeds, by name.
+pub(super) struct Feeds {
+    site: String,
+    plugins: config::Plugins,
+    quarantine: PathBuf,
+    engine: Arc<Engine>,
+    journal: Journal,
+    report: Rc<RefCell<Report>>,
+    loads: Arc<Semaphore>,
+    by_name: BTreeMap<String, Entry>,
+    ending: BTreeMap<String, JoinHandle<()>>,
+    news: mpsc::Sender<News>,
+    received: mpsc::Receiver<News>,
+    stop: watch::Receiver<bool>,
+}
+
+/// A feed that has files.
+struct Entry {
+    // Rises with each change of its files, so that what was loaded for an earlier one is dropped.
+    change: u64,
+    // As its files have them; what runs may be older.
+    settings: Option<config::Feed>,
+    trouble: Option<String>,
+    running: Option<Running>,
+    health: SharedHealth,
+}
+
+/// A feed's task.
+struct Running {
+    settings: config::Feed,
+    version: String,
+    replacements: mpsc::Sender<Replacement<Plugin, mqtt::Broker>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// What happened in a task beside.
+enum News {
+    /// A component is at hand, or cannot be used.
+    Loaded { change: u64, settings: Box<config::Feed>, loaded: Result<Loaded, String> },
+    /// A running feed has taken its new version.
+    Taken { settings: Box<config::Feed>, version: String },
+}
+
+impl Feeds {
+    pub(super) fn new(
+        config: &config::Config,
+        engine: Arc<Engine>,
+        journal: &Journal,
+        report: &Rc<RefCell<Report>>,
+        stop: &watch::Receiver<bool>,
+    ) -> Self {
+        let (news, received) = mpsc::channel(NEWS);
+        Self {
+            site: config.site.clone(),
+            plugins: config.plugins.clone(),
+            quarantine: config.data_dir.join("quarantine"),
+            engine,
+            journal: journal.clone(),
+            report: Rc::clone(report),
+            loads: Arc::new(Semaphore::new(LOADS_AT_ONCE)),
+            by_name: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            news,
+            received,
+            stop: stop.clone(),
+        }
+    }
+
+    /// Starts what was configured. The default feed, whose component is at hand, runs when this returns.
+    pub(super) fn start(&mut self, feeds: Vec<config::Feed>) {
+        for settings in feeds {
+            match settings.component {
+                Component::BuiltIn => {
+                    let loaded = settings::load(&self.engine, &settings);
+                    self.enter(&settings.name, settings.start);
+                    self.take(News::Loaded { change: 0, settings: Box::new(settings), loaded });
+                }
+                Component::File(_) => self.load(settings),
             }
         }
     }
-    tasks
-}
 
-/// The feed's component, compiled or from the cache.
-pub fn load(engine: &Engine, feed: &config::Feed) -> Result<Loaded, String> {
-    match &feed.component {
-        Component::BuiltIn => engine.load(BESSAI_JSON),
-        Component::File(path) => {
-            let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
-            if size > plugin::COMPONENT_BYTES {
-                let limit = plugin::COMPONENT_BYTES;
-                return Err(format!("{} has {size} bytes; a component may have {limit}", path.display()));
+    /// Follows the folder until the stop, then waits for the feeds to drain.
+    pub(super) async fn run(mut self) {
+        let mut folder = Folder::new(self.plugins.dir.clone(), &ENDINGS);
+        let mut stop = self.stop.clone();
+        loop {
+            folder.watch_elsewhere(self.components_elsewhere());
+            tokio::select! {
+                changed = folder.changed() => self.follow(&mut folder, &changed),
+                Some(news) = self.received.recv() => self.take(news),
+                _ = stop.wait_for(|stop| *stop) => break,
             }
-            let wasm = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            engine.load(&wasm).map_err(|error| format!("{} {error}", path.display()))
+        }
+        let running: Vec<_> = self.by_name.into_values().filter_map(|entry| entry.running).collect();
+        for running in &running {
+            running.stop.send_replace(true);
+        }
+        for task in running.into_iter().map(|running| running.task).chain(self.ending.into_values()) {
+            // One that panicked has said so.
+            let _ = task.await;
         }
     }
-}
 
-fn plugin_settings(feed: &config::Feed) -> plugin::Settings {
-    let mut keys = std::collections::BTreeMap::new();
-    for (name, (secret, encoding)) in &feed.secrets {
-        let (secret, encoding) = (secret.clone(), *encoding);
-        let read: plugin::ReadKey = Box::new(move || encoding.decode(&secret.read()?));
-        keys.insert(name.clone(), read);
+    fn components_elsewhere(&self) -> BTreeSet<PathBuf> {
+        let settings = self.by_name.values().filter_map(|entry| entry.settings.as_ref());
+        let paths = settings.filter_map(|settings| match &settings.component {
+            Component::BuiltIn => None,
+            Component::File(path) => Some(path.clone()),
+        });
+        paths.filter(|path| path.parent() != Some(&self.plugins.dir)).collect()
     }
-    plugin::Settings {
-        feed: feed.name.clone(),
-        config: feed.config_json.clone(),
-        secrets: Arc::new(Secrets::new(keys)),
-        memory: usize::try_from(feed.limits.memory_bytes).unwrap_or(plugin::MEMORY),
-        call: feed.limits.call,
+
+    /// Brings the feeds in line with the folder, but for those whose files are being written.
+    fn follow(&mut self, folder: &mut Folder, changed: &BTreeSet<PathBuf>) {
+        let found = self.plugins.read();
+        for mistake in &found.mistakes {
+            tracing::error!("plugins: {mistake}");
+        }
+        if !found.is_readable {
+            return;
+        }
+        let mut gone: BTreeSet<_> = self.by_name.keys().cloned().collect();
+        for (name, feed) in found.feeds {
+            gone.remove(&name);
+            let files = self.files(&name, feed.as_ref().ok());
+            // Read again when it is whole.
+            if files.iter().any(|path| folder.is_unsettled(path)) {
+                continue;
+            }
+            match feed {
+                Err(mistakes) => self.refuse(&name, &mistakes),
+                Ok(feed) => {
+                    let is_known = self.by_name.get(&name).is_some_and(|entry| entry.settings.as_ref() == Some(&feed));
+                    if !is_known || files.iter().any(|path| changed.contains(path)) {
+                        self.load(feed);
+                    }
+                }
+            }
+        }
+        gone.retain(|name| !self.files(name, None).iter().any(|path| folder.is_unsettled(path)));
+        gone.iter().for_each(|name| self.remove(name));
     }
-}
 
-fn feed_settings(site: &str, feed: &config::Feed) -> feed::Settings {
-    feed::Settings {
-        name: feed.name.clone(),
-        topics: feed.rights.topics.clone(),
-        qos: feed.limits.qos,
-        read: feed.rights.read.clone(),
-        status_topic: feed.is_default.then(|| status_topic(site)),
-        clock: now,
-    }
-}
-
-fn status_topic(site: &str) -> String {
-    format!("{site}/system/status")
-}
-
-/// How a feed signs in.
-pub fn broker(site: &str, feed: &config::Feed) -> mqtt::Settings {
-    let broker = &feed.broker;
-    let client_id = broker.client_id.clone().unwrap_or_else(|| match feed.is_default {
-        true => format!("bessai-{site}"),
-        false => format!("bessai-{site}-{}", feed.name),
-    });
-    let tls: Option<mqtt::TlsSource> = broker.tls.clone().map(|tls| {
-        let settings = tls_settings(&tls);
-        Box::new(move || tls::client(&settings)) as mqtt::TlsSource
-    });
-    let password = broker.password.clone().map(|secret| {
-        let read: Box<dyn Fn() -> Result<String, String>> = Box::new(move || secret.read());
-        read
-    });
-    mqtt::Settings {
-        host: broker.host.clone(),
-        port: broker.port,
-        tls,
-        explain: tls::explain,
-        client_id,
-        username: broker.username.clone(),
-        password,
-        protocol: match broker.protocol {
-            config::Protocol::Auto => mqtt::Protocol::Auto,
-            config::Protocol::V311 => mqtt::Protocol::V311,
-            config::Protocol::V5 => mqtt::Protocol::V5,
-        },
-        keep_alive: broker.keep_alive,
-        in_flight: broker.in_flight,
-        will: feed.is_default.then(|| Message {
-            topic: status_topic(site),
-            payload: b"offline".to_vec(),
-            qos: Qos::AtLeastOnce,
-            retain: true,
-            properties: None,
-        }),
-    }
-}
-
-fn tls_settings(tls: &config::Tls) -> tls::Settings {
-    tls::Settings { ca: tls.ca.clone(), identity: tls.identity.clone(), alpn: tls.alpn.clone() }
-}
-
-/// What the configuration's files hold wrongly: certificates and keys that cannot be used.
-pub fn check_files(config: &Config) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
-    for feed in &config.feeds {
-        let Some(tls) = &feed.broker.tls else { continue };
-        if let Err(error) = tls::client(&tls_settings(tls)) {
-            let files = [tls.ca.clone(), tls.identity.as_ref().map(|(certificate, _)| certificate.clone())];
-            let named: Vec<_> = files.into_iter().flatten().map(|path: PathBuf| path.display().to_string()).collect();
-            mistakes.push(Mistake::new(format!("feed {}: TLS", feed.name), named.join(", "), error));
+    /// The files that a feed is made of.
+    fn files(&self, name: &str, feed: Option<&config::Feed>) -> Vec<PathBuf> {
+        let file = |ending: &str| self.plugins.dir.join(format!("{name}.{ending}"));
+        match feed.map(|feed| &feed.component) {
+            Some(Component::File(path)) => vec![file("toml"), path.clone()],
+            Some(Component::BuiltIn) => vec![file("toml")],
+            None => ENDINGS.iter().map(|ending| file(ending)).collect(),
         }
     }
-    mistakes.dedup_by(|a, b| a.mend == b.mend);
-    mistakes
+
+    fn refuse(&mut self, name: &str, mistakes: &[Mistake]) {
+        let reasons: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        self.enter(name, config::Start::Now);
+        if let Some(entry) = self.by_name.get_mut(name) {
+            // What is mended later is a change, even back to what runs.
+            (entry.settings, entry.change) = (None, entry.change + 1);
+        }
+        self.cannot_run(name, reasons.join("; "));
+    }
+
+    /// Said once, until it changes.
+    fn cannot_run(&mut self, name: &str, reason: String) {
+        let Some(entry) = self.by_name.get_mut(name) else { return };
+        if entry.trouble.as_ref() == Some(&reason) {
+            return;
+        }
+        let mut health = entry.health.borrow_mut();
+        if entry.running.is_some() {
+            tracing::error!(feed = %name, "the feed runs on as it was: {reason}");
+            health.not_taken = Some(reason.clone());
+        } else {
+            tracing::error!(feed = %name, "the feed is off: {reason}");
+            health.off = Some(reason.clone());
+        }
+        drop(health);
+        entry.trouble = Some(reason);
+    }
+
+    /// An entry for the feed, and from now on its place in the journal.
+    fn enter(&mut self, name: &str, start: config::Start) {
+        let report = &self.report;
+        let new = || Entry {
+            change: 0,
+            settings: None,
+            trouble: None,
+            running: None,
+            health: report.borrow_mut().feed(name),
+        };
+        let entry = self.by_name.entry(name.to_owned()).or_insert_with(new);
+        if entry.running.is_none() && !self.ending.contains_key(name) {
+            drop(self.journal.reader(name, start.into()));
+        }
+    }
+
+    /// Reads and compiles in a task beside; its news is taken later.
+    fn load(&mut self, settings: config::Feed) {
+        self.enter(&settings.name, settings.start);
+        let Some(entry) = self.by_name.get_mut(&settings.name) else { return };
+        entry.change += 1;
+        entry.settings = Some(settings.clone());
+        let (change, engine, news) = (entry.change, Arc::clone(&self.engine), self.news.clone());
+        let loads = Arc::clone(&self.loads);
+        tokio::task::spawn_local(async move {
+            let settings = Box::new(settings);
+            let turn = loads.acquire_owned().await;
+            let read = settings.clone();
+            let loaded = tokio::task::spawn_blocking(move || settings::load(&engine, &read)).await;
+            drop(turn);
+            let loaded = loaded.unwrap_or_else(|error| Err(format!("failed to load: {error}")));
+            // When nobody takes it the gateway is stopping.
+            let _ = news.send(News::Loaded { change, settings, loaded }).await;
+        });
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Taken { settings, version } => {
+                if let Some(running) = self.by_name.get_mut(&settings.name).and_then(|entry| entry.running.as_mut()) {
+                    (running.settings, running.version) = (*settings, version);
+                }
+            }
+            News::Loaded { change, settings, loaded } => {
+                let Some(entry) = self.by_name.get_mut(&settings.name).filter(|entry| entry.change == change) else {
+                    return;
+                };
+                match loaded {
+                    Err(error) => self.cannot_run(&settings.name, error),
+                    Ok(loaded) => {
+                        entry.trouble = None;
+                        if entry.running.is_some() {
+                            self.offer(settings, loaded)
+                        } else {
+                            self.run_feed(*settings, loaded)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_feed(&mut self, settings: config::Feed, loaded: Loaded) {
+        let name = settings.name.clone();
+        let Some(entry) = self.by_name.get_mut(&name) else { return };
+        let health = Rc::clone(&entry.health);
+        health.borrow_mut().off = None;
+        let version = loaded.version();
+        let (replacements, received) = mpsc::channel(REPLACEMENTS);
+        let (stop, stopped) = watch::channel(false);
+        let (before, journal) = (self.ending.remove(&name), self.journal.clone());
+        let broker = mqtt::Broker::new(broker(&self.site, &settings));
+        let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine);
+        entry.running = Some(Running {
+            version,
+            replacements,
+            stop,
+            task: tokio::task::spawn_local({
+                let settings = settings.clone();
+                async move {
+                    if let Some(before) = before {
+                        // It goes on where this one has ended.
+                        let _ = before.await;
+                    }
+                    let (events, state) = journal.reader(&settings.name, settings.start.into());
+                    let plugin = Plugin::new(loaded, settings::of_plugin(&settings), state);
+                    let policy = settings::policy(&settings);
+                    let feed =
+                        Feed { settings: of_feed, policy, events, plugin, broker, health, replacements: received };
+                    feed.run(stopped).await;
+                }
+            }),
+            settings,
+        });
+    }
+
+    /// Gives a running feed its new version, which it tries beside the old one.
+    fn offer(&self, settings: Box<config::Feed>, loaded: Loaded) {
+        let Some(entry) = self.by_name.get(&settings.name) else { return };
+        let Some(running) = &entry.running else { return };
+        let version = loaded.version();
+        let is_off = entry.health.borrow().off.is_some();
+        if running.settings == *settings && running.version == version && !is_off {
+            entry.health.borrow_mut().not_taken = None;
+            return;
+        }
+        let (verdict, judged) = oneshot::channel();
+        let broker =
+            (running.settings.broker != settings.broker).then(|| mqtt::Broker::new(broker(&self.site, &settings)));
+        let replacement = Replacement {
+            policy: settings::policy(&settings),
+            plugin: Plugin::new(loaded, settings::of_plugin(&settings), State::default()),
+            broker,
+            verdict,
+        };
+        let (replacements, news) = (running.replacements.clone(), self.news.clone());
+        tokio::task::spawn_local(async move {
+            if replacements.send(replacement).await.is_ok() && matches!(judged.await, Ok(Ok(()))) {
+                let _ = news.send(News::Taken { settings, version }).await;
+            }
+        });
+    }
+
+    /// Its place in the journal stays known.
+    fn remove(&mut self, name: &str) {
+        let Some(entry) = self.by_name.remove(name) else { return };
+        tracing::info!(feed = %name, "the feed's file is gone: it ends");
+        self.report.borrow_mut().forget_feed(name);
+        if let Some(running) = entry.running {
+            running.stop.send_replace(true);
+            self.ending.insert(name.to_owned(), running.task);
+        }
+    }
 }

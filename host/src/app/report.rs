@@ -30,6 +30,11 @@ impl Report {
         self.feeds.entry(name.to_owned()).or_default().clone()
     }
 
+    /// A feed that is no more.
+    pub(super) fn forget_feed(&mut self, name: &str) {
+        self.feeds.remove(name);
+    }
+
     pub(super) fn note(&mut self, body: &EventBody) {
         match body {
             EventBody::Device(status) => {
@@ -64,9 +69,17 @@ fn feed(health: &SharedHealth) -> Value {
     json!({
         "connected": health.connected,
         "delivered": health.delivered,
+        "lag": health.lag,
+        "version": health.version,
+        "calls": health.calls,
+        "slow_calls": health.slow_calls,
+        "longest_call_ms": health.longest_call.as_secs_f64() * 1e3,
+        "failures": health.failures,
+        "starts": health.starts,
         "set_aside": health.set_aside,
         "refused": health.refused,
-        "lag": health.lag,
+        "too_old": health.too_old,
+        "not_taken": health.not_taken,
         "off": health.off,
     })
 }

@@ -66,7 +66,7 @@ fn show_safety(config: &Config) {
 }
 
 fn show_feeds(config: &Config) -> Vec<Mistake> {
-    let engine = match Engine::new(config.cache_dir.clone()) {
+    let engine = match app::engine(config) {
         Ok(engine) => engine,
         Err(error) => return vec![Mistake::bare("plugins", error)],
     };

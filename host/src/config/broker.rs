@@ -63,6 +63,7 @@ pub struct Tls {
 }
 
 /// The site's broker.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct SiteBroker {
     /// None where there is none or it is wrong.
     pub(super) broker: Option<Broker>,

@@ -42,6 +42,7 @@ pub struct Device {
 }
 
 /// The devices, and whether all that were written could be read.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Devices {
     pub(super) list: Vec<Device>,
     pub(super) complete: bool,

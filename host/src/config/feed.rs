@@ -95,22 +95,30 @@ pub(super) struct Surroundings<'a> {
     pub(super) findings: &'a Findings,
 }
 
-/// All feeds that are switched on, the default one first, then by name.
-pub(super) fn read(surroundings: &Surroundings<'_>, dir_is_explicit: bool) -> Vec<Feed> {
-    let mut found = folder::scan(surroundings.dir, dir_is_explicit, surroundings.findings);
+/// The names of the feeds that were found without a broker.
+pub(super) type WithoutBroker = Vec<String>;
+
+/// The files of all feeds, the default one first, then by name.
+pub(super) fn files(dir: &Path, dir_is_explicit: bool, findings: &Findings) -> Vec<(String, Files)> {
+    let mut found = folder::scan(dir, dir_is_explicit, findings);
     let default = found.remove(DEFAULT_FEED).unwrap_or_default();
-    let mut without_broker = Vec::new();
-    let mut feeds = Vec::new();
-    for (name, files) in std::iter::once((DEFAULT_FEED.to_owned(), default)).chain(found) {
-        let reader = Reader { name: &name, file: format!("{name}.toml"), surroundings };
-        feeds.extend(reader.read(&files, &mut without_broker));
-    }
-    if !without_broker.is_empty() && !surroundings.site_broker.is_written {
-        let feeds = without_broker.join("`, `");
-        let mend = format!("is missing; write mqtt://host:1883 (no broker for `{feeds}`)");
-        surroundings.findings.environment.add(Mistake::bare("MQTT_BROKER_URL", mend));
-    }
-    feeds
+    std::iter::once((DEFAULT_FEED.to_owned(), default)).chain(found).collect()
+}
+
+/// A feed that is switched on and sound.
+pub(super) fn read(
+    name: &str,
+    files: &Files,
+    surroundings: &Surroundings<'_>,
+    without_broker: &mut WithoutBroker,
+) -> Option<Feed> {
+    Reader { name, file: format!("{name}.toml"), surroundings }.read(files, without_broker)
+}
+
+/// What is said of feeds without a broker.
+pub(super) fn missing_broker(feeds: &WithoutBroker) -> Mistake {
+    let feeds = feeds.join("`, `");
+    Mistake::bare("MQTT_BROKER_URL", format!("is missing; write mqtt://host:1883 (no broker for `{feeds}`)"))
 }
 
 /// One feed being read.

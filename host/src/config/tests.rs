@@ -101,7 +101,7 @@ fn the_environment_alone_is_enough() {
     assert_eq!(config.safety, Limits::default());
     assert_eq!((config.models.len(), config.log_level), (0, LogLevel::Info));
     assert_eq!(config.health.to_string(), "127.0.0.1:8000");
-    assert_eq!((config.data_dir, config.plugins_dir), (case.path(""), case.path("plugins")));
+    assert_eq!((config.data_dir, config.plugins.dir), (case.path(""), case.path("plugins")));
     assert_eq!(config.cache_dir, Some("/home/me/.cache/bessai-edge".into()));
     assert_eq!(config.journal.dir, case.path("journal"));
     assert_eq!(config.journal.sync, Sync::Interval(Duration::from_secs(1)));
@@ -174,7 +174,7 @@ fn a_whole_file() {
     assert_eq!(config.models, [Model { name: "dispatch".into(), file, device: Some("meter".into()) }]);
     let max_age = Duration::from_hours(1);
     let journal = Journal { dir: case.path("etc/j"), sync: Sync::EveryEvent, max_size_bytes: 2 << 30, max_age };
-    assert_eq!((config.journal, config.plugins_dir), (journal, case.path("etc/p")));
+    assert_eq!((config.journal, config.plugins.dir), (journal, case.path("etc/p")));
     assert_eq!(config.cache_dir, None);
 }
 

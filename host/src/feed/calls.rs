@@ -4,10 +4,22 @@ use std::collections::VecDeque;
 
 use bessai_domain::event::Sequence;
 use bessai_domain::message::Message;
+use bessai_domain::state::State;
+
+/// What one or more calls of the plugin gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    /// The last event that was processed.
+    pub(super) through: Sequence,
+    pub(super) messages: Vec<Message>,
+    /// What the plugin keeps after that event.
+    pub(super) state: State,
+}
 
 /// One call: where it ends in the journal, and what is left to deliver of it.
 struct Call {
     through: Sequence,
+    state: State,
     messages: Vec<Option<Message>>,
     left: usize,
 }
@@ -32,10 +44,11 @@ impl Calls {
     }
 
     /// A new call; the places of its messages in order.
-    pub(super) fn push(&mut self, through: Sequence, messages: Vec<Message>) -> impl Iterator<Item = Place> + use<> {
+    pub(super) fn push(&mut self, given: Given) -> impl Iterator<Item = Place> + use<> {
         let call = self.first + u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
+        let Given { through, messages, state } = given;
         let left = messages.len();
-        self.calls.push_back(Call { through, messages: messages.into_iter().map(Some).collect(), left });
+        self.calls.push_back(Call { through, state, messages: messages.into_iter().map(Some).collect(), left });
         (0..left).map(move |message| Place { call, message })
     }
 
@@ -54,14 +67,14 @@ impl Calls {
         }
     }
 
-    /// Drops the finished calls at the front; where the feed is now, if that changed.
-    pub(super) fn settle(&mut self) -> Option<Sequence> {
-        let mut through = None;
+    /// Drops the finished calls at the front; where the feed is now and what its plugin kept there, if that changed.
+    pub(super) fn settle(&mut self) -> Option<(Sequence, State)> {
+        let mut passed = None;
         while self.calls.front().is_some_and(|call| call.left == 0) {
-            through = self.calls.pop_front().map(|call| call.through);
+            passed = self.calls.pop_front().map(|call| (call.through, call.state));
             self.first += 1;
         }
-        through
+        passed
     }
 
     /// Every message that is not acknowledged, in order, for a new session.
@@ -80,6 +93,12 @@ mod tests {
     use super::*;
     use bessai_domain::message::Qos;
 
+    fn given(through: u64, count: usize) -> Given {
+        let mut state = State::default();
+        state.set("through".into(), vec![u8::try_from(through).unwrap()]).unwrap();
+        Given { through: Sequence(through), messages: messages(count), state }
+    }
+
     fn messages(count: usize) -> Vec<Message> {
         let message = |i| Message {
             topic: format!("t/{i}"),
@@ -94,19 +113,20 @@ mod tests {
     #[test]
     fn the_place_moves_when_all_earlier_calls_are_done() {
         let mut calls = Calls::default();
-        let first: Vec<_> = calls.push(Sequence(3), messages(2)).collect();
-        let second: Vec<_> = calls.push(Sequence(5), messages(1)).collect();
-        calls.push(Sequence(6), messages(0)).for_each(drop);
+        let first: Vec<_> = calls.push(given(3, 2)).collect();
+        let second: Vec<_> = calls.push(given(5, 1)).collect();
+        calls.push(given(6, 0)).for_each(drop);
         calls.done(second[0]);
         calls.done(first[1]);
         assert_eq!(calls.settle(), None);
         assert_eq!(calls.unacknowledged(), [first[0]]);
         calls.done(first[0]);
         calls.done(first[0]);
-        assert_eq!(calls.settle(), Some(Sequence(6)));
+        let (through, state) = calls.settle().unwrap();
+        assert_eq!((through, state.get("through")), (Sequence(6), Some(&[6][..])));
         assert_eq!(calls.len(), 0);
         assert_eq!(calls.message(first[0]), None);
-        let third: Vec<_> = calls.push(Sequence(9), messages(1)).collect();
+        let third: Vec<_> = calls.push(given(9, 1)).collect();
         assert_eq!(calls.message(third[0]).unwrap().topic, "t/0");
     }
 }

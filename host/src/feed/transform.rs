@@ -1,195 +1,283 @@
-//! Runs events through the plugin: fresh instances after a fault, the poisonous event found and set aside, what a plugin
-//! returns checked before it goes anywhere.
+//! Runs events through the plugin: fresh instances after a fault, the poisonous event found and set aside, a new version
+//! tried before the old one goes, what a plugin returns checked before it goes anywhere.
 
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Sequence};
-use bessai_domain::message::{Message, Qos};
+use bessai_domain::event::{Event, EventBody};
 use bessai_domain::site::Site;
-use bessai_domain::topic;
 use bessai_domain::view::View;
-use tokio::time::sleep;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
-use crate::feed::{CallError, Events, Plugin, Settings, SharedHealth};
+use crate::feed::calls::Given;
+use crate::feed::policy::Policy;
+use crate::feed::{CallError, Events, Plugin, Processed, Replacement, Settings, Shared, SharedHealth};
 
-/// Messages that one call may return: a site event of a large plant fans out to hundreds.
-const MESSAGES_PER_CALL: usize = 1000;
-/// Bytes of topics and payloads that one call may return.
-const BYTES_PER_CALL: usize = 1 << 20;
+mod poison;
+mod version;
+
+use version::Previous;
+
 /// Failures in a row, with no event passing in between, after which a plugin is switched off.
 const FAILURES_TO_OFF: u32 = 10;
 /// Pause before a plugin gets the events again that it wants later.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A plugin with its view of the site.
+/// A plugin with its view of the site and the events that it has yet to pass.
 pub(super) struct Transformer<P> {
     plugin: P,
+    settings: Settings,
+    policy: Policy,
     view: View,
-    site: Option<Arc<Site>>,
-    started: bool,
-    feed: String,
-    topics: Option<Vec<String>>,
-    qos: Qos,
-    health: SharedHealth,
+    // The description that the next pending event refers to: the site's, and the feed's view of it.
+    site: Option<(Arc<Site>, Arc<Site>)>,
+    pending: VecDeque<Pending>,
+    // The pending events are run one by one, to find the one that the plugin fails on.
+    is_cut: bool,
+    // Nothing can be said of the first pending event before there are others.
+    needs_more: bool,
+    retry_at: Option<Instant>,
+    passed: Passed,
     failures: u32,
+    is_off: bool,
+    previous: Option<Previous<P>>,
+    shared: Rc<Shared>,
+    health: SharedHealth,
+}
+
+/// An event, and what the feed may see of it.
+#[derive(Clone)]
+struct Pending {
+    event: Arc<Event>,
+    seen: Option<Arc<Event>>,
+    is_set_aside: bool,
+}
+
+/// The newest events that passed under the description in force: what a fresh instance is tried with.
+#[derive(Default)]
+struct Passed {
+    frame: Option<Pending>,
+    other: Option<Pending>,
+}
+
+/// What became of the pending events.
+enum Step {
+    Given(Given),
+    /// The plugin wants them again later.
+    Later,
+    /// Only more events can tell whether one of them or the plugin is to blame.
+    NeedsMore,
+    Off,
+}
+
+/// What a failure leads to.
+enum Failed {
+    /// The version before takes over.
+    RolledBack,
+    Counted,
+    /// It was one too many.
+    Off,
 }
 
 impl<P: Plugin> Transformer<P> {
-    pub(super) fn new(settings: &Settings, plugin: P, view: View, health: SharedHealth) -> Self {
+    pub(super) fn new(settings: Settings, policy: Policy, plugin: P, shared: Rc<Shared>, health: SharedHealth) -> Self {
+        health.borrow_mut().version = plugin.version();
         Self {
             plugin,
-            view,
+            settings,
+            view: View::new(policy.read.clone()),
+            policy,
             site: None,
-            started: false,
-            feed: settings.name.clone(),
-            topics: settings.topics.clone(),
-            qos: settings.qos,
-            health,
+            pending: VecDeque::new(),
+            is_cut: false,
+            needs_more: false,
+            retry_at: None,
+            passed: Passed::default(),
             failures: 0,
+            is_off: false,
+            previous: None,
+            shared,
+            health,
         }
     }
 
-    /// Waits for events and runs them. An error means that the plugin fails on everything.
-    pub(super) async fn next<E: Events>(&mut self, events: &mut E) -> (Vec<Arc<Event>>, Sequence) {
-        if self.site.is_none() {
-            self.site = events.site().map(|site| self.view.site(&site));
-        }
-        let batch = events.next().await;
-        let through = batch.last().map_or(Sequence(0), |event| event.sequence);
-        let seen = batch.iter().filter_map(|event| self.view.event(event)).collect();
-        self.health.borrow_mut().lag = events.lag();
-        (seen, through)
-    }
-
-    /// The messages of these events. An error means that the plugin is to be switched off.
-    pub(super) async fn run(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, String> {
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        // A batch gets a second try before it is cut down; a single event has its second try there.
-        for _attempt in 0..events.len().min(2) {
-            match self.call(events).await {
-                Ok(messages) => return Ok(messages),
-                Err(error) => self.note(&error)?,
-            }
-        }
-        self.one_by_one(events).await
-    }
-
-    /// A batch that failed twice is cut down, so that only the event that is to blame is set aside.
-    async fn one_by_one(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, String> {
-        let mut messages = Vec::new();
-        for event in events {
-            match self.call(std::slice::from_ref(event)).await {
-                Ok(more) => messages.extend(more),
-                Err(error) => {
-                    self.note(&error)?;
-                    self.health.borrow_mut().set_aside += 1;
-                    let sequence = event.sequence.0;
-                    tracing::error!(feed = %self.feed, sequence, "event {sequence} is set aside: {error}");
-                }
-            }
-        }
-        Ok(messages)
-    }
-
-    async fn call(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, CallError> {
+    /// Runs events through the plugin for as long as it is polled; ends with a new broker. May be dropped at any time
+    /// and called again: what is pending stays.
+    pub(super) async fn produce<E: Events, B>(
+        &mut self,
+        events: &mut E,
+        outbox: mpsc::Sender<Given>,
+        replacements: &mut mpsc::Receiver<Replacement<P, B>>,
+    ) -> B {
         loop {
-            match self.call_once(events).await {
-                Err(CallError::Retry(reason)) => {
-                    tracing::warn!(feed = %self.feed, "the plugin waits: {reason}");
-                    sleep(RETRY_PAUSE).await;
+            let wants_events = !self.is_off && (self.pending.is_empty() || self.needs_more);
+            let has_work = !self.is_off && !self.pending.is_empty() && !self.needs_more && self.retry_at.is_none();
+            let retry_at = self.retry_at.unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                Some(replacement) = replacements.recv() => {
+                    if let Some(broker) = self.replace(replacement).await {
+                        return broker;
+                    }
                 }
-                other => return other,
+                // Room first, so that nothing is computed that has to wait.
+                Ok(room) = outbox.reserve(), if has_work => match self.step().await {
+                    Step::Given(given) => room.send(given),
+                    Step::Later => self.retry_at = Some(Instant::now() + RETRY_PAUSE),
+                    Step::NeedsMore => self.needs_more = true,
+                    Step::Off => self.is_off = true,
+                },
+                batch = events.next(), if wants_events => {
+                    self.take(batch, events.site());
+                    self.health.borrow_mut().lag = events.lag();
+                }
+                () = sleep_until(retry_at), if self.retry_at.is_some() => self.retry_at = None,
             }
         }
     }
 
-    async fn call_once(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, CallError> {
-        if !self.started {
+    /// `site`: the description in force before these events.
+    fn take(&mut self, batch: Vec<Arc<Event>>, site: Option<Arc<Site>>) {
+        if let (None, Some(site)) = (&self.site, site) {
+            let seen = self.view.site(&site);
+            self.site = Some((site, seen));
+        }
+        let now = (self.settings.clock)();
+        for event in batch {
+            let is_too_old = self.policy.is_too_old(&event, now);
+            self.health.borrow_mut().too_old += u64::from(is_too_old);
+            let seen = self.view.event(&event).filter(|_| !is_too_old);
+            self.pending.push_back(Pending { event, seen, is_set_aside: false });
+        }
+        self.needs_more = false;
+    }
+
+    /// Runs what is pending: all at once, or after a failure the first one only.
+    async fn step(&mut self) -> Step {
+        let mut attempts = 0;
+        while !self.is_cut {
+            let seen: Vec<_> = self.pending.iter().filter_map(|pending| pending.seen.clone()).collect();
+            let error = match self.call(&seen).await {
+                Ok(processed) => return self.pass(self.pending.len(), processed),
+                Err(CallError::Retry(reason)) => return self.later(&reason),
+                Err(error) => error,
+            };
+            match self.failed(&error) {
+                Failed::RolledBack => {}
+                Failed::Off => return Step::Off,
+                Failed::Counted => {
+                    attempts += 1;
+                    // A batch gets a second try before it is cut down; a single event has its second try there.
+                    self.is_cut = attempts == seen.len().min(2);
+                }
+            }
+        }
+        self.first().await
+    }
+
+    /// Events through a started instance, and its messages through the feed's rights.
+    async fn call(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
+        let before = self.plugin.state().clone();
+        let processed = self.run(events).await?;
+        let admitted = self.policy.admit(processed.messages).map_err(|error| {
+            self.plugin.restore(before);
+            CallError::Broken(error)
+        })?;
+        self.note_refusals(&admitted.refusals);
+        Ok(Processed { messages: admitted.messages, ..processed })
+    }
+
+    async fn run(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
+        if events.is_empty() {
+            return Ok(Processed { messages: Vec::new(), state: self.plugin.state().clone(), took: Duration::ZERO });
+        }
+        if !self.plugin.is_running() {
             self.start(events).await?;
         }
-        let called = self.plugin.process(events).await;
-        match called {
-            Ok(messages) => {
-                self.failures = 0;
-                self.follow_description(events);
-                self.checked(messages)
-            }
-            Err(error) => {
-                self.started &= !matches!(error, CallError::Broken(_));
-                Err(error)
-            }
+        let result = self.plugin.process(events).await;
+        if let Ok(processed) = &result {
+            self.health.borrow_mut().note_call(processed.took, self.settings.slow_call);
         }
+        result
     }
 
     async fn start(&mut self, events: &[Arc<Event>]) -> Result<(), CallError> {
-        self.site = self.site.take().or_else(|| description(events));
-        let Some(site) = self.site.clone() else {
+        let described = || events.iter().find_map(description);
+        let Some(site) = self.site.as_ref().map(|(_, seen)| Arc::clone(seen)).or_else(described) else {
             return Err(CallError::Retry("the site has no description yet".into()));
         };
-        self.plugin.start(&site).await.map_err(CallError::Broken)?;
-        self.started = true;
-        Ok(())
+        self.health.borrow_mut().starts += 1;
+        self.plugin.start(&site).await.map_err(CallError::Broken)
     }
 
-    /// A later fresh instance starts from the newest description that was processed.
-    fn follow_description(&mut self, events: &[Arc<Event>]) {
-        if let Some(site) = events.iter().rev().find_map(site_of) {
-            self.site = Some(site);
+    /// The first `count` pending events are done with.
+    fn pass(&mut self, count: usize, processed: Processed) -> Step {
+        let mut through = None;
+        for pending in self.pending.drain(..count.min(self.pending.len())) {
+            through = Some(pending.event.sequence);
+            if let EventBody::Site(site) = &pending.event.body {
+                let seen = pending.seen.as_ref().and_then(description);
+                self.site = Some((Arc::clone(site), seen.unwrap_or_else(|| Arc::clone(site))));
+                self.passed = Passed::default();
+            }
+            if pending.seen.is_some() && !pending.is_set_aside {
+                self.failures = 0;
+                self.passed.note(pending);
+            }
         }
+        self.is_cut &= !self.pending.is_empty();
+        let Some(through) = through else { return Step::NeedsMore };
+        self.note_version(through);
+        Step::Given(Given { through, messages: processed.messages, state: processed.state })
     }
 
-    fn note(&mut self, error: &CallError) -> Result<(), String> {
+    fn later(&mut self, reason: &str) -> Step {
+        tracing::warn!(feed = %self.settings.name, "the plugin waits: {reason}");
+        Step::Later
+    }
+
+    /// Counts a failure: one log line, one counter.
+    fn failed(&mut self, error: &CallError) -> Failed {
+        self.health.borrow_mut().failures += 1;
+        if self.roll_back(error) {
+            return Failed::RolledBack;
+        }
         self.failures += 1;
-        tracing::warn!(feed = %self.feed, "the plugin failed: {error}");
-        if self.failures >= FAILURES_TO_OFF {
-            return Err(format!("the plugin failed {FAILURES_TO_OFF} times in a row, last: {error}"));
+        if self.failures < FAILURES_TO_OFF {
+            tracing::warn!(feed = %self.settings.name, "the plugin failed: {error}");
+            return Failed::Counted;
         }
-        Ok(())
+        let reason = format!("the plugin failed {FAILURES_TO_OFF} times in a row, last: {error}");
+        tracing::error!(feed = %self.settings.name, "switched off until its file changes: {reason}");
+        self.health.borrow_mut().off = Some(reason);
+        Failed::Off
     }
 
-    /// Only sound messages that the feed has the right to publish, at no more than its quality of service.
-    fn checked(&self, messages: Vec<Message>) -> Result<Vec<Message>, CallError> {
-        let bytes: usize = messages.iter().map(|message| message.topic.len() + message.payload.len()).sum();
-        if messages.len() > MESSAGES_PER_CALL || bytes > BYTES_PER_CALL {
-            let count = messages.len();
-            let limits = format!("{MESSAGES_PER_CALL} messages and {BYTES_PER_CALL} bytes");
-            return Err(CallError::Broken(format!(
-                "returned {count} messages of {bytes} bytes, a call may have {limits}"
-            )));
-        }
-        let allowed = messages.into_iter().filter(|message| self.allows(&message.topic));
-        Ok(allowed.map(|message| Message { qos: message.qos.min(self.qos), ..message }).collect())
-    }
-
-    fn allows(&self, topic: &str) -> bool {
-        let refusal = match topic::check(topic) {
-            Err(error) => error.to_string(),
-            Ok(()) => match &self.topics {
-                Some(filters) if !filters.iter().any(|filter| topic::matches(filter, topic)) => {
-                    format!("the feed has no right to topic {topic:?}: add it to [rights] topics")
-                }
-                _ => return true,
-            },
-        };
+    fn note_refusals(&self, refusals: &[String]) {
+        let Some(first) = refusals.first() else { return };
         let mut health = self.health.borrow_mut();
         if health.refused == 0 {
-            tracing::error!(feed = %self.feed, "a message is not published: {refusal}");
+            tracing::error!(feed = %self.settings.name, "a message is not published: {first}");
         }
-        health.refused += 1;
-        false
+        health.refused += u64::try_from(refusals.len()).unwrap_or(u64::MAX);
     }
 }
 
-fn site_of(event: &Arc<Event>) -> Option<Arc<Site>> {
+impl Passed {
+    fn note(&mut self, pending: Pending) {
+        match &pending.event.body {
+            EventBody::Frame(_) => self.frame = Some(pending),
+            _ => self.other = Some(pending),
+        }
+    }
+}
+
+fn description(event: &Arc<Event>) -> Option<Arc<Site>> {
     match &event.body {
         EventBody::Site(site) => Some(Arc::clone(site)),
         _ => None,
     }
-}
-
-fn description(events: &[Arc<Event>]) -> Option<Arc<Site>> {
-    events.iter().find_map(site_of)
 }

@@ -1,79 +1,91 @@
 //! What a guest can reach: its log, its state, signatures, and an empty WASI whose clock shows the event's time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bessai_domain::state::State;
+use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
+use super::Settings;
+use super::bindings::bessai::edge::log::Level;
 use super::bindings::bessai::edge::{log, secrets, state, types};
+use super::log::Log;
+use super::memory::Memory;
 use super::secrets::Secrets;
-use super::{Settings, TABLE_ELEMENTS};
 
-/// Keys and values of a feed's state; shared until a call changes it.
-pub type State = Arc<BTreeMap<String, Vec<u8>>>;
-
-/// Bytes of keys and values that a feed may keep.
-const STATE_BYTES: usize = 1 << 20;
-/// Log lines of one feed in one second; what is more is counted and said.
-const LOG_LINES_PER_S: u32 = 20;
-/// Characters of one log line.
-const LOG_LINE_CHARACTERS: usize = 1000;
+/// Random numbers that a guest may ask for at once, bytes.
+const RANDOM_BYTES: u64 = 64 << 10;
+/// What every guest's random numbers begin with: the same events give the same bytes, in every instance.
+const SEED: u128 = 0x6265_7373_6169_2d65_6467_6520_706c_7567;
 
 pub(super) struct Host {
-    limits: StoreLimits,
+    memory: Memory,
     wasi: WasiCtx,
     table: ResourceTable,
     clock: Clock,
     feed: String,
     secrets: Arc<Secrets>,
     state: State,
-    state_changed: bool,
-    log: LogBudget,
+    log: Log,
 }
 
 impl Host {
-    pub(super) fn new(settings: &Settings, state: State, now: u64) -> Self {
+    pub(super) fn new(settings: &Settings, log: Log, state: State, now: u64) -> Self {
         let clock = Clock(Arc::new(AtomicU64::new(now)));
-        let wasi = WasiCtx::builder().wall_clock(clock.clone()).monotonic_clock(clock.clone()).build();
-        let limits = StoreLimitsBuilder::new().memory_size(settings.memory).table_elements(TABLE_ELEMENTS).build();
+        let wasi = WasiCtx::builder()
+            .wall_clock(clock.clone())
+            .monotonic_clock(clock.clone())
+            .secure_random(random())
+            .insecure_random(random())
+            .insecure_random_seed(SEED)
+            .max_random_size(RANDOM_BYTES)
+            .stdout(log.output(Level::Info))
+            .stderr(log.output(Level::Warn))
+            .build();
         Self {
-            limits,
+            memory: Memory::new(settings.memory),
             wasi,
             table: ResourceTable::new(),
             clock,
             feed: settings.feed.clone(),
             secrets: Arc::clone(&settings.secrets),
             state,
-            state_changed: false,
-            log: LogBudget::default(),
+            log,
         }
     }
 
-    pub(super) fn limits(&mut self) -> &mut dyn ResourceLimiter {
-        &mut self.limits
+    pub(super) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.memory
     }
 
-    /// The guest's clock stands at the time of its newest event.
-    pub(super) fn begin_call(&mut self, at: u64) {
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The guest's clock stands at the time of its newest event, ns since 1970.
+    pub(super) fn set_clock(&self, at: u64) {
         self.clock.0.store(at, Ordering::Relaxed);
-        self.state_changed = false;
     }
 
-    pub(super) fn state(&self) -> State {
-        Arc::clone(&self.state)
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 
-    pub(super) fn state_changed(&self) -> bool {
-        self.state_changed
+    pub(super) fn set_state(&mut self, state: State) {
+        self.state = state;
     }
+}
 
-    pub(super) fn restore(&mut self, state: &State) {
-        self.state = Arc::clone(state);
-    }
+/// The words of a linear congruential generator (Knuth, TAOCP 2, 3.3.4): any fixed sequence serves.
+fn random() -> Deterministic {
+    const WORDS: usize = 512;
+    let seed = SEED.to_le_bytes().map(u64::from).iter().fold(0_u64, |sum, byte| (sum << 4) ^ byte);
+    let next = |word: &u64| Some(word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+    let words = std::iter::successors(Some(seed), next).skip(1).take(WORDS);
+    Deterministic::new(words.flat_map(|word| word.to_be_bytes().into_iter().take(4)).collect())
 }
 
 impl WasiView for Host {
@@ -86,24 +98,8 @@ impl types::Host for Host {}
 
 impl log::Host for Host {
     fn write(&mut self, level: log::Level, message: String) {
-        let feed = &self.feed;
-        let Some(missed) = self.log.take() else { return };
-        if missed > 0 {
-            tracing::warn!(%feed, "{missed} log lines of the plugin are not shown: it may write {LOG_LINES_PER_S} a second");
-        }
-        let line: String = message.chars().take(LOG_LINE_CHARACTERS).map(printable).collect();
-        match level {
-            log::Level::Error => tracing::error!(%feed, "plugin: {line}"),
-            log::Level::Warn => tracing::warn!(%feed, "plugin: {line}"),
-            log::Level::Info => tracing::info!(%feed, "plugin: {line}"),
-            log::Level::Debug => tracing::debug!(%feed, "plugin: {line}"),
-        }
+        self.log.write(level, &message);
     }
-}
-
-/// A guest must not forge lines or drive a terminal.
-fn printable(character: char) -> char {
-    if character.is_control() { ' ' } else { character }
 }
 
 impl secrets::Host for Host {
@@ -121,22 +117,15 @@ impl secrets::Host for Host {
 
 impl state::Host for Host {
     fn get(&mut self, key: String) -> Option<Vec<u8>> {
-        self.state.get(&key).cloned()
+        self.state.get(&key).map(<[u8]>::to_vec)
     }
 
     fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), state::StateError> {
-        let others = self.state.iter().filter(|(other, _)| **other != key);
-        let size: usize = others.map(|(key, value)| key.len() + value.len()).sum();
-        if size + key.len() + value.len() > STATE_BYTES {
-            return Err(state::StateError::Full);
-        }
-        Arc::make_mut(&mut self.state).insert(key, value);
-        self.state_changed = true;
-        Ok(())
+        self.state.set(key, value).map_err(|_| state::StateError::Full)
     }
 
     fn delete(&mut self, key: String) {
-        self.state_changed |= Arc::make_mut(&mut self.state).remove(&key).is_some();
+        self.state.delete(&key);
     }
 }
 
@@ -161,34 +150,5 @@ impl HostMonotonicClock for Clock {
 
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Lines per second of the host's own clock: a guest's clock stands still.
-struct LogBudget {
-    since: std::time::Instant,
-    lines: u32,
-    missed: u32,
-}
-
-impl Default for LogBudget {
-    fn default() -> Self {
-        Self { since: std::time::Instant::now(), lines: 0, missed: 0 }
-    }
-}
-
-impl LogBudget {
-    /// Lines missed since the last one that was shown; none when this one is not shown either.
-    fn take(&mut self) -> Option<u32> {
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            self.since = std::time::Instant::now();
-            self.lines = 0;
-        }
-        if self.lines == LOG_LINES_PER_S {
-            self.missed += 1;
-            return None;
-        }
-        self.lines += 1;
-        Some(std::mem::take(&mut self.missed))
     }
 }

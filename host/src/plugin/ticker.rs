@@ -17,7 +17,7 @@ pub(super) struct Ticker {
 }
 
 /// A guest is running until this is dropped.
-pub(super) struct Running<'a>(&'a Ticker);
+pub(super) struct Running(Arc<Ticker>);
 
 impl Ticker {
     pub(super) fn start(engine: Engine) -> Result<Arc<Self>, String> {
@@ -48,16 +48,16 @@ impl Ticker {
     }
 
     /// Says that a guest runs.
-    pub(super) fn run(&self) -> Running<'_> {
+    pub(super) fn run(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Running(self)
+        Running(Arc::clone(self))
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
     }

@@ -55,7 +55,7 @@ fn the_default_feed() {
 
 #[test]
 fn the_folder() {
-    let of = |case: Case| (case.notes(), case.config().plugins_dir.strip_prefix(case.path("")).unwrap().to_owned());
+    let of = |case: Case| (case.notes(), case.config().plugins.dir.strip_prefix(case.path("")).unwrap().to_owned());
     assert_eq!(of(Case::new()), (vec![], "plugins".into()));
     let note = |dir: &str| vec![format!("the plugins' folder {dir} does not exist; only the default feed runs")];
     let file = "[plugins]\ndir = \"p\"";

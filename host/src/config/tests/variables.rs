@@ -149,7 +149,7 @@ fn relative_paths() {
     assert_eq!(maker(&case), "data");
     let config = case.config();
     assert_eq!((config.data_dir, config.cache_dir), (case.path("data"), Some(case.path("data/cache"))));
-    assert_eq!((config.journal.dir, config.plugins_dir), (case.path("data/journal"), case.path("data/plugins")));
+    assert_eq!((config.journal.dir, config.plugins.dir), (case.path("data/journal"), case.path("data/plugins")));
     let cache = Case::new().set("XDG_CACHE_HOME", "/cache").config().cache_dir;
     assert_eq!(cache, Some("/cache/bessai-edge".into()));
 }

@@ -1,0 +1,76 @@
+//! What a feed may see and publish: its rights and limits, held against every event and every message.
+
+use std::time::Duration;
+
+use bessai_domain::event::{Event, EventBody};
+use bessai_domain::message::{Message, Qos};
+use bessai_domain::time::Timestamp;
+use bessai_domain::topic;
+
+/// Messages that one call may return: a site event of a large plant fans out to hundreds.
+const MESSAGES_PER_CALL: usize = 1000;
+/// Bytes of topics, payloads and properties that one call may return.
+const BYTES_PER_CALL: usize = 1 << 20;
+
+/// A feed's rights and limits, as its settings have them.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Devices that it may read; all where there is no list.
+    pub read: Option<Vec<String>>,
+    /// Topic filters that it may publish under; any topic where there is no list.
+    pub topics: Option<Vec<String>>,
+    /// The highest quality of service that it gets.
+    pub qos: Qos,
+    /// Messages per second; more wait.
+    pub rate_per_s: Option<u32>,
+    /// Older events are passed over.
+    pub max_age: Option<Duration>,
+}
+
+/// What is left of a call's messages.
+pub(super) struct Admitted {
+    pub(super) messages: Vec<Message>,
+    /// Why the others are not published.
+    pub(super) refusals: Vec<String>,
+}
+
+impl Policy {
+    /// Whether an event is too old to be handed over; a description is needed whatever its age.
+    pub(super) fn is_too_old(&self, event: &Event, now: Timestamp) -> bool {
+        let is_description = matches!(event.body, EventBody::Site(_));
+        !is_description && self.max_age.is_some_and(|max_age| now.since(event.at) > max_age)
+    }
+
+    /// Only sound messages that the feed has the right to publish, at no more than its quality of service. The error is
+    /// a call that returned too much.
+    pub(super) fn admit(&self, messages: Vec<Message>) -> Result<Admitted, String> {
+        let bytes: usize = messages.iter().map(Message::size).sum();
+        if messages.len() > MESSAGES_PER_CALL || bytes > BYTES_PER_CALL {
+            let count = messages.len();
+            let limits = format!("{MESSAGES_PER_CALL} messages and {BYTES_PER_CALL} bytes");
+            return Err(format!("returned {count} messages of {bytes} bytes, a call may have {limits}"));
+        }
+        let mut refusals = Vec::new();
+        let mut admitted = Vec::with_capacity(messages.len());
+        for message in messages {
+            match self.refusal(&message) {
+                None => admitted.push(Message { qos: message.qos.min(self.qos), ..message }),
+                Some(refusal) => refusals.push(refusal),
+            }
+        }
+        Ok(Admitted { messages: admitted, refusals })
+    }
+
+    fn refusal(&self, message: &Message) -> Option<String> {
+        if let Err(error) = topic::check(&message.topic) {
+            return Some(error.to_string());
+        }
+        if let Err(error) = message.check_properties() {
+            return Some(format!("a message to {:?} {error}", message.topic));
+        }
+        let filters = self.topics.as_ref()?;
+        let has_right = filters.iter().any(|filter| topic::matches(filter, &message.topic));
+        let topic = &message.topic;
+        (!has_right).then(|| format!("the feed has no right to topic {topic:?}: add it to [rights] topics"))
+    }
+}

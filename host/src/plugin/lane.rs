@@ -1,0 +1,123 @@
+//! Where a guest runs: on the caller's thread until it yields for the first time, then on a thread of its own.
+//!
+//! Nearly every call ends within microseconds, and changing threads would cost more than the call. One that goes on until
+//! the epoch's tick is moved away, so that a busy guest costs the other tasks of the caller's thread one tick at most.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Below the I/O's: where there is one processor, a busy guest gets what the others leave.
+const NICENESS: i32 = 10;
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The thread for guests that take long.
+pub(super) struct Lane(mpsc::UnboundedSender<Job>);
+
+/// How a guest's work ended.
+pub(super) struct Ran<T> {
+    /// None where it took longer than its limit, and was dropped.
+    pub(super) result: Option<T>,
+    /// It was moved to the guests' thread.
+    pub(super) was_moved: bool,
+    /// From begin to end.
+    pub(super) took: Duration,
+}
+
+impl Lane {
+    /// Starts the thread; it ends with the value.
+    pub(super) fn start() -> Result<Arc<Self>, String> {
+        let failed = |error: std::io::Error| format!("failed to start the guests' thread: {error}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let (jobs, mut received) = mpsc::unbounded_channel::<Job>();
+        let work = move || {
+            // Without the right to be nicer it runs as it is.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
+            runtime.block_on(async {
+                while let Some(job) = received.recv().await {
+                    tokio::spawn(job);
+                }
+            });
+        };
+        std::thread::Builder::new().name("guests".into()).spawn(work).map_err(failed)?;
+        Ok(Arc::new(Self(jobs)))
+    }
+
+    /// Runs a guest for `limit` at most. One that is known to take long does not start on the caller's thread.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        limit: Duration,
+        takes_long: bool,
+    ) -> Ran<T> {
+        let begin = Instant::now();
+        let mut work = Box::pin(work);
+        if !takes_long {
+            let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            if let Poll::Ready(result) = polled {
+                return Ran { result: Some(result), was_moved: false, took: begin.elapsed() };
+            }
+        }
+        let (sender, receiver) = oneshot::channel();
+        let left = limit.saturating_sub(begin.elapsed());
+        let job = async move {
+            // Whoever waited may be gone; the guest's work is dropped with its result.
+            let _ = sender.send(timeout(left, work).await.ok());
+        };
+        // The thread lives as long as this lane.
+        let _ = self.0.send(Box::pin(job));
+        let result = receiver.await.ok().flatten();
+        Ran { result, was_moved: true, took: begin.elapsed() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[tokio::test]
+    async fn short_work_stays_and_long_work_moves() {
+        let lane = Lane::start().unwrap();
+        let limit = Duration::from_secs(60);
+        let here = thread::current().id();
+        let short = lane.run(async { thread::current().id() }, limit, false).await;
+        assert_eq!((short.result, short.was_moved), (Some(here), false));
+        let long = lane.run(
+            async {
+                let begun = thread::current().id();
+                tokio::task::yield_now().await;
+                (begun, thread::current().id())
+            },
+            limit,
+            false,
+        );
+        let (begun, ended) = long.await.result.unwrap();
+        assert_eq!(begun, here);
+        assert_ne!(ended, here);
+        let known = lane.run(async { thread::current().id() }, limit, true).await;
+        assert_eq!(known.result, Some(ended));
+    }
+
+    #[tokio::test]
+    async fn work_beyond_its_limit_is_dropped() {
+        let lane = Lane::start().unwrap();
+        let (held, mut dropped) = oneshot::channel::<()>();
+        let endless = async move {
+            let _held = held;
+            loop {
+                tokio::task::yield_now().await;
+            }
+        };
+        let ran = lane.run::<()>(endless, Duration::from_millis(20), false).await;
+        assert!(ran.result.is_none() && ran.was_moved);
+        assert!(ran.took >= Duration::from_millis(20));
+        assert_eq!(dropped.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+}
