@@ -34,6 +34,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod config;
 mod guest;
 pub mod json;
 pub mod log;
@@ -47,6 +48,7 @@ pub use bindings::bessai::edge::types::{
     Anomaly, Channel, ChannelKind, Device, DeviceStatus, Dispatch, Event, EventBody, Failure, Fault, FaultKind, Frame,
     Gap, Message, Other, Properties, Qos, Safety, Site, Source, Text, Timestamp, Violation, Watchdog,
 };
+pub use config::Config;
 pub use guest::{Messages, Plugin};
 
 /// What [`export!`] expands to; not for direct use.
