@@ -32,6 +32,11 @@ elif distribution_compiles; then
   PATH="$linkers:$PATH"
   export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
   options+=("-Zbuild-std=std,panic_abort")
+  # What the standard library is made of comes with its source. While this project takes nothing from crates.io, cargo looks there.
+  parts=/usr/lib/rustlib/src/rust/library/vendor
+  if [ -d "$parts" ] && ! grep -q '^source = ' Cargo.lock; then
+    options+=(--config 'source.crates-io.replace-with="parts"' --config "source.parts.directory=\"$parts\"")
+  fi
 else
   fail "nothing here compiles for $target: run 'rustup target add $target', or on Debian 'apt-get install rustc-web rust-web-src'"
 fi

@@ -44,7 +44,11 @@ impl Plugin for Energy {
             return Ok(());
         };
         // `faults` names the channels without a good value.
-        if frame.faults.iter().any(|fault| fault.channel as usize == self.channel) {
+        if frame
+            .faults
+            .iter()
+            .any(|fault| fault.channel as usize == self.channel)
+        {
             return Ok(());
         }
 
@@ -64,7 +68,10 @@ bessai_plugin::export!(Energy);
 /// Where the site has a channel: the index of the source, and the position in its values.
 fn find(site: &Site, name: &str) -> Option<(u32, usize)> {
     (0..).zip(&site.sources).find_map(|(index, source)| {
-        let position = source.channels.iter().position(|channel| channel.name == name)?;
+        let position = source
+            .channels
+            .iter()
+            .position(|channel| channel.name == name)?;
         Some((index, position))
     })
 }
@@ -87,15 +94,25 @@ impl Counter {
     fn stored() -> Option<Self> {
         let bytes = state::get(Self::KEY)?;
         let (kwh, at) = std::str::from_utf8(&bytes).ok()?.split_once(' ')?;
-        Some(Self { kwh: kwh.parse().ok()?, at: at.parse().ok()? })
+        Some(Self {
+            kwh: kwh.parse().ok()?,
+            at: at.parse().ok()?,
+        })
     }
 
     /// Positive power is discharge, everywhere; charging gives nothing.
     fn after(self, now: Timestamp, power_kw: f64) -> Self {
         let seconds = json::seconds(now) - json::seconds(self.at);
         let counted = (0.0..=LONGEST_S).contains(&seconds);
-        let given = if counted { power_kw.max(0.0) * seconds / 3600.0 } else { 0.0 };
-        Self { kwh: self.kwh + given, at: now }
+        let given = if counted {
+            power_kw.max(0.0) * seconds / 3600.0
+        } else {
+            0.0
+        };
+        Self {
+            kwh: self.kwh + given,
+            at: now,
+        }
     }
 
     fn store(&self) -> Result<(), Failure> {
@@ -114,18 +131,27 @@ mod tests {
 
     fn harness(config: &str) -> Result<Harness<Energy>, String> {
         let battery = site("SITE-1").device("battery", &[("soc_pct", "%"), ("power_kw", "kW")]);
-        Harness::new(battery.device("meter", &[("voltage", "V"), ("current", "A")]), config)
+        Harness::new(
+            battery.device("meter", &[("voltage", "V"), ("current", "A")]),
+            config,
+        )
     }
 
     #[test]
     fn energy_adds_up_while_the_battery_gives() {
         let mut harness = harness("{}").unwrap();
         let mut check = |after_s: u64, power_kw: f64, expected: &str| {
-            let messages = harness.at(START + after_s * SECOND).frame(&[50.0, power_kw]).unwrap();
+            let messages = harness
+                .at(START + after_s * SECOND)
+                .frame(&[50.0, power_kw])
+                .unwrap();
             assert_eq!(messages.len(), 1);
             assert_eq!(messages[0].topic, "SITE-1/energy");
             let payload = String::from_utf8_lossy(&messages[0].payload);
-            assert!(payload.ends_with(expected), "{payload} does not end with {expected}");
+            assert!(
+                payload.ends_with(expected),
+                "{payload} does not end with {expected}"
+            );
         };
         check(0, 36.0, r#""power_kw":36.0,"given_kwh":0.0}"#);
         check(10, 36.0, r#""power_kw":36.0,"given_kwh":0.1}"#);
@@ -143,7 +169,10 @@ mod tests {
 
     #[test]
     fn settings() {
-        let messages = harness(r#"{"topic":"a/b"}"#).unwrap().frame(&[50.0, 1.0]).unwrap();
+        let messages = harness(r#"{"topic":"a/b"}"#)
+            .unwrap()
+            .frame(&[50.0, 1.0])
+            .unwrap();
         assert_eq!(messages[0].topic, "a/b");
         let error = harness(r#"{"topik":"a/b"}"#).err().unwrap();
         assert_eq!(error, "config.topik is unknown: write topic");
