@@ -28,3 +28,4 @@ pub mod watch;
 
 pub mod demo;
 pub mod health;
+pub mod scaffold;

@@ -1,10 +1,7 @@
-//! Generated from `wit/`: the world `transformer` as a guest sees it.
+//! The world `transformer` of `wit/`, as a guest sees it; made by scripts/make-bindings.
 #![allow(missing_docs, unsafe_code, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction)]
 
-wit_bindgen::generate!({
-    path: "../../wit",
-    world: "transformer",
-    pub_export_macro: true,
-    export_macro_name: "export_transformer",
-    additional_derives: [PartialEq],
-});
+#[rustfmt::skip]
+mod transformer;
+
+pub use transformer::*;

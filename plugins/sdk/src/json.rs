@@ -1,6 +1,10 @@
-//! JSON objects written member by member, with keys that are formatted once.
+//! JSON objects written member by member, with keys that are formatted once; settings are read with [`read`].
 //!
 //! The bytes are those of Python's `json.dumps(..., separators=(",", ":"))`: no spaces, ASCII only, shortest floats.
+
+mod value;
+
+pub use value::{Value, read};
 
 /// A member's name, quoted and escaped when the plugin is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

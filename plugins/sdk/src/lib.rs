@@ -7,18 +7,21 @@
 //! ```
 //! use bessai_plugin::{Event, Failure, Frame, Message, Messages, Plugin, Site, json};
 //!
-//! struct Power { topic: String, position: usize, kilowatts: json::Key, buffer: json::Writer }
+//! struct Power { topic: String, source: u32, position: usize, kilowatts: json::Key, buffer: json::Writer }
 //!
 //! impl Plugin for Power {
 //!     fn configure(site: &Site, _config: &str) -> Result<Self, String> {
-//!         let position = site.sources.first()
-//!             .and_then(|source| source.channels.iter().position(|c| c.name == "power_kw"))
+//!         let (source, position) = (0..).zip(&site.sources)
+//!             .find_map(|(index, source)| Some((index, source.channels.iter().position(|c| c.name == "power_kw")?)))
 //!             .ok_or("the site has no channel power_kw")?;
 //!         let topic = format!("acme/{}/power", site.id);
-//!         Ok(Self { topic, position, kilowatts: json::Key::new("kw"), buffer: json::Writer::default() })
+//!         Ok(Self { topic, source, position, kilowatts: json::Key::new("kw"), buffer: json::Writer::default() })
 //!     }
 //!     fn frame(&mut self, _event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
 //!         let Some(&value) = frame.values.get(self.position) else { return Ok(()) };
+//!         if frame.source != self.source || value.is_nan() {
+//!             return Ok(());
+//!         }
 //!         self.buffer.rounded(&self.kilowatts, value, 3);
 //!         out.push(Message::new(&self.topic, self.buffer.finish()));
 //!         Ok(())
@@ -31,18 +34,21 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod config;
 mod guest;
 pub mod json;
 pub mod log;
 mod message;
 pub mod secrets;
 pub mod state;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
 pub use bindings::bessai::edge::types::{
     Anomaly, Channel, ChannelKind, Device, DeviceStatus, Dispatch, Event, EventBody, Failure, Fault, FaultKind, Frame,
     Gap, Message, Other, Properties, Qos, Safety, Site, Source, Text, Timestamp, Violation, Watchdog,
 };
+pub use config::Config;
 pub use guest::{Messages, Plugin};
 
 /// What [`export!`] expands to; not for direct use.

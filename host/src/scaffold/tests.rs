@@ -1,0 +1,74 @@
+//! A written project is complete, and builds and tests itself where nothing was ever fetched.
+
+use std::process::Command;
+
+use super::*;
+
+#[test]
+fn a_project_is_complete() {
+    let parent = tempfile::tempdir().unwrap();
+    let project = new("acme-iot", parent.path()).unwrap();
+    assert_eq!(project, parent.path().join("acme-iot"));
+    let read = |path: &str| fs::read_to_string(project.join(path)).unwrap();
+    for path in TEMPLATES.iter().map(|(path, _)| *path).chain(vendor::FILES.iter().map(|(path, _)| *path)) {
+        assert!(project.join(path).is_file(), "{path} is missing");
+    }
+    for (path, _) in TEMPLATES {
+        assert!(!read(path).contains("{{"), "{path} has a gap");
+    }
+    assert!(read("build.sh").contains("release/acme_iot.wasm"));
+    assert!(read("vendor/wit/plugin.wit").contains("world transformer"));
+    assert!(project.join("vendor/wit-bindgen/LICENSE-MIT").is_file());
+    assert!(project.join("vendor/zmij/LICENSE-MIT").is_file());
+    for manifest in ["Cargo.toml", "vendor/sdk/Cargo.toml"] {
+        let folder = project.join(manifest).parent().unwrap().to_path_buf();
+        let table: toml::Table = read(manifest).parse().unwrap();
+        let dependencies = table["dependencies"].as_table().unwrap();
+        for (name, dependency) in dependencies {
+            let path = dependency["path"].as_str().unwrap();
+            assert!(folder.join(path).join("Cargo.toml").is_file(), "{manifest}: {name} is not in {path}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_or_left_behind() {
+    let parent = tempfile::tempdir().unwrap();
+    let entries = || fs::read_dir(parent.path()).unwrap().count();
+    fs::write(parent.path().join("acme"), "mine").unwrap();
+    let error = new("acme", parent.path()).unwrap_err();
+    assert!(error.contains("acme is there already"), "{error}");
+    assert_eq!(fs::read_to_string(parent.path().join("acme")).unwrap(), "mine");
+
+    let error = new("other", &parent.path().join("acme")).unwrap_err();
+    assert!(error.contains("is not a folder"), "{error}");
+    assert!(new("Other", parent.path()).unwrap_err().contains("lower-case"));
+    assert_eq!(entries(), 1);
+    new("other", parent.path()).unwrap();
+    assert_eq!(entries(), 2);
+}
+
+/// Cargo has an empty home, so whatever the project lacks is missed.
+#[test]
+fn a_project_builds_and_tests_itself_without_a_network() {
+    let parent = tempfile::tempdir().unwrap();
+    // After `bessai-plugin` and before `zmij` in the lock file, whose order cargo insists on.
+    let project = new("first-try", parent.path()).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&project);
+        command.env("CARGO_HOME", parent.path().join("cargo")).env("CARGO_NET_OFFLINE", "true");
+        for inherited in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"] {
+            command.env_remove(inherited);
+        }
+        let output = command.output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{program} {arguments:?} failed:\n{said}");
+        said
+    };
+    let said = run(env!("CARGO"), &["test", "--offline", "--locked"]);
+    assert!(said.contains("3 passed"), "{said}");
+    run("./build.sh", &["--offline", "--locked"]);
+    let component = fs::read(project.join("first-try.wasm")).unwrap();
+    assert_eq!(component.get(..8), Some(b"\0asm\x0d\0\x01\0".as_slice()), "not a component");
+}
