@@ -12,6 +12,7 @@ pub mod event;
 pub mod message;
 pub mod plan;
 pub mod profile;
+pub mod record;
 pub mod register;
 pub mod safety;
 pub mod settings;

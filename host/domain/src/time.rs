@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+mod utc;
+
+pub use utc::parse_utc;
+
 /// Nanoseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);

@@ -1,0 +1,214 @@
+//! What is written is read as the same value, and every mistake is told with its line and key.
+
+use std::time::Duration;
+
+use super::*;
+use crate::event::{Anomaly, DeviceStatus, Dispatch, Fault, Frame, Gap, Safety, Text, Violation};
+use crate::site::{Channel, Device, Source};
+
+const SITE: &str = r#"{"at":0,"site":{"id":"S","devices":[{"name":"battery"}],"sources":[{"device":"battery","period_ms":1000,"channels":[{"name":"soc_pct","unit":"%"},{"name":"power_kw","unit":"kW"},{"name":"serial","unit":"1","kind":"text"}]}]}}"#;
+
+fn site() -> Site {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let channel = |name: &str, kind, writable| Channel {
+        name: name.into(),
+        unit: "%".into(),
+        kind,
+        writable,
+        attributes: vec![pair("state.0", "off"), pair("state.1", "\"on\" \u{1}")],
+    };
+    let source = |period| Source {
+        device: "battery".into(),
+        period,
+        channels: vec![channel("a", ChannelKind::Gauge, true), channel("b", ChannelKind::State, false)],
+        attributes: vec![pair("twice", "a"), pair("twice", "b")],
+    };
+    Site {
+        id: "SITE-CL-001".into(),
+        revision: 7,
+        devices: vec![Device { name: "battery".into(), attributes: vec![pair("model", "x"), pair("a", "b")] }],
+        sources: vec![source(Duration::from_secs(1)), source(Duration::from_nanos(1_000_100))],
+        attributes: vec![pair("z", ""), pair("a", "ü")],
+    }
+}
+
+fn frame(values: &[f64], faults: &[(u32, FaultKind)], texts: &[(u32, &str)]) -> EventBody {
+    EventBody::Frame(Frame {
+        source: 0,
+        values: values.to_vec(),
+        faults: faults.iter().map(|&(channel, kind)| Fault { channel, kind }).collect(),
+        texts: texts.iter().map(|&(channel, value)| Text { channel, value: value.into() }).collect(),
+    })
+}
+
+fn bodies() -> Vec<EventBody> {
+    use FaultKind::{Missing, Other, OutOfRange, Stale, Unavailable};
+    let nan = f64::NAN;
+    let violation =
+        |value, limit| Violation { rule: "max".into(), device: "battery".into(), channel: "a".into(), value, limit };
+    let safety = |watchdog, power_limit_kw, violations| {
+        EventBody::Safety(Safety { is_safe: true, watchdog, power_limit_kw, violations })
+    };
+    let dispatch = |target_kw, refusal: Option<&str>| {
+        let refusal = refusal.map(str::to_owned);
+        let (model, device) = ("m".into(), "battery".into());
+        EventBody::Dispatch(Dispatch {
+            model,
+            device,
+            target_kw,
+            applied: refusal.is_none(),
+            refusal,
+            inference_ms: 0.1,
+        })
+    };
+    vec![
+        EventBody::Site(Arc::new(site())),
+        frame(&[0.1 + 0.2, -0.0], &[], &[]),
+        frame(&[f64::MIN_POSITIVE / 3.0, f64::MAX], &[(0, Stale), (1, OutOfRange)], &[]),
+        frame(&[9_007_199_254_740_993.0, 1e23], &[(1, Other)], &[]),
+        frame(&[nan, 3.0], &[(0, Missing)], &[]),
+        frame(&[nan, nan], &[(0, Missing), (1, Unavailable)], &[]),
+        frame(&[nan, nan], &[(1, Missing), (0, Missing)], &[]),
+        frame(&[nan, nan], &[(0, Missing), (0, Stale), (1, Missing)], &[]),
+        frame(&[nan, 1.0], &[], &[]),
+        frame(&[nan, f64::INFINITY], &[], &[(0, "x")]),
+        frame(&[nan, f64::NEG_INFINITY], &[(0, Missing), (1, Missing)], &[(0, "x")]),
+        safety(Watchdog::Late, None, Vec::new()),
+        safety(Watchdog::Ok, Some(12.5), vec![violation(nan, 3.0), violation(1.0, f64::INFINITY)]),
+        safety(Watchdog::Failed, Some(nan), Vec::new()),
+        safety(Watchdog::Absent, Some(f64::INFINITY), Vec::new()),
+        EventBody::Anomaly(Anomaly {
+            model: "ids".into(),
+            device: "battery".into(),
+            score: 0.7123,
+            alert_count: u32::MAX,
+            trained: true,
+            alarm: false,
+        }),
+        dispatch(Some(-42.5), None),
+        dispatch(Some(nan), Some("void")),
+        dispatch(None, Some("no reading")),
+        EventBody::Device(DeviceStatus { device: "battery".into(), online: true, detail: "a\nb".into() }),
+        EventBody::Gap(Gap { lost: Some(u64::MAX), reason: "trimmed".into() }),
+        EventBody::Gap(Gap { lost: None, reason: String::new() }),
+        EventBody::Heartbeat,
+    ]
+}
+
+/// NaN is not equal to itself, so what is compared is how it is shown.
+fn shown(events: &[Event]) -> Vec<String> {
+    events.iter().map(|event| format!("{event:?}")).collect()
+}
+
+#[test]
+fn what_is_written_is_read_as_the_same_value() {
+    let event = |(i, body): (u64, EventBody)| Event {
+        sequence: Sequence(3 * i),
+        at: Timestamp::from_nanos(i * 1_000_000_007),
+        body,
+    };
+    let events: Vec<_> = (1..).zip(bodies()).map(event).collect();
+    let text: String = events.iter().map(|event| write_event(event, Some("for people")) + "\n").collect();
+    let read = read_events(&text).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    assert_eq!(shown(&read), shown(&events));
+    for (event, line) in events.iter().zip(text.lines()) {
+        assert_eq!(write_event(event, Some("for people")), line);
+    }
+}
+
+#[test]
+fn a_line_says_no_more_than_it_must() {
+    let check = |body: EventBody, expected: &str| {
+        let event = Event { sequence: Sequence(7), at: Timestamp::from_nanos(1_740_151_220_250_000_000), body };
+        assert_eq!(write_event(&event, None), format!(r#"{{"sequence":7,"at":"2025-02-21T15:20:20.25Z",{expected}}}"#));
+    };
+    check(frame(&[72.3, 4.0], &[], &[]), r#""frame":{"source":0,"values":[72.3,4.0]}"#);
+    check(frame(&[f64::NAN, 4.0], &[(0, FaultKind::Missing)], &[]), r#""frame":{"source":0,"values":[null,4.0]}"#);
+    check(frame(&[f64::NAN, 4.0], &[], &[]), r#""frame":{"source":0,"values":["NaN",4.0]}"#);
+    check(EventBody::Heartbeat, r#""heartbeat":{}"#);
+    check(EventBody::Gap(Gap { lost: None, reason: "x".into() }), r#""gap":{"lost":null,"reason":"x"}"#);
+}
+
+#[test]
+fn what_a_person_leaves_out_is_filled_in() {
+    let line = r#"{"at":"2025-02-21T15:20:00Z","note":"n","frame":{"source":0,"values":[1,null,null],"faults":[{"channel":0,"kind":"stale"}],"texts":[{"channel":2,"value":"x"}]}}"#;
+    let events =
+        read_events(&format!("{SITE}\n\n{line}\r\n{{\"sequence\":9,\"at\":1,\"heartbeat\":{{}}}}\n{SITE}")).unwrap();
+    assert_eq!(events.iter().map(|event| event.sequence.0).collect::<Vec<_>>(), [1, 2, 9, 10]);
+    let expected = frame(&[1.0, f64::NAN, f64::NAN], &[(0, FaultKind::Stale), (1, FaultKind::Missing)], &[(2, "x")]);
+    assert_eq!(format!("{:?}", events[1].body), format!("{expected:?}"));
+    let revisions = [0, 3].map(|i: usize| match &events[i].body {
+        EventBody::Site(site) => site.revision,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(revisions, [1, 2]);
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    read_events(text).expect_err("no mistake").iter().map(ToString::to_string).collect()
+}
+
+/// The mistake of a line below the site's.
+fn check(line: &str, expected: &str) {
+    assert_eq!(mistakes(&format!("{SITE}\n{line}")), [format!("line 2{expected}")], "{line}");
+}
+
+#[test]
+fn lines_that_are_no_event() {
+    check("5", ": is no object; write {…}");
+    check("{", ": is not JSON: EOF while parsing an object at column 1");
+    check(r#"{"at":1}"#, ": has no event; write one of site, gap, frame, safety, anomaly, dispatch, device, heartbeat");
+    check(r#"{"at":1,"fraem":{}}"#, ": fraem: is unknown; did you mean `frame`?");
+    check(r#"{"at":1,"heartbeat":{},"gap":{"reason":""}}"#, ": has `gap` and `heartbeat`; write one event a line");
+    check(r#"{"heartbeat":{}}"#, ": at: is missing; write it");
+    let mend = "write a time in UTC, such as \"2026-01-02T03:04:05.25Z\", or nanoseconds since 1970";
+    check(r#"{"at":"soon","heartbeat":{}}"#, &format!(": at = \"soon\": {mend}"));
+    check(r#"{"at":1.5,"heartbeat":{}}"#, &format!(": at = 1.5: {mend}"));
+    check(r#"{"at":1,"sequence":1,"heartbeat":{}}"#, ": sequence = 1: write a number above 1, the line before");
+    check(r#"{"at":1,"heartbeat":{"x":1}}"#, ": heartbeat.x: is unknown; remove it");
+    check(r#"{"at":1,"heartbeat":[]}"#, ": heartbeat = []: write an object, {…}");
+    check(r#"{"at":1,"note":5,"heartbeat":{}}"#, ": note = 5: write a text in quotes");
+}
+
+#[test]
+fn values_that_cannot_be() {
+    let frame =
+        |frame: &str, expected: &str| check(&format!(r#"{{"at":1,"frame":{frame}}}"#), &format!(": frame.{expected}"));
+    frame(r#"{"source":1,"values":[1]}"#, "source = 1: the site has 1 sources; write a number below that");
+    frame(r#"{"source":-1,"values":[1]}"#, "source = -1: write a whole number from 0 to 4294967295");
+    frame(r#"{"source":0}"#, "values: is missing; write it");
+    frame(r#"{"source":0,"values":[1]}"#, "values: has 1 values for 3 channels; write one for each, or null");
+    frame(r#"{"source":0,"values":[1,true,3]}"#, "values[1] = true: write a number, or null where there is none");
+    let faults = |faults: &str, expected: &str| {
+        frame(&format!(r#"{{"source":0,"values":[1,2,3],"faults":{faults}}}"#), &format!("faults{expected}"));
+    };
+    faults("{}", " = {}: write a list, […]");
+    faults("[5]", "[0] = 5: write an object, {…}");
+    let words = "write one of missing, unavailable, stale, out-of-range, other";
+    faults(r#"[{"channel":0,"kind":"stael"}]"#, "[0].kind = \"stael\": is unknown; did you mean `stale`?");
+    faults(r#"[{"channel":0,"kind":1}]"#, &format!("[0].kind = 1: {words}"));
+    faults(
+        r#"[{"channel":3,"kind":"other"}]"#,
+        "[0].channel = 3: the source has 3 channels; write a number below that",
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_none_that_follows_from_another() {
+    let frame = r#"{"at":1,"frame":{"source":8,"values":[1]}}"#;
+    assert_eq!(
+        mistakes(frame),
+        ["line 1: frame.source = 8: there is no site above this line that it could belong to; write one"]
+    );
+    let wrong = SITE.replace(r#""device":"battery""#, r#""device":"batery""#).replace("\"kW\"", "1");
+    assert_eq!(
+        mistakes(&format!("{wrong}\n{frame}\n{{\"at\":1,\"device\":{{\"device\":\"x\",\"onlin\":true}}}}")),
+        [
+            "line 1: site.sources[0].device = \"batery\": the device is unknown; did you mean `battery`?",
+            "line 1: site.sources[0].channels[1].unit = 1: write a text in quotes",
+            "line 3: device.online: is missing; write it",
+            "line 3: device.detail: is missing; write it",
+            "line 3: device.onlin: is unknown; did you mean `online`?",
+        ]
+    );
+}

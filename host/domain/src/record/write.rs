@@ -1,0 +1,124 @@
+//! From what happened to a line's object. What is left out is what reading puts in by itself.
+
+use serde_json::Value;
+
+use super::object::{number, number_not_null, pairs};
+use super::{CHANNEL_KINDS, WATCHDOGS, frame};
+use crate::event::{Anomaly, DeviceStatus, Dispatch, EventBody, Gap, Safety, Violation};
+use crate::site::{Channel, ChannelKind, Device, Site, Source};
+
+/// The key that names the kind, and its value.
+pub(super) fn body(body: &EventBody) -> (&'static str, Value) {
+    match body {
+        EventBody::Site(body) => ("site", site(body)),
+        EventBody::Gap(body) => ("gap", gap(body)),
+        EventBody::Frame(body) => ("frame", frame::write(body)),
+        EventBody::Safety(body) => ("safety", safety(body)),
+        EventBody::Anomaly(body) => ("anomaly", anomaly(body)),
+        EventBody::Dispatch(body) => ("dispatch", dispatch(body)),
+        EventBody::Device(body) => ("device", device_status(body)),
+        EventBody::Heartbeat => ("heartbeat", object([])),
+    }
+}
+
+/// The entries that are there, in this order.
+pub(super) fn object<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {
+    Value::Object(entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+}
+
+/// The word for one of a few meanings.
+pub(super) fn word<T: PartialEq>(words: &[(&str, T)], meaning: T) -> Value {
+    words.iter().find(|(_, known)| *known == meaning).map_or(Value::Null, |(word, _)| (*word).into())
+}
+
+fn text(text: &str) -> Option<Value> {
+    Some(text.into())
+}
+
+fn site(site: &Site) -> Value {
+    let device =
+        |device: &Device| object([("name", text(&device.name)), ("attributes", attributes(&device.attributes))]);
+    object([
+        ("id", text(&site.id)),
+        ("revision", Some(site.revision.into())),
+        ("devices", Some(site.devices.iter().map(device).collect())),
+        ("sources", Some(site.sources.iter().map(source).collect())),
+        ("attributes", attributes(&site.attributes)),
+    ])
+}
+
+fn attributes(attributes: &[(String, String)]) -> Option<Value> {
+    (!attributes.is_empty()).then(|| pairs(attributes))
+}
+
+fn source(source: &Source) -> Value {
+    let whole = u64::try_from(source.period.as_millis()).ok();
+    let is_whole = source.period.subsec_nanos().is_multiple_of(1_000_000);
+    let period = whole.filter(|_| is_whole).map_or_else(|| number(source.period.as_secs_f64() * 1000.0), Value::from);
+    object([
+        ("device", text(&source.device)),
+        ("period_ms", Some(period)),
+        ("channels", Some(source.channels.iter().map(channel).collect())),
+        ("attributes", attributes(&source.attributes)),
+    ])
+}
+
+fn channel(channel: &Channel) -> Value {
+    object([
+        ("name", text(&channel.name)),
+        ("unit", text(&channel.unit)),
+        ("kind", (channel.kind != ChannelKind::Gauge).then(|| word(&CHANNEL_KINDS, channel.kind))),
+        ("writable", channel.writable.then_some(true.into())),
+        ("attributes", attributes(&channel.attributes)),
+    ])
+}
+
+fn gap(gap: &Gap) -> Value {
+    object([("lost", Some(gap.lost.into())), ("reason", text(&gap.reason))])
+}
+
+fn safety(safety: &Safety) -> Value {
+    let violations = &safety.violations;
+    object([
+        ("is_safe", Some(safety.is_safe.into())),
+        ("watchdog", Some(word(&WATCHDOGS, safety.watchdog))),
+        ("power_limit_kw", safety.power_limit_kw.map(number_not_null)),
+        ("violations", (!violations.is_empty()).then(|| violations.iter().map(violation).collect())),
+    ])
+}
+
+fn violation(violation: &Violation) -> Value {
+    object([
+        ("rule", text(&violation.rule)),
+        ("device", text(&violation.device)),
+        ("channel", text(&violation.channel)),
+        ("value", Some(number(violation.value))),
+        ("limit", Some(number(violation.limit))),
+    ])
+}
+
+fn anomaly(anomaly: &Anomaly) -> Value {
+    object([
+        ("model", text(&anomaly.model)),
+        ("device", text(&anomaly.device)),
+        ("score", Some(number(anomaly.score))),
+        ("alert_count", Some(anomaly.alert_count.into())),
+        ("trained", Some(anomaly.trained.into())),
+        ("alarm", Some(anomaly.alarm.into())),
+    ])
+}
+
+fn dispatch(dispatch: &Dispatch) -> Value {
+    object([
+        ("model", text(&dispatch.model)),
+        ("device", text(&dispatch.device)),
+        ("target_kw", dispatch.target_kw.map(number_not_null)),
+        ("applied", Some(dispatch.applied.into())),
+        ("refusal", dispatch.refusal.as_deref().map(Value::from)),
+        ("inference_ms", Some(number(dispatch.inference_ms))),
+    ])
+}
+
+fn device_status(status: &DeviceStatus) -> Value {
+    object([("device", text(&status.device)), ("online", Some(status.online.into())), ("detail", text(&status.detail))])
+}
