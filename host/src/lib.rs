@@ -26,3 +26,4 @@ pub mod tls;
 
 pub mod demo;
 pub mod health;
+pub mod testing;

@@ -18,9 +18,10 @@ pub mod object;
 mod read;
 #[cfg(test)]
 mod tests;
+pub mod value;
 mod write;
 
-use object::{Field, Object};
+use object::{Field, Object, lines};
 
 /// The keys that say what happened.
 const KINDS: [&str; 8] = ["site", "gap", "frame", "safety", "anomaly", "dispatch", "device", "heartbeat"];
@@ -49,7 +50,7 @@ pub fn read_events(text: &str) -> Result<Vec<Event>, Vec<Mistake>> {
     let mistakes = Mistakes::default();
     let mut reader = Reader { last: Sequence(0), known: Known::Nothing };
     let mut events = Vec::new();
-    for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+    for (line, text) in lines(text) {
         events.extend(reader.line(line, text, &mistakes));
     }
     let mistakes = mistakes.into_vec();
@@ -59,7 +60,7 @@ pub fn read_events(text: &str) -> Result<Vec<Event>, Vec<Mistake>> {
 /// The line of an event, without the newline.
 pub fn write_event(event: &Event, note: Option<&str>) -> String {
     let (kind, body) = write::body(&event.body);
-    let line = write::object([
+    let line = value::object([
         ("sequence", Some(event.sequence.0.into())),
         ("at", Some(event.at.to_string().into())),
         (kind, Some(body)),
