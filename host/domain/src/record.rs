@@ -14,6 +14,7 @@ use crate::site::{ChannelKind, Site};
 use crate::time::{Timestamp, parse_utc};
 
 mod frame;
+pub mod json;
 pub mod object;
 mod read;
 #[cfg(test)]
@@ -121,7 +122,7 @@ impl Reader {
         if names.len() > 1 {
             let mend = format!("has {}; write one event a line", names.join(" and "));
             object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
-        } else if names.is_empty() && !object.has_unknown() {
+        } else if names.is_empty() && !object.has_misspelt(&KINDS) {
             let mend = format!("has no event; write one of {}", KINDS.join(", "));
             object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
         }

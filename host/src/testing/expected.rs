@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bessai_domain::message::{Message, Properties, Qos};
+use bessai_domain::record::json;
 use bessai_domain::record::object::{Field, Object, lines};
 use bessai_domain::record::value::{object, pairs, text};
 use bessai_domain::settings::{Mistake, Mistakes};
@@ -51,6 +52,8 @@ pub enum Payload {
     Bytes(Vec<u8>),
 }
 
+/// The keys that a payload may stand under.
+const PAYLOADS: [&str; 3] = ["json", "text", "base64"];
 const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 
 /// One message a line, or every mistake with its line and key.
@@ -85,13 +88,13 @@ fn payload(line: usize, object: &Object<'_>) -> Option<Payload> {
     let mut given = [json, text, bytes].into_iter().flatten();
     match (given.next(), given.next()) {
         (Some(payload), None) => return Some(payload),
-        (None, _) if object.has_unknown() => {}
+        (None, _) if object.has_misspelt(&PAYLOADS) => {}
         (None, _) => {
-            let mend = "has no payload; write one of json, text, base64";
+            let mend = format!("has no payload; write one of {}", PAYLOADS.join(", "));
             object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
         }
         (Some(_), Some(_)) => {
-            let mend = "has two payloads; write one of json, text, base64";
+            let mend = format!("has two payloads; write one of {}", PAYLOADS.join(", "));
             object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
         }
     }
@@ -156,7 +159,7 @@ pub(super) fn write(messages: &[Message]) -> String {
 fn line(message: &Message) -> Value {
     let (key, payload) = match std::str::from_utf8(&message.payload) {
         Err(_) => ("base64", STANDARD.encode(&message.payload).into()),
-        Ok(payload) => serde_json::from_str(payload).map_or_else(|_| ("text", payload.into()), |json| ("json", json)),
+        Ok(payload) => json::parse(payload.as_bytes()).map_or_else(|_| ("text", payload.into()), |json| ("json", json)),
     };
     let properties = message.properties.as_ref().filter(|properties| **properties != Properties::default());
     object([

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::json;
 use crate::settings::{Mistake, Mistakes, nearest, unknown};
 
 /// The lines that are not blank, with their numbers.
@@ -36,7 +37,7 @@ impl<'a> Object<'a> {
 
     /// One line of a file of JSON objects; none, and a mistake, where it is no object.
     pub fn parse(line: usize, text: &str, mistakes: &Mistakes) -> Option<Map<String, Value>> {
-        let mend = match serde_json::from_str(text) {
+        let mend = match json::parse(text.as_bytes()) {
             Ok(Value::Object(map)) => return Some(map),
             Ok(_) => "is no object; write {…}".to_owned(),
             Err(error) => format!("is not JSON: {error}"),
@@ -104,10 +105,11 @@ impl<'a> Object<'a> {
         self.mistakes.add(Mistake::bare(self.key(key), "is missing; write it"));
     }
 
-    /// Whether [`Object::finish`] would say anything.
-    pub fn has_unknown(&self) -> bool {
+    /// Whether one of these keys may be meant by one that was never asked for.
+    pub fn has_misspelt(&self, keys: &[&str]) -> bool {
         let asked = self.asked.borrow();
-        self.map.keys().any(|name| !asked.contains(name.as_str()))
+        let mut unknown = self.map.keys().filter(|key| !asked.contains(key.as_str()));
+        unknown.any(|key| nearest(key, keys.iter().copied()).is_some())
     }
 
     /// Says which keys were never asked for, each with the nearest one that was.

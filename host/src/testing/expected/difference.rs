@@ -1,6 +1,7 @@
 //! What differs between the messages that are expected and those that came, told so that the mend is plain.
 
 use bessai_domain::message::{Message, Properties};
+use bessai_domain::record::json;
 use serde_json::{Number, Value};
 
 use super::{ExpectedMessage, Payload, line, number};
@@ -99,12 +100,14 @@ impl Differences {
 
     fn payload(&mut self, expected: &Payload, got: &[u8]) {
         match expected {
-            Payload::Json(expected) => match serde_json::from_slice(got) {
+            Payload::Json(expected) => match json::parse(got) {
                 Ok(got) => self.json("json", expected, &got),
                 Err(error) => {
                     let payload = excerpt(got, 0);
-                    self.0
-                        .push(format!("json: expected {}, got {payload}, which is not JSON: {error}", shown(expected)));
+                    self.0.push(format!(
+                        "json: expected {}, got {payload}, which is no sound JSON: {error}",
+                        shown(expected)
+                    ));
                 }
             },
             Payload::Text(expected) => self.bytes("text", expected.as_bytes(), got),
@@ -174,14 +177,17 @@ fn shortened(text: &str) -> String {
     text.chars().take(SHOWN_CHARACTERS).chain("…".chars()).collect()
 }
 
-/// The bytes around one, as a text in quotes, or in hexadecimal where they are none.
+/// The bytes around one, as text, or in hexadecimal where they are none.
 fn excerpt(bytes: &[u8], at: usize) -> String {
     let start = at.saturating_sub(AROUND_BYTES);
     let end = at.saturating_add(AROUND_BYTES).min(bytes.len());
     let part = bytes.get(start..end).unwrap_or_default();
     let (before, after) = (if start > 0 { "…" } else { "" }, if end < bytes.len() { "…" } else { "" });
     if std::str::from_utf8(bytes).is_ok() {
-        return format!("\"{before}{}{after}\"", String::from_utf8_lossy(part).escape_debug());
+        // Quotes stay as they are, so that JSON can be read; what cannot be seen is written as Rust does.
+        let text = String::from_utf8_lossy(part);
+        let visible = text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.into() });
+        return format!("`{before}{}{after}`", visible.collect::<String>());
     }
     let digits: Vec<_> = part.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{before}{}{after} (hexadecimal)", digits.join(" "))

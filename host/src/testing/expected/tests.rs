@@ -114,7 +114,14 @@ fn json_is_compared_by_value() {
     check(
         r#""json":{"a":1}"#,
         b"online",
-        &["json: expected {\"a\":1}, got \"online\", which is not JSON: expected value at line 1 column 1"],
+        &["json: expected {\"a\":1}, got `online`, which is no sound JSON: expected value at line 1 column 1"],
+    );
+    check(
+        r#""json":{"a":1}"#,
+        br#"{"a":1,"a":1}"#,
+        &[
+            "json: expected {\"a\":1}, got `{\"a\":1,\"a\":1}`, which is no sound JSON: `a` stands there twice at line 1 column 10",
+        ],
     );
     let list = |from: u32| serde_json::to_string(&(from..from + 12).collect::<Vec<_>>()).unwrap();
     let expected = read(&format!(r#"{{"topic":"a","json":{}}}"#, list(0))).unwrap();
@@ -125,15 +132,15 @@ fn json_is_compared_by_value() {
 #[test]
 fn text_and_bytes_are_compared_byte_by_byte() {
     check(r#""text":"12.50""#, b"12.50", &[]);
-    check(r#""text":"12.50""#, b"12.5", &["text: differs from byte 4 on: expected \"12.50\", got \"12.5\""]);
-    check(r#""text":"ü""#, "ö".as_bytes(), &["text: differs from byte 1 on: expected \"ü\", got \"ö\""]);
-    check(r#""text":"a\n""#, b"a", &["text: differs from byte 1 on: expected \"a\\n\", got \"a\""]);
+    check(r#""text":"12.50""#, b"12.5", &["text: differs from byte 4 on: expected `12.50`, got `12.5`"]);
+    check(r#""text":"ü""#, "ö".as_bytes(), &["text: differs from byte 1 on: expected `ü`, got `ö`"]);
+    check(r#""text":"a\n""#, b"a", &["text: differs from byte 1 on: expected `a\\n`, got `a`"]);
     let long = "x".repeat(40);
     let around = "x".repeat(24);
     check(
         &format!(r#""text":"{long}a{long}""#),
         format!("{long}b").as_bytes(),
-        &[&format!("text: differs from byte 40 on: expected \"…{around}a{}…\", got \"…{around}b\"", &around[1..])],
+        &[&format!("text: differs from byte 40 on: expected `…{around}a{}…`, got `…{around}b`", &around[1..])],
     );
     check(r#""base64":"AP8B""#, &[0, 0xff, 1], &[]);
     check(
@@ -154,7 +161,7 @@ fn topic_service_and_properties() {
         "message 1 (b): qos: expected 1, got 0",
         "message 1 (b): retain: expected false, got true",
         "message 1 (b): properties.expiry_s: expected none, got 5",
-        "message 1 (b): properties.correlation_data: expected \"1\", got none",
+        "message 1 (b): properties.correlation_data: expected `1`, got none",
         "message 1 (b): properties.payload_utf8: expected false, got true",
         "message 1 (b): properties.user: expected [(\"k\", \"v\")], got [(\"k\", \"w\")]",
     ];
@@ -178,7 +185,7 @@ fn missing_messages_and_those_too_many_do_not_move_the_rest() {
     differ(
         &expected(&["1", "2", "3", "4"]),
         &got(&["1", "x", "4"]),
-        &["message 2 (a): text: differs from byte 0 on: expected \"2\", got \"x\"", "message 3 (a): is missing"],
+        &["message 2 (a): text: differs from byte 0 on: expected `2`, got `x`", "message 3 (a): is missing"],
     );
     let many = vec!["x"; 60];
     let found = differences(&[], &got(&many));
