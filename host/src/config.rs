@@ -15,6 +15,7 @@ use bessai_domain::topic::bad_level_character;
 mod address;
 mod broker;
 mod broker_url;
+mod case;
 mod device;
 mod env_file;
 mod environment;
@@ -34,6 +35,7 @@ mod start;
 mod tests;
 
 pub use self::broker::{Broker, Protocol, Tls};
+pub(crate) use self::case::CaseSettings;
 pub use self::device::Device;
 pub use self::feed::{Component, Feed, FeedLimits};
 pub use self::journal::{Journal, Sync};
@@ -44,7 +46,8 @@ pub use self::start::Start;
 
 use self::device::Devices;
 use self::environment::Variables;
-use self::findings::{Findings, parse_toml};
+use self::findings::Findings;
+pub(crate) use self::findings::parse_toml;
 use self::secret::Place;
 
 /// The settings' file where none is named.

@@ -29,3 +29,4 @@ pub mod watch;
 pub mod demo;
 pub mod health;
 pub mod scaffold;
+pub mod testing;

@@ -14,13 +14,15 @@ use crate::site::{ChannelKind, Site};
 use crate::time::{Timestamp, parse_utc};
 
 mod frame;
+pub mod json;
 pub mod object;
 mod read;
 #[cfg(test)]
 mod tests;
+pub mod value;
 mod write;
 
-use object::{Field, Object};
+use object::{Field, Object, lines};
 
 /// The keys that say what happened.
 const KINDS: [&str; 8] = ["site", "gap", "frame", "safety", "anomaly", "dispatch", "device", "heartbeat"];
@@ -49,7 +51,7 @@ pub fn read_events(text: &str) -> Result<Vec<Event>, Vec<Mistake>> {
     let mistakes = Mistakes::default();
     let mut reader = Reader { last: Sequence(0), known: Known::Nothing };
     let mut events = Vec::new();
-    for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+    for (line, text) in lines(text) {
         events.extend(reader.line(line, text, &mistakes));
     }
     let mistakes = mistakes.into_vec();
@@ -59,7 +61,7 @@ pub fn read_events(text: &str) -> Result<Vec<Event>, Vec<Mistake>> {
 /// The line of an event, without the newline.
 pub fn write_event(event: &Event, note: Option<&str>) -> String {
     let (kind, body) = write::body(&event.body);
-    let line = write::object([
+    let line = value::object([
         ("sequence", Some(event.sequence.0.into())),
         ("at", Some(event.at.to_string().into())),
         (kind, Some(body)),
@@ -120,7 +122,7 @@ impl Reader {
         if names.len() > 1 {
             let mend = format!("has {}; write one event a line", names.join(" and "));
             object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
-        } else if names.is_empty() && !object.has_unknown() {
+        } else if names.is_empty() && !object.has_misspelt(&KINDS) {
             let mend = format!("has no event; write one of {}", KINDS.join(", "));
             object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
         }

@@ -10,6 +10,7 @@ use bessai_domain::settings::{Mistake, Mistakes, Table, nearest};
 
 use super::environment::Variables;
 use super::findings::{Findings, Sourced};
+use super::rights::Nameable;
 use super::{ConfigFile, address, level_mistake};
 
 const DEFAULT_NAME: &str = "battery";
@@ -46,6 +47,21 @@ pub struct Device {
 pub(super) struct Devices {
     pub(super) list: Vec<Device>,
     pub(super) complete: bool,
+}
+
+impl Devices {
+    /// What rights may name; none where a device is missing here, as its mistakes are told already.
+    pub(super) fn nameable(&self) -> Option<Vec<Nameable<'_>>> {
+        self.complete.then(|| self.list.iter().map(Device::nameable).collect())
+    }
+}
+
+impl Device {
+    fn nameable(&self) -> Nameable<'_> {
+        let points = self.profile.points.iter();
+        let channels = points.map(|point| (point.channel.as_str(), point.to_channel().writable)).collect();
+        Nameable { name: &self.name, channels }
+    }
 }
 
 /// A device as it was written.

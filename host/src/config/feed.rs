@@ -144,7 +144,8 @@ impl Reader<'_> {
         let own_broker = table.table("broker").map(|table| broker::of_feed(&table, place, findings));
         let component = self.component(&table, files);
         let limits = table.table("limits").map(|table| read_limits(&table)).unwrap_or_default();
-        let rights = table.table("rights").map(|table| rights::read(&table, devices)).unwrap_or_default();
+        let nameable = devices.nameable();
+        let rights = table.table("rights").map(|table| rights::read(&table, nameable.as_deref())).unwrap_or_default();
         let start = start::read(&table, "start");
         let config_json = read_config(&table);
         let secrets = read_secrets(&table, place);
@@ -198,7 +199,7 @@ impl Reader<'_> {
     }
 }
 
-fn read_limits(table: &Table<'_>) -> FeedLimits {
+pub(super) fn read_limits(table: &Table<'_>) -> FeedLimits {
     const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
     let default = FeedLimits::default();
     let memory = size::read(table, "memory", MIB..=LARGEST_MEMORY_BYTES);
@@ -223,7 +224,8 @@ fn read_rate(table: &Table<'_>) -> Option<u32> {
     rate
 }
 
-fn read_config(table: &Table<'_>) -> String {
+/// `[config]` as JSON.
+pub(super) fn read_config(table: &Table<'_>) -> String {
     let config = table.table("config").and_then(|_| table.value("config"));
     config.map_or_else(|| "{}".into(), |config| json::text(&table.key("config"), config, table.mistakes()))
 }

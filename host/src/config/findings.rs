@@ -60,7 +60,7 @@ impl<'a, T> Sourced<'a, T> {
 }
 
 /// The text of a settings file as a table. The parser's own report would quote the line, with a password perhaps.
-pub(super) fn parse_toml(name: &str, text: &str, mistakes: &Mistakes) -> Option<toml::Table> {
+pub(crate) fn parse_toml(name: &str, text: &str, mistakes: &Mistakes) -> Option<toml::Table> {
     match text.parse() {
         Ok(table) => Some(table),
         Err(error) => {

@@ -3,7 +3,6 @@
 use bessai_domain::settings::{Mistake, Table, unknown};
 
 use super::address;
-use super::device::{Device, Devices};
 
 /// What a feed may see and do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +19,16 @@ pub struct Rights {
     pub write: Vec<String>,
 }
 
-/// Reads them; every device, channel and filter that they name must be one.
-pub(super) fn read(table: &Table<'_>, devices: &Devices) -> Rights {
+/// A device that rights may name.
+pub(super) struct Nameable<'a> {
+    pub(super) name: &'a str,
+    /// Its channels, and whether they can be written.
+    pub(super) channels: Vec<(&'a str, bool)>,
+}
+
+/// Reads them; every device, channel and filter that they name must be one, as far as the devices are
+/// known.
+pub(super) fn read(table: &Table<'_>, devices: Option<&[Nameable<'_>]>) -> Rights {
     let rights = Rights {
         read: table.texts("read"),
         topics: table.texts("topics"),
@@ -40,9 +47,9 @@ pub(super) fn read(table: &Table<'_>, devices: &Devices) -> Rights {
     check("topics", rights.topics.as_deref().unwrap_or_default(), &filter_fault);
     check("subscribe", &rights.subscribe, &filter_fault);
     check("connect", &rights.connect, &host_fault);
-    if devices.complete {
-        check("read", rights.read.as_deref().unwrap_or_default(), &|name| find(name, &devices.list).err());
-        check("write", &rights.write, &|entry| write_fault(entry, &devices.list));
+    if let Some(devices) = devices {
+        check("read", rights.read.as_deref().unwrap_or_default(), &|name| find(name, devices).err());
+        check("write", &rights.write, &|entry| write_fault(entry, devices));
     }
     rights
 }
@@ -63,21 +70,20 @@ fn host_fault(host: &str) -> Option<String> {
     (address::split(host).is_err()).then(|| "write a host's name, such as \"hub.example.com\"".into())
 }
 
-fn find<'a>(name: &str, devices: &'a [Device]) -> Result<&'a Device, String> {
+fn find<'a, 'b>(name: &str, devices: &'a [Nameable<'b>]) -> Result<&'a Nameable<'b>, String> {
     let found = devices.iter().find(|device| device.name == name);
-    found.ok_or_else(|| format!("the device {}", unknown(name, devices.iter().map(|device| device.name.as_str()))))
+    found.ok_or_else(|| format!("the device {}", unknown(name, devices.iter().map(|device| device.name))))
 }
 
-fn write_fault(entry: &str, devices: &[Device]) -> Option<String> {
+fn write_fault(entry: &str, devices: &[Nameable<'_>]) -> Option<String> {
     let Some((device, channel)) = entry.split_once('/') else { return Some("write \"device/channel\"".into()) };
     let device = match find(device, devices) {
         Ok(device) => device,
         Err(mend) => return Some(mend),
     };
-    let points = &device.profile.points;
-    match points.iter().find(|point| point.channel == channel) {
-        None => Some(format!("the channel {}", unknown(channel, points.iter().map(|point| point.channel.as_str())))),
-        Some(point) if !point.to_channel().writable => Some("the profile lets this channel only be read".into()),
-        Some(_) => None,
+    match device.channels.iter().find(|(name, _)| *name == channel) {
+        None => Some(format!("the channel {}", unknown(channel, device.channels.iter().map(|(name, _)| *name)))),
+        Some((_, false)) => Some("the profile lets this channel only be read".into()),
+        Some((_, true)) => None,
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::object::{Field, Object, number};
-use super::write::{object, word};
+use super::object::{Field, Object};
+use super::value::{number, object, word};
 use super::{FAULTS, Known};
 use crate::event::{Fault, FaultKind, Frame, Text};
 use crate::settings::Mistake;

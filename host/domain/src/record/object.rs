@@ -6,7 +6,13 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::json;
 use crate::settings::{Mistake, Mistakes, nearest, unknown};
+
+/// The lines that are not blank, with their numbers.
+pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty())
+}
 
 /// One object: asks for its keys, then says which of the rest it does not know.
 pub struct Object<'a> {
@@ -31,7 +37,7 @@ impl<'a> Object<'a> {
 
     /// One line of a file of JSON objects; none, and a mistake, where it is no object.
     pub fn parse(line: usize, text: &str, mistakes: &Mistakes) -> Option<Map<String, Value>> {
-        let mend = match serde_json::from_str(text) {
+        let mend = match json::parse(text.as_bytes()) {
             Ok(Value::Object(map)) => return Some(map),
             Ok(_) => "is no object; write {…}".to_owned(),
             Err(error) => format!("is not JSON: {error}"),
@@ -60,11 +66,15 @@ impl<'a> Object<'a> {
         self.mistakes
     }
 
+    /// What stands at a key, null too.
+    pub fn nullable(&self, key: &'static str) -> Option<Field<'a>> {
+        self.asked.borrow_mut().insert(key);
+        Some(Field { key: self.key(key), value: self.map.get(key)?, mistakes: self.mistakes })
+    }
+
     /// What stands at a key; none where it is left out or null.
     pub fn field(&self, key: &'static str) -> Option<Field<'a>> {
-        self.asked.borrow_mut().insert(key);
-        let value = self.map.get(key).filter(|value| !value.is_null())?;
-        Some(Field { key: self.key(key), value, mistakes: self.mistakes })
+        self.nullable(key).filter(|field| !field.value.is_null())
     }
 
     /// A value that may be left out.
@@ -84,8 +94,7 @@ impl<'a> Object<'a> {
 
     /// A number that must be there, though it may be null, for NaN.
     pub fn number(&self, key: &'static str) -> f64 {
-        self.asked.borrow_mut().insert(key);
-        let field = self.map.get(key).map(|value| Field { key: self.key(key), value, mistakes: self.mistakes });
+        let field = self.nullable(key);
         if field.is_none() {
             self.missing(key);
         }
@@ -96,10 +105,11 @@ impl<'a> Object<'a> {
         self.mistakes.add(Mistake::bare(self.key(key), "is missing; write it"));
     }
 
-    /// Whether [`Object::finish`] would say anything.
-    pub fn has_unknown(&self) -> bool {
+    /// Whether one of these keys may be meant by one that was never asked for.
+    pub fn has_misspelt(&self, keys: &[&str]) -> bool {
         let asked = self.asked.borrow();
-        self.map.keys().any(|name| !asked.contains(name.as_str()))
+        let mut unknown = self.map.keys().filter(|key| !asked.contains(key.as_str()));
+        unknown.any(|key| nearest(key, keys.iter().copied()).is_some())
     }
 
     /// Says which keys were never asked for, each with the nearest one that was.
@@ -220,27 +230,6 @@ fn pair_of(value: &Value) -> Option<(String, String)> {
 
 /// What a number that JSON does not have is called.
 const NOT_FINITE: [(&str, f64); 3] = [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY)];
-
-/// A number as [`Field::number`] reads it.
-pub fn number(number: f64) -> Value {
-    let text = || if number > 0.0 { "Infinity" } else { "-Infinity" };
-    let finite = serde_json::Number::from_f64(number).map(Value::Number);
-    finite.unwrap_or_else(|| if number.is_nan() { Value::Null } else { text().into() })
-}
-
-/// A number as [`Object::optional`] reads it, where null would mean that there is none.
-pub fn number_not_null(given: f64) -> Value {
-    if given.is_nan() { "NaN".into() } else { number(given) }
-}
-
-/// Names and texts as [`Field::pairs`] reads them.
-pub fn pairs(pairs: &[(String, String)]) -> Value {
-    let names: BTreeSet<_> = pairs.iter().map(|(name, _)| name).collect();
-    if names.len() == pairs.len() {
-        return Value::Object(pairs.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect());
-    }
-    pairs.iter().map(|(name, text)| Value::Array(vec![name.as_str().into(), text.as_str().into()])).collect()
-}
 
 /// A value as a mistake shows it.
 fn shown(value: &Value) -> String {

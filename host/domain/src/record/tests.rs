@@ -160,6 +160,7 @@ fn lines_that_are_no_event() {
     check(r#"{"at":1}"#, ": has no event; write one of site, gap, frame, safety, anomaly, dispatch, device, heartbeat");
     check(r#"{"at":1,"fraem":{}}"#, ": fraem: is unknown; did you mean `frame`?");
     check(r#"{"at":1,"heartbeat":{},"gap":{"reason":""}}"#, ": has `gap` and `heartbeat`; write one event a line");
+    check(r#"{"at":1,"heartbeat":{},"heartbeat":{}}"#, ": is not JSON: `heartbeat` stands there twice at column 34");
     check(r#"{"heartbeat":{}}"#, ": at: is missing; write it");
     let mend = "write a time in UTC, such as \"2026-01-02T03:04:05.25Z\", or nanoseconds since 1970";
     check(r#"{"at":"soon","heartbeat":{}}"#, &format!(": at = \"soon\": {mend}"));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::object::{number, number_not_null, pairs};
+use super::value::{number, number_not_null, object, pairs, text, word};
 use super::{CHANNEL_KINDS, WATCHDOGS, frame};
 use crate::event::{Anomaly, DeviceStatus, Dispatch, EventBody, Gap, Safety, Violation};
 use crate::site::{Channel, ChannelKind, Device, Site, Source};
@@ -19,20 +19,6 @@ pub(super) fn body(body: &EventBody) -> (&'static str, Value) {
         EventBody::Device(body) => ("device", device_status(body)),
         EventBody::Heartbeat => ("heartbeat", object([])),
     }
-}
-
-/// The entries that are there, in this order.
-pub(super) fn object<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {
-    Value::Object(entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
-}
-
-/// The word for one of a few meanings.
-pub(super) fn word<T: PartialEq>(words: &[(&str, T)], meaning: T) -> Value {
-    words.iter().find(|(_, known)| *known == meaning).map_or(Value::Null, |(word, _)| (*word).into())
-}
-
-fn text(text: &str) -> Option<Value> {
-    Some(text.into())
 }
 
 fn site(site: &Site) -> Value {
