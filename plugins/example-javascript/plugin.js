@@ -20,26 +20,32 @@ export const transform = {
   },
 
   process(events) {
-    const messages = [];
-    for (const { at, body } of events) {
-      switch (body.tag) {
-        case "site":
-          sources = positions(body.val);
-          break;
-        case "frame":
-          messages.push(...frame(at, body.val));
-          break;
-        case "device":
-          messages.push(online(body.val));
-          break;
-        case "gap":
-          log("warn", `${body.val.lost ?? "an unknown number of"} events lost: ${body.val.reason}`);
-          break;
-      }
+    try {
+      return events.flatMap(report);
+    } catch (error) {
+      // A mistake in this file ends the call with a trap; without this line nobody would know where.
+      if (error instanceof Error) log("error", `${error.message}, at ${error.stack}`);
+      throw error;
     }
-    return messages;
   },
 };
+
+function report({ at, body }) {
+  switch (body.tag) {
+    case "site":
+      sources = positions(body.val);
+      return [];
+    case "frame":
+      return power(at, body.val);
+    case "device":
+      return [online(body.val)];
+    case "gap":
+      log("warn", `${body.val.lost ?? "an unknown number of"} events lost: ${body.val.reason}`);
+      return [];
+    default:
+      return [];
+  }
+}
 
 // What is thrown is the error of the call's `result`: here a text, which the integrator reads.
 function readConfig({ topic, min_change_kw = MIN_CHANGE_KW, ...unknown }) {
@@ -63,22 +69,22 @@ function positions(site) {
   }));
 }
 
-function frame(at, frame) {
+function power(at, frame) {
   const source = sources[frame.source];
   if (source === undefined) reject(`a frame of source ${frame.source}, but the site has ${sources.length}`);
-  const power = goodValue(frame, source.power);
-  if (power === undefined) return [];
+  const kw = goodValue(frame, source.power);
+  if (kw === undefined) return [];
   // State outlives the instance, variables do not.
   const key = `power/${source.device}`;
   const last = get(key);
-  if (last !== undefined && Math.abs(power - Number(decoder.decode(last))) < config.min_change_kw) return [];
+  if (last !== undefined && Math.abs(kw - Number(decoder.decode(last))) < config.min_change_kw) return [];
   try {
-    set(key, encoder.encode(String(power)));
+    set(key, encoder.encode(String(kw)));
   } catch {
     reject(`no room left to remember ${key}`);
   }
 
-  const payload = { ts: seconds(at), kw: rounded(power, 3) };
+  const payload = { ts: seconds(at), kw: rounded(kw, 3) };
   const soc = goodValue(frame, source.soc);
   if (soc !== undefined) payload.soc = rounded(soc, 1);
   return [message(`${config.topic}/${source.device}/power`, JSON.stringify(payload))];

@@ -11,6 +11,7 @@ from wit_world import exports
 from wit_world.imports import log, state
 from wit_world.imports.types import (
     DeviceStatus,
+    Event,
     EventBody_Device,
     EventBody_Frame,
     EventBody_Gap,
@@ -28,45 +29,59 @@ MIN_CHANGE_KW = 0.5
 
 
 class Transform(exports.Transform):
-    """The gateway finds the class by the name of the interface; one object lives as long as the instance."""
+    """The component's exports. An object of it is made for each call: what is to last is kept in `plugin`."""
 
     def configure(self, site: Site, config: str) -> None:
-        self.topic, self.min_change_kw = read_config(json.loads(config))
+        global plugin
+        plugin = ReportOnChange(site, json.loads(config))
+
+    def process(self, events: list[Event]) -> list[Message]:
+        try:
+            return [message for event in events for message in plugin.report(event)]
+        except Err:
+            raise
+        except Exception as error:
+            # A mistake in this file ends the call with a trap; without this line nobody would know where.
+            log.write(log.Level.ERROR, f"{error!r}, at line {last_line(error)}")
+            raise
+
+
+class ReportOnChange:
+    def __init__(self, site: Site, config: dict):
+        self.topic, self.min_change_kw = read_config(config)
         self.sources = positions(site)
 
-    def process(self, events):
-        messages = []
-        for event in events:
-            match event.body:
-                case EventBody_Site(site):
-                    self.sources = positions(site)
-                case EventBody_Frame(frame):
-                    messages += self.frame(event.at, frame)
-                case EventBody_Device(status):
-                    messages.append(self.online(status))
-                case EventBody_Gap(gap):
-                    lost = "an unknown number of" if gap.lost is None else gap.lost
-                    log.write(log.Level.WARN, f"{lost} events lost: {gap.reason}")
-        return messages
+    def report(self, event: Event) -> list[Message]:
+        match event.body:
+            case EventBody_Site(site):
+                self.sources = positions(site)
+            case EventBody_Frame(frame):
+                return self.power(event.at, frame)
+            case EventBody_Device(status):
+                return [self.online(status)]
+            case EventBody_Gap(gap):
+                lost = "an unknown number of" if gap.lost is None else gap.lost
+                log.write(log.Level.WARN, f"{lost} events lost: {gap.reason}")
+        return []
 
-    def frame(self, at: int, frame: Frame) -> list[Message]:
+    def power(self, at: int, frame: Frame) -> list[Message]:
         if frame.source >= len(self.sources):
             reject(f"a frame of source {frame.source}, but the site has {len(self.sources)}")
         device, power_position, soc_position = self.sources[frame.source]
-        power = good_value(frame, power_position)
-        if power is None:
+        kw = good_value(frame, power_position)
+        if kw is None:
             return []
-        # State outlives the instance, fields do not.
+        # State outlives the instance, variables do not.
         key = f"power/{device}"
         last = state.get(key)
-        if last is not None and abs(power - float(last)) < self.min_change_kw:
+        if last is not None and abs(kw - float(last)) < self.min_change_kw:
             return []
         try:
-            state.set(key, repr(power).encode())
+            state.set(key, repr(kw).encode())
         except Err:
             reject(f"no room left to remember {key}")
 
-        payload = {"ts": seconds(at), "kw": round(power, 3)}
+        payload = {"ts": seconds(at), "kw": round(kw, 3)}
         soc = good_value(frame, soc_position)
         if soc is not None:
             payload["soc"] = round(soc, 1)
@@ -120,3 +135,10 @@ def reject(reason: str):
 
 def seconds(at: int) -> float:
     return at // 1_000_000_000 + at % 1_000_000_000 / 1e9
+
+
+def last_line(error: Exception) -> int:
+    place = error.__traceback__
+    while place.tb_next:
+        place = place.tb_next
+    return place.tb_lineno
