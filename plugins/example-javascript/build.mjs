@@ -1,4 +1,6 @@
 // Makes a component of plugin.js: node build.mjs SOURCE WIT-FOLDER OUTPUT.
+//
+// Its garbage is collected late: give the feed `memory = "128MiB"`. ComponentizeJS 0.19.3 needs 83 MiB, 0.23.0 twice that.
 import { writeFile } from "node:fs/promises";
 import { componentize } from "@bytecodealliance/componentize-js";
 
