@@ -1,0 +1,98 @@
+//! Reports a device's power when it changes, and whether the device answers: the example plugin in Rust.
+//!
+//! `<topic>/<device>/power` as JSON, `<topic>/<device>/online` as `1` or `0`. The twins in JavaScript and Python do the
+//! same, and all three pass the cases in `cases/`.
+
+use bessai_plugin::{
+    DeviceStatus, Event, Failure, FaultKind, Frame, Gap, Message, Messages, Plugin, Site, json, log, state,
+};
+
+mod config;
+mod source;
+
+use config::Config;
+use source::Source;
+
+/// The settings, and where the channels stand in the frames of each source.
+pub struct ReportOnChange {
+    config: Config,
+    sources: Vec<Source>,
+    keys: Keys,
+    writer: json::Writer,
+}
+
+struct Keys {
+    ts: json::Key,
+    kw: json::Key,
+    soc: json::Key,
+}
+
+impl Plugin for ReportOnChange {
+    fn configure(site: &Site, config: &str) -> Result<Self, String> {
+        Ok(Self {
+            config: Config::read(config)?,
+            sources: source::of_site(site),
+            keys: Keys { ts: json::Key::new("ts"), kw: json::Key::new("kw"), soc: json::Key::new("soc") },
+            writer: json::Writer::default(),
+        })
+    }
+
+    fn site(&mut self, site: &Site, _config: &str) -> Result<(), String> {
+        self.sources = source::of_site(site);
+        Ok(())
+    }
+
+    fn frame(&mut self, event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
+        let source = usize::try_from(frame.source).ok().and_then(|index| self.sources.get(index));
+        let Some(source) = source else {
+            let sources = self.sources.len();
+            return Err(Failure::Reject(format!("a frame of source {}, but the site has {sources}", frame.source)));
+        };
+        let Some(power) = good_value(frame, source.power) else { return Ok(()) };
+        let key = format!("power/{}", source.device);
+        if last_published(&key).is_some_and(|last| (power - last).abs() < self.config.min_change_kw) {
+            return Ok(());
+        }
+        state::set(&key, power.to_string().as_bytes())
+            .map_err(|_| Failure::Reject(format!("no room left to remember {key}")))?;
+
+        self.writer.number(&self.keys.ts, json::seconds(event.at));
+        self.writer.rounded(&self.keys.kw, power, 3);
+        if let Some(soc) = good_value(frame, source.soc) {
+            self.writer.rounded(&self.keys.soc, soc, 1);
+        }
+        let topic = format!("{}/{}/power", self.config.topic, source.device);
+        out.push(Message::new(topic, self.writer.finish()));
+        Ok(())
+    }
+
+    fn device(&mut self, _event: &Event, status: &DeviceStatus, out: &mut Messages) -> Result<(), Failure> {
+        let topic = format!("{}/{}/online", self.config.topic, status.device);
+        out.push(Message::new(topic, if status.online { "1" } else { "0" }).retained());
+        Ok(())
+    }
+
+    fn gap(&mut self, _event: &Event, gap: &Gap, _out: &mut Messages) -> Result<(), Failure> {
+        let lost = gap.lost.map_or("an unknown number of".to_owned(), |lost| lost.to_string());
+        log::warn(&format!("{lost} events lost: {}", gap.reason));
+        Ok(())
+    }
+}
+
+bessai_plugin::export!(ReportOnChange);
+
+/// What a fresh instance still knows: state outlives it, fields do not.
+fn last_published(key: &str) -> Option<f64> {
+    String::from_utf8(state::get(key)?).ok()?.parse().ok()
+}
+
+/// A value outside the range that the profile allows was read all the same; any other fault means that it was not.
+fn good_value(frame: &Frame, channel: Option<u32>) -> Option<f64> {
+    let channel = channel?;
+    let doubtful = |kind| !matches!(kind, FaultKind::OutOfRange);
+    if frame.faults.iter().any(|fault| fault.channel == channel && doubtful(fault.kind)) {
+        return None;
+    }
+    let value = frame.values.get(usize::try_from(channel).ok()?).copied()?;
+    value.is_finite().then_some(value)
+}
