@@ -1,7 +1,7 @@
-//! A plugin held against its test cases: what goes in, what is expected to come out, and how the rest is told.
+//! A plugin by itself: held against its test cases, run with recorded events, measured.
 //!
-//! A case is a folder: `events.jsonl`, perhaps `case.toml`, and `expected.jsonl` or `expected-error.txt`. How a case is
-//! run is left to the caller.
+//! A case is a folder: `events.jsonl`, perhaps `case.toml`, and `expected.jsonl` or `expected-error.txt`. Everything runs
+//! through the gateway's own sandbox, rights and limits; only time and the other ends are made up.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,14 @@ mod case;
 mod expected;
 pub mod junit;
 pub mod report;
+mod runner;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 pub use self::case::{Case, find};
 pub use self::expected::{Expected, ExpectedMessage, Payload};
+pub use self::runner::{Runner, Surroundings};
 pub use self::verdict::Verdict;
 
 /// How cases are run.
