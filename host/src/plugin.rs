@@ -17,6 +17,8 @@ use wasmtime::component::{Component, HasSelf, Linker};
 
 mod bindings;
 mod cache;
+#[allow(dead_code, unreachable_pub, reason = "the engine and the command line do not ask it yet")]
+mod contract;
 mod convert;
 mod host;
 mod secrets;
