@@ -15,6 +15,7 @@ mod fit;
 mod grants;
 mod own;
 mod shape;
+mod validation;
 
 #[cfg(test)]
 mod tests;

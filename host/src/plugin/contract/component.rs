@@ -1,20 +1,18 @@
-//! A component's bytes, validated, and its imports and exports with their types.
+//! A valid component's imports and exports, with their types.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use wasmparser::PrimitiveValType;
 use wasmparser::component_types::{
     ComponentAnyTypeId, ComponentDefinedType, ComponentDefinedTypeId, ComponentEntityType, ComponentFuncTypeId,
     ComponentInstanceTypeId, ComponentItem, ComponentValType, ResourceId,
 };
 use wasmparser::types::Types;
-use wasmparser::{BinaryReaderError, Chunk, Parser, Payload, PrimitiveValType, ValidPayload, Validator, WasmFeatures};
 
-use super::shape::{Extern, Function, Interface, Item, Member, Shape, Type, printable};
+use super::shape::{Extern, Function, Interface, Item, Member, Shape, Type};
+use super::validation::validate;
 
-/// Bytes of the component's own sections, its core modules and custom sections left out. A Python guest has 40 KB.
-/// Checking these may cost far more than their length, so this bounds the work.
-const DESCRIPTION_BYTES: usize = 1 << 20;
 /// Names of things, fields, cases and parameters that are kept.
 const MEMBERS: usize = 100_000;
 /// How many `use` lead from a type to the one that it is named after.
@@ -38,79 +36,6 @@ pub(super) fn read(wasm: &[u8]) -> Result<Component, String> {
         reader.learn(name, item);
     }
     Ok(Component { imports: reader.externs(&imports)?, exports: reader.externs(&exports)? })
-}
-
-/// A valid component's types, and the names of its imports and exports.
-struct Validated {
-    types: Types,
-    imports: Vec<String>,
-    exports: Vec<String>,
-}
-
-/// Function bodies are left to the compiler: everything else is checked.
-fn validate(wasm: &[u8]) -> Result<Validated, String> {
-    // Every proposal that is known: which of them is too new is for the engine to say.
-    let mut validator = Validator::new_with_features(WasmFeatures::all());
-    let (mut imports, mut exports) = (Vec::new(), Vec::new());
-    let mut parents = Vec::new();
-    let mut parser = Parser::new(0);
-    let mut rest = wasm;
-    let mut description = 0_usize;
-    loop {
-        // Only the outermost component has no length of its own: it ends where the file ends.
-        let is_end = rest.is_empty() && parents.is_empty();
-        let (payload, consumed) = match parser.parse(rest, is_end).map_err(|error| damaged(&error))? {
-            Chunk::NeedMoreData(_) => return Err(format!("is cut off after {} bytes", wasm.len())),
-            Chunk::Parsed { payload, consumed } => (payload, consumed),
-        };
-        rest = rest.get(consumed..).unwrap_or_default();
-        description = description.saturating_add(own_bytes(&payload));
-        if description > DESCRIPTION_BYTES {
-            return Err(format!("describes its types and instances in more than {DESCRIPTION_BYTES} bytes"));
-        }
-        let valid = validator.payload(&payload).map_err(|error| damaged(&error))?;
-        match payload {
-            Payload::ComponentImportSection(section) if parents.is_empty() => {
-                for import in section {
-                    imports.push(import.map_err(|error| damaged(&error))?.name.name.to_owned());
-                }
-            }
-            Payload::ComponentExportSection(section) if parents.is_empty() => {
-                for export in section {
-                    exports.push(export.map_err(|error| damaged(&error))?.name.name.to_owned());
-                }
-            }
-            Payload::ModuleSection { parser: inner, .. } | Payload::ComponentSection { parser: inner, .. } => {
-                parents.push(std::mem::replace(&mut parser, inner));
-            }
-            Payload::End(_) => match (parents.pop(), valid) {
-                (Some(parent), _) => parser = parent,
-                (None, ValidPayload::End(types)) => return Ok(Validated { types, imports, exports }),
-                (None, _) => return Err("is damaged: it has no end".into()),
-            },
-            _ => {}
-        }
-    }
-}
-
-/// What a section adds to the component's own description.
-fn own_bytes(payload: &Payload<'_>) -> usize {
-    match payload {
-        Payload::InstanceSection(_)
-        | Payload::CoreTypeSection(_)
-        | Payload::ComponentInstanceSection(_)
-        | Payload::ComponentAliasSection(_)
-        | Payload::ComponentTypeSection(_)
-        | Payload::ComponentCanonicalSection(_)
-        | Payload::ComponentStartSection { .. }
-        | Payload::ComponentImportSection(_)
-        | Payload::ComponentExportSection(_) => payload.as_section().map_or(0, |(_, range)| range.len()),
-        _ => 0,
-    }
-}
-
-fn damaged(error: &BinaryReaderError) -> String {
-    format!("is a damaged component, at byte {}: {}", error.offset(), printable(error.message()))
 }
 
 fn named<'a>(

@@ -2,6 +2,8 @@
 
 use super::{component, read};
 
+const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
+
 /// Deterministic, so that a failure can be repeated.
 struct Noise(u64);
 
@@ -12,6 +14,26 @@ impl Noise {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
     }
+}
+
+fn section(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number];
+    number_into(&mut bytes, content.len());
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+/// LEB128, as all numbers in the format.
+fn number_into(bytes: &mut Vec<u8>, mut number: usize) {
+    while number > 0x7f {
+        bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+        number >>= 7;
+    }
+    bytes.push(u8::try_from(number).unwrap());
+}
+
+fn refusal(sections: &[Vec<u8>]) -> String {
+    read(&[HEADER, &sections.concat()].concat()).unwrap_err()
 }
 
 #[test]
@@ -28,6 +50,69 @@ fn changed_bytes_never_panic() {
             let _ = contract.check();
             assert!(!contract.to_string().is_empty());
         }
+    }
+}
+
+/// `depth` types of a component or an instance, each in the one before.
+fn nested_types(kind: u8, depth: usize) -> Vec<u8> {
+    let mut content = vec![1];
+    for _ in 0..depth {
+        content.extend([kind, 1, 1]);
+    }
+    content.extend([kind, 0]);
+    section(7, &content)
+}
+
+#[test]
+fn types_in_types_end_before_the_stack() {
+    for kind in [0x41, 0x42] {
+        assert!(read(&[HEADER, &nested_types(kind, 199)].concat()).is_ok());
+        let refusal = refusal(&[nested_types(kind, 100_000)]);
+        assert_eq!(refusal, "has types that stand in each other more than 200 deep");
+    }
+}
+
+#[test]
+fn components_in_components_end() {
+    let mut inner = HEADER.to_vec();
+    for _ in 0..30 {
+        inner = [HEADER, &section(4, &inner)].concat();
+    }
+    assert_eq!(read(&inner).unwrap_err(), "has components that stand in each other more than 20 deep");
+}
+
+#[test]
+fn many_modules_end() {
+    let modules = vec![section(1, b"\0asm\x01\0\0\0"); 900];
+    let component = section(4, &[HEADER, &modules.concat()].concat());
+    assert_eq!(refusal(&vec![component; 20]), "describes its types and instances in more than 1048576 bytes");
+}
+
+/// A component with tuples of the one before, twice each: unfolded, the last has 2^18 parts.
+fn doubled(rest: &str) -> Vec<u8> {
+    let tuples: String = (1..18).map(|at| format!("(type $t{at} (tuple $t{0} $t{0}))", at - 1)).collect();
+    let function = "(import \"f\" (func $f (param \"a\" $t17)))";
+    wat::parse_str(format!("(component (type $t0 (tuple u8 u8)) {tuples} {function} {rest})")).unwrap()
+}
+
+#[test]
+fn types_that_unfold_are_written_short() {
+    let contract = read(&doubled("")).unwrap();
+    let text = contract.to_string();
+    assert!(text.contains("f: func(a: tuple<tuple<") && text.contains('…'), "{text}");
+    assert!(text.len() < 1000);
+    assert!(contract.check().unwrap_err()[0].starts_with("exports nothing"));
+}
+
+#[test]
+fn zz_slow() {
+    for number in [10, 100, 1000] {
+        let exports: String =
+            (0..number).map(|at| format!("(export \"e{at}\" (func $f) (func (param \"a\" $t17)))")).collect();
+        let wasm = doubled(&exports);
+        let start = std::time::Instant::now();
+        let c = read(&wasm);
+        eprintln!("slow {number} {} {:?} {:?}", wasm.len(), start.elapsed(), c.map(|_| ()));
     }
 }
 
