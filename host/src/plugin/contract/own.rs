@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use wit_parser::{FunctionKind, Handle, InterfaceId, PackageId, Resolve, SourceMap, TypeDefKind, TypeId, WorldItem};
+use wit_parser::{FunctionKind, Handle, PackageId, Resolve, SourceMap, TypeDefKind, TypeId, WorldItem};
 
 use super::shape::{Function, Interface, Member, Shape, Type};
 
@@ -12,6 +12,9 @@ pub(super) const TEXTS: [(&str, &str); 3] = [
     ("plugin.wit", include_str!("../../../../wit/plugin.wit")),
     ("types.wit", include_str!("../../../../wit/types.wit")),
 ];
+
+/// The parser would have refused this before.
+const LOST: &str = "something in it leads nowhere";
 
 /// What the worlds of `wit/` export and import, all taken together.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn own(&mut self, package: PackageId) -> Result<Own, String> {
-        let package = &self.resolve.packages[package];
+        let package = self.resolve.packages.get(package).ok_or(LOST)?;
         let name = &package.name;
         let version = name.version.as_ref().ok_or("its package has no version")?.to_string();
         let mut own = Own {
@@ -57,7 +60,7 @@ impl Reader<'_> {
             imports: Vec::new(),
         };
         for world in package.worlds.values() {
-            let world = &self.resolve.worlds[*world];
+            let world = self.resolve.worlds.get(*world).ok_or(LOST)?;
             self.add(world.exports.values(), &mut own.exports)?;
             self.add(world.imports.values(), &mut own.imports)?;
         }
@@ -73,23 +76,24 @@ impl Reader<'_> {
             let WorldItem::Interface { id, .. } = item else {
                 return Err("a world has something besides interfaces".into());
             };
-            let name = self.resolve.interfaces[*id].name.clone().ok_or("an interface has no name")?;
+            let interface = self.resolve.interfaces.get(*id).ok_or(LOST)?;
+            let name = interface.name.clone().ok_or("an interface has no name")?;
             if !interfaces.iter().any(|(known, _)| *known == name) {
-                let interface = self.interface(*id)?;
-                interfaces.push((name, interface));
+                interfaces.push((name, self.interface(interface)?));
             }
         }
         Ok(())
     }
 
-    fn interface(&mut self, id: InterfaceId) -> Result<Interface, String> {
-        let interface = &self.resolve.interfaces[id];
+    fn interface(&mut self, interface: &wit_parser::Interface) -> Result<Interface, String> {
         let mut functions = Vec::new();
         for (name, function) in &interface.functions {
             functions.push((name.clone(), self.function(function)?));
         }
-        let resources =
-            interface.types.values().any(|id| matches!(self.resolve.types[*id].kind, TypeDefKind::Resource));
+        let resources = interface
+            .types
+            .values()
+            .any(|id| self.resolve.types.get(*id).is_some_and(|found| matches!(found.kind, TypeDefKind::Resource)));
         Ok(Interface { functions, resources })
     }
 
@@ -113,7 +117,7 @@ impl Reader<'_> {
         if let Some(made) = self.made.get(&id) {
             return Ok(Arc::clone(made));
         }
-        let definition = &self.resolve.types[id];
+        let definition = self.resolve.types.get(id).ok_or(LOST)?;
         let made = match (&definition.kind, &definition.name) {
             // A `use` leads to the one type that was meant; a type of the same name is the same name.
             (TypeDefKind::Type(target), name) => {
@@ -172,7 +176,7 @@ impl Reader<'_> {
     }
 
     fn name(&self, id: TypeId) -> String {
-        self.resolve.types[id].name.clone().unwrap_or_default()
+        self.resolve.types.get(id).and_then(|found| found.name.clone()).unwrap_or_default()
     }
 }
 

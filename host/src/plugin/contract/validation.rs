@@ -9,16 +9,17 @@ use wasmparser::{BinaryReaderError, Chunk, Parser, Payload, ValidPayload, Valida
 
 use super::shape::printable;
 
-/// Bytes of all sections of components, which describe types and instances. Checking them may cost far more than their
-/// length. A Python guest has 40 KB.
+/// Bytes of all sections of components, which describe types and instances. A Python guest has 90 KB.
 const DESCRIPTION_BYTES: usize = 1 << 20;
-/// What a module or component inside counts for in that, besides its own sections.
-const INNER_BYTES: usize = 64;
-/// Bytes of all sections of core modules but code, data and custom ones. A Python guest has 1 MB.
+/// What a module, a component or an instance inside counts for in that, besides its text: to check one against types
+/// that unfold to a million parts takes some 10 ms, so 256 of them take a few seconds.
+const INNER_BYTES: usize = 4096;
+/// Bytes of all sections of core modules but code, data and custom ones. A Python guest has 230 KB.
 const MODULE_BYTES: usize = 16 << 20;
 /// How deep components may stand in each other; toolchains use 2.
 const COMPONENT_DEPTH: usize = 20;
-/// How deep types may stand in each other's text, at most: for each level the validator takes about 2 KB of stack.
+/// How deep types may stand in each other's text, at most. The validator has no limit of its own there and takes up to
+/// 5 KB of stack for each level; a thread of Tokio has 2 MiB.
 const TYPE_DEPTH: usize = 200;
 
 /// A valid component's types, and the names of its imports and exports.
@@ -84,9 +85,15 @@ struct Spent {
 impl Spent {
     fn add(&mut self, payload: &Payload<'_>, wasm: &[u8]) -> Result<(), String> {
         let Some((_, range)) = payload.as_section() else { return Ok(()) };
+        if let Payload::ComponentInstanceSection(instances) = payload {
+            let instances = usize::try_from(instances.count()).unwrap_or(usize::MAX);
+            self.description = self.description.saturating_add(instances.saturating_mul(INNER_BYTES));
+        }
         match payload {
             Payload::CustomSection(_) | Payload::CodeSectionStart { .. } | Payload::DataSection(_) => {}
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => self.description += INNER_BYTES,
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                self.description = self.description.saturating_add(INNER_BYTES);
+            }
             Payload::CoreTypeSection(_)
             | Payload::InstanceSection(_)
             | Payload::ComponentInstanceSection(_)
@@ -96,7 +103,7 @@ impl Spent {
             | Payload::ComponentStartSection { .. }
             | Payload::ComponentImportSection(_)
             | Payload::ComponentExportSection(_) => {
-                self.description += range.len();
+                self.description = self.description.saturating_add(range.len());
                 if nested_types(wasm.get(range).unwrap_or_default()) > TYPE_DEPTH {
                     return Err(format!("has types that stand in each other more than {TYPE_DEPTH} deep"));
                 }
