@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use bessai_domain::message::Message;
 
+pub mod bench;
 mod case;
 mod expected;
 pub mod junit;
+mod native;
 pub mod report;
 mod runner;
 #[cfg(test)]
@@ -20,6 +22,14 @@ pub use self::case::{Case, find};
 pub use self::expected::{Expected, ExpectedMessage, Payload};
 pub use self::runner::{Runner, Surroundings};
 pub use self::verdict::Verdict;
+
+/// Events that a call gets unless told otherwise: the most that the gateway hands over.
+const EVENTS_PER_CALL: usize = 64;
+
+/// The lines of messages, as an expectation has them.
+pub fn messages(messages: &[Message]) -> String {
+    expected::write(messages)
+}
 
 /// How cases are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use bessai_domain::record::read_events;
 use bessai_domain::settings::{Mistake, Mistakes, Table};
 use bessai_domain::site::Site;
 
-use super::Options;
 use super::expected::{self, Expected};
+use super::{EVENTS_PER_CALL, Options};
 use crate::config::{CaseSettings, FeedLimits, Rights, parse_toml};
 
 /// One event a line; makes a folder a case.
@@ -20,8 +20,6 @@ const EVENTS: &str = "events.jsonl";
 const SETTINGS: &str = "case.toml";
 pub(super) const EXPECTED: &str = "expected.jsonl";
 pub(super) const EXPECTED_ERROR: &str = "expected-error.txt";
-/// Events that a call gets unless the case says otherwise: the most that the gateway hands over.
-const EVENTS_PER_CALL: usize = 64;
 const LONGEST_DELAY: Duration = Duration::from_hours(24 * 365);
 /// Folders below the given one that are looked into.
 const DEPTH: usize = 2;

@@ -152,7 +152,7 @@ fn correlation_data(field: &Field<'_>) -> Option<Vec<u8>> {
 }
 
 /// Messages as [`read`] reads them: JSON as `json`, other UTF-8 as `text`, else `base64`.
-pub fn write(messages: &[Message]) -> String {
+pub(super) fn write(messages: &[Message]) -> String {
     messages.iter().map(|message| line(message).to_string() + "\n").collect()
 }
 

@@ -102,6 +102,20 @@ impl Runner {
 }
 
 impl Surroundings {
+    /// Events in full calls, in time, through one instance.
+    pub fn new(config_json: String, rights: Rights, limits: FeedLimits) -> Self {
+        Self {
+            config_json,
+            secrets: BTreeMap::new(),
+            state: BTreeMap::new(),
+            rights,
+            limits,
+            events_per_call: super::EVENTS_PER_CALL,
+            delay: Duration::ZERO,
+            fresh_instances: false,
+        }
+    }
+
     /// As a case has them.
     fn of_case(case: &Case) -> Self {
         Self {
@@ -127,7 +141,7 @@ impl Surroundings {
         }
     }
 
-    fn settings(&self, lines: Lines) -> plugin::Settings {
+    pub(super) fn settings(&self, lines: Lines) -> plugin::Settings {
         let key = |(name, value): (&String, &Vec<u8>)| {
             let value = value.clone();
             (name.clone(), Box::new(move || Ok(value.clone())) as ReadKey)
@@ -257,12 +271,7 @@ mod tests {
         let frame = |values| Event {
             sequence: Sequence(1),
             at: Timestamp::default(),
-            body: EventBody::Frame(Frame {
-                source: 0,
-                values: vec![0.0; values],
-                faults: vec![],
-                texts: vec![],
-            }),
+            body: EventBody::Frame(Frame { source: 0, values: vec![0.0; values], faults: vec![], texts: vec![] }),
         };
         let check = |values: &[usize], most, expected: &[usize]| {
             let events: Vec<_> = values.iter().copied().map(frame).collect();
