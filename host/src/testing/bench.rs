@@ -45,7 +45,7 @@ pub struct Report {
 /// A way to run a plugin.
 enum Subject {
     Sandboxed(Box<Plugin>),
-    Native(Native),
+    Native(Box<Native>),
 }
 
 /// Measures a component in its surroundings.
@@ -69,7 +69,7 @@ pub fn run(
     let mut subjects = vec![
         (name.to_owned(), sandboxed(loaded, surroundings)),
         ("bessai-json, sandboxed".to_owned(), sandboxed(reference, &shipped)),
-        ("bessai-json, native".to_owned(), Subject::Native(Native::new(ALL_CHANNELS))),
+        ("bessai-json, native".to_owned(), Subject::Native(Box::new(Native::new(ALL_CHANNELS)))),
     ];
     runtime.block_on(async {
         let live = live(cache, wasm, surroundings).await?;
