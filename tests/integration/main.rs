@@ -13,7 +13,9 @@
 mod broker;
 mod configuration;
 mod device;
+mod drop_in;
 mod feeds;
+mod hostile;
 mod path;
 mod program;
 mod support;

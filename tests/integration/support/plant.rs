@@ -1,0 +1,99 @@
+//! A running gateway with the site's own feed and customers', and the one promise that holds whatever they do: every
+//! reading arrives, in order, none missing.
+
+use serde_json::Value;
+
+use super::broker::Broker;
+use super::device::Device;
+use super::gateway::{Gateway, Setup};
+use super::guests;
+use super::listener::{Heard, Listener};
+
+/// Device, broker, gateway, and whoever listens to them.
+pub struct Plant {
+    pub device: Device,
+    pub broker: Broker,
+    pub gateway: Gateway,
+    /// Everything but the site's own topics.
+    pub customers: Listener,
+    own: Listener,
+    heard: Option<u64>,
+}
+
+impl Plant {
+    /// With the hostile plugin at hand, and these files beside it.
+    pub async fn start(files: &[(&str, String)]) -> Self {
+        Self::with(|setup| {
+            let setup = setup.file("plugins/hostile.wasm", guests::hostile());
+            files.iter().fold(setup, |setup, (name, content)| setup.file(&format!("plugins/{name}"), content))
+        })
+        .await
+    }
+
+    /// With whatever the test adds.
+    pub async fn with(more: impl FnOnce(Setup) -> Setup) -> Self {
+        let (device, broker) = (Device::counting(), Broker::start());
+        let own = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
+        let customers = Listener::with(broker.port, "#", None).await;
+        let gateway = more(Setup::new().device(device.port()).broker(broker.url())).run();
+        Self { device, broker, gateway, customers, own, heard: None }
+    }
+
+    /// The next reading, which must be the one after the last.
+    pub async fn reading(&mut self) -> u64 {
+        let reading = self.own.next("/telemetry").await.json()["cycle_count"].as_u64().unwrap();
+        assert_eq!(reading, self.heard.map_or(0, |heard| heard + 1), "a reading is missing: {}", self.gateway.log());
+        self.heard = Some(reading);
+        reading
+    }
+
+    /// Every reading that the device has given so far has arrived, and some more do.
+    pub async fn all_readings(&mut self) {
+        let given = self.device.readings() + 5;
+        while self.reading().await < given {}
+    }
+
+    /// What `/health` says of a feed, once that is as wanted.
+    pub async fn feed(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let what = format!("the wanted state of {name}");
+        self.gateway.until(&what, |health| wanted(&health["feeds"][name])).await["feeds"][name].clone()
+    }
+
+    /// Waits until a feed is switched off, and gives what `/health` says of it.
+    pub async fn off(&self, name: &str) -> Value {
+        self.feed(name, |feed| feed["off"].is_string()).await
+    }
+
+    /// The next message of an echoing feed, by the topic of its settings.
+    pub async fn echo(&mut self, topic: &str) -> Echo {
+        let prefix = format!("{topic}/");
+        let heard = self.customers.wait("", |heard| heard.topic.starts_with(&prefix)).await;
+        Echo::of(&heard)
+    }
+}
+
+/// What an echoing feed publishes of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Echo {
+    pub sequence: u64,
+    pub version: String,
+    pub build: String,
+    pub is_frame: bool,
+    pub values: Vec<f64>,
+}
+
+impl Echo {
+    pub fn of(heard: &Heard) -> Self {
+        let json = heard.json();
+        let text = |key: &str| json[key].as_str().unwrap().to_owned();
+        let echo = Self {
+            sequence: json["sequence"].as_u64().unwrap(),
+            version: text("version"),
+            build: text("build"),
+            is_frame: json["is_frame"].as_bool().unwrap(),
+            values: json["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap_or(f64::NAN)).collect(),
+        };
+        assert!(heard.topic.ends_with(&format!("/{}", echo.sequence)), "{heard:?}");
+        echo
+    }
+}
