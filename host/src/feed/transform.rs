@@ -180,14 +180,20 @@ impl<P: Plugin> Transformer<P> {
 
     /// Events through a started instance, and its messages through the feed's rights.
     async fn call(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
+        let (processed, refusals) = self.admitted(events).await?;
+        self.note_refusals(&refusals);
+        Ok(processed)
+    }
+
+    /// The same, with why some of the messages are not published. A call that returns too much leaves no state.
+    async fn admitted(&mut self, events: &[Arc<Event>]) -> Result<(Processed, Vec<String>), CallError> {
         let before = self.plugin.state().clone();
         let processed = self.run(events).await?;
         let admitted = self.policy.admit(processed.messages).map_err(|error| {
             self.plugin.restore(before);
             CallError::Broken(error)
         })?;
-        self.note_refusals(&admitted.refusals);
-        Ok(Processed { messages: admitted.messages, ..processed })
+        Ok((Processed { messages: admitted.messages, ..processed }, admitted.refusals))
     }
 
     async fn run(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
