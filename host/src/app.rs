@@ -82,8 +82,9 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let devices: Vec<_> =
         (0..).zip(config.devices).map(|(source, device)| device_task(source, device, &inputs)).collect();
     drop(inputs);
-    let served = Rc::clone(&report);
-    let health = tokio::task::spawn_local(health::serve(config.health, move || served.borrow().json()));
+    let (served, read) = (Rc::clone(&report), journal.clone());
+    let shown = move || served.borrow().json(|feed| read.lag(feed));
+    let health = tokio::task::spawn_local(health::serve(config.health, shown));
 
     let mut stopping = stop;
     // The sender lives in the caller; its end means stop as well.

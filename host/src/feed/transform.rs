@@ -131,8 +131,9 @@ impl<P: Plugin> Transformer<P> {
                     Step::Off => self.is_off = true,
                 },
                 batch = events.next(), if wants_events => {
-                    self.take(batch, events.site());
-                    self.health.borrow_mut().lag = events.lag();
+                    // Looking for the description costs a walk through the journal.
+                    let site = if self.site.is_none() { events.site() } else { None };
+                    self.take(batch, site);
                 }
                 () = sleep_until(retry_at), if self.retry_at.is_some() => self.retry_at = None,
             }
