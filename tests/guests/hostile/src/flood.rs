@@ -60,7 +60,7 @@ pub(crate) fn state(topic: &str) -> Message {
 
 /// One message for each way in which a topic can be wrong, and a good one at the end.
 pub(crate) fn topics(topic: &str, out: &mut Messages) {
-    let wrong = ["wild/#", "wild/+/card", "nul/\0", "", "elsewhere/power"].map(String::from);
+    let wrong = ["wild/#", "wild/+/card", "odd/\0", "odd/\n", "odd/\u{ffff}", "", "elsewhere/power"].map(String::from);
     let long = format!("{topic}/{}", "x".repeat(70_000));
     let good = format!("{topic}/good");
     out.extend(wrong.into_iter().chain([long, good]).map(|topic| Message::new(topic, "here")));

@@ -64,7 +64,7 @@ impl Hostile {
         match self.settings.deed {
             Deed::Log => (0..flood::LINES).for_each(|line| log::info(&format!("line {line} of a flood"))),
             Deed::Alias => return Ok(flood::aliases()),
-            Deed::Retry => return Err(Failure::Retry("not now, and never".into())),
+            Deed::Retry => return Err(Failure::Retry("not now,\nERROR or ever".into())),
             Deed::Reject => return Err(Failure::Reject("nothing is good enough".into())),
             _ => {}
         }
