@@ -28,7 +28,7 @@ async fn each_is_switched_off_with_its_reason_and_harms_nobody() {
         assert!(feed["failures"].as_u64().unwrap() >= 10, "{deed}: {feed}");
         assert!(feed["starts"].as_u64().unwrap() >= 1, "{deed}: {feed}");
         assert_eq!((&feed["set_aside"], &feed["delivered"]), (&0.into(), &0.into()), "{deed}: {feed}");
-        assert_eq!(plant.gateway.said(&format!("switched off until its file changes: {off}")), 1, "{deed}");
+        assert_eq!(plant.gateway.said(&format!("switched off until its file changes: {off} feed={deed}")), 1, "{deed}");
     }
     plant.all_readings().await;
     assert!(!plant.gateway.path("quarantine").exists(), "a plugin that fails on everything sets nothing aside");
