@@ -1,6 +1,8 @@
 //! A running gateway with the site's own feed and customers', and the one promise that holds whatever they do: every
 //! reading arrives, in order, none missing.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::broker::Broker;
@@ -42,7 +44,13 @@ impl Plant {
     /// The next reading, which must be the one after the last.
     pub async fn reading(&mut self) -> u64 {
         let reading = self.own.next("/telemetry").await.json()["cycle_count"].as_u64().unwrap();
-        assert_eq!(reading, self.heard.map_or(0, |heard| heard + 1), "a reading is missing: {}", self.gateway.log());
+        // The register has 16 bits.
+        assert_eq!(
+            reading,
+            self.heard.map_or(0, |heard| (heard + 1) % 65_536),
+            "a reading is missing: {}",
+            self.gateway.log()
+        );
         self.heard = Some(reading);
         reading
     }
@@ -51,6 +59,36 @@ impl Plant {
     pub async fn all_readings(&mut self) {
         let given = self.device.readings() + 5;
         while self.reading().await < given {}
+    }
+
+    /// So many more readings: time that passes for the gateway, however slow the machine is.
+    pub async fn readings(&mut self, count: usize) {
+        for _ in 0..count {
+            self.reading().await;
+        }
+    }
+
+    /// Writes a file of the plugins' folder in place.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.plugin_file(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Puts a file into the plugins' folder as a whole.
+    pub fn move_in(&self, name: &str, content: impl AsRef<[u8]>) {
+        let part = self.gateway.path("part");
+        std::fs::write(&part, content).unwrap();
+        std::fs::rename(part, self.plugin_file(name)).unwrap();
+    }
+
+    pub fn plugin_file(&self, name: &str) -> PathBuf {
+        self.gateway.path("plugins").join(name)
+    }
+
+    /// Follows what an echoing feed publishes under a topic.
+    pub async fn echoes(&self, topic: &str) -> Echoes {
+        Echoes::start(self.broker.port, topic).await
     }
 
     /// What `/health` says of a feed, once that is as wanted.
@@ -69,6 +107,47 @@ impl Plant {
         let prefix = format!("{topic}/");
         let heard = self.customers.wait("", |heard| heard.topic.starts_with(&prefix)).await;
         Echo::of(&heard)
+    }
+}
+
+/// Follows an echoing feed: no event is missing, none comes twice.
+pub struct Echoes {
+    listener: Listener,
+    /// The number of the last event.
+    pub last: Option<u64>,
+}
+
+impl Echoes {
+    /// From the first event on that is published there.
+    pub async fn start(port: u16, topic: &str) -> Self {
+        Self { listener: Listener::with(port, &format!("{topic}/#"), None).await, last: None }
+    }
+
+    /// The next event, which must be the one after the last.
+    pub async fn next(&mut self) -> Echo {
+        let echo = Echo::of(&self.listener.next("").await);
+        if let Some(last) = self.last {
+            assert_eq!(echo.sequence, last + 1, "an event is missing, or comes twice");
+        }
+        self.last = Some(echo.sequence);
+        echo
+    }
+
+    /// So many more.
+    pub async fn some(&mut self, count: usize) {
+        for _ in 0..count {
+            self.next().await;
+        }
+    }
+
+    /// The next one that is as wanted; those before it are checked as well.
+    pub async fn until(&mut self, wanted: impl Fn(&Echo) -> bool) -> Echo {
+        loop {
+            let echo = self.next().await;
+            if wanted(&echo) {
+                return echo;
+            }
+        }
     }
 }
 
