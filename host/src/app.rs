@@ -74,8 +74,8 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let models = config.models.iter().map(adapters::model).collect();
     let inference = Inference::start(models, &site, local_hour, adapters::results(inputs.clone()));
     let mut feeds = Feeds::new(&config, engine, &journal, &report, &stop);
-    feeds.start(config.feeds);
-    let feeds = tokio::task::spawn_local(feeds.run());
+    let folder = feeds.start(config.feeds);
+    let feeds = tokio::task::spawn_local(feeds.run(folder));
     let outlets = outlets(&journal, &report, inference);
     let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, now, outlets);
     let pipeline = tokio::task::spawn_local(pipeline.run(received, stop.clone()));
