@@ -2,6 +2,7 @@
 
 mod busy;
 mod components;
+mod crowd;
 mod failing;
 mod floods;
 mod poison;

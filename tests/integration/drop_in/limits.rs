@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::echoing;
-use crate::support::guests::{doing, hostile};
+use crate::support::guests::{build, doing, hostile};
 use crate::support::plant::Plant;
 
 #[tokio::test]
@@ -24,6 +24,33 @@ async fn a_feed_publishes_no_faster_than_its_rate() {
     assert_eq!(feed["failures"], 0, "{feed}");
     plant.write("acme.toml", echoing("acme", "2"));
     echoes.until(|echo| echo.version == "2").await;
+    plant.all_readings().await;
+}
+
+#[tokio::test]
+async fn events_older_than_the_feed_wants_them_are_passed_over_and_counted() {
+    let settings = echoing("acme", "1") + "[limits]\nmax_age = \"1s\"\n";
+    let with = |setup: crate::support::gateway::Setup| {
+        setup.file("plugins/acme.wasm", build('!')).file("plugins/acme.toml", settings)
+    };
+    let mut plant = Plant::with(with).await;
+    let mut echoes = plant.echoes("acme").await;
+    plant.off("acme").await;
+    // Three seconds of the site.
+    plant.readings(30).await;
+    plant.write("acme.wasm", build('B'));
+    let now = plant.reading().await;
+    let mut frames = 0;
+    loop {
+        let echo = echoes.any().await;
+        frames += usize::from(echo.reading.is_some());
+        if echo.reading == Some(now) {
+            break;
+        }
+    }
+    let feed = plant.feed("acme", |feed| feed["too_old"].as_u64() >= Some(10)).await;
+    assert!(frames < 25, "{frames} frames, {feed}");
+    assert_eq!((&feed["off"], &feed["set_aside"]), (&serde_json::Value::Null, &0.into()), "{feed}");
     plant.all_readings().await;
 }
 

@@ -8,15 +8,10 @@ use serde_json::{Value, json};
 use crate::support::guests::{build, doing};
 use crate::support::plant::{Echo, Plant};
 
-/// The place of the counter in a frame's values.
-fn counter(plant_values: &[f64], reading: f64) -> bool {
-    plant_values.contains(&reading)
-}
-
 /// Echoes up to the frame with this reading.
-async fn through(plant: &mut Plant, topic: &str, reading: f64) -> Vec<Echo> {
+async fn through(plant: &mut Plant, topic: &str, reading: u16) -> Vec<Echo> {
     let mut echoes: Vec<Echo> = Vec::new();
-    while !echoes.last().is_some_and(|echo| counter(&echo.values, reading)) {
+    while echoes.last().is_none_or(|echo| echo.reading != Some(reading)) {
         echoes.push(plant.echo(topic).await);
     }
     echoes
@@ -33,7 +28,7 @@ fn files(folder: PathBuf) -> Vec<PathBuf> {
 #[tokio::test]
 async fn the_poisonous_event_alone_is_set_aside() {
     let mut plant = Plant::start(&[("acme.toml", doing("trap-on", "value = 20.0"))]).await;
-    let echoes = through(&mut plant, "trap-on", 30.0).await;
+    let echoes = through(&mut plant, "trap-on", 30).await;
     let sequences = sequences(&echoes);
     let (first, last) = (sequences[0], sequences[sequences.len() - 1]);
     let missing: Vec<u64> = (first..=last).filter(|sequence| !sequences.contains(sequence)).collect();
@@ -58,7 +53,7 @@ async fn the_poisonous_event_alone_is_set_aside() {
 #[tokio::test]
 async fn an_event_that_a_fresh_instance_bears_is_not_to_blame() {
     let mut plant = Plant::start(&[("acme.toml", doing("trap-on", "nth = 15"))]).await;
-    let echoes = through(&mut plant, "trap-on", 40.0).await;
+    let echoes = through(&mut plant, "trap-on", 40).await;
     let sequences = sequences(&echoes);
     let expected: Vec<u64> = (sequences[0]..).take(sequences.len()).collect();
     assert_eq!(sequences, expected, "none is missing, none comes twice");
@@ -75,9 +70,9 @@ async fn a_healthy_build_gets_every_event_that_the_failing_one_could_not_bear() 
     assert_eq!((&off["set_aside"], &off["delivered"], &off["calls"]), (&json!(0), &json!(0), &json!(0)), "{off}");
     plant.all_readings().await;
     std::fs::write(plant.gateway.path("plugins/acme.wasm"), build('B')).unwrap();
-    let reading = plant.reading().await as f64;
+    let reading = plant.reading().await;
     let echoes = through(&mut plant, "hostile", reading).await;
-    assert!(echoes.iter().any(|echo| echo.is_frame && counter(&echo.values, 0.0)), "the first reading is there");
+    assert!(echoes.iter().any(|echo| echo.reading == Some(0)), "the first reading is there");
     let sequences = sequences(&echoes);
     let expected: Vec<u64> = (sequences[0]..).take(sequences.len()).collect();
     assert_eq!(sequences, expected);
@@ -93,7 +88,7 @@ async fn a_plugin_that_fails_on_frames_alone_does_not_eat_them() {
     plant.off("acme").await;
     plant.all_readings().await;
     std::fs::write(plant.gateway.path("plugins/acme.toml"), doing("echo", "")).unwrap();
-    let echoes = through(&mut plant, "echo", 3.0).await;
-    assert!(counter(&echoes.iter().find(|echo| echo.is_frame).unwrap().values, 0.0), "{echoes:?}");
+    let echoes = through(&mut plant, "echo", 3).await;
+    assert_eq!(echoes[0].reading, Some(0), "the first frame, which was the first to fail: {echoes:?}");
     plant.all_readings().await;
 }

@@ -56,9 +56,9 @@ impl Device {
         self.registers.set(1, Table::Holding, point.address, &words);
     }
 
-    /// Readings so far of a device whose cycles count them.
-    pub fn readings(&self) -> u64 {
-        u64::from(self.registers.get(1, Table::Holding, self.address("cycle_count"), 1).unwrap()[0])
+    /// Readings so far of a device whose cycles count them; the register begins again after 65535.
+    pub fn readings(&self) -> u16 {
+        self.registers.get(1, Table::Holding, self.address("cycle_count"), 1).unwrap()[0]
     }
 
     fn address(&self, channel: &str) -> u16 {

@@ -19,7 +19,7 @@ pub struct Plant {
     /// Everything but the site's own topics.
     pub customers: Listener,
     own: Listener,
-    heard: Option<u64>,
+    heard: Option<u16>,
 }
 
 impl Plant {
@@ -42,23 +42,19 @@ impl Plant {
     }
 
     /// The next reading, which must be the one after the last.
-    pub async fn reading(&mut self) -> u64 {
+    pub async fn reading(&mut self) -> u16 {
         let reading = self.own.next("/telemetry").await.json()["cycle_count"].as_u64().unwrap();
-        // The register has 16 bits.
-        assert_eq!(
-            reading,
-            self.heard.map_or(0, |heard| (heard + 1) % 65_536),
-            "a reading is missing: {}",
-            self.gateway.log()
-        );
+        let reading = u16::try_from(reading).unwrap();
+        let due = self.heard.map_or(0, |heard| heard.wrapping_add(1));
+        assert_eq!(reading, due, "a reading is missing: {}", self.gateway.log());
         self.heard = Some(reading);
         reading
     }
 
     /// Every reading that the device has given so far has arrived, and some more do.
     pub async fn all_readings(&mut self) {
-        let given = self.device.readings() + 5;
-        while self.reading().await < given {}
+        let some_more = self.device.readings().wrapping_add(5);
+        while self.reading().await != some_more {}
     }
 
     /// So many more readings: time that passes for the gateway, however slow the machine is.
@@ -133,6 +129,12 @@ impl Echoes {
         echo
     }
 
+    /// The next event, whatever was before it.
+    pub async fn any(&mut self) -> Echo {
+        self.last = None;
+        self.next().await
+    }
+
     /// So many more.
     pub async fn some(&mut self, count: usize) {
         for _ in 0..count {
@@ -157,20 +159,21 @@ pub struct Echo {
     pub sequence: u64,
     pub version: String,
     pub build: String,
-    pub is_frame: bool,
-    pub values: Vec<f64>,
+    /// The device's count, where the event is a frame.
+    pub reading: Option<u16>,
 }
 
 impl Echo {
     pub fn of(heard: &Heard) -> Self {
         let json = heard.json();
         let text = |key: &str| json[key].as_str().unwrap().to_owned();
+        // The profile's fourth channel.
+        let reading = json["is_frame"].as_bool().unwrap().then(|| json["values"][3].as_f64().unwrap());
         let echo = Self {
             sequence: json["sequence"].as_u64().unwrap(),
             version: text("version"),
             build: text("build"),
-            is_frame: json["is_frame"].as_bool().unwrap(),
-            values: json["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap_or(f64::NAN)).collect(),
+            reading: reading.map(|reading| (0..=u16::MAX).find(|count| f64::from(*count) == reading).unwrap()),
         };
         assert!(heard.topic.ends_with(&format!("/{}", echo.sequence)), "{heard:?}");
         echo
