@@ -18,6 +18,7 @@ use tracing_subscriber::prelude::*;
 use crate::config::{self, Config, LogLevel, Outside};
 use crate::{app, demo, health, plugin};
 
+mod author;
 mod check;
 
 /// Something failed while running.
@@ -58,6 +59,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Makes, inspects, tests and measures plugins; needs no gateway.
+    #[command(subcommand)]
+    Plugin(author::Command),
     /// Asks a running gateway on this machine for its /health.
     Health,
     #[command(name = COMPILE, hide = true)]
@@ -88,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run(config.as_deref()),
         Command::Demo { duration } => finish(demo::run(duration)),
         Command::Check { config } => check::run(config.as_deref()),
+        Command::Plugin(command) => author::run(command),
         Command::Health => finish(ask_health()),
         Command::Compile { memory_bytes, time_ms, metered } => {
             let limits = plugin::CompileLimits { memory_bytes, time: Duration::from_millis(time_ms) };
@@ -149,16 +154,18 @@ async fn stop_on_signal(stop: watch::Sender<bool>) {
 
 /// The configuration, or every mistake in it on standard error.
 fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
-    let working_dir = std::env::current_dir().unwrap_or_default();
-    let outside = Outside { variables: variables(), working_dir };
-    let loaded = config::load(file, &outside).and_then(|config| match app::check_files(&config) {
+    let loaded = config::load(file, &outside()).and_then(|config| match app::check_files(&config) {
         mistakes if mistakes.is_empty() => Ok(config),
         mistakes => Err(mistakes),
     });
     loaded.map_err(|mistakes| {
-        tell(&mistakes);
+        tell("configuration", &mistakes);
         ExitCode::from(CONFIGURATION)
     })
+}
+
+fn outside() -> Outside {
+    Outside { variables: variables(), working_dir: std::env::current_dir().unwrap_or_default() }
 }
 
 fn variables() -> std::collections::BTreeMap<String, String> {
@@ -166,9 +173,9 @@ fn variables() -> std::collections::BTreeMap<String, String> {
     std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
-fn tell(mistakes: &[Mistake]) {
+fn tell(what: &str, mistakes: &[Mistake]) {
     let count = mistakes.len();
-    eprintln!("{count} {} in the configuration:", if count == 1 { "mistake" } else { "mistakes" });
+    eprintln!("{count} {} in the {what}:", if count == 1 { "mistake" } else { "mistakes" });
     for mistake in mistakes {
         eprintln!("  {mistake}");
     }

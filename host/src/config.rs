@@ -146,6 +146,29 @@ pub fn load(config_file: Option<&Path>, outside: &Outside) -> Result<Config, Vec
     if mistakes.is_empty() { Ok(Config { notes, ..config }) } else { Err(mistakes) }
 }
 
+/// Where compiled components are kept when no gateway is configured.
+pub fn cache_dir(outside: &Outside) -> Option<PathBuf> {
+    environment::users_cache_dir(outside)
+}
+
+/// `[config]` as JSON, rights and limits of a feed's settings, without the gateway that they are meant for.
+pub fn read_alone(path: &Path) -> Result<(String, Rights, FeedLimits), Vec<Mistake>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![Mistake::bare(name.as_str(), format!("cannot be read: {error}"))])?;
+    let mistakes = bessai_domain::settings::Mistakes::default();
+    let parsed = parse_toml(&name, &text, &mistakes).unwrap_or_default();
+    let table = Table::new(format!("{name}:"), &parsed, &mistakes);
+    let CaseSettings { config_json, rights, limits } = CaseSettings::read(&table, None);
+    // What only a gateway can judge.
+    for key in ["component", "enabled", "start", "broker", "secrets"] {
+        table.value(key);
+    }
+    table.finish();
+    let mistakes = mistakes.into_vec();
+    if mistakes.is_empty() { Ok((config_json, rights, limits)) } else { Err(mistakes) }
+}
+
 fn read(config_file: Option<&Path>, outside: &Outside, findings: &Findings) -> Config {
     let variables = Variables::read(outside, findings);
     let file = read_file(config_file, outside, findings);

@@ -18,6 +18,7 @@ use wasmtime::component::{HasSelf, Linker};
 mod bindings;
 mod cache;
 mod compiler;
+mod contract;
 mod convert;
 mod host;
 mod instance;
@@ -29,6 +30,7 @@ mod ticker;
 
 pub use cache::Cache;
 pub use compiler::{CompileLimits, compile_child};
+pub use contract::{Contract, Kind};
 pub use log::Lines;
 pub use secrets::{ReadKey, Secrets};
 
@@ -55,6 +57,19 @@ const QUICK_CALLS_TO_RETURN: u32 = 100;
 const QUICK_CALL: Duration = Duration::from_millis(2);
 /// How long a handed-over event may be on its way before it is history.
 const HISTORICAL: Duration = Duration::from_secs(10);
+
+/// What a component's file exports and imports; the error says what the file is instead.
+pub fn inspect(wasm: &[u8]) -> Result<Contract, String> {
+    check_size(wasm.len())?;
+    contract::read(wasm)
+}
+
+fn check_size(bytes: usize) -> Result<(), String> {
+    match u64::try_from(bytes) {
+        Ok(bytes) if bytes <= COMPONENT_BYTES => Ok(()),
+        _ => Err(format!("has {bytes} bytes; a component may have {COMPONENT_BYTES}")),
+    }
+}
 
 /// The shared part: one per process.
 pub struct Engine {

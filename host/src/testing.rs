@@ -1,23 +1,35 @@
-//! A plugin held against its test cases: what goes in, what is expected to come out, and how the rest is told.
+//! A plugin by itself: held against its test cases, run with recorded events, measured.
 //!
-//! A case is a folder: `events.jsonl`, perhaps `case.toml`, and `expected.jsonl` or `expected-error.txt`. How a case is
-//! run is left to the caller.
+//! A case is a folder: `events.jsonl`, perhaps `case.toml`, and `expected.jsonl` or `expected-error.txt`. Everything runs
+//! through the gateway's own sandbox, rights and limits; only time and the other ends are made up.
 
 use std::time::{Duration, Instant};
 
 use bessai_domain::message::Message;
 
+pub mod bench;
 mod case;
 mod expected;
 pub mod junit;
+mod native;
 pub mod report;
+mod runner;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 pub use self::case::{Case, find};
 pub use self::expected::{Expected, ExpectedMessage, Payload};
+pub use self::runner::{Runner, Surroundings};
 pub use self::verdict::Verdict;
+
+/// Events that a call gets unless told otherwise: the most that the gateway hands over.
+const EVENTS_PER_CALL: usize = 64;
+
+/// The lines of messages, as an expectation has them.
+pub fn messages(messages: &[Message]) -> String {
+    expected::write(messages)
+}
 
 /// How cases are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@
     clippy::new_without_default
 )]
 
+mod author;
 mod broker;
 mod configuration;
 mod device;

@@ -41,9 +41,10 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// A component that scripts/build-guests made.
+/// A component that scripts/build-guests or scripts/build-examples made.
 pub fn component(name: &str) -> PathBuf {
     let path = root().join(format!("dist/plugins/{name}.wasm"));
-    assert!(path.is_file(), "{} is missing: run scripts/build-guests", path.display());
+    let mend = "run scripts/build-guests and scripts/build-examples";
+    assert!(path.is_file(), "{} is missing: {mend}", path.display());
     path
 }

@@ -11,6 +11,17 @@ pub enum Qos {
     ExactlyOnce,
 }
 
+impl Qos {
+    /// 0, 1 or 2.
+    pub const fn level(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+}
+
 /// MQTT 5 properties; dropped on a 3.1.1 connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {

@@ -33,7 +33,7 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
         println!("sound");
         return ExitCode::SUCCESS;
     }
-    tell(&mistakes);
+    tell("configuration", &mistakes);
     ExitCode::from(CONFIGURATION)
 }
 
@@ -85,7 +85,7 @@ fn show_feed(feed: &Feed, engine: &Engine) -> Option<Mistake> {
     loaded.err().map(|error| Mistake::bare(format!("feed {}", feed.name), error))
 }
 
-fn show_rights(rights: &Rights) {
+pub(super) fn show_rights(rights: &Rights) {
     let list = |names: &Option<Vec<String>>, all: &str| {
         names.as_ref().map_or_else(|| all.to_owned(), |names| names.join(", "))
     };

@@ -81,11 +81,14 @@ impl<'a> Variables<'a> {
 
     /// Where things are kept that can be made again, if there is a place for them.
     pub(super) fn cache_dir(&self) -> Option<PathBuf> {
-        let set = |name: &str| self.outside.variables.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let of_the_user =
-            || Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("bessai-edge"));
-        self.given_data_dir().map(|data| data.join("cache")).or_else(of_the_user)
+        self.given_data_dir().map(|data| data.join("cache")).or_else(|| users_cache_dir(self.outside))
     }
+}
+
+/// Where this user's programs keep what can be made again.
+pub(super) fn users_cache_dir(outside: &Outside) -> Option<PathBuf> {
+    let set = |name: &str| outside.variables.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("bessai-edge"))
 }
 
 fn env_folder(outside: &Outside) -> PathBuf {

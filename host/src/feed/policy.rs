@@ -28,22 +28,23 @@ pub struct Policy {
 }
 
 /// What is left of a call's messages.
-pub(super) struct Admitted {
-    pub(super) messages: Vec<Message>,
+pub struct Admitted {
+    /// Those that are published.
+    pub messages: Vec<Message>,
     /// Why the others are not published.
-    pub(super) refusals: Vec<String>,
+    pub refusals: Vec<String>,
 }
 
 impl Policy {
     /// Whether an event is too old to be handed over; a description is needed whatever its age.
-    pub(super) fn is_too_old(&self, event: &Event, now: Timestamp) -> bool {
+    pub fn is_too_old(&self, event: &Event, now: Timestamp) -> bool {
         let is_description = matches!(event.body, EventBody::Site(_));
         !is_description && self.max_age.is_some_and(|max_age| now.since(event.at) > max_age)
     }
 
     /// Only sound messages that the feed has the right to publish, at no more than its quality of service. The error is
     /// a call that returned too much.
-    pub(super) fn admit(&self, messages: Vec<Message>) -> Result<Admitted, String> {
+    pub fn admit(&self, messages: Vec<Message>) -> Result<Admitted, String> {
         let bytes: usize = messages.iter().map(Message::size).sum();
         if messages.len() > MESSAGES_PER_CALL || bytes > BYTES_PER_CALL {
             let count = messages.len();

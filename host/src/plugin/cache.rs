@@ -14,7 +14,6 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::COMPONENT_BYTES;
 use super::compiler::{CompileLimits, compile};
 
 /// Part of the key, so that another engine or another setting never meets old entries.
@@ -43,7 +42,8 @@ impl Cache {
         if let Some(component) = path.as_deref().and_then(|path| map(engine, path)) {
             return Ok(component);
         }
-        check_kind(wasm)?;
+        // What fits is compiled; an entry of the cache has fitted before.
+        super::inspect(wasm)?.check().map_err(|reasons| reasons.join("; "))?;
         let code = compile(wasm, self.limits, self.is_metered)?;
         let Some((folder, path)) = self.folder.as_ref().zip(path) else { return from_memory(engine, &code) };
         if let Err(error) = write_entry(folder, &path, &code) {
@@ -71,22 +71,6 @@ pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Says what a file is that is not a component.
-fn check_kind(wasm: &[u8]) -> Result<(), String> {
-    if u64::try_from(wasm.len()).is_ok_and(|length| length > COMPONENT_BYTES) {
-        return Err(format!("has {} bytes; a component may have {COMPONENT_BYTES}", wasm.len()));
-    }
-    match wasm.get(..8) {
-        None => Err("is too short to be a WebAssembly component".into()),
-        Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(()),
-        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
-            Err("is a core WebAssembly module, not a component; link it with wasm-component-ld".into())
-        }
-        Some([0, b'a', b's', b'm', ..]) => Err("is WebAssembly of a version that this host does not know".into()),
-        Some(_) => Err("is not WebAssembly".into()),
-    }
 }
 
 /// The component of an entry that is ours, private and whole.
@@ -188,16 +172,6 @@ fn from_memory(engine: &Engine, code: &[u8]) -> Result<Component, String> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn what_is_no_component_is_named() {
-        let check = |bytes: &[u8], expected: &str| assert!(check_kind(bytes).unwrap_err().contains(expected));
-        check(b"", "too short");
-        check(b"\0asm\x01\0\0\0", "a core WebAssembly module");
-        check(b"\0asm\x02\0\0\0", "does not know");
-        check(b"hello, world", "is not WebAssembly");
-        assert_eq!(check_kind(b"\0asm\x0d\0\x01\0"), Ok(()));
-    }
 
     fn is_taken(path: &Path) -> bool {
         let file = File::open(path).unwrap();

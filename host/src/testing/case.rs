@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +11,8 @@ use bessai_domain::record::read_events;
 use bessai_domain::settings::{Mistake, Mistakes, Table};
 use bessai_domain::site::Site;
 
-use super::Options;
 use super::expected::{self, Expected};
+use super::{EVENTS_PER_CALL, Options};
 use crate::config::{CaseSettings, FeedLimits, Rights, parse_toml};
 
 /// One event a line; makes a folder a case.
@@ -19,8 +20,7 @@ const EVENTS: &str = "events.jsonl";
 const SETTINGS: &str = "case.toml";
 pub(super) const EXPECTED: &str = "expected.jsonl";
 pub(super) const EXPECTED_ERROR: &str = "expected-error.txt";
-/// Events that a call gets unless the case says otherwise: the most that the gateway hands over.
-const EVENTS_PER_CALL: usize = 64;
+const LONGEST_DELAY: Duration = Duration::from_hours(24 * 365);
 /// Folders below the given one that are looked into.
 const DEPTH: usize = 2;
 
@@ -45,6 +45,8 @@ pub struct Case {
     pub fuel: Option<u64>,
     /// Events that one call gets, 1 to 64.
     pub events_per_call: usize,
+    /// How long after its time an event is handed over; after 10 s it is history.
+    pub delay: Duration,
     /// The first is the site's description.
     pub events: Vec<Event>,
     /// What is to come of them.
@@ -144,6 +146,7 @@ impl Reader<'_> {
         let (secrets, state) = (self.bytes(&table, "secrets"), self.bytes(&table, "state"));
         let fuel = table.integer("fuel", 1..=i64::MAX).map(i64::unsigned_abs);
         let events_per_call = table.integer("events_per_call", 1..=EVENTS_PER_CALL).unwrap_or(EVENTS_PER_CALL);
+        let delay = table.duration("delay", Duration::ZERO..=LONGEST_DELAY).unwrap_or_default();
         table.finish();
         let expected = self.expected(options);
         let is_sound = self.mistakes.count() == before;
@@ -158,6 +161,7 @@ impl Reader<'_> {
             limits,
             fuel,
             events_per_call,
+            delay,
             events,
             expected,
         })

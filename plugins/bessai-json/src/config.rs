@@ -16,18 +16,14 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn read(json: &str) -> Result<Self, String> {
-        let value: serde_json::Value = serde_json::from_str(json).map_err(|error| format!("config: {error}"))?;
-        let table = value.as_object().ok_or("config is not a table")?;
-        let mut config = Self { channels: Channels::Standard };
-        for (key, value) in table {
-            match (key.as_str(), value.as_str()) {
-                ("channels", Some("standard")) => config.channels = Channels::Standard,
-                ("channels", Some("all")) => config.channels = Channels::All,
-                ("channels", _) => return Err(format!("config.channels = {value}: write \"standard\" or \"all\"")),
-                _ => return Err(format!("config.{key} is unknown: bessai-json knows `channels`")),
-            }
-        }
-        Ok(config)
+        let mut config = bessai_plugin::Config::read(json)?;
+        let channels = match config.text("channels")?.as_deref() {
+            None | Some("standard") => Channels::Standard,
+            Some("all") => Channels::All,
+            Some(other) => return Err(format!("config.channels = {other:?}: write \"standard\" or \"all\"")),
+        };
+        config.finish()?;
+        Ok(Self { channels })
     }
 }
 
@@ -43,8 +39,9 @@ mod tests {
         };
         check("{}", Ok(Channels::Standard));
         check(r#"{"channels":"all"}"#, Ok(Channels::All));
-        check(r#"{"channels":3}"#, Err(r#"config.channels = 3: write "standard" or "all""#));
-        check(r#"{"chanels":"all"}"#, Err("config.chanels is unknown: bessai-json knows `channels`"));
+        check(r#"{"channels":"some"}"#, Err(r#"config.channels = "some": write "standard" or "all""#));
+        check(r#"{"channels":3}"#, Err("config.channels is not a text: put it in quotes"));
+        check(r#"{"chanels":"all"}"#, Err("config.chanels is unknown: write channels"));
         check("[]", Err("config is not a table"));
     }
 }

@@ -1,7 +1,5 @@
 //! The feed's `[config]` table.
 
-use serde_json::Value;
-
 /// Power that changes by less is not news.
 const MIN_CHANGE_KW: f64 = 0.5;
 
@@ -14,27 +12,18 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn read(json: &str) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(json).map_err(|error| format!("config: {error}"))?;
-        let table = value.as_object().ok_or("config is not a table")?;
-        if let Some(key) = table.keys().find(|key| !matches!(key.as_str(), "topic" | "min_change_kw")) {
-            return Err(format!("config.{key} is unknown: there are topic and min_change_kw"));
+        let mut config = bessai_plugin::Config::read(json)?;
+        let topic = config.text("topic")?.filter(|topic| !topic.is_empty());
+        let min_change_kw = config.number("min_change_kw")?.unwrap_or(MIN_CHANGE_KW);
+        config.finish()?;
+        let Some(topic) = topic else {
+            return Err("config.topic is missing: write the first part of the topics, such as \"acme/plant-1\"".into());
+        };
+        if min_change_kw < 0.0 {
+            return Err(format!("config.min_change_kw = {min_change_kw}: write a number of 0 or more"));
         }
-        Ok(Self { topic: topic(table.get("topic"))?, min_change_kw: min_change_kw(table.get("min_change_kw"))? })
+        Ok(Self { topic, min_change_kw })
     }
-}
-
-fn topic(value: Option<&Value>) -> Result<String, String> {
-    match value {
-        None => Err("config.topic is missing: write the first part of the topics, such as \"acme/plant-1\"".into()),
-        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
-        Some(other) => Err(format!("config.topic = {other}: write a text such as \"acme/plant-1\"")),
-    }
-}
-
-fn min_change_kw(value: Option<&Value>) -> Result<f64, String> {
-    let Some(value) = value else { return Ok(MIN_CHANGE_KW) };
-    let number = value.as_f64().filter(|number| *number >= 0.0);
-    number.ok_or_else(|| format!("config.min_change_kw = {value}: write a number of 0 or more"))
 }
 
 #[cfg(test)]
@@ -50,11 +39,14 @@ mod tests {
         check(r#"{"topic":"acme"}"#, Ok(("acme", 0.5)));
         check(r#"{"topic":"acme","min_change_kw":0}"#, Ok(("acme", 0.0)));
         check("{}", Err("config.topic is missing: write the first part of the topics, such as \"acme/plant-1\""));
-        check(r#"{"topic":7}"#, Err("config.topic = 7: write a text such as \"acme/plant-1\""));
-        check(r#"{"topic":""}"#, Err("config.topic = \"\": write a text such as \"acme/plant-1\""));
+        check(r#"{"topic":7}"#, Err("config.topic is not a text: put it in quotes"));
+        check(
+            r#"{"topic":""}"#,
+            Err("config.topic is missing: write the first part of the topics, such as \"acme/plant-1\""),
+        );
         let refused = "config.min_change_kw = -1: write a number of 0 or more";
         check(r#"{"topic":"acme","min_change_kw":-1}"#, Err(refused));
-        check(r#"{"topic":"acme","min":1}"#, Err("config.min is unknown: there are topic and min_change_kw"));
+        check(r#"{"topic":"acme","min":1}"#, Err("config.min is unknown: write topic or min_change_kw"));
         check("[]", Err("config is not a table"));
     }
 }

@@ -6,13 +6,17 @@ mod value;
 
 pub use value::{Value, read};
 
+mod append;
+
+use append::{Piece, push_digits, push_piece};
+
 /// A member's name, quoted and escaped when the plugin is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key(Box<[u8]>);
+pub struct Key(Piece);
 
 /// A whole member that never changes, such as the site's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Constant(Box<[u8]>);
+pub struct Constant(Piece);
 
 /// Writes one object at a time; keeps its buffer's size from the last one.
 #[derive(Clone, Debug, Default)]
@@ -28,62 +32,62 @@ impl Key {
         let mut bytes = vec![b','];
         push_text(&mut bytes, name);
         bytes.push(b':');
-        Self(bytes.into())
+        Self(Piece::new(&bytes))
     }
 
     /// This key with a text that stays the same.
     pub fn constant(&self, text: &str) -> Constant {
-        let mut bytes = self.0.to_vec();
+        let mut bytes = self.0.bytes().to_vec();
         push_text(&mut bytes, text);
-        Constant(bytes.into())
+        Constant(Piece::new(&bytes))
     }
 }
 
 impl Writer {
     /// A member that was formatted before.
     pub fn constant(&mut self, member: &Constant) {
-        self.bytes.extend_from_slice(&member.0);
+        push_piece(&mut self.bytes, &member.0);
     }
 
     /// The shortest digits that give the same number back; `null` for NaN and infinities, which JSON has not.
     pub fn number(&mut self, key: &Key, value: f64) {
-        self.bytes.extend_from_slice(&key.0);
+        push_piece(&mut self.bytes, &key.0);
         push_number(&mut self.bytes, value);
     }
 
     /// Rounded to that many decimals, half to even on the exact value, as Python's `round` has it.
     pub fn rounded(&mut self, key: &Key, value: f64, decimals: u8) {
-        self.bytes.extend_from_slice(&key.0);
+        push_piece(&mut self.bytes, &key.0);
         push_rounded(&mut self.bytes, value, decimals);
     }
 
     /// Without a decimal point; a value with a fraction is rounded, NaN is `null`.
     pub fn integer(&mut self, key: &Key, value: f64) {
-        self.bytes.extend_from_slice(&key.0);
+        push_piece(&mut self.bytes, &key.0);
         push_integer(&mut self.bytes, value);
     }
 
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &Key, value: bool) {
-        self.bytes.extend_from_slice(&key.0);
+        push_piece(&mut self.bytes, &key.0);
         self.bytes.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
     /// A quoted and escaped text.
     pub fn text(&mut self, key: &Key, value: &str) {
-        self.bytes.extend_from_slice(&key.0);
+        push_piece(&mut self.bytes, &key.0);
         push_text(&mut self.bytes, value);
     }
 
     /// `null`.
     pub fn null(&mut self, key: &Key) {
-        self.bytes.extend_from_slice(&key.0);
+        push_piece(&mut self.bytes, &key.0);
         self.bytes.extend_from_slice(b"null");
     }
 
     /// A value that is JSON already; it is not checked.
     pub fn raw(&mut self, key: &Key, json: &[u8]) {
-        self.bytes.extend_from_slice(&key.0);
+        push_piece(&mut self.bytes, &key.0);
         self.bytes.extend_from_slice(json);
     }
 
@@ -108,17 +112,34 @@ pub fn seconds(at: crate::Timestamp) -> f64 {
     f64::from(whole) + f64::from(fraction) / 1e9
 }
 
+/// The decimals that are tried before the general way: those of registers with a scale.
+const FEW_DECIMALS: u8 = 3;
+const FEW_POWER: f64 = 1e3;
+/// A decimal fraction of so many thousandths has at most 15 digits, and such fractions differ as doubles too: one that
+/// gives the number back is the shortest that does (IEEE 754-2019 §5.12.2).
+const FEW_LIMIT: f64 = 1e15;
+
 fn push_number(bytes: &mut Vec<u8>, value: f64) {
-    if !value.is_finite() {
-        bytes.extend_from_slice(b"null");
-        return;
-    }
     let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
+    let scaled = (magnitude * FEW_POWER).round_ties_even();
+    if scaled < FEW_LIMIT && scaled / FEW_POWER == magnitude {
+        push_whole(bytes, value, scaled, FEW_DECIMALS);
+    } else if !value.is_finite() {
+        bytes.extend_from_slice(b"null");
+    } else if !(1e-4..1e16).contains(&magnitude) {
         push_exponential(bytes, &format!("{value:e}"));
-        return;
+    } else {
+        push_digits(bytes, zmij::Buffer::new().format_finite(value).as_bytes());
     }
-    bytes.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+}
+
+/// `whole` thousandths, or whatever the decimals say, with the value's sign.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number below 2^53")]
+fn push_whole(bytes: &mut Vec<u8>, value: f64, whole: f64, decimals: u8) {
+    if value.is_sign_negative() {
+        bytes.push(b'-');
+    }
+    append::push_fraction(bytes, whole as u64, decimals);
 }
 
 /// Python writes `1e-05` and `1e+16`.
@@ -139,64 +160,19 @@ const FAST_LIMIT: f64 = 1e12;
 const TIE_MARGIN: f64 = 1e-3;
 const POWERS: [f64; 7] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
 
-#[allow(clippy::cast_possible_truncation, reason = "the value was checked against FAST_LIMIT")]
 fn push_rounded(bytes: &mut Vec<u8>, value: f64, decimals: u8) {
     let power = POWERS.get(usize::from(decimals)).copied().unwrap_or(f64::INFINITY);
     let scaled = value.abs() * power;
     let whole = scaled.round();
     let safe = scaled < FAST_LIMIT && ((scaled - whole).abs() - 0.5).abs() > TIE_MARGIN;
     if safe {
-        if value.is_sign_negative() {
-            bytes.push(b'-');
-        }
-        push_scaled(bytes, whole as i64, decimals);
+        push_whole(bytes, value, whole, decimals);
     } else if value.is_finite() {
         let rounded = format!("{value:.*}", usize::from(decimals)).parse();
         push_number(bytes, rounded.unwrap_or(value));
     } else {
         bytes.extend_from_slice(b"null");
     }
-}
-
-/// The digits of a whole number with the point set before the last `decimals`, without the zeros behind it.
-fn push_scaled(bytes: &mut Vec<u8>, mut whole: i64, decimals: u8) {
-    const LONGEST: usize = 24;
-    let mut digits = [b'0'; LONGEST];
-    let mut at = LONGEST;
-    let mut left = decimals;
-    let mut shown = false;
-    let mut prepend = |byte: u8| {
-        at -= 1;
-        if let Some(slot) = digits.get_mut(at) {
-            *slot = byte;
-        }
-    };
-    while left > 0 {
-        let digit = digit(whole);
-        if shown || digit != b'0' || left == 1 {
-            prepend(digit);
-            shown = true;
-        }
-        whole /= 10;
-        left -= 1;
-    }
-    if decimals == 0 {
-        prepend(b'0');
-    }
-    prepend(b'.');
-    loop {
-        prepend(digit(whole));
-        whole /= 10;
-        if whole == 0 {
-            break;
-        }
-    }
-    bytes.extend_from_slice(digits.get(at..).unwrap_or_default());
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "one decimal digit")]
-fn digit(number: i64) -> u8 {
-    b'0' + (number % 10) as u8
 }
 
 fn push_integer(bytes: &mut Vec<u8>, value: f64) {
@@ -284,6 +260,18 @@ mod tests {
             (f64::NEG_INFINITY, "null"),
         ] {
             check(|writer, key| writer.number(key, value), expected);
+        }
+    }
+
+    #[test]
+    fn few_decimals_and_many_give_the_same_digits_as_the_standard_library() {
+        let mut random = 7_u64;
+        for index in 0..100_000_u32 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let any = f64::from(u32::try_from(random >> 33).unwrap());
+            for value in [f64::from(index) * 0.1, f64::from(index) / 1000.0, any / 1e4, any * 1.37, -any / 100.0] {
+                check(|writer, key| writer.number(key, value), &format!("{value:?}"));
+            }
         }
     }
 

@@ -72,6 +72,11 @@ impl Setup {
         self.command(arguments).output().unwrap()
     }
 
+    /// Where it works.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Starts the service.
     pub fn run(self) -> Gateway {
         let mut child = self.command(&["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

@@ -1,0 +1,78 @@
+//! The shipped plugin without the sandbox, called as the sandbox calls it: for comparison.
+
+use std::sync::Arc;
+
+use bessai_domain::event::{Event, EventBody};
+use bessai_domain::message::{Message, Qos};
+use bessai_domain::site::Site;
+use bessai_json::BessaiJson;
+use bessai_plugin as sdk;
+use bessai_plugin::export::{Slot, configure, process};
+
+/// `bessai-json` with its settings.
+pub(super) struct Native {
+    config: String,
+    slot: Option<Slot<BessaiJson>>,
+}
+
+impl Native {
+    pub(super) fn new(config: &str) -> Self {
+        Self { config: config.to_owned(), slot: None }
+    }
+
+    pub(super) fn start(&mut self, site: &Site) -> Result<(), String> {
+        self.slot = Some(configure(&of_site(site), self.config.clone())?);
+        Ok(())
+    }
+
+    /// Frames alone: nothing else is measured.
+    pub(super) fn call(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, String> {
+        let events: Vec<_> = events.iter().filter_map(|event| of_event(event)).collect();
+        let messages = process(&mut self.slot, &events).map_err(|failure| format!("failed: {failure:?}"))?;
+        Ok(messages.into_iter().map(message).collect())
+    }
+}
+
+fn of_event(event: &Event) -> Option<sdk::Event> {
+    let EventBody::Frame(frame) = &event.body else { return None };
+    let frame =
+        sdk::Frame { source: frame.source, values: frame.values.clone(), faults: Vec::new(), texts: Vec::new() };
+    let (sequence, at) = (event.sequence.0, event.at.nanos());
+    Some(sdk::Event { sequence, at, historical: false, body: sdk::EventBody::Frame(frame) })
+}
+
+fn of_site(site: &Site) -> sdk::Site {
+    let device = |name: &str| sdk::Device { name: name.to_owned(), attributes: Vec::new() };
+    let sources = site.sources.iter().map(|source| sdk::Source {
+        device: source.device.clone(),
+        period_ms: 1000,
+        channels: source.channels.iter().map(|channel| channel_of(&channel.name, &channel.unit)).collect(),
+        attributes: Vec::new(),
+    });
+    sdk::Site {
+        id: site.id.clone(),
+        revision: site.revision,
+        devices: site.devices.iter().map(|known| device(&known.name)).collect(),
+        sources: sources.collect(),
+        attributes: Vec::new(),
+    }
+}
+
+fn channel_of(name: &str, unit: &str) -> sdk::Channel {
+    let (name, unit, kind) = (name.to_owned(), unit.to_owned(), sdk::ChannelKind::Gauge);
+    sdk::Channel { name, unit, kind, writable: false, attributes: Vec::new() }
+}
+
+fn message(message: sdk::Message) -> Message {
+    Message {
+        topic: message.topic,
+        payload: message.payload,
+        qos: match message.qos {
+            sdk::Qos::AtMostOnce => Qos::AtMostOnce,
+            sdk::Qos::AtLeastOnce => Qos::AtLeastOnce,
+            sdk::Qos::ExactlyOnce => Qos::ExactlyOnce,
+        },
+        retain: message.retain,
+        properties: None,
+    }
+}

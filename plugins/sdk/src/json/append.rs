@@ -1,0 +1,177 @@
+//! Short pieces put at the end of a buffer, in steps of a fixed size.
+//!
+//! A copy whose length is known when it is compiled is one machine instruction; any other is a call into the engine,
+//! which costs more than the few bytes of a key or a number.
+
+/// Bytes of one step.
+const STEP: usize = 16;
+/// The digits of two-digit numbers, so that one division gives two of them.
+const PAIRS: [[u8; 2]; 100] = pairs();
+
+/// Bytes that are put into many buffers, padded to whole steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    steps: Box<[[u8; STEP]]>,
+    length: usize,
+}
+
+impl Piece {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let step = |chunk: &[u8]| {
+            let mut step = [0; STEP];
+            step.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+            step
+        };
+        Self { steps: bytes.chunks(STEP).map(step).collect(), length: bytes.len() }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.steps.as_flattened().get(..self.length).unwrap_or_default()
+    }
+}
+
+/// The padding is written, too, and cut off again.
+pub(super) fn push_piece(bytes: &mut Vec<u8>, piece: &Piece) {
+    let end = bytes.len() + piece.length;
+    for step in &piece.steps {
+        bytes.extend_from_slice(step);
+    }
+    bytes.truncate(end);
+}
+
+/// A number's digits: up to 24 bytes, in two overlapping steps.
+pub(super) fn push_digits(bytes: &mut Vec<u8>, digits: &[u8]) {
+    let end = bytes.len() + digits.len();
+    if let (Some(head), Some(tail)) = (digits.first_chunk::<16>(), digits.last_chunk::<8>()) {
+        bytes.extend_from_slice(head);
+        bytes.truncate(end - 8);
+        bytes.extend_from_slice(tail);
+    } else if let (Some(head), Some(tail)) = (digits.first_chunk::<8>(), digits.last_chunk::<8>()) {
+        bytes.extend_from_slice(head);
+        bytes.truncate(end - 8);
+        bytes.extend_from_slice(tail);
+    } else {
+        bytes.extend(digits.iter().copied());
+    }
+}
+
+/// A whole number with the point set before its last `decimals` digits, 6 at most, without the zeros behind it but one:
+/// 1500 thousandths are `1.5`, 2000 are `2.0`.
+pub(super) fn push_fraction(bytes: &mut Vec<u8>, whole: u64, decimals: u8) {
+    // Divisors that the compiler knows become multiplications. The fraction is in millionths, so that its digits have
+    // fixed places.
+    let (integer, fraction) = match decimals {
+        0 => (whole, 0),
+        1 => (whole / 10, whole % 10 * 100_000),
+        2 => (whole / 100, whole % 100 * 10_000),
+        3 => (whole / 1000, whole % 1000 * 1000),
+        4 => (whole / 10_000, whole % 10_000 * 100),
+        5 => (whole / 100_000, whole % 100_000 * 10),
+        _ => (whole / 1_000_000, whole % 1_000_000),
+    };
+    push_integer(bytes, integer);
+    let fraction = u32::try_from(fraction).unwrap_or(0);
+    let (first, second, third) = (pair(fraction / 10_000), pair(fraction / 100 % 100), pair(fraction % 100));
+    let digits = [b'.', first[0], first[1], second[0], second[1], third[0], third[1], b'0'];
+    let zeros = u64::from_be_bytes(digits) >> 8 ^ 0x30_3030_3030_3030;
+    // Zero digits at the end, but for the first one behind the point.
+    let hidden = (zeros.trailing_zeros() / 8).min(5) as usize;
+    let end = bytes.len() + 7 - hidden;
+    bytes.extend_from_slice(&digits);
+    bytes.truncate(end);
+}
+
+pub(super) fn push_integer(bytes: &mut Vec<u8>, number: u64) {
+    match u32::try_from(number) {
+        Ok(number @ 0..10) => bytes.push(pair(number)[1]),
+        Ok(number @ 10..100) => bytes.extend_from_slice(&pair(number)),
+        Ok(number @ 100..10_000) => push_four(bytes, number),
+        Ok(number @ 10_000..100_000_000) => {
+            let (high, low) = (number / 10_000, number % 10_000);
+            push_integer(bytes, u64::from(high));
+            push_all_four(bytes, low);
+        }
+        _ => {
+            const LOW: u64 = 100_000_000;
+            let low = u32::try_from(number % LOW).unwrap_or(0);
+            push_integer(bytes, number / LOW);
+            push_all_four(bytes, low / 10_000);
+            push_all_four(bytes, low % 10_000);
+        }
+    }
+}
+
+/// Three or four digits.
+fn push_four(bytes: &mut Vec<u8>, number: u32) {
+    let (high, low) = (pair(number / 100), pair(number % 100));
+    if number < 1000 {
+        bytes.extend_from_slice(&[high[1], low[0], low[1]]);
+    } else {
+        bytes.extend_from_slice(&[high[0], high[1], low[0], low[1]]);
+    }
+}
+
+fn push_all_four(bytes: &mut Vec<u8>, number: u32) {
+    let (high, low) = (pair(number / 100), pair(number % 100));
+    bytes.extend_from_slice(&[high[0], high[1], low[0], low[1]]);
+}
+
+/// The two digits of a number below 100.
+fn pair(number: u32) -> [u8; 2] {
+    PAIRS.get(number as usize).copied().unwrap_or([b'0'; 2])
+}
+
+#[allow(clippy::indexing_slicing, reason = "evaluated when it is compiled")]
+const fn pairs() -> [[u8; 2]; 100] {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number: u8 = 0;
+    while number < 100 {
+        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
+        number += 1;
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_length() {
+        let all: Vec<u8> = (0..100).collect();
+        for length in 0..all.len() {
+            let mut bytes = b"x".to_vec();
+            let piece = Piece::new(&all[..length]);
+            push_piece(&mut bytes, &piece);
+            assert_eq!((bytes[0], &bytes[1..]), (b'x', &all[..length]));
+            assert_eq!(piece.bytes(), &all[..length]);
+        }
+        for length in 0..=24 {
+            let mut bytes = Vec::new();
+            push_digits(&mut bytes, &all[..length]);
+            assert_eq!(bytes, &all[..length]);
+        }
+    }
+
+    #[test]
+    fn integers_and_fractions() {
+        for number in (0..200).chain([999, 1000, 12_345, 9_007_199_254_740_993, u64::MAX]) {
+            let mut bytes = Vec::new();
+            push_integer(&mut bytes, number);
+            assert_eq!(String::from_utf8(bytes).unwrap(), number.to_string());
+        }
+        let check = |whole, decimals, expected: &str| {
+            let mut bytes = Vec::new();
+            push_fraction(&mut bytes, whole, decimals);
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        };
+        check(0, 3, "0.0");
+        check(1, 3, "0.001");
+        check(1500, 3, "1.5");
+        check(2000, 3, "2.0");
+        check(123_456, 0, "123456.0");
+        check(1_000_001, 6, "1.000001");
+        check(10, 1, "1.0");
+        check(120, 2, "1.2");
+    }
+}
