@@ -74,16 +74,17 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let models = config.models.iter().map(adapters::model).collect();
     let inference = Inference::start(models, &site, local_hour, adapters::results(inputs.clone()));
     let mut feeds = Feeds::new(&config, engine, &journal, &report, &stop);
-    feeds.start(config.feeds);
-    let feeds = tokio::task::spawn_local(feeds.run());
+    let folder = feeds.start(config.feeds);
+    let feeds = tokio::task::spawn_local(feeds.run(folder));
     let outlets = outlets(&journal, &report, inference);
     let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, now, outlets);
     let pipeline = tokio::task::spawn_local(pipeline.run(received, stop.clone()));
     let devices: Vec<_> =
         (0..).zip(config.devices).map(|(source, device)| device_task(source, device, &inputs)).collect();
     drop(inputs);
-    let served = Rc::clone(&report);
-    let health = tokio::task::spawn_local(health::serve(config.health, move || served.borrow().json()));
+    let (served, read) = (Rc::clone(&report), journal.clone());
+    let shown = move || served.borrow().json(|feed| read.lag(feed));
+    let health = tokio::task::spawn_local(health::serve(config.health, shown));
 
     let mut stopping = stop;
     // The sender lives in the caller; its end means stop as well.

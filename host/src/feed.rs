@@ -43,8 +43,6 @@ pub trait Events {
     fn site(&self) -> Option<Arc<Site>>;
     /// Waits for the next events of one call. Dropped before it is ready, it has taken none.
     async fn next(&mut self) -> Vec<Arc<Event>>;
-    /// Events that wait.
-    fn lag(&self) -> usize;
     /// The feed's place.
     fn cursor(&self) -> Self::Cursor;
 }

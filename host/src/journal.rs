@@ -103,6 +103,12 @@ impl Journal {
         (Reader { shared: Rc::clone(&self.0), feed: feed.to_owned(), read }, state)
     }
 
+    /// Events that are kept and that the feed of that name has not passed.
+    pub fn lag(&self, feed: &str) -> usize {
+        let kept = self.0.kept.borrow();
+        kept.places.get(feed).map_or(0, |place| kept.after(place.passed).count())
+    }
+
     /// Events that fell off the old end before every feed had passed them.
     pub fn lost(&self) -> u64 {
         self.0.kept.borrow().lost
@@ -204,11 +210,6 @@ impl Reader {
         events
     }
 
-    /// Events that are kept and not yet read.
-    pub fn lag(&self) -> usize {
-        self.shared.kept.borrow().after(self.read).count()
-    }
-
     /// What moves this feed's place.
     pub fn cursor(&self) -> Cursor {
         Cursor { shared: Rc::clone(&self.shared), feed: self.feed.clone() }
@@ -269,7 +270,8 @@ mod tests {
         assert_eq!(numbers(&quick.next(LIMIT).await), (1..=64).collect::<Vec<_>>());
         assert_eq!(numbers(&quick.next(LIMIT).await), (65..=70).collect::<Vec<_>>());
         assert_eq!(slow.next(LIMIT).await.len(), 64);
-        assert_eq!((slow.lag(), quick.lag()), (6, 0));
+        quick.cursor().passed(Sequence(64), &State::default());
+        assert_eq!((journal.lag("slow"), journal.lag("quick"), journal.lag("unknown")), (70, 6, 0));
         assert_eq!(journal.append(Timestamp::default(), EventBody::Heartbeat), Sequence(71));
     }
 

@@ -246,7 +246,10 @@ impl Plugin {
         let Some(started) = ran.result else { return Err(format!("did not start within {START:?}")) };
         let mut instance = started.map_err(|error| format!("failed to start: {error}"))?;
         self.fuel += instance.take_fuel();
-        instance.configured.clone().map_err(|refusal| format!("refuses its configuration: {refusal}"))?;
+        instance
+            .configured
+            .clone()
+            .map_err(|refusal| format!("refuses its configuration: {}", log::one_line(&refusal)))?;
         self.state = instance.store.data().state().clone();
         self.instance = Some(instance);
         Ok(())
@@ -280,8 +283,8 @@ impl Plugin {
                 instance.store.data_mut().set_state(self.state.clone());
                 self.instance = Some(instance);
                 Err(match failure {
-                    bindings::Failure::Retry(reason) => CallError::Retry(reason),
-                    bindings::Failure::Reject(reason) => CallError::Reject(reason),
+                    bindings::Failure::Retry(reason) => CallError::Retry(log::one_line(&reason)),
+                    bindings::Failure::Reject(reason) => CallError::Reject(log::one_line(&reason)),
                 })
             }
         }

@@ -9,7 +9,9 @@ pub mod broker;
 pub mod certificates;
 pub mod device;
 pub mod gateway;
+pub mod guests;
 pub mod listener;
+pub mod plant;
 pub mod scripted;
 
 /// Nothing here takes long on an idle machine; a loaded one gets the benefit of the doubt.

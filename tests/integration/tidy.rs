@@ -139,6 +139,15 @@ fn every_source_file_says_what_it_is() {
 }
 
 #[test]
+fn every_guest_program_is_used() {
+    let tests = sources("tests/integration");
+    for entry in std::fs::read_dir(root().join("tests/guests")).unwrap() {
+        let component = format!("guest-{}.wasm", entry.unwrap().file_name().to_string_lossy());
+        assert!(tests.iter().any(|(_, text)| text.contains(&component)), "no test uses {component}");
+    }
+}
+
+#[test]
 fn the_rules_of_this_test_find_what_they_look_for() {
     assert!(names("use wasmtime::Store;", "wasmtime"));
     assert!(!names("use wasmtime_wasi::WasiCtx;", "wasmtime"));

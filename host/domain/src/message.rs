@@ -64,7 +64,7 @@ impl Message {
         self.topic.len() + self.payload.len() + properties
     }
 
-    /// Whether the properties can be sent: no text or data too long, no NUL in a text, a sound response topic.
+    /// Whether the properties can be sent: no text or data too long, no control character in a text, a sound response topic.
     pub fn check_properties(&self) -> Result<(), String> {
         let Some(properties) = &self.properties else { return Ok(()) };
         let pairs = properties.user.iter().flat_map(|(name, value)| [name, value]);
@@ -73,8 +73,8 @@ impl Message {
             if text.len() > LONGEST_FIELD {
                 return Err(format!("has a property of {} bytes; {LONGEST_FIELD} are possible", text.len()));
             }
-            if text.contains('\0') {
-                return Err("has a property with a NUL in it".into());
+            if let Some(character) = text.chars().find(|character| !crate::topic::is_sendable(*character)) {
+                return Err(format!("has a property with {character:?} in it, which a broker may refuse"));
             }
         }
         if let Some(data) = properties.correlation_data.as_ref().filter(|data| data.len() > LONGEST_FIELD) {
@@ -115,7 +115,7 @@ mod tests {
         let answer = Properties { response_topic: Some("a/#".into()), ..Properties::default() };
         for (properties, expected) in [
             (text("x".repeat(LONGEST_FIELD + 1)), "a property of 65536 bytes"),
-            (text("a\0".into()), "a NUL"),
+            (text("a\n".into()), "a property with '\\n' in it"),
             (data, "correlation data of 65536 bytes"),
             (answer, "a wrong response topic"),
         ] {

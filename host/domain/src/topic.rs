@@ -12,7 +12,7 @@ pub enum TopicError {
     /// It is longer than the protocol allows.
     #[error("a topic of {0} bytes is longer than MQTT's {MAX_TOPIC_BYTES}")]
     TooLong(usize),
-    /// A wildcard or NUL.
+    /// A wildcard, or a character that no text of a packet should have.
     #[error("topic {topic:?} has {character:?}, which is not allowed in a published topic")]
     Character {
         /// The topic.
@@ -30,10 +30,18 @@ pub fn check(topic: &str) -> Result<(), TopicError> {
     if topic.len() > MAX_TOPIC_BYTES {
         return Err(TopicError::TooLong(topic.len()));
     }
-    match topic.chars().find(|c| matches!(c, '+' | '#' | '\0')) {
+    match topic.chars().find(|c| matches!(c, '+' | '#') || !is_sendable(*c)) {
         Some(character) => Err(TopicError::Character { topic: topic.into(), character }),
         None => Ok(()),
     }
+}
+
+/// Whether a text of a packet may have this character. Control characters and Unicode's noncharacters let a broker end
+/// the session as malformed (MQTT 5.0 §1.5.4), and mosquitto does: the message could never be delivered.
+pub fn is_sendable(character: char) -> bool {
+    let code = u32::from(character);
+    let is_noncharacter = (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe;
+    !character.is_control() && !is_noncharacter
 }
 
 /// The first character that keeps a text from being one level of a topic, such as a site's or a device's name.
@@ -65,10 +73,10 @@ mod tests {
 
     #[test]
     fn topics() {
-        assert_eq!(check("site/telemetry"), Ok(()));
+        assert_eq!((check("site/telemetry"), check("Süd \u{10000}\u{fffd}")), (Ok(()), Ok(())));
         assert_eq!(check(""), Err(TopicError::Empty));
         assert_eq!(check(&"t".repeat(65_536)), Err(TopicError::TooLong(65_536)));
-        for bad in ["a/+", "#", "a\0b"] {
+        for bad in ["a/+", "#", "a\0b", "a\n", "\u{9f}", "\u{fdd0}", "\u{ffff}", "\u{1fffe}"] {
             assert!(matches!(check(bad), Err(TopicError::Character { .. })), "{bad}");
         }
     }

@@ -26,6 +26,7 @@ pub enum Table {
 #[derive(Debug, Default)]
 pub struct Memory {
     any_unit: bool,
+    counters: Vec<(u8, Table, u16)>,
     tables: BTreeMap<(u8, Table), BTreeMap<u16, u16>>,
 }
 
@@ -50,6 +51,12 @@ impl Registers {
     /// Sets every word of a range of addresses to one value.
     pub fn fill(&self, unit: u8, table: Table, addresses: RangeInclusive<u16>, value: u16) {
         self.lock().fill(unit, table, addresses, value);
+    }
+
+    /// The word at an address rises by one, and after 65535 starts again, with each request that read it: so whoever
+    /// reads can tell whether a reading is missing.
+    pub fn count_reads(&self, unit: u8, table: Table, address: u16) {
+        self.lock().counters.push((unit, table, address));
     }
 
     /// Whether requests to every unit id are answered from the memory of unit 0, as by devices that ignore the id.
@@ -87,6 +94,21 @@ impl Memory {
     pub fn fill(&mut self, unit: u8, table: Table, addresses: RangeInclusive<u16>, value: u16) {
         let stored = self.tables.entry((unit, table)).or_default();
         stored.extend(addresses.map(|address| (address, value)));
+    }
+
+    /// Raises the counters among the words that were read.
+    pub(crate) fn note_read(&mut self, unit: u8, table: Table, address: u16, count: u16) {
+        let Self { counters, tables, .. } = self;
+        let read = |counter: &&(u8, Table, u16)| {
+            let &&(owner, of, at) = counter;
+            (owner, of) == (unit, table) && at.checked_sub(address).is_some_and(|offset| offset < count)
+        };
+        for (_, _, address) in counters.iter().filter(read) {
+            let word = tables.get_mut(&(unit, table)).and_then(|stored| stored.get_mut(address));
+            if let Some(word) = word {
+                *word = word.wrapping_add(1);
+            }
+        }
     }
 
     /// The unit whose memory answers requests to `requested`; `None` when nobody does.
@@ -135,6 +157,21 @@ mod tests {
             memory.set(3, Table::Input, 9, &[2]);
         });
         assert_eq!(registers.get(3, Table::Input, 9, 1), Some(vec![2]));
+    }
+
+    #[test]
+    fn counters_rise_when_they_are_read() {
+        let registers = Registers::new();
+        registers.set(1, Table::Holding, 9, &[0, u16::MAX, 5]);
+        registers.count_reads(1, Table::Holding, 10);
+        registers.revise(|memory| {
+            memory.note_read(1, Table::Holding, 9, 1);
+            memory.note_read(1, Table::Input, 9, 3);
+            memory.note_read(2, Table::Holding, 9, 3);
+        });
+        assert_eq!(registers.get(1, Table::Holding, 9, 3), Some(vec![0, u16::MAX, 5]));
+        registers.revise(|memory| memory.note_read(1, Table::Holding, 9, 2));
+        assert_eq!(registers.get(1, Table::Holding, 9, 3), Some(vec![0, 0, 5]));
     }
 
     #[test]

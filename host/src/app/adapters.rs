@@ -72,10 +72,6 @@ impl feed::Events for journal::Reader {
         Self::next(self, CALL).await
     }
 
-    fn lag(&self) -> usize {
-        Self::lag(self)
-    }
-
     fn cursor(&self) -> journal::Cursor {
         Self::cursor(self)
     }

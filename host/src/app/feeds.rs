@@ -104,8 +104,10 @@ impl Feeds {
         }
     }
 
-    /// Starts what was configured. The default feed, whose component is at hand, runs when this returns.
-    pub(super) fn start(&mut self, feeds: Vec<config::Feed>) {
+    /// Starts what was configured. The default feed, whose component is at hand, runs when this returns. What changes in
+    /// the folder from now on is told by what this gives.
+    pub(super) fn start(&mut self, feeds: Vec<config::Feed>) -> Folder {
+        let folder = Folder::new(self.plugins.dir.clone(), &ENDINGS);
         for settings in feeds {
             match settings.component {
                 Component::BuiltIn => {
@@ -116,12 +118,14 @@ impl Feeds {
                 Component::File(_) => self.load(settings),
             }
         }
+        folder
     }
 
     /// Follows the folder until the stop, then waits for the feeds to drain.
-    pub(super) async fn run(mut self) {
-        let mut folder = Folder::new(self.plugins.dir.clone(), &ENDINGS);
+    pub(super) async fn run(mut self, mut folder: Folder) {
         let mut stop = self.stop.clone();
+        // What came while the configuration was read and the engine was made is nobody's change.
+        self.follow(&mut folder, &BTreeSet::new());
         loop {
             folder.watch_elsewhere(self.components_elsewhere());
             tokio::select! {

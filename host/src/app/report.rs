@@ -46,8 +46,10 @@ impl Report {
         }
     }
 
-    pub(super) fn json(&self) -> Value {
-        let feeds: Map<_, _> = self.feeds.iter().map(|(name, health)| (name.clone(), feed(health))).collect();
+    /// `lag`: events that a feed has not passed.
+    pub(super) fn json(&self, lag: impl Fn(&str) -> usize) -> Value {
+        let feeds = self.feeds.iter().map(|(name, health)| (name.clone(), feed(health, lag(name))));
+        let feeds: Map<_, _> = feeds.collect();
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
         let feeds_run = self.feeds.values().all(|health| health.borrow().connected);
         let healthy = devices_answer && feeds_run && self.is_safe == Some(true);
@@ -64,12 +66,12 @@ impl Report {
     }
 }
 
-fn feed(health: &SharedHealth) -> Value {
+fn feed(health: &SharedHealth, lag: usize) -> Value {
     let health = health.borrow();
     json!({
         "connected": health.connected,
         "delivered": health.delivered,
-        "lag": health.lag,
+        "lag": lag,
         "version": health.version,
         "calls": health.calls,
         "slow_calls": health.slow_calls,

@@ -149,8 +149,12 @@ impl<C: Cursor> Delivery<C> {
             let size = message.topic.len() + message.payload.len();
             if size > pass.session.largest() {
                 let largest = pass.session.largest();
-                tracing::error!(feed = %self.feed, topic = %message.topic, "a message of {size} bytes is dropped: the broker takes {largest}");
-                self.health.borrow_mut().refused += 1;
+                let mut health = self.health.borrow_mut();
+                if health.refused == 0 {
+                    tracing::error!(feed = %self.feed, topic = %message.topic, "a message of {size} bytes is dropped: the broker takes {largest}");
+                }
+                health.refused += 1;
+                drop(health);
                 self.calls.done(place);
                 continue;
             }

@@ -17,8 +17,6 @@ pub struct Health {
     pub refused: u64,
     /// Events passed over because they were older than the feed wants them.
     pub too_old: u64,
-    /// Events that wait.
-    pub lag: usize,
     /// Which version of its component runs.
     pub version: String,
     /// Calls that ended well.

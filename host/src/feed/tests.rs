@@ -50,10 +50,6 @@ impl Events for List {
         self.events.drain(..self.at_once.min(self.events.len())).collect()
     }
 
-    fn lag(&self) -> usize {
-        self.events.len()
-    }
-
     fn cursor(&self) -> Place {
         Place(Rc::clone(&self.world))
     }

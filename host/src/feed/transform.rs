@@ -40,6 +40,8 @@ pub(super) struct Transformer<P> {
     // Nothing can be said of the first pending event before there are others.
     needs_more: bool,
     retry_at: Option<Instant>,
+    // The plugin asks for the events later, and that was said.
+    is_said_to_wait: bool,
     passed: Passed,
     failures: u32,
     is_off: bool,
@@ -95,6 +97,7 @@ impl<P: Plugin> Transformer<P> {
             is_cut: false,
             needs_more: false,
             retry_at: None,
+            is_said_to_wait: false,
             passed: Passed::default(),
             failures: 0,
             is_off: false,
@@ -131,8 +134,9 @@ impl<P: Plugin> Transformer<P> {
                     Step::Off => self.is_off = true,
                 },
                 batch = events.next(), if wants_events => {
-                    self.take(batch, events.site());
-                    self.health.borrow_mut().lag = events.lag();
+                    // Looking for the description costs a walk through the journal.
+                    let site = if self.site.is_none() { events.site() } else { None };
+                    self.take(batch, site);
                 }
                 () = sleep_until(retry_at), if self.retry_at.is_some() => self.retry_at = None,
             }
@@ -180,14 +184,20 @@ impl<P: Plugin> Transformer<P> {
 
     /// Events through a started instance, and its messages through the feed's rights.
     async fn call(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
+        let (processed, refusals) = self.admitted(events).await?;
+        self.note_refusals(&refusals);
+        Ok(processed)
+    }
+
+    /// The same, with why some of the messages are not published. A call that returns too much leaves no state.
+    async fn admitted(&mut self, events: &[Arc<Event>]) -> Result<(Processed, Vec<String>), CallError> {
         let before = self.plugin.state().clone();
         let processed = self.run(events).await?;
         let admitted = self.policy.admit(processed.messages).map_err(|error| {
             self.plugin.restore(before);
             CallError::Broken(error)
         })?;
-        self.note_refusals(&admitted.refusals);
-        Ok(Processed { messages: admitted.messages, ..processed })
+        Ok((Processed { messages: admitted.messages, ..processed }, admitted.refusals))
     }
 
     async fn run(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
@@ -225,6 +235,7 @@ impl<P: Plugin> Transformer<P> {
             }
             if pending.seen.is_some() && !pending.is_set_aside {
                 self.failures = 0;
+                self.is_said_to_wait = false;
                 self.passed.note(pending);
             }
         }
@@ -234,8 +245,12 @@ impl<P: Plugin> Transformer<P> {
         Step::Given(Given { through, messages: processed.messages, state: processed.state })
     }
 
+    /// Said once, until an event passes: the plugin may ask every second, for ever, and for another reason each time.
     fn later(&mut self, reason: &str) -> Step {
-        tracing::warn!(feed = %self.settings.name, "the plugin waits: {reason}");
+        if !self.is_said_to_wait {
+            tracing::warn!(feed = %self.settings.name, "the plugin waits: {reason}");
+            self.is_said_to_wait = true;
+        }
         Step::Later
     }
 
@@ -257,9 +272,12 @@ impl<P: Plugin> Transformer<P> {
     }
 
     fn note_refusals(&self, refusals: &[String]) {
+        const SHOWN_CHARACTERS: usize = 300;
         let Some(first) = refusals.first() else { return };
         let mut health = self.health.borrow_mut();
         if health.refused == 0 {
+            // A topic may have a mebibyte.
+            let first: String = first.chars().take(SHOWN_CHARACTERS).collect();
             tracing::error!(feed = %self.settings.name, "a message is not published: {first}");
         }
         health.refused += u64::try_from(refusals.len()).unwrap_or(u64::MAX);

@@ -49,7 +49,7 @@ impl Log {
         if missed > 0 {
             tracing::warn!(%feed, "{missed} log lines of the plugin are not shown: it may write {LINES_PER_S} a second");
         }
-        let line: String = message.chars().take(LINE_CHARACTERS).map(printable).collect();
+        let line = one_line(message);
         match &self.0.lines {
             Lines::Kept(lines) => {
                 let line = format!("{}: {line}", word(level));
@@ -79,7 +79,11 @@ fn word(level: Level) -> &'static str {
     }
 }
 
-/// A guest must not forge lines or drive a terminal.
+/// What a guest wrote, as part of one line of ours: it must not forge lines, drive a terminal or fill a disk.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().take(LINE_CHARACTERS).map(printable).collect()
+}
+
 fn printable(character: char) -> char {
     if character.is_control() { ' ' } else { character }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bessai_domain::profile::{Profile, built_in};
+use bessai_domain::profile::{Point, Profile, built_in};
 use bessai_simulator::registers::{Registers, Table};
 use bessai_simulator::server::Server;
 
@@ -21,7 +21,15 @@ impl Device {
         Self::with(registers)
     }
 
-    /// The same, but only the profile's own registers exist: a block over a hole is refused.
+    /// The same, but its cycles are 0 and rise by one with every reading.
+    pub fn counting() -> Self {
+        let device = Self::huawei();
+        device.set("cycle_count", 0.0);
+        device.registers.count_reads(1, Table::Holding, device.address("cycle_count"));
+        device
+    }
+
+    /// The same as the first, but only the profile's own registers exist: a block over a hole is refused.
     pub fn sparse_huawei() -> Self {
         let device = Self::with(Registers::new());
         for point in device.profile.points.clone() {
@@ -43,9 +51,22 @@ impl Device {
 
     /// Shows a value, in the channel's unit.
     pub fn set(&self, channel: &str, value: f64) {
-        let point = self.profile.points.iter().find(|point| point.channel == channel).unwrap();
+        let point = self.point(channel);
         let words = point.layout.encode(point.scaling.invert(value));
         self.registers.set(1, Table::Holding, point.address, &words);
+    }
+
+    /// Readings so far of a device whose cycles count them; the register begins again after 65535.
+    pub fn readings(&self) -> u16 {
+        self.registers.get(1, Table::Holding, self.address("cycle_count"), 1).unwrap()[0]
+    }
+
+    fn address(&self, channel: &str) -> u16 {
+        self.point(channel).address
+    }
+
+    fn point(&self, channel: &str) -> &Point {
+        self.profile.points.iter().find(|point| point.channel == channel).unwrap()
     }
 
     pub fn port(&self) -> u16 {

@@ -16,7 +16,7 @@ pub struct Setup {
 
 /// A running gateway; it ends with the value.
 pub struct Gateway {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     child: Child,
     log: Arc<Mutex<String>>,
 }
@@ -90,7 +90,7 @@ impl Setup {
                 log.push('\n');
             }
         });
-        Gateway { _folder: self.folder, child, log }
+        Gateway { folder: self.folder, child, log }
     }
 }
 
@@ -133,6 +133,28 @@ impl Gateway {
         let output = setup.output(&["health"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Waits until `/health` is as wanted, and gives it.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let waiting = async {
+            loop {
+                let health = self.health().await;
+                if wanted(&health) {
+                    return health;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(super::LIMIT, waiting).await {
+            Ok(health) => health,
+            Err(_) => panic!("{what} did not come; {}\n{}", self.health().await["feeds"], self.log()),
+        }
+    }
+
+    /// A file or folder of the gateway's working folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// SIGTERM, and the end of the process.

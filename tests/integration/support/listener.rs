@@ -1,5 +1,6 @@
 //! A subscriber that keeps every message, in order.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
@@ -13,6 +14,7 @@ use super::within;
 pub struct Heard {
     pub topic: String,
     pub payload: String,
+    pub qos: u8,
     pub retain: bool,
 }
 
@@ -35,7 +37,11 @@ impl Listener {
 
     /// Subscribed, before anything else goes on.
     pub async fn with(port: u16, filter: &str, login: Option<(&str, &str)>) -> Self {
-        let mut options = MqttOptions::new("listener", "127.0.0.1", port);
+        // Two on one broker must not take each other's session.
+        static LISTENERS: AtomicU32 = AtomicU32::new(0);
+        let name = format!("listener-{}", LISTENERS.fetch_add(1, Ordering::Relaxed));
+        let mut options = MqttOptions::new(name, "127.0.0.1", port);
+        options.set_max_packet_size(4 << 20, 4 << 20);
         options.set_keep_alive(Duration::from_secs(30));
         options.set_clean_session(false);
         if let Some((user, password)) = login {
@@ -49,12 +55,13 @@ impl Listener {
             loop {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        again.try_subscribe(&filter, QoS::AtLeastOnce).unwrap();
+                        again.try_subscribe(&filter, QoS::ExactlyOnce).unwrap();
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => drop(ready.try_send(())),
                     Ok(Event::Incoming(Packet::Publish(message))) => {
                         let payload = String::from_utf8_lossy(&message.payload).into_owned();
-                        let heard = Heard { topic: message.topic, payload, retain: message.retain };
+                        let (qos, retain) = (message.qos as u8, message.retain);
+                        let heard = Heard { topic: message.topic, payload, qos, retain };
                         if sender.send(heard).is_err() {
                             return;
                         }

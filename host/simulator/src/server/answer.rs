@@ -70,12 +70,13 @@ fn execute(memory: &mut Memory, request: Request, pdu: &[u8]) -> Result<Vec<u8>,
     }
 }
 
-fn read(memory: &Memory, unit: u8, table: Table, request: Request) -> Result<Vec<u8>, Exception> {
+fn read(memory: &mut Memory, unit: u8, table: Table, request: Request) -> Result<Vec<u8>, Exception> {
     let Request { address, count, .. } = request;
     if !READ_COUNTS.contains(&count) {
         return Err(ILLEGAL_VALUE);
     }
     let words = memory.get(unit, table, address, count).ok_or(ILLEGAL_ADDRESS)?;
+    memory.note_read(unit, table, address, count);
     let data_bytes = u8::try_from(2 * count).map_err(|_| ILLEGAL_VALUE)?;
     let mut pdu = vec![request.function, data_bytes];
     pdu.extend(words.into_iter().flat_map(u16::to_be_bytes));

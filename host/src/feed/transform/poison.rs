@@ -66,7 +66,7 @@ impl<P: Plugin> Transformer<P> {
         let before = self.plugin.state().clone();
         for witness in self.witnesses(event) {
             self.plugin.restore(before.clone());
-            match self.run(&[witness]).await {
+            match self.admitted(&[witness]).await {
                 Err(CallError::Retry(_)) => continue,
                 Err(error) => match self.failed(&error) {
                     Failed::RolledBack => return Verdict::RolledBack,
@@ -75,7 +75,7 @@ impl<P: Plugin> Transformer<P> {
                 },
                 Ok(_) => {}
             }
-            let result = self.call(std::slice::from_ref(event)).await;
+            let result = self.admitted(std::slice::from_ref(event)).await;
             self.plugin.restore(before);
             return match result {
                 Ok(_) => Verdict::Sound,
