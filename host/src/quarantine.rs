@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bessai_domain::event::{Event, EventBody};
+use bessai_domain::event::{Event, EventBody, Sequence};
 use bessai_domain::record;
 use bessai_domain::site::Site;
 
@@ -28,7 +28,9 @@ pub fn keep(
     let mut lines = String::new();
     if let Some(site) = site {
         let site = EventBody::Site(std::sync::Arc::new(site.clone()));
-        let description = Event { sequence: event.sequence, at: event.at, body: site };
+        // The numbers of a recording rise, and this line comes before the event's.
+        let sequence = Sequence(event.sequence.0.saturating_sub(1));
+        let description = Event { sequence, at: event.at, body: site };
         lines = record::write_event(&description, Some("the description in force")) + "\n";
     }
     lines += &record::write_event(event, Some(&format!("set aside: {reason}")));
@@ -57,7 +59,6 @@ fn bound(folder: &Path) -> Result<(), std::io::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bessai_domain::event::Sequence;
     use bessai_domain::time::Timestamp;
 
     #[test]
