@@ -161,7 +161,8 @@ fn replay(file: &Path, events: &Path, settings: Option<&Path>) -> Result<ExitCod
     let outcome = runner(file, &wasm, false)?.replay(&events, &surroundings);
     print!("{}", testing::messages(&outcome.messages));
     outcome.log.iter().for_each(|line| eprintln!("log: {line}"));
-    eprintln!("{} events in {} calls → {} messages", events.len(), outcome.calls, outcome.messages.len());
+    // The description is not handed over.
+    eprintln!("{}", testing::report::replayed(events.len().saturating_sub(1), &outcome));
     match outcome.failure {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) => Err(failure),

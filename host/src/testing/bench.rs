@@ -72,7 +72,7 @@ pub fn run(
         ("bessai-json, native".to_owned(), Subject::Native(Box::new(Native::new(ALL_CHANNELS)))),
     ];
     runtime.block_on(async {
-        let live = live(cache, wasm, surroundings).await?;
+        let live = live(cache, wasm, surroundings).await.map_err(|error| format!("{name} {error}"))?;
         let empty = measure(&mut subjects, 1, true).await?;
         let mut rows: Vec<_> = subjects.iter().zip(empty).map(|((name, _), empty)| Figures::new(name, empty)).collect();
         for channels in CHANNELS {
@@ -220,7 +220,8 @@ impl Report {
             });
             let per_second = row.frames.get(2).map_or(0.0, |time| 1.0 / time.as_secs_f64());
             let memory = row.memory.map_or_else(String::new, |bytes| format!("{} KiB", bytes >> 10));
-            let _ = writeln!(text, "{per_second:>16.0}{memory:>12}");
+            let line = format!("{per_second:>16.0}{memory:>12}");
+            let _ = writeln!(text, "{}", line.trim_end());
         }
         if let [_, sandboxed, native] = self.rows.as_slice() {
             let _ = write!(text, "{:<28}{:>10}", "sandboxed / native", "");
