@@ -177,8 +177,10 @@ fn bench(file: &Path, settings: Option<&Path>) -> Result<ExitCode, String> {
     };
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let cache = config::cache_dir(&outside());
-    let report = testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &surroundings)
-        .map_err(|error| format!("{error}; --settings gives it a feed's [config]"))?;
+    let report = testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &surroundings).map_err(|error| {
+        let mend = if settings.is_none() { "; --settings gives it a feed's [config]" } else { "" };
+        format!("{error}{mend}")
+    })?;
     print!("{}", report.text());
     Ok(ExitCode::SUCCESS)
 }
