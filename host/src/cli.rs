@@ -1,7 +1,7 @@
 //! The command line: what each command does, and the exit codes that scripts rely on.
 
 use std::io::IsTerminal;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -183,10 +183,8 @@ fn tell(what: &str, mistakes: &[Mistake]) {
 
 /// Asks the gateway that the same configuration would start here.
 fn ask_health() -> anyhow::Result<()> {
-    let outside = Outside { variables: variables(), working_dir: std::env::current_dir()? };
-    // A gateway may run on a configuration that is unsound by now: then it is asked where it is by default.
-    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), config::HEALTH_PORT);
-    let mut address = config::load(None, &outside).map_or(default, |config| config.health);
+    // A gateway may run on a configuration that is unsound by now, such as a plugin's settings.
+    let mut address = config::health_address(&outside());
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }

@@ -146,6 +146,11 @@ pub fn load(config_file: Option<&Path>, outside: &Outside) -> Result<Config, Vec
     if mistakes.is_empty() { Ok(Config { notes, ..config }) } else { Err(mistakes) }
 }
 
+/// Where a gateway that was started here serves `/health`, whatever else is wrong by now.
+pub fn health_address(outside: &Outside) -> SocketAddr {
+    read_health(&Variables::read(outside, &Findings::default()))
+}
+
 /// Where compiled components are kept when no gateway is configured.
 pub fn cache_dir(outside: &Outside) -> Option<PathBuf> {
     environment::users_cache_dir(outside)

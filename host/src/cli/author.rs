@@ -161,7 +161,8 @@ fn replay(file: &Path, events: &Path, settings: Option<&Path>) -> Result<ExitCod
     let outcome = runner(file, &wasm, false)?.replay(&events, &surroundings);
     print!("{}", testing::messages(&outcome.messages));
     outcome.log.iter().for_each(|line| eprintln!("log: {line}"));
-    eprintln!("{} events in {} calls → {} messages", events.len(), outcome.calls, outcome.messages.len());
+    // The description is not handed over.
+    eprintln!("{}", testing::report::replayed(events.len().saturating_sub(1), &outcome));
     match outcome.failure {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) => Err(failure),
@@ -176,8 +177,10 @@ fn bench(file: &Path, settings: Option<&Path>) -> Result<ExitCode, String> {
     };
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let cache = config::cache_dir(&outside());
-    let report = testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &surroundings)
-        .map_err(|error| format!("{error}; --settings gives it a feed's [config]"))?;
+    let report = testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &surroundings).map_err(|error| {
+        let mend = if settings.is_none() { "; --settings gives it a feed's [config]" } else { "" };
+        format!("{error}{mend}")
+    })?;
     print!("{}", report.text());
     Ok(ExitCode::SUCCESS)
 }

@@ -52,10 +52,12 @@ impl Case {
         self.folder.path().join(path)
     }
 
+    fn outside(&self) -> Outside {
+        Outside { variables: self.variables.iter().cloned().collect(), working_dir: self.folder.path().to_owned() }
+    }
+
     fn load(&self) -> Result<Config, Vec<String>> {
-        let variables = self.variables.iter().cloned().collect();
-        let outside = Outside { variables, working_dir: self.folder.path().to_owned() };
-        load(self.config_file.as_deref(), &outside)
+        load(self.config_file.as_deref(), &self.outside())
             .map_err(|mistakes| mistakes.iter().map(|mistake| self.without_folder(&mistake.to_string())).collect())
     }
 

@@ -13,6 +13,7 @@ use bessai_domain::time::Timestamp;
 
 use super::Surroundings;
 use super::native::Native;
+use super::runner::told;
 use crate::plugin::{CompileLimits, Engine, Lines, Plugin};
 
 /// Channels of the one source that each frame has.
@@ -44,7 +45,8 @@ pub struct Report {
 
 /// A way to run a plugin.
 enum Subject {
-    Sandboxed(Box<Plugin>),
+    /// With the site that it was last started for: an instance that has grown too large is replaced, as in the gateway.
+    Sandboxed(Box<Plugin>, Site),
     Native(Box<Native>),
 }
 
@@ -60,11 +62,11 @@ pub fn run(
     let runtime = runtime.map_err(|error| format!("failed to start the runtime: {error}"))?;
     let engine = Engine::new(cache.clone(), CompileLimits::default())?;
     let shipped = Surroundings { config_json: ALL_CHANNELS.into(), ..surroundings.clone() };
-    let loaded = engine.load(wasm)?;
+    let loaded = engine.load(wasm).map_err(|error| format!("{name} {error}"))?;
     let reference = engine.load(bessai_json)?;
     let sandboxed = |loaded, surroundings: &Surroundings| {
         let lines = Lines::Kept(Arc::default());
-        Subject::Sandboxed(Box::new(Plugin::new(loaded, surroundings.settings(lines), State::default())))
+        Subject::Sandboxed(Box::new(Plugin::new(loaded, surroundings.settings(lines), State::default())), site(1))
     };
     let mut subjects = vec![
         (name.to_owned(), sandboxed(loaded, surroundings)),
@@ -72,7 +74,7 @@ pub fn run(
         ("bessai-json, native".to_owned(), Subject::Native(Box::new(Native::new(ALL_CHANNELS)))),
     ];
     runtime.block_on(async {
-        let live = live(cache, wasm, surroundings).await?;
+        let live = live(cache, wasm, surroundings).await.map_err(|error| format!("{name} {error}"))?;
         let empty = measure(&mut subjects, 1, true).await?;
         let mut rows: Vec<_> = subjects.iter().zip(empty).map(|((name, _), empty)| Figures::new(name, empty)).collect();
         for channels in CHANNELS {
@@ -92,7 +94,7 @@ async fn live(cache: Option<PathBuf>, wasm: &[u8], surroundings: &Surroundings) 
     let begin = Instant::now();
     let lines = Lines::Kept(Arc::default());
     let plugin = Plugin::new(engine.load(wasm)?, surroundings.settings(lines), State::default());
-    let mut subject = Subject::Sandboxed(Box::new(plugin));
+    let mut subject = Subject::Sandboxed(Box::new(plugin), site(1));
     subject.start(&site(1)).await?;
     subject.call(&[event(1)]).await?;
     Ok(begin.elapsed())
@@ -110,8 +112,9 @@ async fn measure(subjects: &mut [(String, Subject)], channels: usize, is_empty: 
     }
     let mut blocks: Vec<Vec<Duration>> = vec![Vec::new(); subjects.len()];
     for _ in 0..BLOCKS {
-        for (((_, subject), calls), blocks) in subjects.iter_mut().zip(&sizes).zip(&mut blocks) {
-            blocks.push(block(subject, &events, *calls).await? / *calls);
+        for (((name, subject), calls), blocks) in subjects.iter_mut().zip(&sizes).zip(&mut blocks) {
+            let took = block(subject, &events, *calls).await.map_err(|error| format!("{name} {error}"))?;
+            blocks.push(took / *calls);
         }
     }
     let median = |mut blocks: Vec<Duration>| {
@@ -145,16 +148,22 @@ async fn block(subject: &mut Subject, events: &[Arc<Event>], calls: u32) -> Resu
 impl Subject {
     async fn start(&mut self, site: &Site) -> Result<(), String> {
         match self {
-            Self::Sandboxed(plugin) => plugin.start(site, AT.nanos()).await,
+            Self::Sandboxed(plugin, of) => {
+                of.clone_from(site);
+                plugin.start(site, AT.nanos()).await
+            }
             Self::Native(native) => native.start(site),
         }
     }
 
     async fn call(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, String> {
         match self {
-            Self::Sandboxed(plugin) => {
+            Self::Sandboxed(plugin, site) => {
+                if !plugin.is_running() {
+                    plugin.start(site, AT.nanos()).await?;
+                }
                 let processed = plugin.process(events, AT.nanos()).await;
-                processed.map(|processed| processed.messages).map_err(|error| format!("failed: {error:?}"))
+                processed.map(|processed| processed.messages).map_err(|error| told(&error))
             }
             Self::Native(native) => native.call(events),
         }
@@ -162,7 +171,7 @@ impl Subject {
 
     fn memory(&self) -> Option<usize> {
         match self {
-            Self::Sandboxed(plugin) => Some(plugin.memory()),
+            Self::Sandboxed(plugin, _) => Some(plugin.memory()),
             Self::Native(_) => None,
         }
     }
@@ -221,7 +230,8 @@ impl Report {
             });
             let per_second = row.frames.get(2).map_or(0.0, |time| 1.0 / time.as_secs_f64());
             let memory = row.memory.map_or_else(String::new, |bytes| format!("{} KiB", bytes >> 10));
-            let _ = writeln!(text, "{per_second:>16.0}{memory:>12}");
+            let line = format!("{per_second:>16.0}{memory:>12}");
+            let _ = writeln!(text, "{}", line.trim_end());
         }
         if let [_, sandboxed, native] = self.rows.as_slice() {
             let _ = write!(text, "{:<28}{:>10}", "sandboxed / native", "");

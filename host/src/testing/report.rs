@@ -2,7 +2,14 @@
 
 use std::fmt::Write;
 
-use super::{Judged, Summary, Verdict};
+use super::{Judged, Outcome, Summary, Verdict};
+
+/// The line below what a recording gave.
+pub fn replayed(events: usize, outcome: &Outcome) -> String {
+    let calls = usize::try_from(outcome.calls).unwrap_or(usize::MAX);
+    let (events, calls) = (counted(events, "event"), counted(calls, "call"));
+    format!("{events} in {calls} → {}", counted(outcome.messages.len(), "message"))
+}
 
 /// A line for each case, what differs below those that failed, and a line for all.
 pub fn text(summary: &Summary) -> String {
@@ -69,7 +76,6 @@ pub(super) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Outcome;
 
     fn case(name: &str, events: usize, fuel: Option<u64>, verdict: Verdict) -> Judged {
         let outcome = Outcome { fuel, log: vec!["warn: odd".into()], ..Outcome::default() };
@@ -97,6 +103,12 @@ FAIL bad         0 events → 0 messages   fuel 7
         assert_eq!(text(&Summary { cases }), expected);
         let cases = vec![case("a", 2, None, Verdict::Passed)];
         assert_eq!(text(&Summary { cases }), "ok   a   2 events → 0 messages\n1 case: 1 ok\n");
+    }
+
+    #[test]
+    fn a_recording_is_summed_up() {
+        let outcome = Outcome { calls: 1, ..Outcome::default() };
+        assert_eq!(replayed(6, &outcome), "6 events in 1 call → 0 messages");
     }
 
     #[test]

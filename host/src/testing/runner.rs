@@ -229,12 +229,16 @@ impl<'a> Run<'a> {
 }
 
 fn failure(events: &[Arc<Event>], error: &CallError) -> String {
-    let what = match error {
-        CallError::Retry(reason) => format!("the plugin asks for the events again later: {reason}"),
-        CallError::Reject(reason) => format!("the plugin rejects the events: {reason}"),
-        CallError::Broken(reason) => format!("the plugin {reason}"),
-    };
-    format!("{}: {what}", named(events))
+    format!("{}: the plugin {}", named(events), told(error))
+}
+
+/// Without its subject.
+pub(super) fn told(error: &CallError) -> String {
+    match error {
+        CallError::Retry(reason) => format!("asks for the events again later: {reason}"),
+        CallError::Reject(reason) => format!("rejects the events: {reason}"),
+        CallError::Broken(reason) => reason.clone(),
+    }
 }
 
 fn named(events: &[Arc<Event>]) -> String {

@@ -52,6 +52,13 @@ fn values_that_cannot_be() {
 }
 
 #[test]
+fn health_is_found_whatever_else_is_wrong() {
+    let case = Case::new().file("config/.env", "HEALTH_PORT=8123\n").file("plugins/acme.toml", "rigths = 1\n");
+    assert!(case.load().is_err());
+    assert_eq!(health_address(&case.outside()).to_string(), "127.0.0.1:8123");
+}
+
+#[test]
 fn health_and_log_level() {
     let case = Case::new().set("HEALTH_HOST", "0.0.0.0").set("HEALTH_PORT", "0");
     assert_eq!(case.config().health.to_string(), "0.0.0.0:0");
