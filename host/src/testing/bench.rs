@@ -191,9 +191,10 @@ fn site(channels: usize) -> Site {
     Site { id: "SITE-CL-001".into(), revision: 1, devices: vec![device], sources: vec![source], attributes: Vec::new() }
 }
 
-/// A reading whose values have up to 17 digits.
+/// A reading as scaled registers give it: one to three decimals.
 fn event(channels: usize) -> Arc<Event> {
-    let value = |index: u32| f64::from(index) * 1.37 + 0.5;
+    let value =
+        |index: u32| f64::from(index * 137 + 50) / [10.0, 100.0, 1000.0].get(index as usize % 3).unwrap_or(&1.0);
     let values = (0..).map(value).take(channels).collect();
     let frame = Frame { source: 0, values, faults: Vec::new(), texts: Vec::new() };
     Arc::new(Event { sequence: Sequence(1), at: AT, body: EventBody::Frame(frame) })

@@ -71,8 +71,16 @@ pub struct Slot<P> {
 /// The component's `configure`.
 #[doc(hidden)]
 pub fn configure<P: Plugin>(site: &Site, config: String) -> Result<Slot<P>, String> {
+    #[cfg(target_arch = "wasm32")]
+    tell_panics();
     let plugin = P::configure(site, &config)?;
     Ok(Slot { plugin, config })
+}
+
+/// A panic ends in a bare trap; what it says goes to the feed's log before.
+#[cfg(target_arch = "wasm32")]
+fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| crate::log::error(&panic.to_string())));
 }
 
 /// The component's `process`.

@@ -119,6 +119,7 @@ const FEW_POWER: f64 = 1e3;
 /// gives the number back is the shortest that does (IEEE 754-2019 §5.12.2).
 const FEW_LIMIT: f64 = 1e15;
 
+#[inline]
 fn push_number(bytes: &mut Vec<u8>, value: f64) {
     let magnitude = value.abs();
     let scaled = (magnitude * FEW_POWER).round_ties_even();
@@ -135,6 +136,7 @@ fn push_number(bytes: &mut Vec<u8>, value: f64) {
 
 /// `whole` thousandths, or whatever the decimals say, with the value's sign.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number below 2^53")]
+#[inline]
 fn push_whole(bytes: &mut Vec<u8>, value: f64, whole: f64, decimals: u8) {
     if value.is_sign_negative() {
         bytes.push(b'-');

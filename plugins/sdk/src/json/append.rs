@@ -57,28 +57,61 @@ pub(super) fn push_digits(bytes: &mut Vec<u8>, digits: &[u8]) {
 
 /// A whole number with the point set before its last `decimals` digits, 6 at most, without the zeros behind it but one:
 /// 1500 thousandths are `1.5`, 2000 are `2.0`.
+#[inline]
 pub(super) fn push_fraction(bytes: &mut Vec<u8>, whole: u64, decimals: u8) {
-    // Divisors that the compiler knows become multiplications. The fraction is in millionths, so that its digits have
-    // fixed places.
-    let (integer, fraction) = match decimals {
-        0 => (whole, 0),
-        1 => (whole / 10, whole % 10 * 100_000),
-        2 => (whole / 100, whole % 100 * 10_000),
-        3 => (whole / 1000, whole % 1000 * 1000),
-        4 => (whole / 10_000, whole % 10_000 * 100),
-        5 => (whole / 100_000, whole % 100_000 * 10),
-        _ => (whole / 1_000_000, whole % 1_000_000),
+    // Factors that the compiler knows, and only multiplications for what is common.
+    let thousandths = match decimals {
+        0 => whole.saturating_mul(1000),
+        1 => whole.saturating_mul(100),
+        2 => whole.saturating_mul(10),
+        3 => whole,
+        _ => u64::MAX,
     };
-    push_integer(bytes, integer);
-    let fraction = u32::try_from(fraction).unwrap_or(0);
-    let (first, second, third) = (pair(fraction / 10_000), pair(fraction / 100 % 100), pair(fraction % 100));
-    let digits = [b'.', first[0], first[1], second[0], second[1], third[0], third[1], b'0'];
-    let zeros = u64::from_be_bytes(digits) >> 8 ^ 0x30_3030_3030_3030;
-    // Zero digits at the end, but for the first one behind the point.
-    let hidden = (zeros.trailing_zeros() / 8).min(5) as usize;
-    let end = bytes.len() + 7 - hidden;
-    bytes.extend_from_slice(&digits);
+    match u32::try_from(thousandths) {
+        Ok(thousandths @ 0..100_000_000) => push_thousandths(bytes, thousandths),
+        _ => push_long_fraction(bytes, whole, decimals),
+    }
+}
+
+/// Five digits, the point, three digits; without the zeros in front and behind.
+#[inline]
+fn push_thousandths(bytes: &mut Vec<u8>, thousandths: u32) {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let digits = eight_digits(thousandths);
+    let hidden = (digits.trailing_zeros() / 8).min(4);
+    let shown = digits | ZEROS;
+    let start = bytes.len();
+    bytes.extend_from_slice(&(shown >> (hidden * 8)).to_le_bytes());
+    bytes.truncate(start + 5 - hidden as usize);
+    // The point in the place of the last digit before it.
+    let fraction = (digits >> 32) as u32 & !0xff;
+    let behind = fraction.leading_zeros() / 8;
+    let end = bytes.len() + 4 - behind.min(2) as usize;
+    bytes.extend_from_slice(&(fraction | 0x3030_3000 | u32::from(b'.')).to_le_bytes());
     bytes.truncate(end);
+}
+
+/// The digits of a number below 10^8, the first one in the lowest byte: halves, then quarters, then single digits side
+/// by side, divided by multiplying with 10486/2^20 for 1/100 and 103/2^10 for 1/10.
+#[inline]
+fn eight_digits(number: u32) -> u64 {
+    let halves = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
+    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
+    let quarters = ((halves - 100 * hundreds) << 16) + hundreds;
+    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
+    ((quarters - 10 * tens) << 8) + tens
+}
+
+/// Any other.
+fn push_long_fraction(bytes: &mut Vec<u8>, whole: u64, decimals: u8) {
+    let unit = 10_u64.pow(u32::from(decimals).min(6));
+    push_integer(bytes, whole / unit);
+    // As millionths, so that the digits have fixed places.
+    let fraction = u32::try_from(whole % unit * (1_000_000 / unit)).unwrap_or(0);
+    let (first, second, third) = (pair(fraction / 10_000), pair(fraction / 100 % 100), pair(fraction % 100));
+    let digits = [b'.', first[0], first[1], second[0], second[1], third[0], third[1]];
+    let shown = digits.iter().rposition(|digit| *digit != b'0').unwrap_or(0).max(1) + 1;
+    bytes.extend_from_slice(digits.get(..shown).unwrap_or_default());
 }
 
 pub(super) fn push_integer(bytes: &mut Vec<u8>, number: u64) {
@@ -165,6 +198,14 @@ mod tests {
             push_fraction(&mut bytes, whole, decimals);
             assert_eq!(String::from_utf8(bytes).unwrap(), expected);
         };
+        for number in (0..100_000).chain([9_999_999, 12_345_678, 99_999_999]) {
+            let text = format!("{number:08}");
+            assert_eq!((eight_digits(number) | 0x3030_3030_3030_3030).to_le_bytes(), *text.as_bytes());
+        }
+        check(99_999_999, 3, "99999.999");
+        check(100_000_000, 3, "100000.0");
+        check(100, 0, "100.0");
+        check(70_000_500, 3, "70000.5");
         check(0, 3, "0.0");
         check(1, 3, "0.001");
         check(1500, 3, "1.5");
