@@ -72,7 +72,7 @@ async fn files_that_are_no_plugins_are_named_and_the_rest_runs() {
     let gateway = setup.file("plugins/cut.wasm", truncated).run();
     listener.next("/telemetry").await;
     for said in
-        ["text.wasm is not WebAssembly", "core.wasm is a core WebAssembly module", "cut.wasm is not a sound component"]
+        ["text.wasm is a text file", "core.wasm is a core WebAssembly module", "cut.wasm is cut off after 5000 bytes"]
     {
         gateway.says(said).await;
     }
@@ -83,7 +83,7 @@ async fn a_plugin_that_refuses_its_settings_is_switched_off_visibly() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let setup = Setup::new().device(device.port()).broker(broker.url()).file("plugins/acme.wasm", wasm());
     let gateway = setup.file("plugins/acme.toml", "[config]\ncolour = \"blue\"\n").run();
-    gateway.says("config.colour is unknown: bessai-json knows `channels`").await;
+    gateway.says("config.colour is unknown: write channels").await;
     gateway.says("switched off").await;
     let off = gateway.health().await["feeds"]["acme"]["off"].clone();
     assert!(off.as_str().unwrap().contains("colour"), "{off}");

@@ -55,7 +55,7 @@ async fn a_file_that_is_still_written_is_left_alone() {
     }
     old.until(|echo| echo.build == "B").await;
     late.until(|echo| echo.build == "B").await;
-    assert_eq!(plant.gateway.said("is not a sound component"), 0, "{}", plant.gateway.log());
+    assert_eq!(plant.gateway.said("late.wasm is cut off"), 0, "{}", plant.gateway.log());
 }
 
 #[tokio::test]

@@ -43,8 +43,8 @@ async fn a_component_that_does_not_work_is_not_taken() {
     let bad: [(Vec<u8>, &'static str); 4] = [
         (build('?'), "this build refuses every configuration"),
         (build('!'), "fails on an event that the old version passed: trapped"),
-        (b"hello, world".to_vec(), "acme.wasm is not WebAssembly"),
-        (hostile()[..5000].to_vec(), "acme.wasm is not a sound component"),
+        (b"hello, world".to_vec(), "acme.wasm is a text file"),
+        (hostile()[..5000].to_vec(), "acme.wasm is cut off after 5000 bytes"),
     ];
     let before = plant.feed("acme", |_| true).await["version"].clone();
     for (wasm, reason) in bad {

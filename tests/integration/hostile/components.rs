@@ -33,12 +33,12 @@ fn long(functions: usize, steps: usize) -> Vec<u8> {
 async fn what_is_no_plugin_is_refused_in_words() {
     let truncated = hostile()[..5000].to_vec();
     let files: [(&str, Vec<u8>, &str); 6] = [
-        ("text", b"hello, world".to_vec(), "is not WebAssembly"),
+        ("text", b"hello, world".to_vec(), "is a text file, not a component"),
         ("core", b"\0asm\x01\0\0\0".to_vec(), "is a core WebAssembly module"),
-        ("short", b"\0as".to_vec(), "is too short"),
-        ("truncated", truncated, "is not a sound component"),
-        ("world", of_another_world(), "does not fit bessai:edge@0.1.0"),
-        ("later", of_a_later_contract(), "does not fit bessai:edge@0.1.0"),
+        ("short", b"\0as".to_vec(), "is cut off after 3 bytes"),
+        ("truncated", truncated, "is cut off after 5000 bytes"),
+        ("world", of_another_world(), "is a component for another world: it exports `run`"),
+        ("later", of_a_later_contract(), "exports `process` of bessai:edge@0.2.0, whose `frame` has a field more"),
     ];
     let mut plant = Plant::with(|setup| {
         files.iter().fold(setup, |setup, (name, wasm, _)| setup.file(&format!("plugins/{name}.wasm"), wasm))
