@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody};
 use bessai_domain::site::Site;
+use bessai_domain::state::State;
 use bessai_domain::view::View;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -43,6 +44,8 @@ pub(super) struct Transformer<P> {
     // The plugin asks for the events later, and that was said.
     is_said_to_wait: bool,
     passed: Passed,
+    // The state before a trial that goes on, or was given up half-way.
+    before_trial: Option<State>,
     failures: u32,
     is_off: bool,
     previous: Option<Previous<P>>,
@@ -99,6 +102,7 @@ impl<P: Plugin> Transformer<P> {
             retry_at: None,
             is_said_to_wait: false,
             passed: Passed::default(),
+            before_trial: None,
             failures: 0,
             is_off: false,
             previous: None,
@@ -159,8 +163,16 @@ impl<P: Plugin> Transformer<P> {
         self.needs_more = false;
     }
 
+    /// What a trial left is nobody's state.
+    fn end_trial(&mut self) {
+        if let Some(state) = self.before_trial.take() {
+            self.plugin.restore(state);
+        }
+    }
+
     /// Runs what is pending: all at once, or after a failure the first one only.
     async fn step(&mut self) -> Step {
+        self.end_trial();
         let mut attempts = 0;
         while !self.is_cut {
             let seen: Vec<_> = self.pending.iter().filter_map(|pending| pending.seen.clone()).collect();

@@ -63,27 +63,35 @@ impl<P: Plugin> Transformer<P> {
 
     /// What these calls give and keep is dropped: they only tell who is to blame.
     async fn judge(&mut self, event: &Arc<Event>) -> Verdict {
+        let verdict = self.try_witnesses(event).await;
+        self.end_trial();
+        verdict
+    }
+
+    async fn try_witnesses(&mut self, event: &Arc<Event>) -> Verdict {
         let before = self.plugin.state().clone();
         for witness in self.witnesses(event) {
+            self.before_trial = Some(before.clone());
             self.plugin.restore(before.clone());
             match self.admitted(&[witness]).await {
                 Err(CallError::Retry(_)) => continue,
                 Err(error) => match self.failed(&error) {
-                    Failed::RolledBack => return Verdict::RolledBack,
+                    Failed::RolledBack => {
+                        // The version that takes over has a state of its own.
+                        self.before_trial = None;
+                        return Verdict::RolledBack;
+                    }
                     Failed::Off => return Verdict::Off,
                     Failed::Counted => continue,
                 },
                 Ok(_) => {}
             }
-            let result = self.admitted(std::slice::from_ref(event)).await;
-            self.plugin.restore(before);
-            return match result {
+            return match self.admitted(std::slice::from_ref(event)).await {
                 Ok(_) => Verdict::Sound,
                 Err(CallError::Retry(reason)) => Verdict::Later(reason),
                 Err(error) => Verdict::Poisonous(error),
             };
         }
-        self.plugin.restore(before);
         Verdict::Unknown
     }
 
