@@ -51,7 +51,8 @@ impl Report {
         let feeds = self.feeds.iter().map(|(name, health)| (name.clone(), feed(health, lag(name))));
         let feeds: Map<_, _> = feeds.collect();
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
-        let feeds_run = self.feeds.values().all(|health| health.borrow().connected);
+        let runs = |health: &SharedHealth| health.borrow().connected && health.borrow().off.is_none();
+        let feeds_run = self.feeds.values().all(runs);
         let healthy = devices_answer && feeds_run && self.is_safe == Some(true);
         json!({
             "status": if healthy { "healthy" } else { "degraded" },
