@@ -39,6 +39,11 @@ impl Process {
         Ok(Self { child, log: log.to_owned() })
     }
 
+    /// Where its standard error goes.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// The end of what the child wrote, for an error.
     pub(crate) fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
@@ -46,12 +51,24 @@ impl Process {
         lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default().join("\n")
     }
 
-    /// Counted by the scheduler in nanoseconds, where `/proc/PID/stat` counts ticks of 10 ms.
     pub(crate) fn spent(&self) -> anyhow::Result<Spent> {
+        self.spent_by(|_| true)
+    }
+
+    /// Of the threads of this name alone.
+    pub(crate) fn spent_by_thread(&self, name: &str) -> anyhow::Result<Spent> {
+        self.spent_by(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim_end() == name))
+    }
+
+    /// Counted by the scheduler in nanoseconds, where `/proc/PID/stat` counts ticks of 10 ms.
+    fn spent_by(&self, counts: impl Fn(&Path) -> bool) -> anyhow::Result<Spent> {
         let folder = format!("/proc/{}/task", self.child.id());
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(&folder).with_context(|| format!("failed to read {folder}"))? {
             let entry = entry?;
+            if !counts(&entry.path()) {
+                continue;
+            }
             // A thread may end between the listing and this.
             let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
             let nanos = text.split(' ').next().unwrap_or_default().parse();
@@ -72,6 +89,13 @@ impl Process {
             Ok(kibibytes * 1024.0)
         };
         Ok(Memory { resident: bytes("VmRSS")?, anonymous: bytes("RssAnon")? })
+    }
+}
+
+impl Memory {
+    /// What is in use beyond `other`.
+    pub(crate) fn above(self, other: Self) -> Self {
+        Self { resident: self.resident - other.resident, anonymous: self.anonymous - other.anonymous }
     }
 }
 
