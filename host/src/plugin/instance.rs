@@ -5,6 +5,7 @@ use wasmtime::Store;
 use super::Loaded;
 use super::bindings::{Event, Failure, Message, Site, Transformer};
 use super::host::Host;
+use super::ticker::TICKS_TO_YIELD;
 
 /// Bytes that one call between guest and host may carry towards the host; a call's result may have 1 MiB of messages.
 const HANDED_OVER_BYTES: usize = 4 << 20;
@@ -27,7 +28,7 @@ pub(super) async fn start(loaded: Loaded, host: Host, site: Site, config: String
     store.limiter(Host::limiter);
     store.set_hostcall_fuel(HANDED_OVER_BYTES);
     store.set_max_component_handles(HANDLES);
-    // At each tick the guest lets others run; whoever runs it ends it at its wall-clock limit.
+    // After its deadline the guest lets others run at each tick; whoever runs it ends it at its wall-clock limit.
     store.epoch_deadline_async_yield_and_update(1);
     begin(&mut store, loaded.0.is_metered);
     let started = match loaded.0.pre.instantiate_async(&mut store).await {
@@ -79,7 +80,7 @@ impl Instance {
 
 /// The deadline belongs to each call, not to the instance.
 fn begin(store: &mut Store<Host>, is_metered: bool) {
-    store.set_epoch_deadline(1);
+    store.set_epoch_deadline(TICKS_TO_YIELD);
     if is_metered {
         // Fails only where fuel is not counted.
         let _ = store.set_fuel(u64::MAX);

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// Time that a guest runs before it yields.
-const TICK: Duration = Duration::from_millis(10);
+/// Time between two ticks.
+const TICK: Duration = Duration::from_millis(5);
+/// Ticks after which a call yields for the first time; then it yields at each. A short call may meet one tick, of a ticker
+/// that runs because of another guest, but not two: it is not taken for a busy one.
+pub(super) const TICKS_TO_YIELD: u64 = 2;
 
 pub(super) struct Ticker {
     running: AtomicUsize,

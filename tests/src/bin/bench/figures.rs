@@ -7,8 +7,9 @@ use anyhow::{Context, ensure};
 
 use crate::process::Memory;
 use crate::program::{Program, Run};
+use crate::shown;
 use crate::surroundings::Surroundings;
-use crate::table::Row;
+use crate::table::Compared;
 
 /// Odd, so that the median is one of them.
 const STARTS: usize = 11;
@@ -67,7 +68,7 @@ pub(crate) fn measure(
     bare: &Program,
     surroundings: &Surroundings,
     lengths: &Lengths,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Vec<Compared>> {
     let both = Pair { gateway, bare };
     eprintln!("the first start, which compiles the plugin");
     let first = first_start(gateway, surroundings)?;
@@ -156,8 +157,8 @@ fn rows(
     starts: &Pair<Vec<Duration>>,
     slow: &Pair<(Memory, Cost)>,
     fast: &Pair<Vec<Cost>>,
-) -> Vec<Row> {
-    let costs = |costs: &[Cost]| shown_range(costs.iter().map(|cost| cost.per_reading()).collect());
+) -> Vec<Compared> {
+    let costs = |costs: &[Cost]| shown::range(costs.iter().map(|cost| cost.per_reading()).collect());
     let rates = |costs: &[Cost]| {
         let rates: Vec<_> = costs.iter().map(|cost| format!("{:.0}/s", cost.readings_per_second())).collect();
         rates.join(", ")
@@ -165,49 +166,49 @@ fn rows(
     let slow_rate = |cost: Cost| format!("{} in {:.0} s", cost.readings, cost.window.as_secs_f64());
     let (gateway, bare) = (slow.gateway, slow.bare);
     vec![
-        Row {
+        Compared {
             figure: format!("start to first telemetry, median of {STARTS} (lowest to highest)"),
             target: "≤ 0.15 s",
-            gateway: shown_range(starts.gateway.clone()),
-            bare: shown_range(starts.bare.clone()),
+            gateway: shown::range(starts.gateway.clone()),
+            bare: shown::range(starts.bare.clone()),
             elsewhere: "Python gateway 0.7–2.4 s; by hand in Python 0.17 s; Neuron 1.1 s",
         },
-        Row {
+        Compared {
             figure: "the very first start, which compiles the plugin".into(),
             target: "",
-            gateway: shown(first),
+            gateway: shown::time(first),
             bare: String::new(),
             elsewhere: "",
         },
-        Row {
+        Compared {
             figure: "resident memory (of it not from files)".into(),
             target: "≤ 25 MB",
-            gateway: shown_memory(gateway.0),
-            bare: shown_memory(bare.0),
+            gateway: shown::memory(gateway.0),
+            bare: shown::memory(bare.0),
             elsewhere: "Python gateway 85 MB; by hand in Python 27 MB; Neuron 15.5 MB",
         },
-        Row {
+        Compared {
             figure: "processor time per reading, one every 5 s".into(),
             target: "≤ 1 ms",
-            gateway: shown(gateway.1.per_reading()),
-            bare: shown(bare.1.per_reading()),
+            gateway: shown::time(gateway.1.per_reading()),
+            bare: shown::time(bare.1.per_reading()),
             elsewhere: "Python gateway 15 ms (5.5 ms at one a second)",
         },
-        Row {
+        Compared {
             figure: "readings delivered in that time".into(),
             target: "all",
             gateway: slow_rate(gateway.1),
             bare: slow_rate(bare.1),
             elsewhere: "",
         },
-        Row {
+        Compared {
             figure: "processor time per reading, 1,000 a second, median (lowest to highest)".into(),
             target: "≤ 0.15 ms",
             gateway: costs(&fast.gateway),
             bare: costs(&fast.bare),
             elsewhere: "",
         },
-        Row {
+        Compared {
             figure: "readings delivered per second in that time".into(),
             target: "1,000/s",
             gateway: rates(&fast.gateway),
@@ -215,30 +216,4 @@ fn rows(
             elsewhere: "",
         },
     ]
-}
-
-/// The median of an odd number of times, and how far they lie apart.
-fn shown_range(mut times: Vec<Duration>) -> String {
-    times.sort();
-    match (times.get(times.len() / 2), times.as_slice()) {
-        (Some(median), [lowest, .., highest]) => {
-            format!("{} ({} to {})", shown(*median), shown(*lowest), shown(*highest))
-        }
-        (Some(median), _) => shown(*median),
-        (None, _) => String::new(),
-    }
-}
-
-fn shown(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds {
-        1.0.. => format!("{seconds:.2} s"),
-        0.01.. => format!("{:.0} ms", seconds * 1e3),
-        0.001.. => format!("{:.2} ms", seconds * 1e3),
-        _ => format!("{:.0} µs", seconds * 1e6),
-    }
-}
-
-fn shown_memory(memory: Memory) -> String {
-    format!("{:.1} MB ({:.1} MB)", memory.resident / 1e6, memory.anonymous / 1e6)
 }

@@ -1,6 +1,9 @@
-//! On what the figures were taken.
+//! On what the figures were taken, and what the machine must allow for it.
 
 use std::fs;
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The processor's name, the cores, and how busy they were before anything was measured.
 pub(crate) fn describe() -> String {
@@ -11,4 +14,10 @@ pub(crate) fn describe() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
     format!("machine: {name}, {cores} cores; load before the run {load}")
+}
+
+/// As many open files as the system lets this process and its children have: each of a thousand feeds has a connection.
+pub(crate) fn allow_many_files() -> anyhow::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("failed to allow many open files")
 }

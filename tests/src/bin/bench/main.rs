@@ -1,5 +1,5 @@
 //! The benchmark: how fast the gateway starts, how much memory it keeps, and what a reading costs the processor, beside
-//! a program written by hand for the same task ([`bare`]) in the same run.
+//! a program written by hand for the same task ([`bare`]) in the same run; then what plugins cost ([`plugins`]).
 //!
 //! It reports and judges nothing. The device, the broker and the subscriber run outside of the measured process.
 //! Everything that is started here is ended here.
@@ -12,25 +12,29 @@ use anyhow::bail;
 mod bare;
 mod figures;
 mod machine;
+mod plugins;
 mod process;
 mod program;
+mod shown;
 mod subscriber;
 mod surroundings;
 mod table;
 
-use figures::Lengths;
 use program::Program;
 use surroundings::Surroundings;
+use table::Table;
 
-const USAGE: &str = "usage: bench [--quick] [--markdown] [PROGRAM]
-  --quick     shorter windows: rougher figures in about a minute
-  --markdown  the table as Markdown on standard output, and as text on standard error
+const USAGE: &str = "usage: bench [--quick] [--markdown] [--plugins] [PROGRAM]
+  --quick     shorter windows: rougher figures
+  --markdown  the tables as Markdown on standard output, and as text on standard error
+  --plugins   the plugins' figures alone
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
 const DEFAULT_PROGRAM: &str = "dist/bessai-edge";
 
 struct Options {
     is_quick: bool,
     as_markdown: bool,
+    plugins_alone: bool,
     gateway: PathBuf,
 }
 
@@ -51,11 +55,13 @@ fn main() -> ExitCode {
 
 impl Options {
     fn read(arguments: &[String]) -> anyhow::Result<Self> {
-        let mut options = Self { is_quick: false, as_markdown: false, gateway: DEFAULT_PROGRAM.into() };
+        let mut options =
+            Self { is_quick: false, as_markdown: false, plugins_alone: false, gateway: DEFAULT_PROGRAM.into() };
         for argument in arguments {
             match argument.as_str() {
                 "--quick" => options.is_quick = true,
                 "--markdown" => options.as_markdown = true,
+                "--plugins" => options.plugins_alone = true,
                 flag if flag.starts_with('-') => bail!("{flag} is not known\n{USAGE}"),
                 path => options.gateway = path.into(),
             }
@@ -66,16 +72,27 @@ impl Options {
 
 fn measure(options: &Options) -> anyhow::Result<()> {
     let machine = machine::describe();
+    machine::allow_many_files()?;
     let gateway = Program::gateway(&options.gateway)?;
-    let bare = Program::bare()?;
     let surroundings = Surroundings::start()?;
-    let lengths = if options.is_quick { Lengths::QUICK } else { Lengths::FULL };
-    let rows = figures::measure(&gateway, &bare, &surroundings, &lengths)?;
-    if options.as_markdown {
-        eprintln!("{}\n{machine}", table::text(&rows));
-        println!("{}\n{machine}", table::markdown(&rows));
-    } else {
-        println!("{}\n{machine}", table::text(&rows));
+    if !options.plugins_alone {
+        let lengths = if options.is_quick { figures::Lengths::QUICK } else { figures::Lengths::FULL };
+        let rows = figures::measure(&gateway, &Program::bare()?, &surroundings, &lengths)?;
+        print(&Table::of(&rows), options.as_markdown);
     }
+    let lengths = if options.is_quick { plugins::Lengths::QUICK } else { plugins::Lengths::FULL };
+    let rows = plugins::measure(&gateway, &surroundings, &lengths)?;
+    print(&Table::of(&rows), options.as_markdown);
+    println!("{machine}");
     Ok(())
+}
+
+/// As soon as there is a table, so that what goes wrong later does not cost it.
+fn print(table: &Table, as_markdown: bool) {
+    if as_markdown {
+        eprintln!("{}", table.text);
+        println!("{}", table.markdown);
+    } else {
+        println!("{}", table.text);
+    }
 }

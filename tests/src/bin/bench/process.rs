@@ -27,6 +27,8 @@ pub(crate) struct Memory {
     pub(crate) resident: f64,
     /// Those that belong to no file.
     pub(crate) anonymous: f64,
+    /// Each page counted once, however many mappings of this or another process show it.
+    pub(crate) proportional: f64,
 }
 
 impl Process {
@@ -39,6 +41,11 @@ impl Process {
         Ok(Self { child, log: log.to_owned() })
     }
 
+    /// Where its standard error goes.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// The end of what the child wrote, for an error.
     pub(crate) fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
@@ -46,12 +53,24 @@ impl Process {
         lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default().join("\n")
     }
 
-    /// Counted by the scheduler in nanoseconds, where `/proc/PID/stat` counts ticks of 10 ms.
     pub(crate) fn spent(&self) -> anyhow::Result<Spent> {
+        self.spent_by(|_| true)
+    }
+
+    /// Of the threads of this name alone.
+    pub(crate) fn spent_by_thread(&self, name: &str) -> anyhow::Result<Spent> {
+        self.spent_by(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim_end() == name))
+    }
+
+    /// Counted by the scheduler in nanoseconds, where `/proc/PID/stat` counts ticks of 10 ms.
+    fn spent_by(&self, counts: impl Fn(&Path) -> bool) -> anyhow::Result<Spent> {
         let folder = format!("/proc/{}/task", self.child.id());
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(&folder).with_context(|| format!("failed to read {folder}"))? {
             let entry = entry?;
+            if !counts(&entry.path()) {
+                continue;
+            }
             // A thread may end between the listing and this.
             let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
             let nanos = text.split(' ').next().unwrap_or_default().parse();
@@ -62,16 +81,32 @@ impl Process {
     }
 
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-        let bytes = |key: &str| -> anyhow::Result<f64> {
-            let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-            let kibibytes: f64 = value
-                .and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok())
-                .with_context(|| format!("failed to find {key} in {path}"))?;
-            Ok(kibibytes * 1024.0)
-        };
-        Ok(Memory { resident: bytes("VmRSS")?, anonymous: bytes("RssAnon")? })
+        Ok(Memory {
+            resident: self.bytes("status", "VmRSS")?,
+            anonymous: self.bytes("status", "RssAnon")?,
+            proportional: self.bytes("smaps_rollup", "Pss")?,
+        })
+    }
+
+    fn bytes(&self, file: &str, key: &str) -> anyhow::Result<f64> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kibibytes: f64 = value
+            .and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok())
+            .with_context(|| format!("failed to find {key} in {path}"))?;
+        Ok(kibibytes * 1024.0)
+    }
+}
+
+impl Memory {
+    /// What is in use beyond `other`.
+    pub(crate) fn above(self, other: Self) -> Self {
+        Self {
+            resident: self.resident - other.resident,
+            anonymous: self.anonymous - other.anonymous,
+            proportional: self.proportional - other.proportional,
+        }
     }
 }
 

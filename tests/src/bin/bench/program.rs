@@ -52,24 +52,60 @@ impl Program {
         Ok(Self { name: "bare native", path, kind: Kind::Bare })
     }
 
-    /// Starts the program and waits for its first telemetry.
-    pub(crate) fn start(&self, surroundings: &Surroundings, period: Duration) -> anyhow::Result<Run> {
-        let site = format!("bench-{}", RUNS.fetch_add(1, Ordering::Relaxed));
+    /// The program with the least of an environment, to be told what to do.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        command.current_dir(surroundings.folder()).env_clear();
+        command.env_clear();
         for name in ["PATH", "HOME"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
+        command
+    }
+
+    /// Starts the program and waits for its first telemetry.
+    pub(crate) fn start(&self, surroundings: &Surroundings, period: Duration) -> anyhow::Result<Run> {
+        self.start_with(surroundings, period, |_| {})
+    }
+
+    /// The same with this folder of plugins.
+    pub(crate) fn start_with_plugins(
+        &self,
+        surroundings: &Surroundings,
+        period: Duration,
+        plugins: &Path,
+    ) -> anyhow::Result<Run> {
+        self.start_with(surroundings, period, |command| {
+            command.env("BESSAI_PLUGINS", plugins);
+        })
+    }
+
+    fn start_with(
+        &self,
+        surroundings: &Surroundings,
+        period: Duration,
+        adapt: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Run> {
+        let site = format!("bench-{}", RUNS.fetch_add(1, Ordering::Relaxed));
+        let mut command = self.command();
+        command.current_dir(surroundings.folder());
         match self.kind {
             Kind::Gateway => tell_gateway(&mut command, &site, surroundings, period),
             Kind::Bare => bare::tell(&mut command, &site, surroundings, period),
         }
+        adapt(&mut command);
         let before = Instant::now();
         let process = Process::spawn(&mut command, &surroundings.folder().join(format!("{site}.log")))?;
         let first = surroundings.subscriber.wait(&site, FIRST_WITHIN).with_context(|| {
             format!("no telemetry of the {} within {FIRST_WITHIN:?}:\n{}", self.name, process.last_words())
         })?;
         Ok(Run { site, process, first, start: first - before })
+    }
+}
+
+impl Run {
+    /// Just before the start.
+    pub(crate) fn begun(&self) -> Instant {
+        self.first - self.start
     }
 }
 

@@ -47,7 +47,7 @@ impl Surroundings {
         std::fs::write(folder.path().join("profile.toml"), PROFILE).context("failed to write the profile")?;
         let device = start_device()?;
         let (mosquitto, broker) = start_broker(folder.path())?;
-        let subscriber = Subscriber::start(broker)?;
+        let subscriber = Subscriber::of_telemetry(broker)?;
         Ok(Self { device, broker, subscriber, _mosquitto: mosquitto, folder })
     }
 
@@ -78,7 +78,9 @@ fn start_broker(folder: &Path) -> anyhow::Result<(Process, SocketAddr)> {
     let address = TcpListener::bind(ANY_PORT).and_then(|listener| listener.local_addr());
     let address = address.context("failed to find a free port")?;
     let settings = folder.join("mosquitto.conf");
-    let lines = format!("listener {} {}\nallow_anonymous true\npersistence false\n", address.port(), address.ip());
+    // Else the second of two messages to a subscriber waits up to 40 ms for the kernel to acknowledge the first.
+    let options = "allow_anonymous true\npersistence false\nset_tcp_nodelay true\n";
+    let lines = format!("listener {} {}\n{options}", address.port(), address.ip());
     std::fs::write(&settings, lines).context("failed to write the broker's settings")?;
     let mut command = Command::new(MOSQUITTO);
     let process = Process::spawn(command.arg("-c").arg(&settings), &folder.join("mosquitto.log"))?;

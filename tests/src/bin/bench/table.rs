@@ -1,10 +1,16 @@
-//! The figures as a table, for people and as Markdown.
+//! Figures as tables, for people and as Markdown.
 
-const HEADINGS: [&str; 5] = ["figure", "target", "gateway", "bare native, same run", "known elsewhere"];
 const GAP: &str = "  ";
 
-/// One figure.
-pub(crate) struct Row {
+/// A line of a table of `COLUMNS` columns.
+pub(crate) trait Row<const COLUMNS: usize> {
+    const HEADINGS: [&'static str; COLUMNS];
+
+    fn cells(&self) -> [&str; COLUMNS];
+}
+
+/// A figure of the gateway beside the program written by hand.
+pub(crate) struct Compared {
     pub(crate) figure: String,
     pub(crate) target: &'static str,
     pub(crate) gateway: String,
@@ -12,31 +18,62 @@ pub(crate) struct Row {
     pub(crate) elsewhere: &'static str,
 }
 
-impl Row {
+/// A figure that the program written by hand has no counterpart to.
+pub(crate) struct Measured {
+    pub(crate) figure: String,
+    pub(crate) target: &'static str,
+    pub(crate) measured: String,
+    pub(crate) elsewhere: &'static str,
+}
+
+impl Row<5> for Compared {
+    const HEADINGS: [&'static str; 5] = ["figure", "target", "gateway", "bare native, same run", "known elsewhere"];
+
     fn cells(&self) -> [&str; 5] {
         [&self.figure, self.target, &self.gateway, &self.bare, self.elsewhere]
     }
 }
 
-/// Columns of even width.
-pub(crate) fn text(rows: &[Row]) -> String {
-    let lines: Vec<_> = std::iter::once(HEADINGS).chain(rows.iter().map(Row::cells)).collect();
-    let mut widths = [0; HEADINGS.len()];
-    for line in &lines {
+impl Row<4> for Measured {
+    const HEADINGS: [&'static str; 4] = ["figure", "target", "measured", "known elsewhere"];
+
+    fn cells(&self) -> [&str; 4] {
+        [&self.figure, self.target, &self.measured, self.elsewhere]
+    }
+}
+
+/// A table in both of its forms.
+pub(crate) struct Table {
+    /// Columns of even width.
+    pub(crate) text: String,
+    /// For a README.
+    pub(crate) markdown: String,
+}
+
+impl Table {
+    pub(crate) fn of<const COLUMNS: usize, R: Row<COLUMNS>>(rows: &[R]) -> Self {
+        let lines: Vec<_> = std::iter::once(R::HEADINGS).chain(rows.iter().map(Row::cells)).collect();
+        Self { text: text(&lines), markdown: markdown(&lines) }
+    }
+}
+
+fn text<const COLUMNS: usize>(lines: &[[&str; COLUMNS]]) -> String {
+    let mut widths = [0; COLUMNS];
+    for line in lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = cell.chars().count().max(*width);
         }
     }
-    let padded = |line: &[&str; 5]| {
+    let padded = |line: &[&str; COLUMNS]| {
         let cells: Vec<_> = widths.iter().zip(line).map(|(width, cell)| format!("{cell:<width$}")).collect();
         format!("{}\n", cells.join(GAP).trim_end())
     };
     lines.iter().map(padded).collect()
 }
 
-/// The same for a README.
-pub(crate) fn markdown(rows: &[Row]) -> String {
-    let line = |cells: [&str; 5]| format!("| {} |\n", cells.join(" | "));
-    let rows = rows.iter().map(|row| line(row.cells()));
-    std::iter::once(line(HEADINGS)).chain(std::iter::once(line(["---"; 5]))).chain(rows).collect()
+fn markdown<const COLUMNS: usize>(lines: &[[&str; COLUMNS]]) -> String {
+    let line = |cells: &[&str; COLUMNS]| format!("| {} |\n", cells.join(" | "));
+    let mut lines = lines.iter().map(line);
+    let headings = lines.next().into_iter();
+    headings.chain(std::iter::once(line(&["---"; COLUMNS]))).chain(lines).collect()
 }
