@@ -28,9 +28,6 @@ const USAGE: u8 = 64;
 /// The configuration is wrong (sysexits' EX_CONFIG).
 const CONFIGURATION: u8 = 78;
 
-/// The hidden command by which the program compiles a component in a process of its own.
-pub const COMPILE: &str = "compile-component";
-
 /// Gateway between a battery plant and everyone who wants its data.
 #[derive(Parser)]
 #[command(name = "bessai-edge", version)]
@@ -64,7 +61,7 @@ enum Command {
     Plugin(author::Command),
     /// Asks a running gateway on this machine for its /health.
     Health,
-    #[command(name = COMPILE, hide = true)]
+    #[command(name = plugin::COMPILE, hide = true)]
     Compile {
         memory_bytes: u64,
         time_ms: u64,

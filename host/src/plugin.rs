@@ -29,7 +29,7 @@ mod secrets;
 mod ticker;
 
 pub use cache::Cache;
-pub use compiler::{CompileLimits, compile_child};
+pub use compiler::{COMPILE, CompileLimits, compile_child};
 pub use contract::{Contract, Kind};
 pub use log::Lines;
 pub use secrets::{ReadKey, Secrets};

@@ -13,6 +13,8 @@ use wasmtime::{Config, Engine};
 
 use super::COMPONENT_BYTES;
 
+/// The program's command that compiles a component in a process of its own.
+pub const COMPILE: &str = "compile-component";
 /// Below the gateway's work.
 const NICENESS: i32 = 10;
 /// More time than the child has by itself, after which it is killed.
@@ -76,7 +78,7 @@ pub(super) fn compile(wasm: &[u8], limits: CompileLimits, is_metered: bool) -> R
 
 fn start(limits: CompileLimits, is_metered: bool) -> std::io::Result<Child> {
     Command::new(std::env::current_exe()?)
-        .arg(crate::cli::COMPILE)
+        .arg(COMPILE)
         .arg(limits.memory_bytes.to_string())
         .arg(limits.time.as_millis().to_string())
         .args(is_metered.then_some("--metered"))
