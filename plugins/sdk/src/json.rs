@@ -136,12 +136,17 @@ fn push_number(bytes: &mut Vec<u8>, value: f64) {
 
 /// `whole` thousandths, or whatever the decimals say, with the value's sign.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number below 2^53")]
-#[inline]
+#[inline(always)]
 fn push_whole(bytes: &mut Vec<u8>, value: f64, whole: f64, decimals: u8) {
     if value.is_sign_negative() {
         bytes.push(b'-');
     }
-    append::push_fraction(bytes, whole as u64, decimals);
+    let thousandths = THOUSANDTHS.get(usize::from(decimals)).map_or(f64::INFINITY, |factor| whole * factor);
+    if thousandths < append::SHORT_THOUSANDTHS {
+        append::push_thousandths(bytes, thousandths as u32);
+    } else {
+        append::push_fraction(bytes, whole as u64, decimals);
+    }
 }
 
 /// Python writes `1e-05` and `1e+16`.
@@ -160,12 +165,15 @@ fn push_exponential(bytes: &mut Vec<u8>, digits: &str) {
 const FAST_LIMIT: f64 = 1e12;
 /// Scaled values this close to a tie take the exact way too: the product's own rounding could decide wrongly.
 const TIE_MARGIN: f64 = 1e-3;
+/// What so many decimals are in thousandths.
+const THOUSANDTHS: [f64; 4] = [1e3, 1e2, 1e1, 1e0];
 const POWERS: [f64; 7] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
 
 fn push_rounded(bytes: &mut Vec<u8>, value: f64, decimals: u8) {
     let power = POWERS.get(usize::from(decimals)).copied().unwrap_or(f64::INFINITY);
     let scaled = value.abs() * power;
-    let whole = scaled.round();
+    // Which way a tie goes does not matter: they are not safe.
+    let whole = scaled.round_ties_even();
     let safe = scaled < FAST_LIMIT && ((scaled - whole).abs() - 0.5).abs() > TIE_MARGIN;
     if safe {
         push_whole(bytes, value, whole, decimals);

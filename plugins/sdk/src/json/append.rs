@@ -55,39 +55,23 @@ pub(super) fn push_digits(bytes: &mut Vec<u8>, digits: &[u8]) {
     }
 }
 
-/// A whole number with the point set before its last `decimals` digits, 6 at most, without the zeros behind it but one:
-/// 1500 thousandths are `1.5`, 2000 are `2.0`.
-#[inline]
-pub(super) fn push_fraction(bytes: &mut Vec<u8>, whole: u64, decimals: u8) {
-    // Factors that the compiler knows, and only multiplications for what is common.
-    let thousandths = match decimals {
-        0 => whole.saturating_mul(1000),
-        1 => whole.saturating_mul(100),
-        2 => whole.saturating_mul(10),
-        3 => whole,
-        _ => u64::MAX,
-    };
-    match u32::try_from(thousandths) {
-        Ok(thousandths @ 0..100_000_000) => push_thousandths(bytes, thousandths),
-        _ => push_long_fraction(bytes, whole, decimals),
-    }
-}
+/// Below this, ten thousand, [`push_thousandths`] has all digits in one step.
+pub(super) const SHORT_THOUSANDTHS: f64 = 1e7;
 
-/// Five digits, the point, three digits; without the zeros in front and behind.
-#[inline]
-fn push_thousandths(bytes: &mut Vec<u8>, thousandths: u32) {
+/// Four digits, the point, three digits: 1500 thousandths are `1.5`, 2000 are `2.0`.
+#[inline(always)]
+pub(super) fn push_thousandths(bytes: &mut Vec<u8>, thousandths: u32) {
     const ZEROS: u64 = 0x3030_3030_3030_3030;
+    // The first of the eight digits is a zero.
     let digits = eight_digits(thousandths);
     let hidden = (digits.trailing_zeros() / 8).min(4);
-    let shown = digits | ZEROS;
-    let start = bytes.len();
-    bytes.extend_from_slice(&(shown >> (hidden * 8)).to_le_bytes());
-    bytes.truncate(start + 5 - hidden as usize);
-    // The point in the place of the last digit before it.
-    let fraction = (digits >> 32) as u32 & !0xff;
-    let behind = fraction.leading_zeros() / 8;
-    let end = bytes.len() + 4 - behind.min(2) as usize;
-    bytes.extend_from_slice(&(fraction | 0x3030_3000 | u32::from(b'.')).to_le_bytes());
+    let before_point = 5 - hidden;
+    let integer = (digits | ZEROS) >> (hidden * 8) & ((1 << (before_point * 8)) - 1);
+    let fraction = digits >> 40;
+    let zeros = ((fraction << 40).leading_zeros() / 8).min(2);
+    let fraction = (fraction | 0x30_3030) << 8 | u64::from(b'.');
+    let end = bytes.len() + (before_point + 4 - zeros) as usize;
+    bytes.extend_from_slice(&(integer | fraction << (before_point * 8)).to_le_bytes());
     bytes.truncate(end);
 }
 
@@ -102,8 +86,8 @@ fn eight_digits(number: u32) -> u64 {
     ((quarters - 10 * tens) << 8) + tens
 }
 
-/// Any other.
-fn push_long_fraction(bytes: &mut Vec<u8>, whole: u64, decimals: u8) {
+/// A whole number with the point set before its last `decimals` digits, 6 at most, without the zeros behind it but one.
+pub(super) fn push_fraction(bytes: &mut Vec<u8>, whole: u64, decimals: u8) {
     let unit = 10_u64.pow(u32::from(decimals).min(6));
     push_integer(bytes, whole / unit);
     // As millionths, so that the digits have fixed places.
@@ -201,6 +185,12 @@ mod tests {
         for number in (0..100_000).chain([9_999_999, 12_345_678, 99_999_999]) {
             let text = format!("{number:08}");
             assert_eq!((eight_digits(number) | 0x3030_3030_3030_3030).to_le_bytes(), *text.as_bytes());
+        }
+        for number in (0..30_000).chain([9_999_999, 1_234_500, 9_000_000]) {
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            push_thousandths(&mut short, number);
+            push_fraction(&mut long, u64::from(number), 3);
+            assert_eq!(short, long, "{number}");
         }
         check(99_999_999, 3, "99999.999");
         check(100_000_000, 3, "100000.0");
