@@ -129,7 +129,8 @@ pub struct Plugin {
     settings: Settings,
     log: Log,
     state: State,
-    instance: Option<Instance>,
+    // Boxed: a call moves it into its future and back.
+    instance: Option<Box<Instance>>,
     // None: runs on the caller's thread. Else the quick calls since it moved to the guests' thread.
     quick_calls: Option<u32>,
     fuel: u64,
@@ -229,7 +230,7 @@ impl Plugin {
 
     /// Bytes of linear memory of the running instance.
     pub fn memory(&self) -> usize {
-        self.instance.as_ref().map_or(0, Instance::memory)
+        self.instance.as_ref().map_or(0, |instance| instance.memory())
     }
 
     /// Whether there is an instance to call.

@@ -22,7 +22,7 @@ pub(super) struct Instance {
 }
 
 /// Instantiates and configures; the error is a trap's sentence.
-pub(super) async fn start(loaded: Loaded, host: Host, site: Site, config: String) -> Result<Instance, String> {
+pub(super) async fn start(loaded: Loaded, host: Host, site: Site, config: String) -> Result<Box<Instance>, String> {
     let running = loaded.0.ticker.run();
     let mut store = Store::new(loaded.0.pre.engine(), host);
     store.limiter(Host::limiter);
@@ -43,7 +43,7 @@ pub(super) async fn start(loaded: Loaded, host: Host, site: Site, config: String
     match started {
         Ok((configured, bindings)) => {
             let memory_at_start = store.data().memory().used();
-            Ok(Instance { store, configured, bindings, loaded, memory_at_start })
+            Ok(Box::new(Instance { store, configured, bindings, loaded, memory_at_start }))
         }
         Err(error) => Err(trap(&error, &store)),
     }
@@ -51,7 +51,10 @@ pub(super) async fn start(loaded: Loaded, host: Host, site: Site, config: String
 
 impl Instance {
     /// One call; a trap comes as its sentence.
-    pub(super) async fn process(mut self, events: Vec<Event>) -> (Self, Result<Result<Vec<Message>, Failure>, String>) {
+    pub(super) async fn process(
+        mut self: Box<Self>,
+        events: Vec<Event>,
+    ) -> (Box<Self>, Result<Result<Vec<Message>, Failure>, String>) {
         let running = self.loaded.0.ticker.run();
         begin(&mut self.store, self.loaded.0.is_metered);
         let transform = self.bindings.bessai_edge_transform();
