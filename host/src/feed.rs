@@ -173,6 +173,9 @@ pub struct Replacement<P, B> {
     pub verdict: oneshot::Sender<Result<(), String>>,
 }
 
+/// New versions, each in a box: a channel sets room for 32 aside, however few it takes.
+pub type Replacements<P, B> = mpsc::Receiver<Box<Replacement<P, B>>>;
+
 /// What a feed's parts tell each other.
 #[derive(Default)]
 struct Shared {
@@ -198,7 +201,7 @@ pub struct Feed<E, P, B> {
     /// What it shows.
     pub health: SharedHealth,
     /// New versions of it.
-    pub replacements: mpsc::Receiver<Replacement<P, B>>,
+    pub replacements: Replacements<P, B>,
 }
 
 impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
@@ -224,7 +227,7 @@ impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
             let session = tokio::select! {
                 session = signing_in => session,
                 Some(replacement) = replacements.recv() => {
-                    if let Some(new) = transformer.replace(replacement).await {
+                    if let Some(new) = transformer.replace(*replacement).await {
                         broker = new;
                     }
                     continue;

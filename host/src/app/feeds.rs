@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ struct Entry {
 struct Running {
     settings: config::Feed,
     version: String,
-    replacements: mpsc::Sender<Replacement<Plugin, mqtt::Broker>>,
+    replacements: mpsc::Sender<Box<Replacement<Plugin, mqtt::Broker>>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -124,10 +125,9 @@ impl Feeds {
         let mut stop = self.stop.clone();
         loop {
             folder.watch_elsewhere(self.components_elsewhere());
-            tokio::select! {
-                changed = folder.changed() => self.follow(&mut folder, &changed),
-                Some(news) = self.received.recv() => self.take(news),
-                _ = stop.wait_for(|stop| *stop) => break,
+            match self.changed(&mut folder, &mut stop).await {
+                Some(changed) => self.follow(&mut folder, &changed),
+                None => break,
             }
         }
         let running: Vec<_> = self.by_name.into_values().filter_map(|entry| entry.running).collect();
@@ -137,6 +137,19 @@ impl Feeds {
         for task in running.into_iter().map(|running| running.task).chain(self.ending.into_values()) {
             // One that panicked has said so.
             let _ = task.await;
+        }
+    }
+
+    /// Files that changed, or none at the stop. Takes news in the meantime, without a new look at the folder for each: at
+    /// the start of many feeds there is news of all of them.
+    async fn changed(&mut self, folder: &mut Folder, stop: &mut watch::Receiver<bool>) -> Option<BTreeSet<PathBuf>> {
+        let mut changed = pin!(folder.changed());
+        loop {
+            tokio::select! {
+                changed = &mut changed => return Some(changed),
+                Some(news) = self.received.recv() => self.take(news),
+                _ = stop.wait_for(|stop| *stop) => return None,
+            }
         }
     }
 
@@ -327,12 +340,12 @@ impl Feeds {
         let (verdict, judged) = oneshot::channel();
         let broker =
             (running.settings.broker != settings.broker).then(|| mqtt::Broker::new(broker(&self.site, &settings)));
-        let replacement = Replacement {
+        let replacement = Box::new(Replacement {
             policy: settings::policy(&settings),
             plugin: Plugin::new(loaded, settings::of_plugin(&settings), State::default()),
             broker,
             verdict,
-        };
+        });
         let (replacements, news) = (running.replacements.clone(), self.news.clone());
         tokio::task::spawn_local(async move {
             if replacements.send(replacement).await.is_ok() && matches!(judged.await, Ok(Ok(()))) {

@@ -12,7 +12,7 @@ use crate::feed::backoff::Backoff;
 use crate::feed::calls::{Calls, Given, Place};
 use crate::feed::rate::Rate;
 use crate::feed::transform::Transformer;
-use crate::feed::{Cursor, DRAIN, Events, Notice, Plugin, Replacement, Session, Settings, Shared, SharedHealth};
+use crate::feed::{Cursor, DRAIN, Events, Notice, Plugin, Replacements, Session, Settings, Shared, SharedHealth};
 
 /// A broker that acknowledges nothing for so long is given up and signed in to again.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
@@ -68,7 +68,7 @@ impl<C: Cursor> Delivery<C> {
         session: S,
         events: &mut E,
         transformer: &mut Transformer<P>,
-        replacements: &mut mpsc::Receiver<Replacement<P, B>>,
+        replacements: &mut Replacements<P, B>,
         stop: &mut watch::Receiver<bool>,
         backoff: &mut Backoff,
     ) -> Ended<B> {

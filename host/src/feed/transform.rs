@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::feed::calls::Given;
 use crate::feed::policy::Policy;
-use crate::feed::{CallError, Events, Plugin, Processed, Replacement, Settings, Shared, SharedHealth};
+use crate::feed::{CallError, Events, Plugin, Processed, Replacements, Settings, Shared, SharedHealth};
 
 mod poison;
 mod version;
@@ -110,7 +110,7 @@ impl<P: Plugin> Transformer<P> {
         &mut self,
         events: &mut E,
         outbox: mpsc::Sender<Given>,
-        replacements: &mut mpsc::Receiver<Replacement<P, B>>,
+        replacements: &mut Replacements<P, B>,
     ) -> B {
         loop {
             let wants_events = !self.is_off && (self.pending.is_empty() || self.needs_more);
@@ -119,7 +119,7 @@ impl<P: Plugin> Transformer<P> {
             tokio::select! {
                 biased;
                 Some(replacement) = replacements.recv() => {
-                    if let Some(broker) = self.replace(replacement).await {
+                    if let Some(broker) = self.replace(*replacement).await {
                         return broker;
                     }
                 }
