@@ -27,6 +27,8 @@ pub(crate) struct Memory {
     pub(crate) resident: f64,
     /// Those that belong to no file.
     pub(crate) anonymous: f64,
+    /// Each page counted once, however many mappings of this or another process show it.
+    pub(crate) proportional: f64,
 }
 
 impl Process {
@@ -79,23 +81,32 @@ impl Process {
     }
 
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-        let bytes = |key: &str| -> anyhow::Result<f64> {
-            let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-            let kibibytes: f64 = value
-                .and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok())
-                .with_context(|| format!("failed to find {key} in {path}"))?;
-            Ok(kibibytes * 1024.0)
-        };
-        Ok(Memory { resident: bytes("VmRSS")?, anonymous: bytes("RssAnon")? })
+        Ok(Memory {
+            resident: self.bytes("status", "VmRSS")?,
+            anonymous: self.bytes("status", "RssAnon")?,
+            proportional: self.bytes("smaps_rollup", "Pss")?,
+        })
+    }
+
+    fn bytes(&self, file: &str, key: &str) -> anyhow::Result<f64> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kibibytes: f64 = value
+            .and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok())
+            .with_context(|| format!("failed to find {key} in {path}"))?;
+        Ok(kibibytes * 1024.0)
     }
 }
 
 impl Memory {
     /// What is in use beyond `other`.
     pub(crate) fn above(self, other: Self) -> Self {
-        Self { resident: self.resident - other.resident, anonymous: self.anonymous - other.anonymous }
+        Self {
+            resident: self.resident - other.resident,
+            anonymous: self.anonymous - other.anonymous,
+            proportional: self.proportional - other.proportional,
+        }
     }
 }
 
