@@ -266,7 +266,7 @@ impl Plugin {
         instance.store.data().set_clock(events.last().map_or(now, |event| event.at.nanos()));
         let limit = self.settings.call;
         let ran = self.loaded.0.lane.run(instance.process(guest_events), limit, self.quick_calls.is_some()).await;
-        self.note_speed(ran.was_moved, ran.took);
+        self.note_speed(ran.was_moved, ran.worked);
         let Some((mut instance, result)) = ran.result else {
             return Err(CallError::Broken(format!("ran longer than {limit:?}, which [limits] call sets")));
         };
@@ -292,11 +292,12 @@ impl Plugin {
     }
 
     /// A plugin that once took long stays on the guests' thread until it has been quick for a while.
-    fn note_speed(&mut self, was_moved: bool, took: Duration) {
+    /// What it waited for others there is not its own.
+    fn note_speed(&mut self, was_moved: bool, worked: Duration) {
         if !was_moved {
             return;
         }
-        let quick_calls = if took < QUICK_CALL { self.quick_calls.unwrap_or(0) + 1 } else { 0 };
+        let quick_calls = if worked < QUICK_CALL { self.quick_calls.unwrap_or(0) + 1 } else { 0 };
         self.quick_calls = (quick_calls < QUICK_CALLS_TO_RETURN).then_some(quick_calls);
     }
 }

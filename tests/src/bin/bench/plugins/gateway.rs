@@ -112,7 +112,11 @@ impl Health {
     }
 }
 
+pub(super) fn is_signed_in(feed: &Value) -> bool {
+    feed.get("connected").and_then(Value::as_bool) == Some(true)
+}
+
 /// Signed in, and at least so many calls made.
 pub(super) fn has_called(feed: &Value, calls: u64) -> bool {
-    feed["connected"] == true && feed["calls"].as_u64().is_some_and(|made| made >= calls)
+    is_signed_in(feed) && feed.get("calls").and_then(Value::as_u64).is_some_and(|made| made >= calls)
 }

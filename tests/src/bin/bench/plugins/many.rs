@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::gateway::{Health, has_called};
+use super::gateway::{Health, has_called, is_signed_in};
 use super::{EXAMPLE, component, example_settings, folder, missing, write};
 use crate::process::Memory;
 use crate::program::Program;
@@ -102,7 +102,7 @@ fn settings(name: &str, surroundings: &Surroundings) -> String {
 fn run(gateway: &Program, surroundings: &Surroundings, plugins: &Path, feeds: usize) -> anyhow::Result<Taken> {
     let run = gateway.start_with_plugins(surroundings, PERIOD, plugins)?;
     let health = Health::of(&run)?;
-    health.wait(feeds, SIGNED_IN_WITHIN, |feed| feed["connected"] == true)?;
+    health.wait(feeds, SIGNED_IN_WITHIN, is_signed_in)?;
     let signed_in = run.begun().elapsed();
     health.wait(feeds, SIGNED_IN_WITHIN, |feed| has_called(feed, CALLS))?;
     // From between two readings to between two later ones.

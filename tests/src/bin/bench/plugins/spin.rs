@@ -147,7 +147,7 @@ impl Feeds<'_> {
 /// From the reading, whose time the payload tells, until the message was here.
 fn age(arrival: &Arrival) -> Option<Duration> {
     let payload: Value = serde_json::from_slice(&arrival.payload).ok()?;
-    let read = Duration::try_from_secs_f64(payload["ts"].as_f64()?).ok()?;
+    let read = Duration::try_from_secs_f64(payload.get("ts")?.as_f64()?).ok()?;
     Some(arrival.clock.duration_since(UNIX_EPOCH).ok()?.saturating_sub(read))
 }
 
