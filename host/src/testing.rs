@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use bessai_domain::message::Message;
 
+use crate::plugin::CompileLimits;
+
 pub mod bench;
 mod case;
 mod expected;
@@ -25,6 +27,13 @@ pub use self::verdict::Verdict;
 
 /// Events that a call gets unless told otherwise: the most that the gateway hands over.
 const EVENTS_PER_CALL: usize = 64;
+
+/// A busy desk gets more time to compile than a gateway gives.
+const COMPILE_TIME: Duration = Duration::from_mins(10);
+
+fn compile_limits() -> CompileLimits {
+    CompileLimits { time: COMPILE_TIME, ..CompileLimits::default() }
+}
 
 /// The lines of messages, as an expectation has them.
 pub fn messages(messages: &[Message]) -> String {

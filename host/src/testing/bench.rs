@@ -11,10 +11,10 @@ use bessai_domain::site::{Channel, ChannelKind, Device, Site, Source};
 use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
 
-use super::Surroundings;
 use super::native::Native;
 use super::runner::told;
-use crate::plugin::{CompileLimits, Engine, Lines, Plugin};
+use super::{Surroundings, compile_limits};
+use crate::plugin::{Engine, Lines, Plugin};
 
 /// Channels of the one source that each frame has.
 const CHANNELS: [usize; 4] = [1, 10, 100, 1000];
@@ -60,7 +60,7 @@ pub fn run(
 ) -> Result<Report, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("failed to start the runtime: {error}"))?;
-    let engine = Engine::new(cache.clone(), CompileLimits::default())?;
+    let engine = Engine::new(cache.clone(), compile_limits())?;
     let shipped = Surroundings { config_json: ALL_CHANNELS.into(), ..surroundings.clone() };
     let loaded = engine.load(wasm).map_err(|error| format!("{name} {error}"))?;
     let reference = engine.load(bessai_json)?;
@@ -90,7 +90,7 @@ pub fn run(
 
 /// A new engine, so that nothing is at hand but the cache.
 async fn live(cache: Option<PathBuf>, wasm: &[u8], surroundings: &Surroundings) -> Result<Duration, String> {
-    let engine = Engine::new(cache, CompileLimits::default())?;
+    let engine = Engine::new(cache, compile_limits())?;
     let begin = Instant::now();
     let lines = Lines::Kept(Arc::default());
     let plugin = Plugin::new(engine.load(wasm)?, surroundings.settings(lines), State::default());

@@ -11,10 +11,10 @@ use bessai_domain::site::Site;
 use bessai_domain::state::State;
 use bessai_domain::view::View;
 
-use super::{Case, Outcome};
+use super::{Case, Outcome, compile_limits};
 use crate::config::{FeedLimits, Rights};
 use crate::feed::Policy;
-use crate::plugin::{self, CallError, CompileLimits, Engine, Lines, Loaded, Plugin, ReadKey, Secrets};
+use crate::plugin::{self, CallError, Engine, Lines, Loaded, Plugin, ReadKey, Secrets};
 
 /// Values that one call gets at most, as in the gateway.
 const VALUES_PER_CALL: usize = 8192;
@@ -54,13 +54,13 @@ impl Runner {
     pub fn new(wasm: &[u8], cache: Option<PathBuf>, count_fuel: bool) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("failed to start the runtime: {error}"))?;
-        let engine = Engine::new(cache.clone(), CompileLimits::default())?;
+        let engine = Engine::new(cache.clone(), compile_limits())?;
         let loaded = engine.load(wasm)?;
         let mut engines = vec![engine];
         let metered = match count_fuel {
             false => None,
             true => {
-                let engine = Engine::metered(cache, CompileLimits::default())?;
+                let engine = Engine::metered(cache, compile_limits())?;
                 let loaded = engine.load(wasm)?;
                 engines.push(engine);
                 Some(loaded)
