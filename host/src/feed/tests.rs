@@ -173,7 +173,7 @@ impl Session for Link {
 struct Running {
     world: Rc<World>,
     health: SharedHealth,
-    replacements: mpsc::Sender<Replacement<Rule, Desk>>,
+    replacements: mpsc::Sender<Box<Replacement<Rule, Desk>>>,
     _stop: watch::Sender<bool>,
 }
 
@@ -236,7 +236,7 @@ impl Running {
     async fn replace(&self, plugin: Rule) -> Result<(), String> {
         let (verdict, judged) = oneshot::channel();
         let replacement = Replacement { policy: policy(), plugin, broker: None, verdict };
-        self.replacements.send(replacement).await.ok().unwrap();
+        self.replacements.send(Box::new(replacement)).await.ok().unwrap();
         judged.await.unwrap()
     }
 
