@@ -20,6 +20,10 @@ use tokio::time::{Instant, sleep};
 
 /// How often the folder is looked at without a notice.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same where every change gives a notice: only for one that got lost. A look wakes the processor.
+const LOOK_SELDOM: Duration = Duration::from_secs(10);
+/// File systems whose changes all come through this kernel (statfs(2)): ext, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS.
+const LOCAL: [i64; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1];
 /// How often while a change waits to be whole.
 const LOOK_SOON: Duration = Duration::from_millis(50);
 /// Without a notice, a file that nobody touched for so long is whole.
@@ -33,13 +37,22 @@ pub struct Folder {
     endings: &'static [&'static str],
     elsewhere: BTreeSet<PathBuf>,
     files: BTreeMap<PathBuf, File>,
+    has_links: bool,
     notices: Option<Notices>,
 }
 
-/// The kernel's notices about one folder.
+/// The kernel's notices about one folder: the watched one, or the one that it will be made in.
 struct Notices {
     descriptor: AsyncFd<OwnedFd>,
-    folder: (u64, u64),
+    folder: Watched,
+    is_local: bool,
+}
+
+/// Device and inode of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    Itself(u64, u64),
+    Parent(u64, u64),
 }
 
 /// What identifies a file's content without reading it.
@@ -68,7 +81,8 @@ struct File {
 impl Folder {
     /// Takes the files with these endings as they are now for known.
     pub fn new(dir: PathBuf, endings: &'static [&'static str]) -> Self {
-        let mut folder = Self { dir, endings, elsewhere: BTreeSet::new(), files: BTreeMap::new(), notices: None };
+        let mut folder =
+            Self { dir, endings, elsewhere: BTreeSet::new(), files: BTreeMap::new(), has_links: false, notices: None };
         folder.look();
         for file in folder.files.values_mut() {
             file.told = file.now;
@@ -93,7 +107,7 @@ impl Folder {
             if !changed.is_empty() {
                 return changed;
             }
-            let pause = if self.files.values().any(File::has_changed) { LOOK_SOON } else { LOOK_EVERY };
+            let pause = self.pause();
             match &self.notices {
                 None => sleep(pause).await,
                 Some(notices) => tokio::select! {
@@ -101,6 +115,15 @@ impl Folder {
                     () = sleep(pause) => {}
                 },
             }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let all_give_notice = self.notices.as_ref().is_some_and(|notices| notices.is_local);
+        match self.files.values().any(File::has_changed) {
+            true => LOOK_SOON,
+            false if all_give_notice && !self.has_links && self.elsewhere.is_empty() => LOOK_SELDOM,
+            false => LOOK_EVERY,
         }
     }
 
@@ -125,7 +148,10 @@ impl Folder {
     /// Notices first: what they tell of must be seen by the look that follows.
     fn look(&mut self) {
         self.follow_folder();
-        let noticed = self.notices.as_ref().map(Notices::take).unwrap_or_default();
+        let mut noticed = self.notices.as_ref().map(Notices::take).unwrap_or_default();
+        if self.notices.as_ref().is_some_and(|notices| matches!(notices.folder, Watched::Parent(..))) {
+            noticed.clear();
+        }
         for (name, mask) in noticed {
             let file = self.files.entry(self.dir.join(&name)).or_insert_with(|| File::known(None));
             if mask.intersects(ReadFlags::MODIFY) {
@@ -144,6 +170,7 @@ impl Folder {
         for path in self.files.keys().filter(|path| self.is_watched(path)) {
             found.insert(path.clone());
         }
+        self.has_links = found.iter().any(|path| path.is_symlink());
         for path in found {
             let now = Signature::of(&path);
             self.files.entry(path).or_insert_with(|| File::known(None)).note(now);
@@ -160,12 +187,19 @@ impl Folder {
 
     /// The folder itself may come, go, or be another one under the same name.
     fn follow_folder(&mut self) {
-        let folder = fs::metadata(&self.dir).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        if self.notices.as_ref().map(|notices| notices.folder) == folder {
+        let identity = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        let itself = identity(&self.dir).map(|(device, inode)| (Watched::Itself(device, inode), self.dir.as_path()));
+        let parent = || {
+            let parent =
+                self.dir.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent })?;
+            identity(parent).map(|(device, inode)| (Watched::Parent(device, inode), parent))
+        };
+        let folder = itself.or_else(parent);
+        if self.notices.as_ref().map(|notices| notices.folder) == folder.map(|(folder, _)| folder) {
             return;
         }
         // Without notices there are the regular looks.
-        self.notices = folder.and_then(|folder| Notices::of(&self.dir, folder).ok());
+        self.notices = folder.and_then(|(folder, path)| Notices::of(path, folder).ok());
     }
 }
 
@@ -174,11 +208,17 @@ impl Notices {
         deprecated,
         reason = "its successor is unsafe for types that lend changing descriptors; this one owns its own"
     )]
-    fn of(dir: &Path, folder: (u64, u64)) -> std::io::Result<Self> {
+    fn of(path: &Path, folder: Watched) -> std::io::Result<Self> {
         let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let kinds = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::MOVE | WatchFlags::CREATE;
-        inotify::add_watch(&descriptor, dir, kinds | WatchFlags::DELETE | WatchFlags::ATTRIB)?;
-        Ok(Self { descriptor: AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE)?, folder })
+        let of_files = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE | WatchFlags::ATTRIB;
+        let of_folders = WatchFlags::CREATE | WatchFlags::MOVE | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
+        let kinds = match folder {
+            Watched::Itself(..) => of_files | of_folders,
+            Watched::Parent(..) => of_folders,
+        };
+        inotify::add_watch(&descriptor, path, kinds)?;
+        let is_local = rustix::fs::statfs(path).is_ok_and(|system| LOCAL.contains(&system.f_type));
+        Ok(Self { descriptor: AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE)?, folder, is_local })
     }
 
     /// What has happened since the last time, in order.
@@ -295,6 +335,27 @@ mod tests {
         }
         told.sort();
         assert_eq!(told, ["new.wasm", "slow.toml", "slower.toml"]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_comes_goes_and_comes_again_is_followed_without_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inner, away) = (dir.path().join("plugins"), dir.path().join("away"));
+        let mut folder = Folder::new(inner.clone(), &["wasm"]);
+        for _ in 0..2 {
+            let made = std::thread::spawn({
+                let inner = inner.clone();
+                move || {
+                    fs::create_dir(&inner).unwrap();
+                    fs::write(inner.join("acme.wasm"), "one").unwrap();
+                }
+            });
+            assert_eq!(next(&mut folder).await, ["acme.wasm"]);
+            made.join().unwrap();
+            fs::rename(&inner, &away).unwrap();
+            assert_eq!(next(&mut folder).await, ["acme.wasm"]);
+            fs::remove_dir_all(&away).unwrap();
+        }
     }
 
     #[tokio::test]
