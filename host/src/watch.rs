@@ -127,9 +127,8 @@ impl Folder {
         }
     }
 
-    /// Whether a file changes right now, so that it must not be read.
-    pub fn is_unsettled(&mut self, path: &Path) -> bool {
-        self.look();
+    /// Whether a file was changing at the last look, so that it must not be read.
+    pub fn is_unsettled(&self, path: &Path) -> bool {
         self.files.get(path).is_some_and(File::has_changed)
     }
 
@@ -145,8 +144,8 @@ impl Folder {
         changed
     }
 
-    /// Notices first: what they tell of must be seen by the look that follows.
-    fn look(&mut self) {
+    /// Looks at all files. Notices first: what they tell of must be seen by the look that follows.
+    pub fn look(&mut self) {
         self.follow_folder();
         let mut noticed = self.notices.as_ref().map(Notices::take).unwrap_or_default();
         if self.notices.as_ref().is_some_and(|notices| matches!(notices.folder, Watched::Parent(..))) {

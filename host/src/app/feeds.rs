@@ -169,6 +169,8 @@ impl Feeds {
     /// Brings the feeds in line with the folder, but for those whose files are being written.
     fn follow(&mut self, folder: &mut Folder, changed: &BTreeSet<PathBuf>) {
         let found = self.plugins.read();
+        // After the files were read: one that changed meanwhile was read by halves, perhaps.
+        folder.look();
         for mistake in &found.mistakes {
             tracing::error!("plugins: {mistake}");
         }
