@@ -77,6 +77,9 @@ pub struct Limit {
     pub values: usize,
 }
 
+/// What one call of a plugin gets at most: 64 KiB of values, and a fair share of time.
+pub const CALL: Limit = Limit { events: 64, values: 8192 };
+
 impl Journal {
     /// An empty journal whose first event has the number 1.
     pub fn in_memory() -> Self {
@@ -246,8 +249,6 @@ mod tests {
     use super::*;
     use bessai_domain::event::Frame;
 
-    const LIMIT: Limit = Limit { events: 64, values: 8192 };
-
     fn frame(values: usize) -> EventBody {
         EventBody::Frame(Frame { source: 0, values: vec![0.0; values], faults: Vec::new(), texts: Vec::new() })
     }
@@ -267,9 +268,9 @@ mod tests {
         for _ in 0..70 {
             journal.append(Timestamp::default(), frame(1));
         }
-        assert_eq!(numbers(&quick.next(LIMIT).await), (1..=64).collect::<Vec<_>>());
-        assert_eq!(numbers(&quick.next(LIMIT).await), (65..=70).collect::<Vec<_>>());
-        assert_eq!(slow.next(LIMIT).await.len(), 64);
+        assert_eq!(numbers(&quick.next(CALL).await), (1..=64).collect::<Vec<_>>());
+        assert_eq!(numbers(&quick.next(CALL).await), (65..=70).collect::<Vec<_>>());
+        assert_eq!(slow.next(CALL).await.len(), 64);
         quick.cursor().passed(Sequence(64), &State::default());
         assert_eq!((journal.lag("slow"), journal.lag("quick"), journal.lag("unknown")), (70, 6, 0));
         assert_eq!(journal.append(Timestamp::default(), EventBody::Heartbeat), Sequence(71));
@@ -282,13 +283,13 @@ mod tests {
             journal.append(Timestamp::from_nanos(at), EventBody::Heartbeat);
         }
         let mut first = reader(&journal, "acme");
-        first.next(LIMIT).await;
+        first.next(CALL).await;
         let mut state = State::default();
         state.set("k".into(), b"v".to_vec()).unwrap();
         first.cursor().passed(Sequence(4), &state);
         drop(first);
         let (mut again, kept) = journal.reader("acme", Start::Now);
-        assert_eq!(numbers(&again.next(LIMIT).await), [5, 6, 7, 8, 9, 10]);
+        assert_eq!(numbers(&again.next(CALL).await), [5, 6, 7, 8, 9, 10]);
         assert_eq!(kept, state);
         let begin = |start| journal.reader(&format!("{start:?}"), start).0.read;
         assert_eq!(begin(Start::Now), Sequence(10));
@@ -304,9 +305,9 @@ mod tests {
         for values in [5000, 3192, 1, 9000] {
             journal.append(Timestamp::default(), frame(values));
         }
-        assert_eq!(numbers(&reader.next(LIMIT).await), [1, 2]);
-        assert_eq!(numbers(&reader.next(LIMIT).await), [3]);
-        assert_eq!(numbers(&reader.next(LIMIT).await), [4]);
+        assert_eq!(numbers(&reader.next(CALL).await), [1, 2]);
+        assert_eq!(numbers(&reader.next(CALL).await), [3]);
+        assert_eq!(numbers(&reader.next(CALL).await), [4]);
     }
 
     #[tokio::test]
@@ -318,7 +319,7 @@ mod tests {
         for _ in 0..3 {
             journal.append(Timestamp::default(), frame(MEMORY_BYTES / 20));
         }
-        let events = reader.next(LIMIT).await;
+        let events = reader.next(CALL).await;
         assert_eq!(numbers(&events), [2, 3]);
         assert_eq!(events[0].body, EventBody::Gap(Gap { lost: Some(2), reason: "the journal was full".into() }));
         assert_eq!(reader.site().unwrap().id, "S");
@@ -329,7 +330,7 @@ mod tests {
     async fn a_waiting_reader_wakes() {
         let journal = Journal::in_memory();
         let mut reader = reader(&journal, "acme");
-        let waiting = reader.next(LIMIT);
+        let waiting = reader.next(CALL);
         let appending = async {
             tokio::task::yield_now().await;
             journal.append(Timestamp::default(), EventBody::Heartbeat);

@@ -43,8 +43,6 @@ use ticker::Ticker;
 
 /// Linear memory that a guest may grow to, unless its feed's settings say otherwise.
 pub const MEMORY: usize = 64 << 20;
-/// Wall-clock time of one call, unless the settings say otherwise.
-pub const CALL: Duration = Duration::from_millis(500);
 /// A call that takes longer is counted: the author should look at it.
 pub const SLOW_CALL: Duration = Duration::from_millis(50);
 /// Wall-clock time of instantiation and `configure`: language runtimes need seconds on a slow processor.

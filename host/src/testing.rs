@@ -25,9 +25,6 @@ pub use self::expected::{Expected, ExpectedMessage, Payload};
 pub use self::runner::{Runner, Surroundings};
 pub use self::verdict::Verdict;
 
-/// Events that a call gets unless told otherwise: the most that the gateway hands over.
-const EVENTS_PER_CALL: usize = 64;
-
 /// A busy desk gets more time to compile than a gateway gives.
 const COMPILE_TIME: Duration = Duration::from_mins(10);
 

@@ -10,12 +10,8 @@ use bessai_domain::time::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::app::now;
-use crate::journal::{self, Limit};
 use crate::pipeline::Input;
-use crate::{config, feed, inference, modbus, mqtt, plugin};
-
-/// Events and values that one call of a plugin gets at most: 64 KiB of values, and a fair share of time.
-const CALL: Limit = Limit { events: 64, values: 8192 };
+use crate::{config, feed, inference, journal, modbus, mqtt, plugin};
 
 impl From<modbus::Reported> for Input {
     fn from(reported: modbus::Reported) -> Self {
@@ -69,7 +65,7 @@ impl feed::Events for journal::Reader {
     }
 
     async fn next(&mut self) -> Vec<Arc<Event>> {
-        Self::next(self, CALL).await
+        Self::next(self, journal::CALL).await
     }
 
     fn cursor(&self) -> journal::Cursor {

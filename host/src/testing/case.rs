@@ -11,9 +11,10 @@ use bessai_domain::record::read_events;
 use bessai_domain::settings::{Mistake, Mistakes, Table};
 use bessai_domain::site::Site;
 
+use super::Options;
 use super::expected::{self, Expected};
-use super::{EVENTS_PER_CALL, Options};
 use crate::config::{CaseSettings, FeedLimits, Rights, parse_toml};
+use crate::journal::CALL;
 
 /// One event a line; makes a folder a case.
 const EVENTS: &str = "events.jsonl";
@@ -145,7 +146,7 @@ impl Reader<'_> {
         let CaseSettings { config_json, rights, limits } = CaseSettings::read(&table, site);
         let (secrets, state) = (self.bytes(&table, "secrets"), self.bytes(&table, "state"));
         let fuel = table.integer("fuel", 1..=i64::MAX).map(i64::unsigned_abs);
-        let events_per_call = table.integer("events_per_call", 1..=EVENTS_PER_CALL).unwrap_or(EVENTS_PER_CALL);
+        let events_per_call = table.integer("events_per_call", 1..=CALL.events).unwrap_or(CALL.events);
         let delay = table.duration("delay", Duration::ZERO..=LONGEST_DELAY).unwrap_or_default();
         table.finish();
         let expected = self.expected(options);

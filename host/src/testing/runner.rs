@@ -14,10 +14,8 @@ use bessai_domain::view::View;
 use super::{Case, Outcome, compile_limits};
 use crate::config::{FeedLimits, Rights};
 use crate::feed::Policy;
+use crate::journal::CALL;
 use crate::plugin::{self, CallError, Engine, Lines, Loaded, Plugin, ReadKey, Secrets};
-
-/// Values that one call gets at most, as in the gateway.
-const VALUES_PER_CALL: usize = 8192;
 
 /// A component, loaded for running and for counting its fuel.
 pub struct Runner {
@@ -110,7 +108,7 @@ impl Surroundings {
             state: BTreeMap::new(),
             rights,
             limits,
-            events_per_call: super::EVENTS_PER_CALL,
+            events_per_call: CALL.events,
             delay: Duration::ZERO,
             fresh_instances: false,
         }
@@ -255,7 +253,7 @@ fn calls(mut events: &[Event], most: usize) -> impl Iterator<Item = &[Event]> {
         let mut values = 0;
         let fits = |event: &&Event| {
             values += event.body.values();
-            values <= VALUES_PER_CALL
+            values <= CALL.values
         };
         let count = events.iter().take(most).take_while(fits).count().max(1);
         let (call, rest) = events.split_at_checked(count)?;
