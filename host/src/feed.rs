@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, Sequence};
 use bessai_domain::message::Message;
+use bessai_domain::session::{Login, Request, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
@@ -49,8 +50,8 @@ pub trait Events {
 
 /// A feed's place in the journal, with its plugin's state.
 pub trait Cursor {
-    /// Everything up to here was delivered, and this is what the plugin kept then.
-    fn passed(&mut self, sequence: Sequence, state: &State);
+    /// Everything up to this event, which happened then, was delivered; and this is what the plugin kept after it.
+    fn passed(&mut self, sequence: Sequence, at: Timestamp, state: &State);
 }
 
 /// Why a call of the plugin failed.
@@ -112,6 +113,8 @@ pub trait Session {
     fn publish(&mut self, message: &Message) -> Result<(), String>;
     /// Waits for the next notice.
     async fn notice(&mut self) -> Notice;
+    /// What the broker granted.
+    fn welcome(&self) -> Welcome;
     /// The largest message that the broker takes, in bytes of topic and payload.
     fn largest(&self) -> usize;
     /// Messages that may wait for their acknowledgement.
@@ -125,8 +128,10 @@ pub trait Session {
 pub trait Broker {
     /// The session type.
     type Session: Session;
-    /// Connects and signs in; the error is for people and holds no secret.
-    async fn sign_in(&mut self) -> Result<Self::Session, String>;
+    /// The sign-in that comes next, as the settings have it; `attempt`: failed ones since the last session.
+    fn request(&self, at: Timestamp, attempt: u32) -> Request;
+    /// Connects and signs in as the settings and the plugin want; the error is for people and holds no secret.
+    async fn sign_in(&mut self, login: Login) -> Result<Self::Session, String>;
 }
 
 /// An event that the plugin cannot handle.
@@ -220,7 +225,7 @@ impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
                 while !(settings.clock)().is_plausible() {
                     sleep(Duration::from_secs(1)).await;
                 }
-                broker.sign_in().await
+                broker.sign_in(Login::default()).await
             };
             let session = tokio::select! {
                 session = signing_in => session,

@@ -221,7 +221,7 @@ impl Reader {
 
 impl Cursor {
     /// Everything up to this number was delivered, and this is what the plugin kept then.
-    pub fn passed(&self, sequence: Sequence, state: &State) {
+    pub fn passed(&self, sequence: Sequence, _at: Timestamp, state: &State) {
         if let Some(place) = self.shared.kept.borrow_mut().places.get_mut(&self.feed) {
             (place.passed, place.state) = (sequence, state.clone());
         }
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(numbers(&quick.next(CALL).await), (1..=64).collect::<Vec<_>>());
         assert_eq!(numbers(&quick.next(CALL).await), (65..=70).collect::<Vec<_>>());
         assert_eq!(slow.next(CALL).await.len(), 64);
-        quick.cursor().passed(Sequence(64), &State::default());
+        quick.cursor().passed(Sequence(64), Timestamp::default(), &State::default());
         assert_eq!((journal.lag("slow"), journal.lag("quick"), journal.lag("unknown")), (70, 6, 0));
         assert_eq!(journal.append(Timestamp::default(), EventBody::Heartbeat), Sequence(71));
     }
@@ -286,7 +286,7 @@ mod tests {
         first.next(CALL).await;
         let mut state = State::default();
         state.set("k".into(), b"v".to_vec()).unwrap();
-        first.cursor().passed(Sequence(4), &state);
+        first.cursor().passed(Sequence(4), Timestamp::default(), &state);
         drop(first);
         let (mut again, kept) = journal.reader("acme", Start::Now);
         assert_eq!(numbers(&again.next(CALL).await), [5, 6, 7, 8, 9, 10]);

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::message::Message;
+use bessai_domain::message::{Message, Qos};
+use bessai_domain::session::{self, Endpoint, Request, Welcome};
+use bessai_domain::time::Timestamp;
 use rumqttc::tokio_rustls::rustls::ClientConfig;
 use rumqttc::{TlsConfiguration, Transport};
 use tokio::sync::mpsc;
@@ -86,7 +88,7 @@ struct Login<'a> {
 }
 
 /// What the broker granted.
-struct Welcome {
+struct Granted {
     window: u16,
     largest: u32,
 }
@@ -135,8 +137,18 @@ impl Broker {
         Self { settings, speaks: None, closed_before_connack: 0 }
     }
 
+    /// The sign-in that comes next, as the settings have it.
+    pub fn request(&self, at: Timestamp, attempt: u32) -> Request {
+        let endpoint = Endpoint { host: self.settings.host.clone(), port: self.settings.port };
+        let protocol = match self.speaks.unwrap_or(self.settings.protocol) {
+            Protocol::V311 => session::Protocol::V311,
+            Protocol::V5 | Protocol::Auto => session::Protocol::V5,
+        };
+        Request { endpoint, protocol, at, attempt }
+    }
+
     /// Connects and signs in once. The error names broker and mend, never a secret.
-    pub async fn sign_in(&mut self) -> Result<Session, String> {
+    pub async fn sign_in(&mut self, _login: session::Login) -> Result<Session, String> {
         let signed_in = match self.speaks.unwrap_or(self.settings.protocol) {
             Protocol::V311 => v311::sign_in(&self.login()?).await,
             Protocol::V5 => v5::sign_in(&self.login()?).await,
@@ -216,6 +228,16 @@ impl Session {
     /// Waits for the next notice.
     pub async fn notice(&mut self) -> Notice {
         self.notices.recv().await.unwrap_or_else(|| Notice::Closed("the session is over".into()))
+    }
+
+    /// What the broker granted, at that time.
+    pub fn welcome(&self, at: Timestamp) -> Welcome {
+        let protocol = match &self.client {
+            Client::V311(_) => session::Protocol::V311,
+            Client::V5(_) => session::Protocol::V5,
+        };
+        let max_qos = Qos::ExactlyOnce;
+        Welcome { at, protocol, session_present: false, max_packet: self.largest, max_qos, retain: true }
     }
 
     /// Bytes of topic and payload that the broker takes.

@@ -15,6 +15,7 @@ pub mod profile;
 pub mod record;
 pub mod register;
 pub mod safety;
+pub mod session;
 pub mod settings;
 pub mod site;
 pub mod state;

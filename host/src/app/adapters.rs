@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bessai_domain::event::{Dispatch, Event, Sequence};
 use bessai_domain::message::Message;
+use bessai_domain::session::{Login, Request, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
@@ -74,8 +75,8 @@ impl feed::Events for journal::Reader {
 }
 
 impl feed::Cursor for journal::Cursor {
-    fn passed(&mut self, sequence: Sequence, state: &State) {
-        Self::passed(self, sequence, state);
+    fn passed(&mut self, sequence: Sequence, at: Timestamp, state: &State) {
+        Self::passed(self, sequence, at, state);
     }
 }
 
@@ -120,8 +121,12 @@ impl From<plugin::CallError> for feed::CallError {
 impl feed::Broker for mqtt::Broker {
     type Session = mqtt::Session;
 
-    async fn sign_in(&mut self) -> Result<mqtt::Session, String> {
-        Self::sign_in(self).await
+    fn request(&self, at: Timestamp, attempt: u32) -> Request {
+        Self::request(self, at, attempt)
+    }
+
+    async fn sign_in(&mut self, login: Login) -> Result<mqtt::Session, String> {
+        Self::sign_in(self, login).await
     }
 }
 
@@ -135,6 +140,10 @@ impl feed::Session for mqtt::Session {
             mqtt::Notice::Acknowledged(number, complaint) => feed::Notice::Acknowledged(number, complaint),
             mqtt::Notice::Closed(reason) => feed::Notice::Closed(reason),
         }
+    }
+
+    fn welcome(&self) -> Welcome {
+        Self::welcome(self, now())
     }
 
     fn largest(&self) -> usize {

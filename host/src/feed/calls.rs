@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 use bessai_domain::event::Sequence;
 use bessai_domain::message::Message;
 use bessai_domain::state::State;
+use bessai_domain::time::Timestamp;
 
 /// What one or more calls of the plugin gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Given {
     /// The last event that was processed.
     pub(super) through: Sequence,
+    /// When that event happened.
+    pub(super) at: Timestamp,
     pub(super) messages: Vec<Message>,
     /// What the plugin keeps after that event.
     pub(super) state: State,
@@ -19,6 +22,7 @@ pub(super) struct Given {
 /// One call: where it ends in the journal, and what is left to deliver of it.
 struct Call {
     through: Sequence,
+    at: Timestamp,
     state: State,
     messages: Vec<Option<Message>>,
     left: usize,
@@ -46,9 +50,9 @@ impl Calls {
     /// A new call; the places of its messages in order.
     pub(super) fn push(&mut self, given: Given) -> impl Iterator<Item = Place> + use<> {
         let call = self.first + u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
-        let Given { through, messages, state } = given;
+        let Given { through, at, messages, state } = given;
         let left = messages.len();
-        self.calls.push_back(Call { through, state, messages: messages.into_iter().map(Some).collect(), left });
+        self.calls.push_back(Call { through, at, state, messages: messages.into_iter().map(Some).collect(), left });
         (0..left).map(move |message| Place { call, message })
     }
 
@@ -68,10 +72,10 @@ impl Calls {
     }
 
     /// Drops the finished calls at the front; where the feed is now and what its plugin kept there, if that changed.
-    pub(super) fn settle(&mut self) -> Option<(Sequence, State)> {
+    pub(super) fn settle(&mut self) -> Option<(Sequence, Timestamp, State)> {
         let mut passed = None;
         while self.calls.front().is_some_and(|call| call.left == 0) {
-            passed = self.calls.pop_front().map(|call| (call.through, call.state));
+            passed = self.calls.pop_front().map(|call| (call.through, call.at, call.state));
             self.first += 1;
         }
         passed
@@ -96,7 +100,7 @@ mod tests {
     fn given(through: u64, count: usize) -> Given {
         let mut state = State::default();
         state.set("through".into(), vec![u8::try_from(through).unwrap()]).unwrap();
-        Given { through: Sequence(through), messages: messages(count), state }
+        Given { through: Sequence(through), at: Timestamp::default(), messages: messages(count), state }
     }
 
     fn messages(count: usize) -> Vec<Message> {
@@ -122,7 +126,7 @@ mod tests {
         assert_eq!(calls.unacknowledged(), [first[0]]);
         calls.done(first[0]);
         calls.done(first[0]);
-        let (through, state) = calls.settle().unwrap();
+        let (through, _, state) = calls.settle().unwrap();
         assert_eq!((through, state.get("through")), (Sequence(6), Some(&[6][..])));
         assert_eq!(calls.len(), 0);
         assert_eq!(calls.message(first[0]), None);

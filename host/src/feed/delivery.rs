@@ -126,8 +126,8 @@ impl<C: Cursor> Delivery<C> {
     }
 
     fn settle(&mut self) {
-        if let Some((through, state)) = self.calls.settle() {
-            self.cursor.passed(through, &state);
+        if let Some((through, at, state)) = self.calls.settle() {
+            self.cursor.passed(through, at, &state);
             self.shared.passed.set(through);
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody, Frame, Sequence};
 use bessai_domain::message::{Message, Qos};
+use bessai_domain::session::{Endpoint, Protocol};
 use bessai_domain::site::Site;
 use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
@@ -58,7 +59,7 @@ impl Events for List {
 struct Place(Rc<World>);
 
 impl Cursor for Place {
-    fn passed(&mut self, sequence: Sequence, state: &State) {
+    fn passed(&mut self, sequence: Sequence, _at: Timestamp, state: &State) {
         self.0.place.set(sequence.0);
         self.0.kept.replace(state.clone());
         self.0.changed.notify_waiters();
@@ -132,7 +133,11 @@ struct Link {
 impl Broker for Desk {
     type Session = Link;
 
-    async fn sign_in(&mut self) -> Result<Link, String> {
+    fn request(&self, at: Timestamp, attempt: u32) -> Request {
+        Request { endpoint: Endpoint { host: "h".into(), port: 1883 }, protocol: Protocol::V5, at, attempt }
+    }
+
+    async fn sign_in(&mut self, _login: Login) -> Result<Link, String> {
         Ok(Link { world: Rc::clone(&self.0), waiting: VecDeque::new(), next: 0 })
     }
 }
@@ -157,6 +162,11 @@ impl Session for Link {
             }
             changed.await;
         }
+    }
+
+    fn welcome(&self) -> Welcome {
+        let (protocol, max_qos) = (Protocol::V5, Qos::ExactlyOnce);
+        Welcome { at: AT, protocol, session_present: false, max_packet: 1 << 20, max_qos, retain: true }
     }
 
     fn largest(&self) -> usize {

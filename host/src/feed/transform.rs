@@ -239,7 +239,7 @@ impl<P: Plugin> Transformer<P> {
     fn pass(&mut self, count: usize, processed: Processed) -> Step {
         let mut through = None;
         for pending in self.pending.drain(..count.min(self.pending.len())) {
-            through = Some(pending.event.sequence);
+            through = Some((pending.event.sequence, pending.event.at));
             if let EventBody::Site(site) = &pending.event.body {
                 let seen = pending.seen.as_ref().and_then(description);
                 self.site = Some((Arc::clone(site), seen.unwrap_or_else(|| Arc::clone(site))));
@@ -252,9 +252,9 @@ impl<P: Plugin> Transformer<P> {
             }
         }
         self.is_cut &= !self.pending.is_empty();
-        let Some(through) = through else { return Step::NeedsMore };
+        let Some((through, at)) = through else { return Step::NeedsMore };
         self.note_version(through);
-        Step::Given(Given { through, messages: processed.messages, state: processed.state })
+        Step::Given(Given { through, at, messages: processed.messages, state: processed.state })
     }
 
     /// Said once, until an event passes: the plugin may ask every second, for ever, and for another reason each time.

@@ -9,13 +9,13 @@ use rumqttc::{
 use tokio::sync::mpsc;
 
 use super::{
-    CONNECT_LIMIT_S, Client, Login, MAX_PACKET, Session, Step, TlsExplanation, Trouble, Welcome, drive,
+    CONNECT_LIMIT_S, Client, Granted, Login, MAX_PACKET, Session, Step, TlsExplanation, Trouble, drive,
     notice_capacity, window,
 };
 
 pub(super) async fn sign_in(login: &Login<'_>) -> Result<Session, Trouble> {
     let explain = login.settings.explain;
-    let welcome = Welcome { window: window(login.settings.in_flight, None), largest: MAX_PACKET };
+    let welcome = Granted { window: window(login.settings.in_flight, None), largest: MAX_PACKET };
     let capacity = notice_capacity(welcome.window);
     let (client, mut events) = AsyncClient::new(options(login), capacity);
     let mut network = NetworkOptions::new();

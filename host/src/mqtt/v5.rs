@@ -11,7 +11,7 @@ use rumqttc::{NetworkOptions, Outgoing};
 use tokio::sync::mpsc;
 
 use super::{
-    CONNECT_LIMIT_S, Client, Login, MAX_PACKET, Session, Step, TlsExplanation, Trouble, Welcome, drive,
+    CONNECT_LIMIT_S, Client, Granted, Login, MAX_PACKET, Session, Step, TlsExplanation, Trouble, drive,
     notice_capacity, window,
 };
 
@@ -32,11 +32,11 @@ pub(super) async fn sign_in(login: &Login<'_>) -> Result<Session, Trouble> {
     Ok(Session { client: Client::V5(client), notices, driver, window: welcome.window, largest: welcome.largest })
 }
 
-fn welcome(ours: u16, granted: &ConnAck) -> Welcome {
+fn welcome(ours: u16, granted: &ConnAck) -> Granted {
     let properties = granted.properties.as_ref();
     let receive_max = properties.and_then(|properties| properties.receive_max);
     let largest = properties.and_then(|properties| properties.max_packet_size).unwrap_or(MAX_PACKET);
-    Welcome { window: window(ours, receive_max), largest }
+    Granted { window: window(ours, receive_max), largest }
 }
 
 fn options(login: &Login<'_>) -> MqttOptions {
