@@ -48,6 +48,19 @@ pub(super) fn results(inputs: mpsc::Sender<Input>) -> impl Fn(Timestamp, Dispatc
     }
 }
 
+pub(super) fn journal(journal: &config::Journal) -> journal::Settings {
+    journal::Settings {
+        folder: journal.dir.clone(),
+        sync: match journal.sync {
+            config::Sync::Interval(interval) => journal::Sync::Interval(interval),
+            config::Sync::EveryEvent => journal::Sync::EveryEvent,
+            config::Sync::Memory => journal::Sync::Memory,
+        },
+        max_bytes: journal.max_size_bytes,
+        max_age: journal.max_age,
+    }
+}
+
 impl From<config::Start> for journal::Start {
     fn from(start: config::Start) -> Self {
         match start {
