@@ -208,6 +208,10 @@ fn trouble(error: &ConnectionError, explain: TlsExplanation, client_id: &str) ->
         ConnectionError::ConnectionRefused(code)
         | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => reasons::of_connack(*code),
         ConnectionError::MqttState(StateError::Deserialization(Malformed::Io(error))) => Trouble::of(error, explain),
+        // The one packet without a body that the library does not know: DISCONNECT for no special reason.
+        ConnectionError::MqttState(StateError::Deserialization(Malformed::PayloadRequired)) => {
+            Trouble::Disconnected("it said goodbye".into())
+        }
         ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
             Trouble::UnreadableConnack
         }
