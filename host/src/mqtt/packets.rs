@@ -5,6 +5,10 @@ use std::collections::VecDeque;
 
 use super::line::Step;
 
+/// Packet ids above the window, at most: a late acknowledgement holds up nothing until so many others came before it. Each
+/// takes 230 bytes in the library.
+const SPARE: u16 = 32;
+
 /// Packets that were handed to the library and are not done.
 pub(super) struct Packets {
     /// The message's number by packet id; the first place is never used.
@@ -27,10 +31,9 @@ impl Packets {
         Self { waiting: vec![None; places], handed: VecDeque::new(), next: 1, under_way: 0, stuck: 0, window }
     }
 
-    /// How many packet ids the library is to use: twice the window, so that a late acknowledgement holds up nothing
-    /// until as many others came before it.
+    /// How many packet ids the library is to use.
     pub(super) fn ids(window: u16) -> u16 {
-        window.saturating_mul(2)
+        window.saturating_add(window.min(SPARE))
     }
 
     /// Whether a message can be handed over; one of quality of service 0 takes no packet id.
