@@ -12,7 +12,7 @@ mod worker;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::measure::{Amounts, Measurement};
 
@@ -21,11 +21,11 @@ const KEPT_FRAMES: u64 = 4_294_967;
 
 const MEASURE: Amounts = Amounts {
     repeats: 3,
-    paced_s: 15,
+    paced_s: 10,
     full_frames: 1_000_000,
     synced_frames: 1_000,
     kept_frames: KEPT_FRAMES,
-    kills: 6,
+    kills: 5,
     damaged_frames: 100_000,
     cuts: 100,
     spots: 20,
@@ -55,11 +55,10 @@ fn main() -> Result<()> {
 }
 
 fn measure(folder: &Path, names: &[&str], amounts: Amounts) -> Result<()> {
-    let mut measured = Vec::new();
-    for name in if names.is_empty() { candidate::NAMES } else { names } {
-        let figures = Measurement::run(name, folder, amounts).with_context(|| format!("failed to measure {name}"))?;
-        measured.push((*name, figures));
-    }
+    let names = if names.is_empty() { candidate::NAMES } else { names };
+    let mut measurements: Vec<_> = names.iter().map(|name| Measurement::new(name, folder, amounts)).collect();
+    Measurement::run_all(&mut measurements, amounts)?;
+    let measured: Vec<_> = measurements.into_iter().map(Measurement::finish).collect();
     report::print(&measured);
     Ok(())
 }

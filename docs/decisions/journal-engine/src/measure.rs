@@ -98,20 +98,33 @@ pub(crate) struct Measurement<'a> {
 }
 
 impl<'a> Measurement<'a> {
-    /// Measures everything; the folder is emptied before and after each part.
-    pub(crate) fn run(name: &'a str, base: &Path, amounts: Amounts) -> Result<Figures> {
-        let mut measurement = Self { name, folder: base.join(name), amounts, figures: Figures::default() };
+    /// Of a candidate, in a folder of its own under `base` that each part empties.
+    pub(crate) fn new(name: &'a str, base: &Path, amounts: Amounts) -> Self {
+        Self { name, folder: base.join(name), amounts, figures: Figures::default() }
+    }
+
+    /// Everything of every candidate. They take turns, so that what else the machine does meets all of them.
+    pub(crate) fn run_all(all: &mut [Self], amounts: Amounts) -> Result<()> {
         for _ in 0..amounts.repeats {
-            measurement.timed("paced", amounts.paced_s)?;
-            measurement.timed("full", amounts.full_frames)?;
-            measurement.timed("synced", amounts.synced_frames)?;
+            for measurement in &mut *all {
+                measurement.timed("paced", amounts.paced_s)?;
+                measurement.timed("full", amounts.full_frames)?;
+                measurement.timed("synced", amounts.synced_frames)?;
+            }
         }
-        if name != "nothing" {
-            measurement.kills()?;
-            measurement.damage()?;
+        for measurement in all {
+            if measurement.name != "nothing" {
+                measurement.kills()?;
+                measurement.damage()?;
+            }
+            measurement.empty()?;
         }
-        measurement.empty()?;
-        Ok(measurement.figures)
+        Ok(())
+    }
+
+    /// The candidate's name and what was found.
+    pub(crate) fn finish(self) -> (&'a str, Figures) {
+        (self.name, self.figures)
     }
 
     fn empty(&self) -> Result<()> {
@@ -273,7 +286,7 @@ fn newest(folder: &Path) -> Result<PathBuf> {
 
 /// The file that takes most of the disk.
 fn largest(folder: &Path) -> Result<PathBuf> {
-    best(folder, |path| data_end(path))
+    best(folder, data_end)
 }
 
 fn best<K: Ord>(folder: &Path, key: impl Fn(&Path) -> Result<K>) -> Result<PathBuf> {

@@ -24,10 +24,22 @@ pub(crate) struct Counters {
 impl Counters {
     /// As they stand.
     pub(crate) fn now(folder: &Path) -> Result<Self> {
-        let spent = clock_gettime(ClockId::ProcessCPUTime);
-        let processor = Duration::new(u64::try_from(spent.tv_sec)?, u32::try_from(spent.tv_nsec)?);
-        Ok(Self { processor, written: field("/proc/self/io", "write_bytes:")?, disk: disk_bytes(folder)? })
+        Ok(Self {
+            processor: spent(ClockId::ProcessCPUTime)?,
+            written: field("/proc/self/io", "write_bytes:")?,
+            disk: disk_bytes(folder)?,
+        })
     }
+}
+
+/// Processor time of this thread.
+pub(crate) fn thread_processor() -> Result<Duration> {
+    spent(ClockId::ThreadCPUTime)
+}
+
+fn spent(clock: ClockId) -> Result<Duration> {
+    let spent = clock_gettime(clock);
+    Ok(Duration::new(u64::try_from(spent.tv_sec)?, u32::try_from(spent.tv_nsec)?))
 }
 
 /// KiB of a field of `/proc/self/status`, or the number of a field that has no unit.
