@@ -66,7 +66,9 @@ fn disk_bytes(folder: &Path) -> Result<u64> {
 
 /// Bytes that the files under a folder take on the disk.
 pub(crate) fn stored(folder: &Path) -> Result<u64> {
-    files(folder)?.iter().try_fold(0, |sum, path| Ok(sum + fs::metadata(path)?.blocks() * SECTOR_BYTES))
+    // An engine's own thread may remove a file between the two looks.
+    let found = files(folder)?.into_iter().filter_map(|path| fs::metadata(path).ok());
+    Ok(found.map(|file| file.blocks() * SECTOR_BYTES).sum())
 }
 
 /// The files under a folder.

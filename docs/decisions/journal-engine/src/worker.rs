@@ -18,8 +18,10 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const FRAME_INTERVAL: Duration = Duration::from_millis(1);
 /// How often a writer at full speed looks at the clock.
 const CLOCK_EVENTS: u64 = 64;
-/// For what an engine does behind its caller's back, after more frames at once than any site has.
-const SETTLE: Duration = Duration::from_secs(10);
+/// Frames between two rests while a journal is filled: some MiB, as an engine's own threads take them at once.
+const FILL_FRAMES: u64 = 16_384;
+/// For what an engine does behind its caller's back, which a caller who never rests can keep from its locks.
+const FILL_REST: Duration = Duration::from_millis(20);
 
 /// Does one task on the journal of `name` in `folder`; `amount` is the task's own.
 pub(crate) fn run(name: &str, folder: &Path, task: &str, amount: u64) -> Result<()> {
@@ -168,9 +170,9 @@ fn synced(name: &str, folder: &Path, frames: u64) -> Result<()> {
 /// it is killed.
 fn live(name: &str, folder: &Path, count: u64) -> Result<()> {
     let mut writer = Writer::open(name, folder)?;
-    writer.rush(count)?;
-    if count > 0 {
-        std::thread::sleep(SETTLE);
+    for _ in 0..count.div_ceil(FILL_FRAMES) {
+        writer.rush(FILL_FRAMES)?;
+        std::thread::sleep(FILL_REST);
     }
     let mut told = std::io::stdout().lock();
     loop {

@@ -13,8 +13,8 @@ use super::Journal;
 const MEMTABLE_BYTES: u64 = 8 << 20;
 /// The gateway looks at an event a few times soon after it came, and never again.
 const CACHE_BYTES: u64 = 2 << 20;
-/// One: the boxes have few processors.
-const WORKERS: usize = 1;
+/// The fewest: a worker alone waits for ever when the queue that it alone empties is full.
+const WORKERS: usize = 2;
 /// Above anything stored here, so that nothing is dropped unasked.
 const LIMIT_BYTES: u64 = 16 << 30;
 
