@@ -6,7 +6,7 @@ type Cell = fn(&Figures) -> Option<String>;
 
 fn number(value: Option<f64>, unit: &str) -> Option<String> {
     let value = value?;
-    let digits = if value >= 100.0 || value == 0.0 { 0 } else { usize::from(value < 10.0) + 1 };
+    let digits = if value >= 100.0 || value.fract() == 0.0 { 0 } else { usize::from(value < 10.0) + 1 };
     Some(format!("{value:.digits$}{unit}"))
 }
 
