@@ -17,6 +17,7 @@ use bessai_domain::time::Timestamp;
 use tokio::time::timeout;
 
 mod bytes;
+pub mod look;
 mod numbers;
 mod places;
 mod reader;

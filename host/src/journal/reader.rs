@@ -181,7 +181,8 @@ pub(super) struct Files {
     site: Option<Arc<Site>>,
 }
 
-struct OpenFile {
+/// A file that is read from its first event on.
+pub(super) struct OpenFile {
     file: File,
     path: PathBuf,
     decoder: Decoder,
@@ -229,7 +230,7 @@ impl Files {
         };
         let (mut events, mut values) = (Vec::new(), 0);
         while events.len() < PIECE.events && values < PIECE.values && open.decoder.next() < until.min(segment.end) {
-            let site = open.decoder.site().cloned();
+            let site = open.site().cloned();
             let Ok(event) = open.next(segment)? else { break };
             if event.sequence > read {
                 if events.is_empty() {
@@ -245,7 +246,7 @@ impl Files {
 }
 
 impl OpenFile {
-    fn new(segment: &Segment) -> Result<Self, std::io::Error> {
+    pub(super) fn new(segment: &Segment) -> Result<Self, std::io::Error> {
         let file = File::open(&segment.path)?;
         let head = read_head(&file).map_err(|_| std::io::Error::other("its beginning is damaged"))?;
         let decoder = Decoder::new(head.first, head.site);
@@ -253,7 +254,13 @@ impl OpenFile {
         Ok(Self { file, path, decoder, offset, buffer: Vec::new(), used: 0 })
     }
 
-    fn next(&mut self, segment: &Segment) -> Result<Result<Event, Stopped>, std::io::Error> {
+    /// The description that the next event refers to.
+    pub(super) fn site(&self) -> Option<&Arc<Site>> {
+        self.decoder.site()
+    }
+
+    /// The next event, if there is a sound one.
+    pub(super) fn next(&mut self, segment: &Segment) -> Result<Result<Event, Stopped>, std::io::Error> {
         loop {
             match self.decoder.read(self.buffer.get(self.used..).unwrap_or_default()) {
                 Ok((event, taken)) => {
