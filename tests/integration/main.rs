@@ -19,5 +19,6 @@ mod feeds;
 mod hostile;
 mod path;
 mod program;
+mod sessions;
 mod support;
 mod tidy;

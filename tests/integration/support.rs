@@ -13,6 +13,7 @@ pub mod guests;
 pub mod listener;
 pub mod plant;
 pub mod scripted;
+pub mod strict;
 
 /// Nothing here takes long on an idle machine; a loaded one gets the benefit of the doubt.
 pub const LIMIT: Duration = Duration::from_secs(60);

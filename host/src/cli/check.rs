@@ -78,8 +78,7 @@ fn show_feed(feed: &Feed, engine: &Engine) -> Option<Mistake> {
         Component::BuiltIn => "bessai-json, built in".to_owned(),
         Component::File(path) => path.display().to_string(),
     };
-    let scheme = if feed.broker.tls.is_some() { "mqtts" } else { "mqtt" };
-    println!("feed {}: {component} → {scheme}://{}:{}", feed.name, feed.broker.host, feed.broker.port);
+    println!("feed {}: {component} → {}", feed.name, feed.broker.url());
     show_rights(&feed.rights);
     let loaded = app::load(engine, feed);
     loaded.err().map(|error| Mistake::bare(format!("feed {}", feed.name), error))

@@ -93,6 +93,7 @@ pub fn broker(site: &str, feed: &config::Feed) -> mqtt::Settings {
     mqtt::Settings {
         host: broker.host.clone(),
         port: broker.port,
+        websocket: broker.websocket.clone(),
         tls,
         explain: tls::explain,
         client_id,
@@ -105,6 +106,7 @@ pub fn broker(site: &str, feed: &config::Feed) -> mqtt::Settings {
         },
         keep_alive: broker.keep_alive,
         in_flight: broker.in_flight,
+        qos: feed.limits.qos,
         will: feed.is_default.then(|| Message {
             topic: status_topic(site),
             payload: b"offline".to_vec(),
