@@ -228,6 +228,16 @@ impl Cursor {
     }
 }
 
+impl Cursor {
+    /// This is what the plugin keeps from now on, wherever the feed is.
+    #[allow(clippy::unused_async, reason = "a journal on disk waits for it")]
+    pub async fn keep(&self, state: &State) {
+        if let Some(place) = self.shared.kept.borrow_mut().places.get_mut(&self.feed) {
+            place.state = state.clone();
+        }
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(place) = self.shared.kept.borrow_mut().places.get_mut(&self.feed) {

@@ -71,6 +71,8 @@ fn feed(health: &SharedHealth, lag: usize) -> Value {
     let health = health.borrow();
     json!({
         "connected": health.connected,
+        "sign_ins": health.sign_ins,
+        "failed_sign_ins": health.failed_sign_ins,
         "delivered": health.delivered,
         "lag": lag,
         "version": health.version,

@@ -127,7 +127,9 @@ fn password(password: guest::Password, secrets: &Secrets) -> Result<Password, St
     };
     let shown = log::one_line(&name);
     match secrets.value(&name) {
-        None => Err(format!("the plugin names the secret \"{shown}\", which the feed does not have: add it to [secrets]")),
+        None => {
+            Err(format!("the plugin names the secret \"{shown}\", which the feed does not have: add it to [secrets]"))
+        }
         Some(Err(error)) => Err(format!("failed to read the secret \"{shown}\": {error}")),
         Some(Ok(value)) => Ok(Password(value)),
     }
