@@ -120,8 +120,8 @@ impl Login {
             let limits = format!("{PROPERTIES} of {PROPERTY_BYTES} bytes in all");
             return Err(format!("{count} user properties of {bytes} bytes; a sign-in may have {limits}"));
         }
-        let texts = self.properties.iter().flat_map(|(name, value)| [name, value]);
-        texts.map(|text| check_text("user property", text)).collect()
+        let mut texts = self.properties.iter().flat_map(|(name, value)| [name, value]);
+        texts.try_for_each(|text| check_text("user property", text))
     }
 }
 
