@@ -95,7 +95,8 @@ fn the_domain_knows_no_clock_file_or_engine() {
 #[test]
 fn files_and_functions_fit() {
     for folder in ["host", "plugins", "tests"] {
-        for (path, text) in sources(folder).into_iter().filter(|(path, _)| !path.parent().unwrap().ends_with(GENERATED)) {
+        for (path, text) in sources(folder).into_iter().filter(|(path, _)| !path.parent().unwrap().ends_with(GENERATED))
+        {
             let lines = text.lines().count();
             assert!(lines <= FILE_LINES, "{} has {lines} lines", path.display());
             for (name, length) in functions(&text) {

@@ -40,8 +40,14 @@ impl<P: Plugin> Transformer<P> {
             Err(error) => Err(error),
         };
         let login = login.map_err(|error| self.unconnected(error))?;
-        let login = self.policy.admit_login(login)?;
-        Ok((login, self.changes_since(&before)))
+        match self.policy.admit_login(login) {
+            Ok(login) => Ok((login, self.changes_since(&before))),
+            Err(refusal) => {
+                // What the plugin noted of this sign-in did not happen.
+                self.plugin.restore(before);
+                Err(refusal)
+            }
+        }
     }
 
     /// A fresh instance is configured before it is asked anything, and for that needs a description.

@@ -1,9 +1,11 @@
 //! A plugin that signs in with a token that it signs itself, as Azure IoT Hub wants it, and publishes the number of each
 //! event that it sees; or fails at its sign-ins, as its settings ask.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
 use bessai_plugin::{
-    Config, Endpoint, Event, Failure, Frame, Gap, Login, Message, Messages, Password, Plugin, Request, Safety, SignsIn,
-    Site, Timestamp, Welcome, secrets, state,
+    Config, Endpoint, Event, Failure, Frame, Gap, Login, Message, Messages, Password, Plugin, Protocol, Request,
+    Safety, SignsIn, Site, Timestamp, Welcome, secrets, state,
 };
 
 mod token;
@@ -27,7 +29,8 @@ pub struct Signer {
     times: f64,
     /// The host and port to sign in at instead.
     endpoint: Option<(String, u16)>,
-    /// Bytes that every payload has more.
+    protocol: Protocol,
+    /// Bytes that the payload of every frame has more.
     padding: usize,
 }
 
@@ -47,6 +50,7 @@ impl Plugin for Signer {
             renew_s: config.number("renew_s")?.map(whole),
             fails: config.text("fails")?,
             times: config.number("times")?.unwrap_or(f64::INFINITY),
+            protocol: if config.text("protocol")?.as_deref() == Some("5") { Protocol::V5 } else { Protocol::V311 },
             endpoint: config.text("host")?.zip(port),
             padding: config.number("padding")?.map(whole).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0),
         };
@@ -93,6 +97,7 @@ impl SignsIn for Signer {
             .map_err(|error| format!("the token is not signed with {KEY}: {error:?}"))?;
         Ok(Login {
             endpoint: self.endpoint.clone().map(|(host, port)| Endpoint { host, port }),
+            protocol: Some(self.protocol),
             client_id: Some(device.clone()),
             username: Some(format!("{hub}/{device}/?api-version=2021-04-12")),
             password: Some(Password::Text(token)),
