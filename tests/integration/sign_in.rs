@@ -215,6 +215,28 @@ async fn a_removed_feed_takes_its_leave_and_comes_back_with_its_state() {
 }
 
 #[tokio::test]
+async fn the_sites_own_feed_says_nothing_beside_a_plugin_that_signs_in() {
+    let (device, mut hub) = (Device::huawei(), Hub::start().await);
+    let own = format!("component = \"signer.wasm\"\n{}", feed(hub.port, ""));
+    let setup = Setup::new().device(device.port()).file(KEY_FILE, hub::encoded(hub::KEY));
+    let setup = setup.file("plugins/default.toml", own).file("plugins/signer.wasm", guests::signer());
+    let gateway = setup.file("plugins/signer.toml", "enabled = false\n").run();
+    // The hub would end the session at a status message.
+    assert_eq!(hub.next().await, Seen::Connect { device: "device-1".into(), will: Some(json!({ "says": "will" })) });
+    let mut followed = Followed::default();
+    for _ in 0..10 {
+        followed.event(&mut hub).await;
+    }
+    assert!(gateway.stop().await.success());
+    let rest = hub.rest();
+    assert!(
+        matches!(&rest[..], [.., Seen::Message(last), Seen::Goodbye] if last["says"] == json!("farewell")),
+        "{rest:?}"
+    );
+    assert!(!rest.iter().any(|seen| matches!(seen, Seen::Violation(_))), "{rest:?}");
+}
+
+#[tokio::test]
 async fn a_message_too_large_for_its_broker_is_set_aside_and_the_feed_goes_on() {
     let limit = BrokerSetup { lines: &["max_packet_size 2000"], ..BrokerSetup::default() };
     let (device, broker) = (Device::huawei(), Broker::with(&limit));
