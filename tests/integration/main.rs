@@ -20,5 +20,6 @@ mod hostile;
 mod path;
 mod program;
 mod sessions;
+mod sign_in;
 mod support;
 mod tidy;

@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod device;
 pub mod gateway;
 pub mod guests;
+pub mod hub;
 pub mod listener;
 pub mod plant;
 pub mod scripted;

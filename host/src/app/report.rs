@@ -82,6 +82,8 @@ fn feed(health: &SharedHealth, lag: Lag) -> Value {
     let health = health.borrow();
     json!({
         "connected": health.connected,
+        "sign_ins": health.sign_ins,
+        "failed_sign_ins": health.failed_sign_ins,
         "delivered": health.delivered,
         "lag": lag.events,
         "lag_s": lag.seconds,
