@@ -359,3 +359,64 @@ async fn one_folder_serves_one_gateway_and_a_later_format_is_refused() {
     );
     assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it is");
 }
+
+/// What the files under `tests/journals` hold, of each format that there ever was.
+fn kept_for_ever() -> Vec<EventBody> {
+    let safety = bessai_domain::event::Safety {
+        is_safe: false,
+        watchdog: bessai_domain::event::Watchdog::Late,
+        power_limit_kw: Some(0.1),
+        violations: vec![],
+    };
+    let noisy = |i: u32| {
+        EventBody::Frame(Frame {
+            source: 1,
+            values: vec![f64::from(i) / 10.0, f64::from(0.1_f32) * f64::from(i), 1.0 / f64::from(i + 3), f64::NAN],
+            faults: vec![bessai_domain::event::Fault { channel: 3, kind: bessai_domain::event::FaultKind::Missing }],
+            texts: vec![bessai_domain::event::Text { channel: 2, value: format!("SN-{i}") }],
+        })
+    };
+    let mut bodies = vec![site("S"), EventBody::Heartbeat, EventBody::Safety(safety.clone())];
+    bodies.extend((0..40).map(noisy));
+    bodies.extend([EventBody::Safety(safety), frame(7)]);
+    bodies
+}
+
+fn journals() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/journals")
+}
+
+#[tokio::test]
+#[ignore = "writes the files of a new format, once"]
+async fn write_the_files_of_this_format() {
+    let folder = journals().join(format!("format-{}", segment::FORMAT));
+    let journal = open(&folder);
+    let (reader, mut state) = journal.reader("acme", Start::Now);
+    for (second, body) in (0..).zip(kept_for_ever()) {
+        journal.append(at(second), body);
+    }
+    state.set("bdSeq".into(), vec![7]).unwrap();
+    reader.cursor().passed(Sequence(40), at(39), &state);
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn journals_of_every_format_are_carried_on() {
+    for format in 1..=segment::FORMAT {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(journals().join(format!("format-{format}"))).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let journal = open(folder.path());
+        let mut all = journal.reader("all", Start::Oldest).0;
+        let bits = |body: &EventBody| format!("{body:?}");
+        let events = up_to(&mut all, 45).await;
+        let bodies: Vec<_> = events.iter().map(|event| bits(&event.body)).collect();
+        assert_eq!(bodies, kept_for_ever().iter().map(bits).collect::<Vec<_>>());
+        assert_eq!((events[0].at, events[44].at), (at(0), at(44)));
+        let (mut acme, state) = journal.reader("acme", Start::Now);
+        assert_eq!((state.get("bdSeq"), acme.next(CALL).await[0].sequence), (Some(&[7][..]), Sequence(41)));
+        assert_eq!(journal.append(at(45), EventBody::Heartbeat), Sequence(46));
+    }
+}
