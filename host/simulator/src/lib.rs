@@ -10,4 +10,5 @@ pub mod packet;
 pub mod plant;
 pub mod proxy;
 pub mod registers;
+pub mod scripted;
 pub mod server;

@@ -7,7 +7,7 @@ mod tests;
 mod write;
 
 pub use properties::{Properties, Property};
-pub use write::{acknowledgement, connack, connect, disconnect, publish, suback, subscribe};
+pub use write::{acknowledgement, connack, connect, disconnect, pingresp, publish, suback, subscribe};
 
 /// Largest packet that is read, in bytes: more than any test sends.
 const PACKET_MAX: usize = 8 << 20;

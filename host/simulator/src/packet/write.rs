@@ -80,13 +80,19 @@ pub fn suback(version: Version, kind: Kind, packet_id: u16, granted: &[u8]) -> V
     packet(kind, 0, &body)
 }
 
+/// PINGRESP.
+#[must_use]
+pub fn pingresp() -> Vec<u8> {
+    packet(Kind::Pingresp, 0, &[])
+}
+
 /// DISCONNECT with a reason, of MQTT 5.
 #[must_use]
 pub fn disconnect(reason: u8) -> Vec<u8> {
     packet(Kind::Disconnect, 0, &[reason])
 }
 
-pub(crate) fn packet(kind: Kind, flags: u8, body: &[u8]) -> Vec<u8> {
+fn packet(kind: Kind, flags: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![(kind as u8) << 4 | flags];
     packet.extend(length(body.len()));
     packet.extend(body);
