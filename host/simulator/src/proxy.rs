@@ -200,7 +200,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
             accepted = listener.accept() => match accepted {
                 Ok((client, _)) => {
                     shared.accepted.fetch_add(1, Ordering::Relaxed);
-                    connections.spawn(connect(client, Arc::clone(&shared)));
+                    connections.spawn(connect(client, shared.cuts.subscribe(), Arc::clone(&shared)));
                 }
                 Err(_) => tokio::time::sleep(LISTEN_PAUSE).await,
             },
@@ -208,8 +208,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
     }
 }
 
-async fn connect(mut client: TcpStream, shared: Arc<Shared>) {
-    let mut cuts = shared.cuts.subscribe();
+async fn connect(mut client: TcpStream, mut cuts: broadcast::Receiver<Cut>, shared: Arc<Shared>) {
     let Ok(mut server) = TcpStream::connect(shared.target).await else {
         // As if the client had reached the dead server itself.
         let _ = client.set_zero_linger();
@@ -219,9 +218,11 @@ async fn connect(mut client: TcpStream, shared: Arc<Shared>) {
     let cut = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
         tokio::select! {
+            // A cut before the weather clears comes first: nothing that was held passes any more.
+            biased;
+            cut = cuts.recv() => cut.unwrap_or(Cut::Finish),
             cut = pump(Direction::Up, from_client, to_server, &shared) => cut,
             cut = pump(Direction::Down, from_server, to_client, &shared) => cut,
-            cut = cuts.recv() => cut.unwrap_or(Cut::Finish),
         }
     };
     if cut == Cut::Reset {

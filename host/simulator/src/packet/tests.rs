@@ -46,7 +46,7 @@ fn what_is_no_packet_is_an_error() {
 fn own_packets_are_read() {
     let read = |bytes: Vec<u8>| Packet::take(&mut bytes.clone()).unwrap().unwrap();
     for version in [Version::V311, Version::V5] {
-        assert_eq!(read(connect(version, "x", true)).connect().unwrap().client_id, "x");
+        assert_eq!(read(connect(version, "x", true, Some(("u", "p")))).connect().unwrap().client_id, "x");
         assert_eq!(read(subscribe(version, 3, "a/#", 1)).filters(version), Some(vec![("a/#".into(), 1)]));
     }
     assert_eq!(read(acknowledgement(Kind::Puback, 77, 0)).packet_id(), Some(77));

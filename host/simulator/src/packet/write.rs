@@ -2,18 +2,24 @@
 
 use super::{Kind, Properties, Publish, Version};
 
-/// CONNECT of a client without will and password. A 3.1.1 client with `clean` unset is known again by its id.
+/// CONNECT of a client without will, with user name and password where it has them. A 3.1.1 client with `clean` unset is
+/// known again by its id.
 #[must_use]
-pub fn connect(version: Version, client_id: &str, clean: bool) -> Vec<u8> {
+pub fn connect(version: Version, client_id: &str, clean: bool, login: Option<(&str, &str)>) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, "MQTT");
     body.push(if version == Version::V5 { 5 } else { 4 });
     // A keep alive of 0: the client may be silent for ever.
-    body.extend([u8::from(clean) << 1, 0, 0]);
+    let credentials = if login.is_some() { 0xc0 } else { 0 };
+    body.extend([credentials | u8::from(clean) << 1, 0, 0]);
     if version == Version::V5 {
         body.push(0);
     }
     text(&mut body, client_id);
+    if let Some((username, password)) = login {
+        text(&mut body, username);
+        text(&mut body, password);
+    }
     packet(Kind::Connect, 0, &body)
 }
 

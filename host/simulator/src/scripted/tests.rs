@@ -20,7 +20,7 @@ impl Client {
     async fn start(broker: &Broker, version: Version) -> (Self, u8) {
         let stream = TcpStream::connect(broker.address()).await.unwrap();
         let mut client = Self { stream, received: Vec::new() };
-        client.stream.write_all(&packet::connect(version, "me", true)).await.unwrap();
+        client.stream.write_all(&packet::connect(version, "me", true, None)).await.unwrap();
         let code = client.next().await.map_or(0xff, |packet| packet.body[1]);
         (client, code)
     }
