@@ -101,7 +101,7 @@ async fn what_a_stop_could_not_deliver_comes_after_the_next_start() {
     let device = Device::counting();
     let broker = Scripted::start(Script::acknowledging(Acknowledging::Never)).await.unwrap();
     let gateway = counting(&device).broker(format!("mqtt://{}", broker.address())).run();
-    within("a full window", broker.until(|seen| seen.taken.len() >= 100)).await;
+    within("messages", broker.until(|seen| seen.taken.len() >= 20)).await;
     let (status, setup) = gateway.stop_for_now().await;
     assert_eq!(status.code(), Some(0));
     let answered = device.readings();
