@@ -65,10 +65,10 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     for note in &config.notes {
         tracing::info!("{note}");
     }
-    let site = Arc::new(describe(&config));
+    let journal = Journal::open(&adapters::journal(&config.journal))?;
+    let site = Arc::new(numbered(describe(&config), journal.site().map(AsRef::as_ref)));
     let report = Rc::new(RefCell::new(Report::new(&site, Instant::now())));
     let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);
-    let journal = Journal::in_memory();
     let (inputs, received) = mpsc::channel(PIPELINE_QUEUE);
 
     let models = config.models.iter().map(adapters::model).collect();
@@ -83,7 +83,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
         (0..).zip(config.devices).map(|(source, device)| device_task(source, device, &inputs)).collect();
     drop(inputs);
     let (served, read) = (Rc::clone(&report), journal.clone());
-    let shown = move || served.borrow().json(|feed| read.lag(feed));
+    let shown = move || served.borrow().json(&read.health(), |feed| read.lag(feed));
     let health = tokio::task::spawn_local(health::serve(config.health, shown));
 
     let mut stopping = stop;
@@ -92,6 +92,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     devices.iter().for_each(JoinHandle::abort);
     let _ = pipeline.await;
     let _ = feeds.await;
+    journal.close().await;
     health.abort();
     Ok(())
 }
@@ -113,6 +114,16 @@ fn outlets(journal: &Journal, report: &Rc<RefCell<Report>>, inference: Option<In
             }
         }),
     }
+}
+
+/// A description that differs from the one in force gets the revision after it.
+fn numbered(site: Site, in_force: Option<&Site>) -> Site {
+    let revision = match in_force {
+        None => 1,
+        Some(known) if *known == (Site { revision: known.revision, ..site.clone() }) => known.revision,
+        Some(known) => known.revision.saturating_add(1),
+    };
+    Site { revision, ..site }
 }
 
 /// One source per device: all its readable points, at the device's period.

@@ -20,6 +20,7 @@ use crate::{app, demo, health, plugin};
 
 mod author;
 mod check;
+mod journal;
 
 /// Something failed while running.
 const FAILED: u8 = 1;
@@ -59,6 +60,9 @@ enum Command {
     /// Makes, inspects, tests and measures plugins; needs no gateway.
     #[command(subcommand)]
     Plugin(author::Command),
+    /// Looks into the journal, also while a gateway runs.
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Asks a running gateway on this machine for its /health.
     Health,
     #[command(name = plugin::COMPILE, hide = true)]
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Demo { duration } => finish(demo::run(duration)),
         Command::Check { config } => check::run(config.as_deref()),
         Command::Plugin(command) => author::run(command),
+        Command::Journal(command) => journal::run(command),
         Command::Health => finish(ask_health()),
         Command::Compile { memory_bytes, time_ms, metered } => {
             let limits = plugin::CompileLimits { memory_bytes, time: Duration::from_millis(time_ms) };

@@ -164,9 +164,7 @@ fn configure(folder: &Path, broker_url: &str, device: SocketAddr) -> anyhow::Res
 
 fn shown(config: &Config) -> String {
     let broker = config.feeds.first().map(|feed| &feed.broker);
-    broker.map_or_else(String::new, |broker| {
-        format!("{}://{}:{}", if broker.tls.is_some() { "mqtts" } else { "mqtt" }, broker.host, broker.port)
-    })
+    broker.map_or_else(String::new, config::Broker::url)
 }
 
 /// The listener signs in as the default feed does, under a name of its own and without its will.

@@ -24,6 +24,7 @@ mod delivery;
 mod health;
 mod policy;
 mod rate;
+mod signing;
 #[cfg(test)]
 mod tests;
 mod transform;
@@ -31,8 +32,8 @@ mod transform;
 pub use health::{Health, SharedHealth};
 pub use policy::Policy;
 
-use backoff::Backoff;
-use delivery::{Delivery, Ended};
+use delivery::{Delivery, Ended, SignedIn};
+use signing::Signing;
 use transform::Transformer;
 
 /// The events of the site, in order.
@@ -49,9 +50,12 @@ pub trait Events {
 }
 
 /// A feed's place in the journal, with its plugin's state.
+#[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Cursor {
     /// Everything up to this event, which happened then, was delivered; and this is what the plugin kept after it.
     fn passed(&mut self, sequence: Sequence, at: Timestamp, state: &State);
+    /// This is what the plugin keeps from now on, wherever the feed is; durable when this returns.
+    async fn keep(&mut self, state: &State);
 }
 
 /// Why a call of the plugin failed.
@@ -65,6 +69,15 @@ pub enum CallError {
     Reject(String),
     /// It trapped, ran too long or returned nonsense; its instance is gone.
     #[error("{0}")]
+    Broken(String),
+}
+
+/// Why a plugin gave no login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// It cannot now, or it wants what it cannot have; a later try may go better.
+    Refused(String),
+    /// It trapped, ran too long or returned nonsense; its instance is gone.
     Broken(String),
 }
 
@@ -91,6 +104,14 @@ pub trait Plugin {
     async fn start(&mut self, site: &Arc<Site>) -> Result<(), String>;
     /// Events in, messages out. A call that fails leaves no state.
     async fn process(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError>;
+    /// Whether it decides how its feed signs in; the three calls below are for such a plugin alone.
+    fn has_session(&self) -> bool;
+    /// Before each CONNECT. A call that fails leaves no state.
+    async fn connect(&mut self, request: &Request) -> Result<Login, ConnectError>;
+    /// After CONNACK: what it publishes first.
+    async fn connected(&mut self, welcome: &Welcome) -> Result<Processed, CallError>;
+    /// Before an intended DISCONNECT: what it publishes last.
+    async fn closing(&mut self, at: Timestamp) -> Result<Processed, CallError>;
     /// What it keeps.
     fn state(&self) -> &State;
     /// Keeps this instead; the instance is gone.
@@ -149,12 +170,31 @@ pub struct Aside<'a> {
 /// Keeps an event that was set aside, and says where.
 pub type SetAside = Rc<dyn Fn(&Aside<'_>) -> Result<String, String>>;
 
+/// A message that the broker does not take.
+pub struct AsideMessage<'a> {
+    /// The feed's name.
+    pub feed: &'a str,
+    /// The last event of the call that gave it; for a message of a sign-in the last that the feed has passed.
+    pub through: Sequence,
+    /// Which one of that call's messages it is.
+    pub index: usize,
+    /// The message.
+    pub message: &'a Message,
+    /// Its size in bytes, as the broker counts it.
+    pub size: usize,
+    /// What the broker takes, in bytes.
+    pub largest: usize,
+}
+
+/// Keeps a message that was set aside, and says where.
+pub type SetMessageAside = Rc<dyn Fn(&AsideMessage<'_>) -> Result<String, String>>;
+
 /// A feed's settings, apart from plugin, broker and policy.
 #[derive(Clone)]
 pub struct Settings {
     /// For logs.
     pub name: String,
-    /// Where `online` and `offline` are published, retained.
+    /// Where `online` and `offline` are published, retained; a plugin that decides how to sign in has its own ways.
     pub status_topic: Option<String>,
     /// The clock that ages are measured against.
     pub clock: fn() -> Timestamp,
@@ -162,6 +202,8 @@ pub struct Settings {
     pub slow_call: Duration,
     /// Where events go that the plugin cannot handle.
     pub set_aside: SetAside,
+    /// Where messages go that the broker does not take.
+    pub set_message_aside: SetMessageAside,
 }
 
 /// A new version of a feed: its component, its settings, or both.
@@ -210,29 +252,19 @@ pub struct Feed<E, P, B> {
 impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
     /// Runs until `stop` says so. A plugin that is switched off waits here for its replacement.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let Self { settings, policy, mut events, plugin, mut broker, health, mut replacements } = self;
+        let Self { settings, policy, events, plugin, broker, health, mut replacements } = self;
         let shared = Rc::new(Shared::default());
         shared.rate_per_s.set(policy.rate_per_s);
-        let mut delivery = Delivery::new(&settings, events.cursor(), Rc::clone(&shared), Rc::clone(&health));
-        let mut transformer = Transformer::new(settings.clone(), policy, plugin, shared, Rc::clone(&health));
-        let mut backoff = Backoff::default();
-        let mut said = Said::default();
-        let mut pause = Duration::ZERO;
+        let kept = plugin.state().clone();
+        let delivery = Delivery::new(&settings, events.cursor(), kept, Rc::clone(&shared), Rc::clone(&health));
+        let transformer = Transformer::new(settings.clone(), policy, plugin, shared, Rc::clone(&health));
+        let signing = Signing::new(settings, health);
+        let mut course = Course { events, transformer, delivery, broker, signing };
         while !*stop.borrow() {
-            let signing_in = async {
-                sleep(pause).await;
-                // Nothing is signed or published under a clock that was never set.
-                while !(settings.clock)().is_plausible() {
-                    sleep(Duration::from_secs(1)).await;
-                }
-                broker.sign_in(Login::default()).await
-            };
             let session = tokio::select! {
-                session = signing_in => session,
+                session = course.sign_in() => session,
                 Some(replacement) = replacements.recv() => {
-                    if let Some(new) = transformer.replace(*replacement).await {
-                        broker = new;
-                    }
+                    course.replace(*replacement).await;
                     continue;
                 }
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -240,44 +272,70 @@ impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
             let session = match session {
                 Ok(session) => session,
                 Err(error) => {
-                    said.once(&settings.name, &error);
-                    pause = backoff.next();
+                    course.signing.failed(&error);
                     continue;
                 }
             };
-            said.signed_in(&settings.name);
-            health.borrow_mut().connected = true;
-            let ended = delivery
-                .serve(session, &mut events, &mut transformer, &mut replacements, &mut stop, &mut backoff)
-                .await;
-            health.borrow_mut().connected = false;
-            pause = Duration::ZERO;
-            match ended {
-                Ended::Stopped => return,
-                Ended::NewBroker(new) => broker = new,
-                Ended::Lost(reason) => {
-                    said.once(&settings.name, &reason);
-                    pause = backoff.next();
-                }
+            course.signing.succeeded();
+            let Course { events, transformer, delivery, .. } = &mut course;
+            let ended = delivery.serve(session, events, transformer, &mut replacements, &mut stop).await;
+            transformer.signed_off();
+            if let Ended::Stopped = ended {
+                course.signing.health.borrow_mut().connected = false;
+                return;
             }
+            course.next(ended);
         }
     }
 }
 
-/// What goes wrong again and again is said once, until it changes or heals.
-#[derive(Default)]
-struct Said(Option<String>);
+/// A feed on its way from one session to the next.
+struct Course<E: Events, P, B> {
+    events: E,
+    transformer: Transformer<P>,
+    delivery: Delivery<E::Cursor>,
+    broker: B,
+    signing: Signing,
+}
 
-impl Said {
-    fn once(&mut self, feed: &str, trouble: &str) {
-        if self.0.as_deref() != Some(trouble) {
-            tracing::warn!(%feed, "not signed in: {trouble}; trying on");
-            self.0 = Some(trouble.to_owned());
+impl<E: Events, P: Plugin, B: Broker> Course<E, P, B> {
+    /// Pauses, asks the plugin, signs in. May be dropped at any time and called again.
+    async fn sign_in(&mut self) -> Result<SignedIn<B::Session>, String> {
+        if self.transformer.has_session() && self.transformer.is_off() {
+            // A new version wakes it up.
+            std::future::pending::<()>().await;
+        }
+        let clock = self.signing.settings.clock;
+        sleep(self.signing.pause).await;
+        // Nothing is signed or published under a clock that was never set.
+        while !clock().is_plausible() {
+            sleep(Duration::from_secs(1)).await;
+        }
+        let request = self.broker.request(clock(), self.signing.attempt);
+        let (login, changes) = self.transformer.connect(&mut self.events, &request).await?;
+        self.delivery.keep(&changes).await;
+        let renew_at = login.renew_at;
+        Ok(SignedIn { session: self.broker.sign_in(login).await?, renew_at })
+    }
+
+    async fn replace(&mut self, replacement: Replacement<P, B>) {
+        let Some(replaced) = self.transformer.replace(replacement).await else { return };
+        self.signing.begin_anew();
+        if let Some(broker) = replaced.broker {
+            self.broker = broker;
         }
     }
 
-    fn signed_in(&mut self, feed: &str) {
-        tracing::info!(%feed, "signed in");
-        self.0 = None;
+    fn next(&mut self, ended: Ended<B>) {
+        match ended {
+            Ended::Stopped | Ended::Renewed => {}
+            Ended::Anew(broker) => {
+                self.signing.begin_anew();
+                if let Some(broker) = broker {
+                    self.broker = broker;
+                }
+            }
+            Ended::Lost { reason, worked } => self.signing.lost(&reason, worked),
+        }
     }
 }

@@ -1,47 +1,72 @@
-//! The ordered list of events that every feed reads at its own pace.
+//! The ordered, durable list of events that every feed reads at its own pace.
 //!
-//! Kept in memory: what grows beyond [`MEMORY_BYTES`] falls off the old end, and a feed that had not read it is told so by
-//! a gap. Numbers rise by one and are never used twice within a run. A feed's place, and what its plugin kept there,
-//! stay known under its name when the feed goes.
+//! An event is in memory at once, with the operating system moments later, and on the disk within the sync interval.
+//! Numbers rise by one and are never used twice; where they jump, or events fell off the old end before a feed had read
+//! them, it is told so by a gap. A feed's place, and what its plugin kept there, stay known under its name when the feed
+//! goes.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Gap, Sequence};
+use bessai_domain::event::{EventBody, Sequence};
 use bessai_domain::site::Site;
 use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
-use tokio::sync::Notify;
+use tokio::time::timeout;
 
-/// Memory that events may take: a day of one device at 5 s, with 30 channels.
-pub const MEMORY_BYTES: usize = 16 << 20;
+mod bytes;
+pub mod look;
+mod numbers;
+mod places;
+mod reader;
+mod record;
+mod segment;
+mod shared;
+mod store;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod values;
 
-/// The end that appends.
+pub use reader::{Cursor, Reader};
+pub use store::OpenError;
+
+use shared::{Kept, Shared};
+use threads::{EventWriter, Syncer};
+
+/// How events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The folder that they are kept in.
+    pub folder: PathBuf,
+    /// When they are brought to the disk.
+    pub sync: Sync,
+    /// Above this the oldest go.
+    pub max_bytes: u64,
+    /// Older ones go.
+    pub max_age: Duration,
+}
+
+/// When events are brought to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// All of this time together.
+    Interval(Duration),
+    /// Each before a feed sees it.
+    EveryEvent,
+    /// Never: they are lost with the process.
+    Memory,
+}
+
+/// The end that appends. The last copy to go ends the threads beside.
 #[derive(Clone)]
-pub struct Journal(Rc<Shared>);
+pub struct Journal(Rc<Handle>);
 
-struct Shared {
-    kept: RefCell<Kept>,
-    appended: Notify,
-}
-
-struct Kept {
-    events: VecDeque<Arc<Event>>,
-    bytes: usize,
-    next: Sequence,
-    // The newest description older than the oldest event: what that event's positions mean.
+struct Handle {
+    shared: Arc<Shared>,
     site: Option<Arc<Site>>,
-    places: BTreeMap<String, Place>,
-    lost: u64,
-}
-
-/// Where a feed is.
-struct Place {
-    passed: Sequence,
-    state: State,
-    is_read: bool,
 }
 
 /// Where a feed begins that was never seen before.
@@ -53,19 +78,6 @@ pub enum Start {
     Oldest,
     /// With the first event at or after this.
     At(Timestamp),
-}
-
-/// One feed reading.
-pub struct Reader {
-    shared: Rc<Shared>,
-    feed: String,
-    read: Sequence,
-}
-
-/// What moves a feed's place.
-pub struct Cursor {
-    shared: Rc<Shared>,
-    feed: String,
 }
 
 /// How many events a call may get, and how many values in all.
@@ -80,262 +92,149 @@ pub struct Limit {
 /// What one call of a plugin gets at most: 64 KiB of values, and a fair share of time.
 pub const CALL: Limit = Limit { events: 64, values: 8192 };
 
+/// Time that the disk has for the rest when the gateway ends.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+
 impl Journal {
-    /// An empty journal whose first event has the number 1.
-    pub fn in_memory() -> Self {
-        let kept =
-            Kept { events: VecDeque::new(), bytes: 0, next: Sequence(1), site: None, places: BTreeMap::new(), lost: 0 };
-        Self(Rc::new(Shared { kept: RefCell::new(kept), appended: Notify::new() }))
+    /// Takes the folder, or makes it, and goes on behind its last event.
+    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let opened = store::open(&settings.folder, settings.max_bytes)?;
+        let io = |error| OpenError::Io { path: settings.folder.clone(), error };
+        let places = places::Writer::open(&settings.folder, &opened.places);
+        let folder = Some(opened.store.folder().map_err(io)?);
+        let has_events = settings.sync != Sync::Memory;
+        let kept = Kept {
+            next: opened.next,
+            segments: opened.segments,
+            places: opened.places.places,
+            places_are_damaged: opened.places.is_damaged,
+            sites: opened.site.iter().map(|site| (Sequence(0), Arc::clone(site))).collect(),
+            written: opened.next,
+            synced: opened.next,
+            waits_for_sync: settings.sync == Sync::EveryEvent,
+            unsynced_end: opened.next,
+            reserved: opened.reserved,
+            writer_ended: !has_events,
+            damaged_bytes: opened.cut_bytes,
+            files_set_aside: opened.set_aside,
+            max_bytes: settings.max_bytes,
+            max_age: settings.max_age,
+            ..Kept::default()
+        };
+        let shared = Arc::new(Shared::new(kept));
+        let syncer = Syncer {
+            shared: Arc::clone(&shared),
+            sync: settings.sync,
+            folder,
+            places,
+            numbers: opened.numbers,
+            lock: opened.lock,
+        };
+        threads::start("journal-sync", move || syncer.run()).map_err(io)?;
+        if has_events {
+            let syncs = settings.sync == Sync::EveryEvent;
+            let writer = EventWriter { shared: Arc::clone(&shared), store: opened.store, syncs };
+            threads::start("journal-write", move || writer.run()).map_err(io)?;
+        }
+        Ok(Self(Rc::new(Handle { shared, site: opened.site })))
     }
 
-    /// Numbers an event and keeps it.
+    /// The description in force when the journal was opened.
+    pub fn site(&self) -> Option<&Arc<Site>> {
+        self.0.site.as_ref()
+    }
+
+    /// Numbers an event and keeps it. Never waits.
     pub fn append(&self, at: Timestamp, body: EventBody) -> Sequence {
-        let sequence = self.0.kept.borrow_mut().append(at, body);
-        self.0.appended.notify_waiters();
+        let shared = &self.0.shared;
+        let mut kept = shared.lock();
+        let sequence = kept.append(at, body);
+        let (wakes_writer, wakes_readers) = (kept.writer_waits, !kept.waits_for_sync);
+        kept.writer_waits = false;
+        drop(kept);
+        if wakes_writer {
+            shared.to_write.notify_one();
+        }
+        if wakes_readers {
+            shared.progress.notify_waiters();
+        }
         sequence
     }
 
     /// The feed of that name reads from its place on, or begins, and what its plugin kept there.
     pub fn reader(&self, feed: &str, start: Start) -> (Reader, State) {
-        let mut kept = self.0.kept.borrow_mut();
-        let begin = kept.begin(start);
-        let place = kept.places.entry(feed.to_owned());
-        let place = place.or_insert_with(|| Place { passed: begin, state: State::default(), is_read: true });
-        place.is_read = true;
-        let (read, state) = (place.passed, place.state.clone());
-        (Reader { shared: Rc::clone(&self.0), feed: feed.to_owned(), read }, state)
+        Reader::new(&self.0.shared, feed, start)
     }
 
-    /// Events that are kept and that the feed of that name has not passed.
-    pub fn lag(&self, feed: &str) -> usize {
-        let kept = self.0.kept.borrow();
-        kept.places.get(feed).map_or(0, |place| kept.after(place.passed).count())
+    /// How far a feed is behind.
+    pub fn lag(&self, feed: &str) -> Lag {
+        self.0.shared.lock().lag(feed)
     }
 
-    /// Events that fell off the old end before every feed had passed them.
-    pub fn lost(&self) -> u64 {
-        self.0.kept.borrow().lost
-    }
-}
-
-impl Kept {
-    fn first(&self) -> Sequence {
-        self.events.front().map_or(self.next, |event| event.sequence)
+    /// How it is.
+    pub fn health(&self) -> Health {
+        self.0.shared.lock().health()
     }
 
-    /// The number before the one to begin with.
-    fn begin(&self, start: Start) -> Sequence {
-        let first = match start {
-            Start::Now => self.next,
-            Start::Oldest => self.first(),
-            Start::At(at) => self.events.iter().find(|event| event.at >= at).map_or(self.next, |event| event.sequence),
+    /// Brings everything to the disk and ends the threads beside.
+    pub async fn close(&self) {
+        let shared = &self.0.shared;
+        end(shared);
+        let ended = async {
+            loop {
+                let progress = shared.progress.notified();
+                if shared.lock().syncer_ended {
+                    return;
+                }
+                progress.await;
+            }
         };
-        Sequence(first.0.saturating_sub(1))
-    }
-
-    fn append(&mut self, at: Timestamp, body: EventBody) -> Sequence {
-        let sequence = self.next;
-        self.next = sequence.next();
-        let event = Arc::new(Event { sequence, at, body });
-        self.bytes += size(&event);
-        self.events.push_back(event);
-        while self.bytes > MEMORY_BYTES && self.events.len() > 1 {
-            self.forget_oldest();
-        }
-        sequence
-    }
-
-    fn forget_oldest(&mut self) {
-        let Some(event) = self.events.pop_front() else { return };
-        self.bytes = self.bytes.saturating_sub(size(&event));
-        let is_missed = self.places.values().any(|place| place.is_read && place.passed < event.sequence);
-        self.lost += u64::from(is_missed);
-        if let EventBody::Site(site) = &event.body {
-            self.site = Some(Arc::clone(site));
-        }
-    }
-
-    fn after(&self, sequence: Sequence) -> impl Iterator<Item = &Arc<Event>> {
-        let skipped = self.events.partition_point(|event| event.sequence <= sequence);
-        self.events.iter().skip(skipped)
-    }
-}
-
-/// Bytes of an event in memory, roughly.
-fn size(event: &Event) -> usize {
-    const FIXED: usize = 160;
-    FIXED + event.body.values() * size_of::<f64>()
-}
-
-impl Reader {
-    /// The description that the next event refers to.
-    pub fn site(&self) -> Option<Arc<Site>> {
-        let kept = self.shared.kept.borrow();
-        let earlier = kept.events.iter().take_while(|event| event.sequence <= self.read);
-        let newest = earlier.filter_map(|event| match &event.body {
-            EventBody::Site(site) => Some(Arc::clone(site)),
-            _ => None,
-        });
-        newest.last().or_else(|| kept.site.clone())
-    }
-
-    /// Waits for events after the last one read, and takes them in order.
-    pub async fn next(&mut self, limit: Limit) -> Vec<Arc<Event>> {
-        loop {
-            let shared = Rc::clone(&self.shared);
-            let appended = shared.appended.notified();
-            let events = self.take(limit);
-            if !events.is_empty() {
-                return events;
-            }
-            appended.await;
-        }
-    }
-
-    fn take(&mut self, limit: Limit) -> Vec<Arc<Event>> {
-        let kept = self.shared.kept.borrow();
-        let mut events: Vec<Arc<Event>> = Vec::new();
-        let mut values = 0;
-        for event in kept.after(self.read) {
-            values += event.body.values();
-            if events.len() == limit.events || (values > limit.values && !events.is_empty()) {
-                break;
-            }
-            if events.is_empty() {
-                events.extend(gap(self.read, event));
-            }
-            events.push(Arc::clone(event));
-        }
-        drop(kept);
-        if let Some(last) = events.last() {
-            self.read = last.sequence;
-        }
-        events
-    }
-
-    /// What moves this feed's place.
-    pub fn cursor(&self) -> Cursor {
-        Cursor { shared: Rc::clone(&self.shared), feed: self.feed.clone() }
-    }
-}
-
-impl Cursor {
-    /// Everything up to this number was delivered, and this is what the plugin kept then.
-    pub fn passed(&self, sequence: Sequence, _at: Timestamp, state: &State) {
-        if let Some(place) = self.shared.kept.borrow_mut().places.get_mut(&self.feed) {
-            (place.passed, place.state) = (sequence, state.clone());
+        if timeout(CLOSED_WITHIN, ended).await.is_err() {
+            tracing::error!("the journal was not brought to the disk within {CLOSED_WITHIN:?}");
         }
     }
 }
 
-impl Drop for Reader {
+fn end(shared: &Shared) {
+    shared.lock().is_closing = true;
+    shared.to_write.notify_all();
+    shared.to_sync.notify_all();
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(place) = self.shared.kept.borrow_mut().places.get_mut(&self.feed) {
-            place.is_read = false;
-        }
+        end(&self.shared);
     }
 }
 
-/// The event that tells of a jump before `event`, with the number just before it.
-fn gap(read: Sequence, event: &Arc<Event>) -> Option<Arc<Event>> {
-    let lost = event.sequence.0.saturating_sub(read.next().0);
-    let gap = Gap { lost: Some(lost), reason: "the journal was full".into() };
-    let sequence = Sequence(event.sequence.0.saturating_sub(1));
-    (lost > 0).then(|| Arc::new(Event { sequence, at: event.at, body: EventBody::Gap(gap) }))
+/// How far a feed is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// Events that it has not passed.
+    pub events: u64,
+    /// How much older the last event that it passed is than the newest.
+    pub seconds: f64,
+    /// Events that were lost before it had passed them.
+    pub lost: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bessai_domain::event::Frame;
-
-    fn frame(values: usize) -> EventBody {
-        EventBody::Frame(Frame { source: 0, values: vec![0.0; values], faults: Vec::new(), texts: Vec::new() })
-    }
-
-    fn numbers(events: &[Arc<Event>]) -> Vec<u64> {
-        events.iter().map(|event| event.sequence.0).collect()
-    }
-
-    fn reader(journal: &Journal, feed: &str) -> Reader {
-        journal.reader(feed, Start::Oldest).0
-    }
-
-    #[tokio::test]
-    async fn every_reader_gets_every_event_in_order() {
-        let journal = Journal::in_memory();
-        let (mut quick, mut slow) = (reader(&journal, "quick"), reader(&journal, "slow"));
-        for _ in 0..70 {
-            journal.append(Timestamp::default(), frame(1));
-        }
-        assert_eq!(numbers(&quick.next(CALL).await), (1..=64).collect::<Vec<_>>());
-        assert_eq!(numbers(&quick.next(CALL).await), (65..=70).collect::<Vec<_>>());
-        assert_eq!(slow.next(CALL).await.len(), 64);
-        quick.cursor().passed(Sequence(64), Timestamp::default(), &State::default());
-        assert_eq!((journal.lag("slow"), journal.lag("quick"), journal.lag("unknown")), (70, 6, 0));
-        assert_eq!(journal.append(Timestamp::default(), EventBody::Heartbeat), Sequence(71));
-    }
-
-    #[tokio::test]
-    async fn a_feed_that_comes_back_goes_on_where_it_was() {
-        let journal = Journal::in_memory();
-        for at in 1..=10 {
-            journal.append(Timestamp::from_nanos(at), EventBody::Heartbeat);
-        }
-        let mut first = reader(&journal, "acme");
-        first.next(CALL).await;
-        let mut state = State::default();
-        state.set("k".into(), b"v".to_vec()).unwrap();
-        first.cursor().passed(Sequence(4), Timestamp::default(), &state);
-        drop(first);
-        let (mut again, kept) = journal.reader("acme", Start::Now);
-        assert_eq!(numbers(&again.next(CALL).await), [5, 6, 7, 8, 9, 10]);
-        assert_eq!(kept, state);
-        let begin = |start| journal.reader(&format!("{start:?}"), start).0.read;
-        assert_eq!(begin(Start::Now), Sequence(10));
-        assert_eq!(begin(Start::Oldest), Sequence(0));
-        assert_eq!(begin(Start::At(Timestamp::from_nanos(7))), Sequence(6));
-        assert_eq!(begin(Start::At(Timestamp::from_nanos(11))), Sequence(10));
-    }
-
-    #[tokio::test]
-    async fn a_call_is_bounded_by_values_but_never_empty() {
-        let journal = Journal::in_memory();
-        let mut reader = reader(&journal, "acme");
-        for values in [5000, 3192, 1, 9000] {
-            journal.append(Timestamp::default(), frame(values));
-        }
-        assert_eq!(numbers(&reader.next(CALL).await), [1, 2]);
-        assert_eq!(numbers(&reader.next(CALL).await), [3]);
-        assert_eq!(numbers(&reader.next(CALL).await), [4]);
-    }
-
-    #[tokio::test]
-    async fn what_falls_off_the_end_is_told_and_its_description_kept() {
-        let journal = Journal::in_memory();
-        let mut reader = reader(&journal, "acme");
-        let site = Site { id: "S".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] };
-        journal.append(Timestamp::default(), EventBody::Site(Arc::new(site)));
-        for _ in 0..3 {
-            journal.append(Timestamp::default(), frame(MEMORY_BYTES / 20));
-        }
-        let events = reader.next(CALL).await;
-        assert_eq!(numbers(&events), [2, 3]);
-        assert_eq!(events[0].body, EventBody::Gap(Gap { lost: Some(2), reason: "the journal was full".into() }));
-        assert_eq!(reader.site().unwrap().id, "S");
-        assert_eq!(journal.lost(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_waiting_reader_wakes() {
-        let journal = Journal::in_memory();
-        let mut reader = reader(&journal, "acme");
-        let waiting = reader.next(CALL);
-        let appending = async {
-            tokio::task::yield_now().await;
-            journal.append(Timestamp::default(), EventBody::Heartbeat);
-        };
-        let (events, ()) = tokio::join!(waiting, appending);
-        assert_eq!(numbers(&events), [1]);
-    }
+/// How the journal is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Number of the oldest event.
+    pub oldest: u64,
+    /// Number of the newest.
+    pub newest: u64,
+    /// On the disk.
+    pub bytes: u64,
+    /// Events that were lost before every feed had passed them.
+    pub lost: u64,
+    /// Events in damaged parts of files.
+    pub damaged: u64,
+    /// Bytes that were cut from damaged ends at the start.
+    pub cut_bytes: u64,
+    /// Files that were set aside at the start.
+    pub set_aside: u64,
+    /// Why it is not written now.
+    pub trouble: Option<String>,
 }

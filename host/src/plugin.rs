@@ -13,7 +13,7 @@ use bessai_domain::event::Event;
 use bessai_domain::message::Message;
 use bessai_domain::site::Site;
 use bessai_domain::state::State;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 mod bindings;
 mod cache;
@@ -26,6 +26,7 @@ mod lane;
 mod log;
 mod memory;
 mod secrets;
+mod session;
 mod ticker;
 
 pub use cache::Cache;
@@ -33,10 +34,11 @@ pub use compiler::{COMPILE, CompileLimits, compile_child};
 pub use contract::{Contract, Kind};
 pub use log::Lines;
 pub use secrets::{ReadKey, Secrets};
+pub use session::ConnectError;
 
-use bindings::{Transformer, TransformerPre};
+use bindings::Connector;
 use host::Host;
-use instance::Instance;
+use instance::{Called, Instance};
 use lane::Lane;
 use log::Log;
 use ticker::Ticker;
@@ -55,6 +57,10 @@ const QUICK_CALLS_TO_RETURN: u32 = 100;
 const QUICK_CALL: Duration = Duration::from_millis(2);
 /// How long a handed-over event may be on its way before it is history.
 const HISTORICAL: Duration = Duration::from_secs(10);
+
+const PACKAGE: &str = "bessai:edge@0.1.0";
+/// The interface of a plugin that decides how its feed signs in.
+const SESSION: &str = "bessai:edge/session@0.1.0";
 
 /// What a component's file exports and imports; the error says what the file is instead.
 pub fn inspect(wasm: &[u8]) -> Result<Contract, String> {
@@ -86,7 +92,10 @@ pub struct Engine {
 pub struct Loaded(Arc<Shared>);
 
 struct Shared {
-    pre: TransformerPre<Host>,
+    pre: InstancePre<Host>,
+    transform: bindings::transform::GuestIndices,
+    // Where the component decides how its feed signs in.
+    session: Option<bindings::session::GuestIndices>,
     ticker: Arc<Ticker>,
     lane: Arc<Lane>,
     is_metered: bool,
@@ -145,6 +154,15 @@ pub struct Processed {
     pub took: Duration,
 }
 
+type GuestMessages = Result<Vec<bindings::Message>, bindings::Failure>;
+
+/// A call that did not trap.
+struct Returned<T> {
+    instance: Box<Instance>,
+    value: T,
+    took: Duration,
+}
+
 impl Engine {
     /// An engine whose compiled components are kept in a folder, where there is one.
     pub fn new(cache: Option<PathBuf>, limits: CompileLimits) -> Result<Self, String> {
@@ -161,7 +179,7 @@ impl Engine {
             .map_err(|error| format!("failed to set up wasmtime: {error}"))?;
         let mut linker = Linker::new(&engine);
         let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-            .and_then(|()| Transformer::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host));
+            .and_then(|()| Connector::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host));
         linked.map_err(|error| format!("failed to link the host's interfaces: {error}"))?;
         let ticker = Ticker::start(engine.clone())?;
         let cache = Cache::new(cache, limits, is_metered);
@@ -176,14 +194,21 @@ impl Engine {
             return Ok(Loaded(shared));
         }
         let component = self.cache.component(&self.engine, wasm, &digest)?;
-        let pre = self.linker.instantiate_pre(&component).and_then(TransformerPre::new);
-        let pre = pre.map_err(|error| format!("does not fit bessai:edge@0.1.0: {error:#}"))?;
-        let (ticker, lane) = (Arc::clone(&self.ticker), Arc::clone(&self.lane));
-        let shared = Arc::new(Shared { pre, ticker, lane, is_metered: self.is_metered, digest });
+        let shared = self.link(&component, digest).map_err(|error| format!("does not fit {PACKAGE}: {error:#}"))?;
+        let shared = Arc::new(shared);
         let mut loaded = self.shared();
         loaded.retain(|_, shared| shared.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&shared));
         Ok(Loaded(shared))
+    }
+
+    fn link(&self, component: &Component, digest: [u8; 32]) -> Result<Shared, wasmtime::Error> {
+        let pre = self.linker.instantiate_pre(component)?;
+        let transform = bindings::transform::GuestIndices::new(&pre)?;
+        let has_session = component.get_export_index(None, SESSION).is_some();
+        let session = has_session.then(|| bindings::session::GuestIndices::new(&pre)).transpose()?;
+        let (ticker, lane) = (Arc::clone(&self.ticker), Arc::clone(&self.lane));
+        Ok(Shared { pre, transform, session, ticker, lane, is_metered: self.is_metered, digest })
     }
 
     fn shared(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Weak<Shared>>> {
@@ -195,6 +220,11 @@ impl Loaded {
     /// The first bytes of the file's SHA-256, in hexadecimal: which version this is.
     pub fn version(&self) -> String {
         self.0.digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether it decides how its feed signs in.
+    pub fn has_session(&self) -> bool {
+        self.0.session.is_some()
     }
 }
 
@@ -256,37 +286,59 @@ impl Plugin {
 
     /// Events in, messages out. After [`CallError::Broken`] a fresh instance is needed.
     pub async fn process(&mut self, events: &[Arc<Event>], now: u64) -> Result<Processed, CallError> {
-        let Some(instance) = self.instance.take() else {
-            return Err(CallError::Broken("the plugin is not started".into()));
-        };
         let history = now.saturating_sub(u64::try_from(HISTORICAL.as_nanos()).unwrap_or(0));
         let guest_events: Vec<_> = events.iter().map(|event| convert::event(event, history)).collect();
-        instance.store.data().set_clock(events.last().map_or(now, |event| event.at.nanos()));
+        let at = events.last().map_or(now, |event| event.at.nanos());
+        let returned = self.call(at, |instance| instance.process(guest_events)).await;
+        self.take_messages(returned.map_err(CallError::Broken)?)
+    }
+
+    /// A call into the instance, under the feed's limits; the error says why there is no instance any more.
+    async fn call<T: Send + 'static, W: Future<Output = Called<T>> + Send + 'static>(
+        &mut self,
+        at: u64,
+        work: impl FnOnce(Box<Instance>) -> W,
+    ) -> Result<Returned<T>, String> {
+        let Some(instance) = self.instance.take() else { return Err("the plugin is not started".into()) };
+        instance.store.data().set_clock(at);
         let limit = self.settings.call;
-        let ran = self.loaded.0.lane.run(instance.process(guest_events), limit, self.quick_calls.is_some()).await;
+        let ran = self.loaded.0.lane.run(work(instance), limit, self.quick_calls.is_some()).await;
         self.note_speed(ran.was_moved, ran.worked);
         let Some((mut instance, result)) = ran.result else {
-            return Err(CallError::Broken(format!("ran longer than {limit:?}, which [limits] call sets")));
+            return Err(format!("ran longer than {limit:?}, which [limits] call sets"));
         };
         self.fuel += instance.take_fuel();
-        match result {
-            Err(trap) => Err(CallError::Broken(trap)),
-            Ok(Ok(messages)) => {
-                self.state = instance.store.data().state().clone();
-                self.instance = (!instance.has_outgrown(self.settings.memory)).then_some(instance);
+        Ok(Returned { instance, value: result?, took: ran.took })
+    }
+
+    fn take_messages(&mut self, returned: Returned<GuestMessages>) -> Result<Processed, CallError> {
+        let Returned { instance, value, took } = returned;
+        match value {
+            Ok(messages) => {
+                self.keep(instance);
                 let messages = messages.into_iter().map(convert::message).collect();
-                Ok(Processed { messages, state: self.state.clone(), took: ran.took })
+                Ok(Processed { messages, state: self.state.clone(), took })
             }
-            // A call that fails leaves no state.
-            Ok(Err(failure)) => {
-                instance.store.data_mut().set_state(self.state.clone());
-                self.instance = Some(instance);
+            Err(failure) => {
+                self.undo(instance);
                 Err(match failure {
                     bindings::Failure::Retry(reason) => CallError::Retry(log::one_line(&reason)),
                     bindings::Failure::Reject(reason) => CallError::Reject(log::one_line(&reason)),
                 })
             }
         }
+    }
+
+    /// After a call that ended well.
+    fn keep(&mut self, instance: Box<Instance>) {
+        self.state = instance.store.data().state().clone();
+        self.instance = (!instance.has_outgrown(self.settings.memory)).then_some(instance);
+    }
+
+    /// A call that fails leaves no state.
+    fn undo(&mut self, mut instance: Box<Instance>) {
+        instance.store.data_mut().set_state(self.state.clone());
+        self.instance = Some(instance);
     }
 
     /// A plugin that once took long stays on the guests' thread until it has been quick for a while.

@@ -109,6 +109,9 @@ fn sentence(error: &rustls::Error) -> String {
             }
             other => format!("the broker's certificate is not accepted: {other:?}"),
         },
+        rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
+            "the broker does not speak the protocol that is asked for by ALPN; check `alpn`, and the port".into()
+        }
         rustls::Error::AlertReceived(alert) => {
             format!("the broker refuses with alert {alert:?}; does it want another client certificate?")
         }

@@ -123,6 +123,17 @@ async fn tls_with_the_right_authority() {
 }
 
 #[tokio::test]
+async fn through_a_websocket_with_tls() {
+    let (folder, device) = (folder(), Device::huawei());
+    let authority = Authority::new(folder.path(), "ca");
+    let certificate = authority.sign("localhost");
+    let setup = BrokerSetup { certificate: Some(&certificate), websockets: true, ..BrokerSetup::default() };
+    let broker = Broker::with(&setup);
+    let setup = Setup::new().device(device.port()).broker(format!("wss://localhost:{}/mqtt", broker.port));
+    delivers(&setup.with("MQTT_TLS_CA_CERT_PATH", authority.pem.certificate.display()).run()).await;
+}
+
+#[tokio::test]
 async fn certificates_that_cannot_be_trusted_are_told_apart() {
     let (folder, device) = (folder(), Device::huawei());
     let authority = Authority::new(folder.path(), "ca");

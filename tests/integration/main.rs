@@ -20,5 +20,7 @@ mod feeds;
 mod hostile;
 mod path;
 mod program;
+mod sessions;
+mod sign_in;
 mod support;
 mod tidy;

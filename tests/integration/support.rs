@@ -10,10 +10,12 @@ pub mod certificates;
 pub mod device;
 pub mod gateway;
 pub mod guests;
+pub mod hub;
 pub mod listener;
 pub mod plant;
 pub mod readings;
 pub mod scripted;
+pub mod strict;
 pub mod subscriber;
 
 /// Nothing here takes long on an idle machine; a loaded one gets the benefit of the doubt.

@@ -9,7 +9,7 @@ const FILE_LINES: usize = 500;
 /// Lines that a function may have.
 const FUNCTION_LINES: usize = 70;
 /// Made by scripts/make-bindings, and as long as the contract makes it.
-const GENERATED: &str = "plugins/sdk/src/bindings/transformer.rs";
+const GENERATED: &str = "plugins/sdk/src/bindings";
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
@@ -55,6 +55,7 @@ fn one_room_names_each_engine() {
         ("wasmtime_wasi", "plugin"),
         ("rumqttc", "mqtt"),
         ("rustls", "tls"),
+        ("crc32fast", "journal"),
         ("hyper", "health"),
         ("clap", "cli"),
     ];
@@ -95,7 +96,8 @@ fn the_domain_knows_no_clock_file_or_engine() {
 #[test]
 fn files_and_functions_fit() {
     for folder in ["host", "plugins", "tests"] {
-        for (path, text) in sources(folder).into_iter().filter(|(path, _)| !path.ends_with(GENERATED)) {
+        for (path, text) in sources(folder).into_iter().filter(|(path, _)| !path.parent().unwrap().ends_with(GENERATED))
+        {
             let lines = text.lines().count();
             assert!(lines <= FILE_LINES, "{} has {lines} lines", path.display());
             for (name, length) in functions(&text) {

@@ -70,6 +70,22 @@ pub fn write_event(event: &Event, note: Option<&str>) -> String {
     line.to_string()
 }
 
+/// What happened alone, without number and time: an object with the key that names the kind.
+pub fn write_body(body: &EventBody) -> String {
+    let (kind, body) = write::body(body);
+    value::object([(kind, Some(body))]).to_string()
+}
+
+/// What [`write_body`] wrote of anything but a frame, which needs its site's description to be read.
+pub fn read_body(text: &str) -> Option<EventBody> {
+    let mistakes = Mistakes::default();
+    let map = Object::parse(1, text, &mistakes)?;
+    let object = Object::new("", &map, &mistakes);
+    let body = Reader { last: Sequence(0), known: Known::Nothing }.body(1, &object);
+    object.finish();
+    body.filter(|_| mistakes.count() == 0)
+}
+
 /// What the lines so far say.
 struct Reader {
     last: Sequence,

@@ -19,6 +19,23 @@ struct Entries {
     bytes: usize,
 }
 
+/// Keys that were set, with their values, and keys that were deleted.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Changes(Vec<(String, Option<Vec<u8>>)>);
+
+impl Changes {
+    /// Whether nothing is different.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(key, _)| key)).finish()
+    }
+}
+
 /// The state would grow beyond [`STATE_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a feed's state may take {STATE_BYTES} bytes, {ENTRY_BYTES} for each entry included")]
@@ -55,6 +72,29 @@ impl State {
         let entries = Arc::make_mut(&mut self.0);
         if let Some(value) = entries.values.remove(key) {
             entries.bytes -= size(key, &value);
+        }
+    }
+
+    /// What became different since an earlier state.
+    pub fn changes_since(&self, before: &Self) -> Changes {
+        if Arc::ptr_eq(&self.0, &before.0) {
+            return Changes::default();
+        }
+        let set = self.0.values.iter().filter(|(key, value)| before.get(key) != Some(value));
+        let set = set.map(|(key, value)| (key.clone(), Some(value.clone())));
+        let deleted = before.0.values.keys().filter(|key| self.get(key).is_none()).map(|key| (key.clone(), None));
+        Changes(set.chain(deleted).collect())
+    }
+
+    /// Takes over what became different elsewhere. An older state may grow beyond [`STATE_BYTES`] by that, to twice as
+    /// much at most: what is kept already is not lost for it, and the next [`State::set`] is bounded as ever.
+    pub fn overlay(&mut self, changes: &Changes) {
+        for (key, value) in &changes.0 {
+            self.delete(key);
+            let Some(value) = value else { continue };
+            let entries = Arc::make_mut(&mut self.0);
+            entries.bytes += size(key, value);
+            entries.values.insert(key.clone(), value.clone());
         }
     }
 
@@ -96,5 +136,29 @@ mod tests {
         state.set("m".into(), vec![0; most]).unwrap();
         assert_eq!(state.set("n".into(), Vec::new()), Err(Full));
         assert_eq!(state.set("m".into(), vec![0; most + 1]), Err(Full));
+    }
+
+    #[test]
+    fn changes_are_laid_over_an_older_state() {
+        let mut old = State::default();
+        for (key, value) in [("kept", 1), ("set", 1), ("deleted", 1)] {
+            old.set(key.into(), vec![value]).unwrap();
+        }
+        let mut new = old.clone();
+        assert!(new.changes_since(&old).is_empty());
+        new.set("set".into(), vec![2]).unwrap();
+        new.set("added".into(), vec![2]).unwrap();
+        new.delete("deleted");
+        let changes = new.changes_since(&old);
+        assert_eq!(format!("{changes:?}"), r#"{"added", "set", "deleted"}"#);
+        let mut older = State::default();
+        older.set("kept".into(), vec![0]).unwrap();
+        older.set("deleted".into(), vec![0]).unwrap();
+        older.overlay(&changes);
+        let left: Vec<_> = older.iter().map(|(key, value)| (key, value[0])).collect();
+        assert_eq!(left, [("added", 2), ("kept", 0), ("set", 2)]);
+        assert_eq!(older.bytes(), 3 * ENTRY_BYTES + "addedkeptset".len() + 3);
+        old.overlay(&changes);
+        assert_eq!(old, new);
     }
 }

@@ -48,6 +48,19 @@ pub(super) fn results(inputs: mpsc::Sender<Input>) -> impl Fn(Timestamp, Dispatc
     }
 }
 
+pub(super) fn journal(journal: &config::Journal) -> journal::Settings {
+    journal::Settings {
+        folder: journal.dir.clone(),
+        sync: match journal.sync {
+            config::Sync::Interval(interval) => journal::Sync::Interval(interval),
+            config::Sync::EveryEvent => journal::Sync::EveryEvent,
+            config::Sync::Memory => journal::Sync::Memory,
+        },
+        max_bytes: journal.max_size_bytes,
+        max_age: journal.max_age,
+    }
+}
+
 impl From<config::Start> for journal::Start {
     fn from(start: config::Start) -> Self {
         match start {
@@ -78,6 +91,10 @@ impl feed::Cursor for journal::Cursor {
     fn passed(&mut self, sequence: Sequence, at: Timestamp, state: &State) {
         Self::passed(self, sequence, at, state);
     }
+
+    async fn keep(&mut self, state: &State) {
+        Self::keep(self, state).await;
+    }
 }
 
 impl feed::Plugin for plugin::Plugin {
@@ -95,8 +112,27 @@ impl feed::Plugin for plugin::Plugin {
 
     async fn process(&mut self, events: &[Arc<Event>]) -> Result<feed::Processed, feed::CallError> {
         let processed = Self::process(self, events, now().nanos()).await;
-        let processed = processed.map_err(feed::CallError::from)?;
-        Ok(feed::Processed { messages: processed.messages, state: processed.state, took: processed.took })
+        Ok(processed?.into())
+    }
+
+    fn has_session(&self) -> bool {
+        Self::has_session(self)
+    }
+
+    async fn connect(&mut self, request: &Request) -> Result<Login, feed::ConnectError> {
+        let login = Self::connect(self, request).await;
+        login.map_err(|error| match error {
+            plugin::ConnectError::Refused(reason) => feed::ConnectError::Refused(reason),
+            plugin::ConnectError::Broken(reason) => feed::ConnectError::Broken(reason),
+        })
+    }
+
+    async fn connected(&mut self, welcome: &Welcome) -> Result<feed::Processed, feed::CallError> {
+        Ok(Self::connected(self, welcome).await?.into())
+    }
+
+    async fn closing(&mut self, at: Timestamp) -> Result<feed::Processed, feed::CallError> {
+        Ok(Self::closing(self, at).await?.into())
     }
 
     fn state(&self) -> &State {
@@ -105,6 +141,12 @@ impl feed::Plugin for plugin::Plugin {
 
     fn restore(&mut self, state: State) {
         Self::restore(self, state);
+    }
+}
+
+impl From<plugin::Processed> for feed::Processed {
+    fn from(processed: plugin::Processed) -> Self {
+        Self { messages: processed.messages, state: processed.state, took: processed.took }
     }
 }
 

@@ -67,6 +67,7 @@ struct Entry {
 struct Running {
     settings: config::Feed,
     version: String,
+    has_session: bool,
     replacements: mpsc::Sender<Box<Replacement<Plugin, mqtt::Broker>>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -77,7 +78,7 @@ enum News {
     /// A component is at hand, or cannot be used.
     Loaded { change: u64, settings: Box<config::Feed>, loaded: Result<Loaded, String> },
     /// A running feed has taken its new version.
-    Taken { settings: Box<config::Feed>, version: String },
+    Taken { settings: Box<config::Feed>, version: String, has_session: bool },
 }
 
 impl Feeds {
@@ -275,9 +276,9 @@ impl Feeds {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Taken { settings, version } => {
+            News::Taken { settings, version, has_session } => {
                 if let Some(running) = self.by_name.get_mut(&settings.name).and_then(|entry| entry.running.as_mut()) {
-                    (running.settings, running.version) = (*settings, version);
+                    (running.settings, running.version, running.has_session) = (*settings, version, has_session);
                 }
             }
             News::Loaded { change, settings, loaded } => {
@@ -304,14 +305,15 @@ impl Feeds {
         let Some(entry) = self.by_name.get_mut(&name) else { return };
         let health = Rc::clone(&entry.health);
         health.borrow_mut().off = None;
-        let version = loaded.version();
+        let (version, has_session) = (loaded.version(), loaded.has_session());
         let (replacements, received) = mpsc::channel(REPLACEMENTS);
         let (stop, stopped) = watch::channel(false);
         let (before, journal) = (self.ending.remove(&name), self.journal.clone());
-        let broker = mqtt::Broker::new(broker(&self.site, &settings));
+        let broker = mqtt::Broker::new(settings::broker_of(&self.site, &settings, &loaded));
         let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine);
         entry.running = Some(Running {
             version,
+            has_session,
             replacements,
             stop,
             task: tokio::task::spawn_local({
@@ -337,15 +339,15 @@ impl Feeds {
     fn offer(&self, settings: Box<config::Feed>, loaded: Loaded) {
         let Some(entry) = self.by_name.get(&settings.name) else { return };
         let Some(running) = &entry.running else { return };
-        let version = loaded.version();
+        let (version, has_session) = (loaded.version(), loaded.has_session());
         let is_off = entry.health.borrow().off.is_some();
         if running.settings == *settings && running.version == version && !is_off {
             entry.health.borrow_mut().not_taken = None;
             return;
         }
         let (verdict, judged) = oneshot::channel();
-        let broker =
-            (running.settings.broker != settings.broker).then(|| mqtt::Broker::new(broker(&self.site, &settings)));
+        let is_other = running.settings.broker != settings.broker || running.has_session != loaded.has_session();
+        let broker = is_other.then(|| mqtt::Broker::new(settings::broker_of(&self.site, &settings, &loaded)));
         let replacement = Box::new(Replacement {
             policy: settings::policy(&settings),
             plugin: Plugin::new(loaded, settings::of_plugin(&settings), State::default()),
@@ -355,7 +357,7 @@ impl Feeds {
         let (replacements, news) = (running.replacements.clone(), self.news.clone());
         tokio::task::spawn_local(async move {
             if replacements.send(replacement).await.is_ok() && matches!(judged.await, Ok(Ok(()))) {
-                let _ = news.send(News::Taken { settings, version }).await;
+                let _ = news.send(News::Taken { settings, version, has_session }).await;
             }
         });
     }

@@ -8,6 +8,7 @@ use bessai_domain::site::Site;
 use serde_json::{Map, Value, json};
 
 use crate::feed::SharedHealth;
+use crate::journal::{self, Lag};
 
 /// The state of the site's devices, safety and feeds.
 pub(super) struct Report {
@@ -46,14 +47,14 @@ impl Report {
         }
     }
 
-    /// `lag`: events that a feed has not passed.
-    pub(super) fn json(&self, lag: impl Fn(&str) -> usize) -> Value {
+    /// `lag`: how far a feed is behind.
+    pub(super) fn json(&self, journal: &journal::Health, lag: impl Fn(&str) -> Lag) -> Value {
         let feeds = self.feeds.iter().map(|(name, health)| (name.clone(), feed(health, lag(name))));
         let feeds: Map<_, _> = feeds.collect();
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
         let runs = |health: &SharedHealth| health.borrow().connected && health.borrow().off.is_none();
         let feeds_run = self.feeds.values().all(runs);
-        let healthy = devices_answer && feeds_run && self.is_safe == Some(true);
+        let healthy = devices_answer && feeds_run && self.is_safe == Some(true) && journal.trouble.is_none();
         json!({
             "status": if healthy { "healthy" } else { "degraded" },
             "site_id": self.site,
@@ -62,17 +63,31 @@ impl Report {
             "safety_status": match self.is_safe { None => "unknown", Some(true) => "ok", Some(false) => "BLOCKED" },
             "frames": self.frames,
             "devices": self.devices.iter().map(|(name, online)| (name.clone(), json!({ "online": online }))).collect::<Map<_, _>>(),
+            "journal": {
+                "oldest": journal.oldest,
+                "newest": journal.newest,
+                "bytes": journal.bytes,
+                "lost": journal.lost,
+                "damaged": journal.damaged,
+                "cut_bytes": journal.cut_bytes,
+                "set_aside": journal.set_aside,
+                "trouble": journal.trouble,
+            },
             "feeds": feeds,
         })
     }
 }
 
-fn feed(health: &SharedHealth, lag: usize) -> Value {
+fn feed(health: &SharedHealth, lag: Lag) -> Value {
     let health = health.borrow();
     json!({
         "connected": health.connected,
+        "sign_ins": health.sign_ins,
+        "failed_sign_ins": health.failed_sign_ins,
         "delivered": health.delivered,
-        "lag": lag,
+        "lag": lag.events,
+        "lag_s": lag.seconds,
+        "lost": lag.lost,
         "version": health.version,
         "calls": health.calls,
         "slow_calls": health.slow_calls,

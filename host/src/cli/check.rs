@@ -8,10 +8,16 @@ use bessai_domain::register::Table;
 use bessai_domain::settings::Mistake;
 
 use crate::app;
-use crate::config::{Component, Config, Device, Feed, Rights};
+use crate::config::{Component, Config, Device, Feed, Rights, Sync};
 use crate::plugin::Engine;
 
 use super::{CONFIGURATION, load, tell};
+
+/// Heartbeats and verdicts, each every five seconds.
+const BESIDE_FRAMES_PER_SECOND: f64 = 6.0;
+/// What the journal keeps in memory, and how much more a value takes there.
+const MEMORY_BYTES: f64 = 16_777_216.0;
+const IN_MEMORY: f64 = 8.0;
 
 pub(super) fn run(file: Option<&Path>) -> ExitCode {
     let config = match load(file) {
@@ -21,6 +27,7 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
     println!("site {}", config.site);
     config.devices.iter().for_each(show_device);
     show_safety(&config);
+    show_journal(&config);
     let mistakes = show_feeds(&config);
     for model in &config.models {
         let found = if model.file.is_file() { "" } else { " (missing: the rest runs without it)" };
@@ -65,6 +72,40 @@ fn show_safety(config: &Config) {
     }
 }
 
+/// How far back it will reach: what came out of measuring sites whose values change slowly, so a guess by nature.
+fn show_journal(config: &Config) {
+    let journal = &config.journal;
+    let folder = journal.dir.display();
+    let hours = |time: f64| match time / 3600.0 {
+        hours if hours < 48.0 => format!("{hours:.1} h"),
+        hours => format!("{:.0} days", hours / 24.0),
+    };
+    let rate: f64 = config.devices.iter().map(bytes_per_second).sum::<f64>() + BESIDE_FRAMES_PER_SECOND;
+    if journal.sync == Sync::Memory {
+        println!(
+            "journal: in memory, lost with the process; reaches back {}",
+            hours(MEMORY_BYTES / (rate * IN_MEMORY))
+        );
+        return;
+    }
+    let size = f64::from(u32::try_from(journal.max_size_bytes >> 10).unwrap_or(u32::MAX)) * 1024.0;
+    let (by_size, by_age) = (size / rate, journal.max_age.as_secs_f64());
+    let bound = if by_size < by_age { "max_size" } else { "max_age" };
+    println!(
+        "journal {folder}: about {rate:.0} bytes/s, reaches back {} (by {bound}; max_size alone would give {})",
+        hours(by_size.min(by_age)),
+        hours(by_size)
+    );
+}
+
+/// Bytes that a frame takes, at two for each value.
+fn bytes_per_second(device: &Device) -> f64 {
+    const FRAME: f64 = 16.0;
+    const VALUE: f64 = 2.0;
+    let values = u32::try_from(device.profile.readable().count()).unwrap_or(u32::MAX);
+    (FRAME + VALUE * f64::from(values)) / device.period.as_secs_f64()
+}
+
 fn show_feeds(config: &Config) -> Vec<Mistake> {
     let engine = match app::engine(config) {
         Ok(engine) => engine,
@@ -78,8 +119,7 @@ fn show_feed(feed: &Feed, engine: &Engine) -> Option<Mistake> {
         Component::BuiltIn => "bessai-json, built in".to_owned(),
         Component::File(path) => path.display().to_string(),
     };
-    let scheme = if feed.broker.tls.is_some() { "mqtts" } else { "mqtt" };
-    println!("feed {}: {component} → {scheme}://{}:{}", feed.name, feed.broker.host, feed.broker.port);
+    println!("feed {}: {component} → {}", feed.name, feed.broker.url());
     show_rights(&feed.rights);
     let loaded = app::load(engine, feed);
     loaded.err().map(|error| Mistake::bare(format!("feed {}", feed.name), error))

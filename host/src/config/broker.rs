@@ -22,8 +22,10 @@ const PROTOCOLS: [(&str, Protocol); 3] = [("auto", Protocol::Auto), ("5", Protoc
 pub struct Broker {
     /// Name or address.
     pub host: String,
-    /// The URL's, else 1883, or 8883 for `mqtts://`.
+    /// The URL's, else 1883 for `mqtt://`, 8883 for `mqtts://`, 80 for `ws://` and 443 for `wss://`.
     pub port: u16,
+    /// The path to ask for where MQTT goes through a WebSocket.
+    pub websocket: Option<String>,
     /// How the connection is protected, if it is.
     pub tls: Option<Tls>,
     /// None: made of the site's and the feed's name.
@@ -38,6 +40,20 @@ pub struct Broker {
     pub keep_alive: Duration,
     /// Publishes that may wait for their acknowledgement.
     pub in_flight: u16,
+}
+
+impl Broker {
+    /// Where it is, without who signs in.
+    pub fn url(&self) -> String {
+        let scheme = match (self.websocket.is_some(), self.tls.is_some()) {
+            (false, false) => "mqtt",
+            (false, true) => "mqtts",
+            (true, false) => "ws",
+            (true, true) => "wss",
+        };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("{scheme}://{host}:{}{}", self.port, self.websocket.as_deref().unwrap_or_default())
+    }
 }
 
 /// A version of MQTT.
@@ -161,7 +177,8 @@ impl<'a> Raw<'a> {
         };
         let wants_tls = self.ca.is_some() || self.cert.is_some() || self.alpn.is_some();
         if wants_tls && !url.tls {
-            findings.note(format!("{}: TLS is used despite mqtt://, because certificates are set", written.key));
+            let scheme = if url.websocket.is_some() { "ws" } else { "mqtt" };
+            findings.note(format!("{}: TLS is used despite {scheme}://, because certificates are set", written.key));
         }
         Some(self.with_url(url, wants_tls))
     }
@@ -187,6 +204,7 @@ impl<'a> Raw<'a> {
         Broker {
             host: url.host,
             port: url.port,
+            websocket: url.websocket,
             tls,
             client_id: self.client_id,
             protocol: self.protocol.unwrap_or(Protocol::Auto),

@@ -1,29 +1,33 @@
-//! `mqtt://user:password@host:1883`, and how to show one without its password.
+//! `mqtt://user:password@host:1883` or `wss://host:443/path`, and how to show one without its password.
 
 use percent_encoding::percent_decode_str;
 
 use super::address;
 
-const PLAIN_PORT: u16 = 1883;
-const TLS_PORT: u16 = 8883;
+/// What a URL begins with, and what it means: TLS, WebSocket, and the port where none is written.
+const SCHEMES: [(&str, bool, bool, u16); 4] =
+    [("mqtt", false, false, 1883), ("mqtts", true, false, 8883), ("ws", false, true, 80), ("wss", true, true, 443)];
+/// Where brokers have their WebSocket, nearly all.
+const USUAL_PATH: &str = "/mqtt";
+const FORMS: &str = "write mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt or wss://host:443/mqtt";
 
 /// A broker's URL, taken apart. No `Debug`: it holds a password.
 pub(super) struct Url {
     pub(super) tls: bool,
     pub(super) host: String,
     pub(super) port: u16,
+    /// The path of a WebSocket.
+    pub(super) websocket: Option<String>,
     pub(super) username: Option<String>,
     pub(super) password: Option<String>,
 }
 
 /// Takes a URL apart, or says what to mend, without a word of the URL in it.
 pub(super) fn parse(text: &str) -> Result<Url, String> {
-    let (scheme, rest) = text.trim().split_once("://").ok_or("write mqtt://host:1883 or mqtts://host:8883")?;
-    let tls = match scheme.to_ascii_lowercase().as_str() {
-        "mqtt" => false,
-        "mqtts" => true,
-        _ => return Err("its scheme is not known; write mqtt://host:1883 or mqtts://host:8883".into()),
-    };
+    let (scheme, rest) = text.trim().split_once("://").ok_or(FORMS)?;
+    let scheme = scheme.to_ascii_lowercase();
+    let known = SCHEMES.into_iter().find(|(name, ..)| *name == scheme);
+    let (_, tls, is_websocket, usual_port) = known.ok_or_else(|| format!("its scheme is not known; {FORMS}"))?;
     let (user, rest) = match rest.rsplit_once('@') {
         Some((user, rest)) => (Some(user), rest),
         None => (None, rest),
@@ -31,17 +35,27 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     if user.is_some_and(|user| user.contains(['/', '?', '#'])) {
         return Err("write `/`, `?` and `#` in a user's name or password as %2F, %3F and %23".into());
     }
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#']) {
-        return Err("nothing may stand behind the port; write mqtt://host:1883 or mqtts://host:8883".into());
-    }
+    let (authority, path) =
+        rest.split_at_checked(rest.find(['/', '?', '#']).unwrap_or(rest.len())).unwrap_or((rest, ""));
+    let websocket = match (is_websocket, path) {
+        (false, "" | "/") => None,
+        (false, _) => return Err(format!("nothing may stand behind the port; {FORMS}")),
+        (true, "" | "/") => Some(USUAL_PATH.to_owned()),
+        (true, path) if is_path(path) => Some(path.to_owned()),
+        (true, _) => return Err("a path has letters, digits and `-._~!$&\'()*+,;=:%/`, and nothing behind it".into()),
+    };
     let (host, port) = address::split(authority).map_err(|wrong| wrong.to_string())?;
-    let port = port.unwrap_or(if tls { TLS_PORT } else { PLAIN_PORT });
+    let port = port.unwrap_or(usual_port);
     let (username, password) = match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
         Some((username, password)) => (decoded(username)?, decoded(password)?),
         None => (None, None),
     };
-    Ok(Url { tls, host, port, username, password })
+    Ok(Url { tls, host, port, websocket, username, password })
+}
+
+/// A path as it is sent (RFC 3986 §3.3). A query, which may hold a secret, is not one.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:%/".contains(c))
 }
 
 fn decoded(text: &str) -> Result<Option<String>, String> {
@@ -88,6 +102,21 @@ mod tests {
         check("mqtt://u:p%40s%2Fs%25@h", false, "h", 1883, Some("u"), Some("p@s/s%"));
         check("mqtt://u:p@ss@h", false, "h", 1883, Some("u"), Some("p@ss"));
         check("mqtt://u:p:q@h", false, "h", 1883, Some("u"), Some("p:q"));
+        check("ws://h", false, "h", 80, None, None);
+        check("wss://u:p@[::1]/mqtt", true, "::1", 443, Some("u"), Some("p"));
+    }
+
+    #[test]
+    fn paths_of_websockets() {
+        let check = |text: &str, expected: Option<&str>| {
+            let url = parse(text).unwrap_or_else(|mend| panic!("{text}: {mend}"));
+            assert_eq!(url.websocket.as_deref(), expected, "{text}");
+        };
+        check("mqtt://h/", None);
+        check("ws://h", Some("/mqtt"));
+        check("ws://h:8080/", Some("/mqtt"));
+        check("wss://u:p@h:443/$iothub/websocket", Some("/$iothub/websocket"));
+        check("WSS://h/a%20b/", Some("/a%20b/"));
     }
 
     #[test]
@@ -98,7 +127,7 @@ mod tests {
             assert!(found.contains(mend), "{text}: {found}");
             assert!(!found.contains("hunter2"), "{found}");
         };
-        check("localhost:1883", "localhost:1883", "write mqtt://host:1883 or");
+        check("localhost:1883", "localhost:1883", "write mqtt://host:1883, mqtts");
         check("tcp://u:hunter2@h:1883", "tcp://…@h:1883", "scheme");
         check("u:hunter2@h", "…@h", "write mqtt://host");
         check("mqtt:/u:hunter2@h", "…@h", "write mqtt://host");
@@ -114,6 +143,11 @@ mod tests {
         check("mqtt://h/topic", "mqtt://h…", "behind the port");
         check("mqtt://h?password=hunter2", "mqtt://h…", "behind the port");
         check("mqtt://u:x@h hunter2", "mqtt://…@h…", "the host may have");
+        check("ws://h?token=hunter2", "ws://h…", "a path has");
+        check("wss://u:x@h/mqtt?token=hunter2", "wss://…@h…", "a path has");
+        check("wss://u:x@h:443/mqtt#hunter2", "wss://…@h…", "a path has");
+        check("wss://h/mqtt hunter2", "wss://h…", "a path has");
+        check("wss://u:hunter2", "wss://u…", "the port");
         check("hunter2 ://h", "h", "scheme");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bessai_domain::event::Sequence;
 use bessai_domain::message::Message;
-use bessai_domain::state::State;
+use bessai_domain::state::{Changes, State};
 use bessai_domain::time::Timestamp;
 
 /// What one or more calls of the plugin gave.
@@ -17,6 +17,16 @@ pub(super) struct Given {
     pub(super) messages: Vec<Message>,
     /// What the plugin keeps after that event.
     pub(super) state: State,
+    /// Of a fresh instance that was told of the session before it got these events.
+    pub(super) greeting: Option<Greeting>,
+}
+
+/// What a plugin gave at a session's begin or end: it belongs to no event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Greeting {
+    pub(super) messages: Vec<Message>,
+    /// On disk before the messages go out.
+    pub(super) changes: Changes,
 }
 
 /// One call: where it ends in the journal, and what is left to deliver of it.
@@ -32,7 +42,7 @@ struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     call: u64,
-    message: usize,
+    pub(super) message: usize,
 }
 
 /// The calls under way.
@@ -50,7 +60,7 @@ impl Calls {
     /// A new call; the places of its messages in order.
     pub(super) fn push(&mut self, given: Given) -> impl Iterator<Item = Place> + use<> {
         let call = self.first + u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
-        let Given { through, at, messages, state } = given;
+        let Given { through, at, messages, state, greeting: _ } = given;
         let left = messages.len();
         self.calls.push_back(Call { through, at, state, messages: messages.into_iter().map(Some).collect(), left });
         (0..left).map(move |message| Place { call, message })
@@ -60,6 +70,19 @@ impl Calls {
     pub(super) fn message(&self, place: Place) -> Option<&Message> {
         let index = usize::try_from(place.call.checked_sub(self.first)?).ok()?;
         self.calls.get(index)?.messages.get(place.message)?.as_ref()
+    }
+
+    /// The last event of a place's call.
+    pub(super) fn through(&self, place: Place) -> Option<Sequence> {
+        let index = usize::try_from(place.call.checked_sub(self.first)?).ok()?;
+        self.calls.get(index).map(|call| call.through)
+    }
+
+    /// What the plugin set between two calls stays, whichever call is settled next.
+    pub(super) fn overlay(&mut self, changes: &Changes) {
+        for call in &mut self.calls {
+            call.state.overlay(changes);
+        }
     }
 
     /// A message needs no more care.
@@ -100,7 +123,7 @@ mod tests {
     fn given(through: u64, count: usize) -> Given {
         let mut state = State::default();
         state.set("through".into(), vec![u8::try_from(through).unwrap()]).unwrap();
-        Given { through: Sequence(through), at: Timestamp::default(), messages: messages(count), state }
+        Given { through: Sequence(through), at: Timestamp::default(), messages: messages(count), state, greeting: None }
     }
 
     fn messages(count: usize) -> Vec<Message> {
@@ -132,5 +155,23 @@ mod tests {
         assert_eq!(calls.message(first[0]), None);
         let third: Vec<_> = calls.push(given(9, 1)).collect();
         assert_eq!(calls.message(third[0]).unwrap().topic, "t/0");
+    }
+
+    #[test]
+    fn what_was_set_between_calls_stays_when_an_older_one_is_settled() {
+        let mut calls = Calls::default();
+        let first: Vec<_> = calls.push(given(3, 1)).collect();
+        calls.push(given(5, 1)).for_each(drop);
+        assert_eq!(calls.through(first[0]), Some(Sequence(3)));
+        let mut newest = State::default();
+        newest.set("sign-ins".into(), vec![7]).unwrap();
+        calls.overlay(&newest.changes_since(&State::default()));
+        calls.done(first[0]);
+        let (through, _, state) = calls.settle().unwrap();
+        assert_eq!(
+            (through, state.get("sign-ins"), state.get("through")),
+            (Sequence(3), Some(&[7][..]), Some(&[3][..]))
+        );
+        assert_eq!(calls.through(first[0]), None);
     }
 }

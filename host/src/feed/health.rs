@@ -9,9 +9,13 @@ use std::time::Duration;
 pub struct Health {
     /// Signed in now.
     pub connected: bool,
+    /// Sign-ins that the broker granted.
+    pub sign_ins: u64,
+    /// Sign-ins that failed: the plugin gave no login, or the broker was not there or refused.
+    pub failed_sign_ins: u64,
     /// Messages acknowledged since the start.
     pub delivered: u64,
-    /// Events set aside because the plugin cannot handle them.
+    /// Events set aside because the plugin cannot handle them, and messages because the broker does not take them.
     pub set_aside: u64,
     /// Messages refused by the checks or the broker.
     pub refused: u64,

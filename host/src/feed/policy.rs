@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody};
 use bessai_domain::message::{Message, Qos};
+use bessai_domain::session::{Endpoint, Login};
 use bessai_domain::time::Timestamp;
 use bessai_domain::topic;
 
@@ -17,6 +18,8 @@ const BYTES_PER_CALL: usize = 1 << 20;
 pub struct Policy {
     /// Devices that it may read; all where there is no list.
     pub read: Option<Vec<String>>,
+    /// Hosts that its sign-in may name.
+    pub connect: Vec<String>,
     /// Topic filters that it may publish under; any topic where there is no list.
     pub topics: Option<Vec<String>>,
     /// The highest quality of service that it gets.
@@ -60,6 +63,22 @@ impl Policy {
             }
         }
         Ok(Admitted { messages: admitted, refusals })
+    }
+
+    /// A login that the feed has the right to: no other host, and no will, than its rights name. The error is for people.
+    pub fn admit_login(&self, mut login: Login) -> Result<Login, String> {
+        if let Some(Endpoint { host, .. }) = &login.endpoint
+            && !self.connect.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+        {
+            return Err(format!("the feed has no right to sign in at {host:?}: add it to [rights] connect"));
+        }
+        if let Some(will) = &mut login.will {
+            if let Some(refusal) = self.refusal(will) {
+                return Err(format!("the last will: {refusal}"));
+            }
+            will.qos = will.qos.min(self.qos);
+        }
+        Ok(login)
     }
 
     fn refusal(&self, message: &Message) -> Option<String> {

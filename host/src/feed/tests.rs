@@ -17,6 +17,8 @@ use tokio::task::LocalSet;
 
 use super::*;
 
+mod sessions;
+
 const AT: Timestamp = Timestamp::from_nanos(1_740_151_200_000_000_000);
 
 /// What everything outside of the feed sees and sets.
@@ -27,7 +29,32 @@ struct World {
     place: Cell<u64>,
     kept: RefCell<State>,
     holds_acknowledgements: Cell<bool>,
+    // Everything that shows from outside, in order.
+    acts: RefCell<Vec<String>>,
+    messages_aside: RefCell<Vec<(u64, usize, usize)>>,
+    // The broker ends each session at once.
+    kicks: Cell<bool>,
+    // The broker ends the session now.
+    cuts: Cell<bool>,
     changed: Notify,
+}
+
+impl World {
+    fn note(&self, act: impl Into<String>) {
+        self.acts.borrow_mut().push(act.into());
+        self.changed.notify_waiters();
+    }
+}
+
+/// The time of the test, which stands still for as long as anything can be done.
+fn clock() -> Timestamp {
+    thread_local! {
+        static START: Cell<Option<tokio::time::Instant>> = const { Cell::new(None) };
+    }
+    let now = tokio::time::Instant::now();
+    let start = START.get().filter(|start| *start <= now).unwrap_or(now);
+    START.set(Some(start));
+    AT.plus(now - start)
 }
 
 /// Events that are there, then none.
@@ -35,6 +62,7 @@ struct List {
     events: VecDeque<Arc<Event>>,
     world: Rc<World>,
     at_once: usize,
+    pace: Duration,
 }
 
 impl Events for List {
@@ -47,6 +75,9 @@ impl Events for List {
     async fn next(&mut self) -> Vec<Arc<Event>> {
         if self.events.is_empty() {
             std::future::pending::<()>().await;
+        }
+        if !self.pace.is_zero() {
+            tokio::time::sleep(self.pace).await;
         }
         self.events.drain(..self.at_once.min(self.events.len())).collect()
     }
@@ -64,6 +95,12 @@ impl Cursor for Place {
         self.0.kept.replace(state.clone());
         self.0.changed.notify_waiters();
     }
+
+    async fn keep(&mut self, state: &State) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.0.kept.replace(state.clone());
+        self.0.note("keep");
+    }
 }
 
 /// Publishes each event's number, counts in its state, and fails where its rule says so.
@@ -72,10 +109,11 @@ struct Rule {
     fails: fn(&Event) -> bool,
     state: State,
     is_running: bool,
+    session: Option<sessions::Script>,
 }
 
 fn rule(version: &'static str, fails: fn(&Event) -> bool) -> Rule {
-    Rule { version, fails, state: State::default(), is_running: false }
+    Rule { version, fails, state: State::default(), is_running: false, session: None }
 }
 
 impl Plugin for Rule {
@@ -92,7 +130,26 @@ impl Plugin for Rule {
             return Err("refuses its configuration: no topic".into());
         }
         self.is_running = true;
+        if let Some(session) = &self.session {
+            session.world.note("configure");
+        }
         Ok(())
+    }
+
+    fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    async fn connect(&mut self, request: &Request) -> Result<Login, ConnectError> {
+        self.connect_as_scripted(request)
+    }
+
+    async fn connected(&mut self, _welcome: &Welcome) -> Result<Processed, CallError> {
+        Ok(self.tell("birth"))
+    }
+
+    async fn closing(&mut self, _at: Timestamp) -> Result<Processed, CallError> {
+        Ok(self.tell("farewell"))
     }
 
     async fn process(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
@@ -102,14 +159,8 @@ impl Plugin for Rule {
         }
         let seen = self.state.get("seen").map_or(0, |seen| seen[0]) + u8::try_from(events.len()).unwrap();
         self.state.set("seen".into(), vec![seen]).unwrap();
-        let message = |event: &Arc<Event>| Message {
-            topic: format!("{}/{}", self.version, event.sequence.0),
-            payload: Vec::new(),
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            properties: None,
-        };
-        let messages = events.iter().map(message).collect();
+        let name = |event: &Arc<Event>| message(format!("{}/{}", self.version, event.sequence.0), large(event));
+        let messages = events.iter().map(name).collect();
         Ok(Processed { messages, state: self.state.clone(), took: Duration::ZERO })
     }
 
@@ -120,6 +171,18 @@ impl Plugin for Rule {
     fn restore(&mut self, state: State) {
         (self.state, self.is_running) = (state, false);
     }
+}
+
+fn message(topic: String, bytes: usize) -> Message {
+    Message { topic, payload: vec![0; bytes], qos: Qos::AtLeastOnce, retain: false, properties: None }
+}
+
+/// A frame of this value makes a message that no broker takes.
+const LARGE: f64 = 77.7;
+
+fn large(event: &Event) -> usize {
+    let is_large = matches!(&event.body, EventBody::Frame(frame) if frame.values[0] == LARGE);
+    if is_large { 2000 } else { 0 }
 }
 
 struct Desk(Rc<World>);
@@ -138,6 +201,8 @@ impl Broker for Desk {
     }
 
     async fn sign_in(&mut self, _login: Login) -> Result<Link, String> {
+        self.0.note("CONNECT");
+        self.0.cuts.set(false);
         Ok(Link { world: Rc::clone(&self.0), waiting: VecDeque::new(), next: 0 })
     }
 }
@@ -145,6 +210,7 @@ impl Broker for Desk {
 impl Session for Link {
     fn publish(&mut self, message: &Message) -> Result<(), String> {
         self.world.published.borrow_mut().push(message.topic.clone());
+        self.world.note(message.topic.clone());
         self.waiting.push_back(self.next);
         self.next += 1;
         self.world.changed.notify_waiters();
@@ -155,6 +221,9 @@ impl Session for Link {
         loop {
             let changed = Rc::clone(&self.world);
             let changed = changed.changed.notified();
+            if self.world.kicks.get() || self.world.cuts.get() {
+                return Notice::Closed("kicked".into());
+            }
             if !self.world.holds_acknowledgements.get()
                 && let Some(number) = self.waiting.pop_front()
             {
@@ -166,25 +235,28 @@ impl Session for Link {
 
     fn welcome(&self) -> Welcome {
         let (protocol, max_qos) = (Protocol::V5, Qos::ExactlyOnce);
-        Welcome { at: AT, protocol, session_present: false, max_packet: 1 << 20, max_qos, retain: true }
+        Welcome { at: AT, protocol, session_present: false, max_packet: 1000, max_qos, retain: true }
     }
 
     fn largest(&self) -> usize {
-        1 << 20
+        1000
     }
 
     fn window(&self) -> usize {
         16
     }
 
-    async fn close(self) {}
+    async fn close(self) {
+        self.world.note("DISCONNECT");
+    }
 }
 
 struct Running {
     world: Rc<World>,
     health: SharedHealth,
     replacements: mpsc::Sender<Box<Replacement<Rule, Desk>>>,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 fn frame(sequence: u64, value: f64) -> Arc<Event> {
@@ -197,35 +269,43 @@ fn heartbeat(sequence: u64) -> Arc<Event> {
 }
 
 fn policy() -> Policy {
-    Policy { read: None, topics: None, qos: Qos::AtLeastOnce, rate_per_s: None, max_age: None }
+    Policy { read: None, connect: Vec::new(), topics: None, qos: Qos::AtLeastOnce, rate_per_s: None, max_age: None }
 }
 
 fn run(plugin: Rule, at_once: usize, events: Vec<Arc<Event>>) -> Running {
-    let world = Rc::new(World::default());
+    run_in(Rc::default(), plugin, at_once, events, Duration::ZERO)
+}
+
+fn run_in(world: Rc<World>, plugin: Rule, at_once: usize, events: Vec<Arc<Event>>, pace: Duration) -> Running {
     let health = SharedHealth::default();
-    let aside = Rc::clone(&world);
+    let (aside, message_aside) = (Rc::clone(&world), Rc::clone(&world));
     let (replacements, received) = mpsc::channel(4);
     let (stop, stopped) = watch::channel(false);
     let feed = Feed {
         settings: Settings {
             name: "acme".into(),
             status_topic: None,
-            clock: || AT,
+            clock,
             slow_call: Duration::from_millis(50),
             set_aside: Rc::new(move |event| {
                 aside.aside.borrow_mut().push((event.event.sequence.0, event.reason.to_owned()));
                 Ok("a file".into())
             }),
+            set_message_aside: Rc::new(move |aside| {
+                let kept = (aside.through.0, aside.index, aside.largest);
+                message_aside.messages_aside.borrow_mut().push(kept);
+                Ok("a file".into())
+            }),
         },
         policy: policy(),
-        events: List { events: events.into(), world: Rc::clone(&world), at_once },
+        events: List { events: events.into(), world: Rc::clone(&world), at_once, pace },
         plugin,
         broker: Desk(Rc::clone(&world)),
         health: Rc::clone(&health),
         replacements: received,
     };
-    tokio::task::spawn_local(feed.run(stopped));
-    Running { world, health, replacements, _stop: stop }
+    let task = tokio::task::spawn_local(feed.run(stopped));
+    Running { world, health, replacements, stop, task }
 }
 
 impl Running {
@@ -248,6 +328,21 @@ impl Running {
         let replacement = Replacement { policy: policy(), plugin, broker: None, verdict };
         self.replacements.send(Box::new(replacement)).await.ok().unwrap();
         judged.await.unwrap()
+    }
+
+    fn acts(&self) -> Vec<String> {
+        self.world.acts.borrow().clone()
+    }
+
+    fn count(&self, act: &str) -> usize {
+        self.world.acts.borrow().iter().filter(|known| *known == act).count()
+    }
+
+    /// As the gateway ends a feed.
+    async fn stop(self) -> Rc<World> {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+        self.world
     }
 
     fn published(&self) -> Vec<String> {

@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody};
+use bessai_domain::session::Welcome;
 use bessai_domain::site::Site;
 use bessai_domain::state::State;
 use bessai_domain::view::View;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::feed::calls::Given;
+use crate::feed::calls::{Given, Greeting};
 use crate::feed::policy::Policy;
 use crate::feed::{CallError, Events, Plugin, Processed, Replacements, Settings, Shared, SharedHealth};
 
 mod poison;
+mod session;
 mod version;
 
 use version::Previous;
+
+pub(super) use version::Replaced;
 
 /// Failures in a row, with no event passing in between, after which a plugin is switched off.
 const FAILURES_TO_OFF: u32 = 10;
@@ -49,6 +53,14 @@ pub(super) struct Transformer<P> {
     failures: u32,
     is_off: bool,
     previous: Option<Previous<P>>,
+    // The session that goes on.
+    welcome: Option<Welcome>,
+    // The running instance was told of it.
+    is_greeted: bool,
+    // What it gave then, where its messages are still to be published.
+    greeting: Option<Greeting>,
+    // What a version gave last that was replaced within the session.
+    farewell: Option<Greeting>,
     shared: Rc<Shared>,
     health: SharedHealth,
 }
@@ -106,19 +118,23 @@ impl<P: Plugin> Transformer<P> {
             failures: 0,
             is_off: false,
             previous: None,
+            welcome: None,
+            is_greeted: false,
+            greeting: None,
+            farewell: None,
             shared,
             health,
         }
     }
 
-    /// Runs events through the plugin for as long as it is polled; ends with a new broker. May be dropped at any time
-    /// and called again: what is pending stays.
+    /// Runs events through the plugin for as long as it is polled; ends with a new version that signs in anew.
+    /// May be dropped at any time and called again: what is pending stays.
     pub(super) async fn produce<E: Events, B>(
         &mut self,
         events: &mut E,
         outbox: mpsc::Sender<Given>,
         replacements: &mut Replacements<P, B>,
-    ) -> B {
+    ) -> Replaced<B> {
         loop {
             let wants_events = !self.is_off && (self.pending.is_empty() || self.needs_more);
             let has_work = !self.is_off && !self.pending.is_empty() && !self.needs_more && self.retry_at.is_none();
@@ -126,8 +142,8 @@ impl<P: Plugin> Transformer<P> {
             tokio::select! {
                 biased;
                 Some(replacement) = replacements.recv() => {
-                    if let Some(broker) = self.replace(*replacement).await {
-                        return broker;
+                    if let Some(replaced) = self.replace(*replacement).await.filter(|replaced| replaced.signs_in_anew) {
+                        return replaced;
                     }
                 }
                 // Room first, so that nothing is computed that has to wait.
@@ -167,6 +183,7 @@ impl<P: Plugin> Transformer<P> {
     fn end_trial(&mut self) {
         if let Some(state) = self.before_trial.take() {
             self.plugin.restore(state);
+            self.greeting = None;
         }
     }
 
@@ -219,6 +236,7 @@ impl<P: Plugin> Transformer<P> {
         if !self.plugin.is_running() {
             self.start(events).await?;
         }
+        self.greet_again().await?;
         let result = self.plugin.process(events).await;
         if let Ok(processed) = &result {
             self.health.borrow_mut().note_call(processed.took, self.settings.slow_call);
@@ -232,6 +250,7 @@ impl<P: Plugin> Transformer<P> {
             return Err(CallError::Retry("the site has no description yet".into()));
         };
         self.health.borrow_mut().starts += 1;
+        (self.is_greeted, self.greeting) = (false, None);
         self.plugin.start(&site).await.map_err(CallError::Broken)
     }
 
@@ -254,7 +273,8 @@ impl<P: Plugin> Transformer<P> {
         self.is_cut &= !self.pending.is_empty();
         let Some((through, at)) = through else { return Step::NeedsMore };
         self.note_version(through);
-        Step::Given(Given { through, at, messages: processed.messages, state: processed.state })
+        let greeting = self.greeting.take();
+        Step::Given(Given { through, at, messages: processed.messages, state: processed.state, greeting })
     }
 
     /// Said once, until an event passes: the plugin may ask every second, for ever, and for another reason each time.
@@ -293,6 +313,12 @@ impl<P: Plugin> Transformer<P> {
             tracing::error!(feed = %self.settings.name, "a message is not published: {first}");
         }
         health.refused += u64::try_from(refusals.len()).unwrap_or(u64::MAX);
+    }
+}
+
+impl Pending {
+    fn describes(&self) -> bool {
+        self.seen.as_ref().and_then(description).is_some()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bessai_domain::session::Login as Wish;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use tokio::sync::mpsc;
 
@@ -34,10 +35,10 @@ pub fn listen(settings: super::Settings, filter: String) -> mpsc::Receiver<Heard
 }
 
 async fn once(settings: &super::Settings, filter: &str, heard: &mpsc::Sender<Heard>) -> Result<(), String> {
-    let login = super::Login::new(settings)?;
-    let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
+    let login = super::Login::new(settings, Wish::default())?;
+    let mut options = MqttOptions::new(&login.client_id, &login.target, login.endpoint.port);
     options.set_transport(login.transport.clone());
-    options.set_keep_alive(settings.keep_alive);
+    options.set_keep_alive(login.keep_alive);
     if let Some((username, password)) = login.credentials() {
         options.set_credentials(username, password);
     }

@@ -3,54 +3,98 @@
 use bessai_domain::message::{Message, Qos};
 use rumqttc::mqttbytes::Error as Malformed;
 use rumqttc::{
-    AsyncClient, ClientError, ConnectReturnCode, ConnectionError, Event, LastWill, MqttOptions, NetworkOptions,
-    Outgoing, Packet, QoS, StateError,
-};
-use tokio::sync::mpsc;
-
-use super::{
-    CONNECT_LIMIT_S, Client, Granted, Login, MAX_PACKET, Session, Step, TlsExplanation, Trouble, drive,
-    notice_capacity, window,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Outgoing,
+    Packet, PubRel, Publish, QoS, Request, StateError,
 };
 
-pub(super) async fn sign_in(login: &Login<'_>) -> Result<Session, Trouble> {
-    let explain = login.settings.explain;
-    let welcome = Granted { window: window(login.settings.in_flight, None), largest: MAX_PACKET };
-    let capacity = notice_capacity(welcome.window);
-    let (client, mut events) = AsyncClient::new(options(login), capacity);
+use super::line::{Client, Connection, Granted, Line, Step, driver, resume};
+use super::login::Login;
+use super::packets::Packets;
+use super::{CONNECT_LIMIT_S, MAX_PACKET, TlsExplanation, Trouble};
+
+pub(super) async fn sign_in(login: &Login) -> Result<Connection, Trouble> {
+    if login.password.is_some() && login.username.is_none() {
+        // 3.1.1 §3.1.2.9
+        return Err(Trouble::PasswordAlone);
+    }
+    let explain = login.explain;
+    // Room for a window, the status on top of it, and the goodbye.
+    let (client, mut events) = AsyncClient::new(options(login), usize::from(login.in_flight) + 3);
     let mut network = NetworkOptions::new();
     network.set_connection_timeout(CONNECT_LIMIT_S);
     network.set_tcp_nodelay(true);
     events.set_network_options(network);
-    loop {
+    let connack = loop {
         match events.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => break,
+            Ok(Event::Incoming(Packet::ConnAck(connack))) => break connack,
             Ok(_) => {}
             Err(error) => return Err(trouble(&error, explain)),
         }
-    }
-    let (sender, notices) = mpsc::channel(capacity);
-    let poll = async move || events.poll().await.map(|event| step(&event)).map_err(|error| ended(&error, explain));
-    let driver = tokio::task::spawn_local(drive(poll, sender));
-    Ok(Session { client: Client::V311(client), notices, driver, window: welcome.window, largest: welcome.largest })
+    };
+    let granted = Granted::silently(login.in_flight, connack.session_present);
+    let mut line = V311 { events, explain };
+    resume(&mut line, login, &granted).await?;
+    Ok(Connection { client: Client::V311(client), line: driver(line), granted })
 }
 
-fn options(login: &Login<'_>) -> MqttOptions {
-    let settings = login.settings;
-    let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
+fn options(login: &Login) -> MqttOptions {
+    let mut options = MqttOptions::new(&login.client_id, &login.target, login.endpoint.port);
     let largest = usize::try_from(MAX_PACKET).unwrap_or(usize::MAX);
     options.set_transport(login.transport.clone());
-    options.set_keep_alive(settings.keep_alive);
-    options.set_clean_session(true);
-    options.set_inflight(settings.in_flight);
+    options.set_keep_alive(login.keep_alive);
+    options.set_clean_session(login.clean_start);
+    options.set_inflight(Packets::ids(login.in_flight));
     options.set_max_packet_size(largest, largest);
     if let Some((username, password)) = login.credentials() {
         options.set_credentials(username, password);
     }
-    if let Some(will) = &settings.will {
+    if let Some(will) = &login.will {
         options.set_last_will(LastWill::new(&will.topic, will.payload.clone(), qos(will.qos), will.retain));
     }
     options
+}
+
+pub(super) fn publish(client: &AsyncClient, message: Message) -> bool {
+    let Message { topic, payload, retain, .. } = message;
+    client.try_publish(topic, qos(message.qos), retain, payload).is_ok()
+}
+
+struct V311 {
+    events: EventLoop,
+    explain: TlsExplanation,
+}
+
+impl Line for V311 {
+    async fn step(&mut self) -> Result<Step, String> {
+        match self.events.poll().await {
+            Ok(event) => Ok(step(&event)),
+            Err(error) => Err(trouble(&error, self.explain).ended()),
+        }
+    }
+
+    fn next_buffered(&mut self) -> Option<Step> {
+        self.events.state.events.pop_front().map(|event| step(&event))
+    }
+
+    fn recount(&mut self) {
+        self.events.state.clean();
+    }
+
+    fn release_all(&mut self, ids: u16) {
+        self.events.pending.extend((1..=ids).map(|packet| Request::PubRel(PubRel::new(packet))));
+    }
+
+    fn expect_releases(&mut self) {
+        let acknowledges_by_hand = std::mem::replace(&mut self.events.state.manual_acks, true);
+        let mut sent_before = Publish::new("", QoS::ExactlyOnce, Vec::new());
+        for packet in 1..=u16::MAX {
+            sent_before.pkid = packet;
+            // It notes the packet id, and its event is no message.
+            let _ = self.events.state.handle_incoming_packet(Packet::Publish(sent_before.clone()));
+            self.events.state.events.pop_back();
+        }
+        self.events.state.manual_acks = acknowledges_by_hand;
+    }
 }
 
 fn step(event: &Event) -> Step {
@@ -61,10 +105,6 @@ fn step(event: &Event) -> Step {
         Event::Incoming(Packet::PubComp(complete)) => Step::Done(complete.pkid, None),
         _ => Step::Other,
     }
-}
-
-pub(super) fn publish(client: &AsyncClient, message: &Message) -> Result<(), ClientError> {
-    client.try_publish(&message.topic, qos(message.qos), message.retain, message.payload.clone())
 }
 
 fn qos(qos: Qos) -> QoS {
@@ -89,7 +129,10 @@ fn trouble(error: &ConnectionError, explain: TlsExplanation) -> Trouble {
             Trouble::UnreadableConnack
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => Trouble::ClosedBeforeConnack,
+        ConnectionError::MqttState(StateError::AwaitPingResp) => Trouble::Silence,
         ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Trouble::Timeout,
+        ConnectionError::Websocket(error) => Trouble::of_websocket(error, explain),
+        ConnectionError::ResponseValidation(_) => Trouble::NoMqttInWebSocket,
         other => Trouble::of(other, explain),
     }
 }
@@ -100,14 +143,7 @@ fn refused(code: ConnectReturnCode) -> Trouble {
         ConnectReturnCode::BadClientId => Trouble::BadClientId,
         ConnectReturnCode::BadUserNamePassword => Trouble::BadCredentials,
         ConnectReturnCode::NotAuthorized => Trouble::NotAuthorized,
+        ConnectReturnCode::ServiceUnavailable => Trouble::Refused("it is not available now".into()),
         other => Trouble::Refused(format!("{other:?}")),
-    }
-}
-
-fn ended(error: &ConnectionError, explain: TlsExplanation) -> String {
-    match trouble(error, explain) {
-        Trouble::ClosedBeforeConnack => "the broker closed the connection".into(),
-        Trouble::Network(error) | Trouble::Tls(error) => format!("the connection broke: {error}"),
-        other => format!("the connection broke: {other:?}"),
     }
 }

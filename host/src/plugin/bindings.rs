@@ -3,8 +3,9 @@
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "transformer",
+    world: "connector",
     exports: { default: async },
 });
 
 pub(super) use bessai::edge::types::*;
+pub(super) use exports::bessai::edge::{session, transform};

@@ -3,12 +3,15 @@
 use wasmtime::Store;
 
 use super::Loaded;
-use super::bindings::{Event, Failure, Message, Site, Transformer};
+use super::bindings::session::{self, Login, Request, Welcome};
+use super::bindings::{Event, Failure, Message, Site, transform};
 use super::host::Host;
-use super::ticker::TICKS_TO_YIELD;
+use super::ticker::{Running, TICKS_TO_YIELD};
 
 /// Bytes that one call between guest and host may carry towards the host; a call's result may have 1 MiB of messages.
 const HANDED_OVER_BYTES: usize = 4 << 20;
+/// Nobody asks a plugin that has none.
+const NO_SESSION: &str = "it does not export `session`";
 /// Resources of WASI that a guest may hold.
 const HANDLES: usize = 1024;
 
@@ -16,10 +19,14 @@ pub(super) struct Instance {
     pub(super) store: Store<Host>,
     /// What `configure` said.
     pub(super) configured: Result<(), String>,
-    bindings: Transformer,
+    transform: transform::Guest,
+    session: Option<session::Guest>,
     loaded: Loaded,
     memory_at_start: usize,
 }
+
+/// A call's instance, and what it returned; a trap comes as its sentence.
+pub(super) type Called<T> = (Box<Instance>, Result<T, String>);
 
 /// Instantiates and configures; the error is a trap's sentence.
 pub(super) async fn start(loaded: Loaded, host: Host, site: Site, config: String) -> Result<Box<Instance>, String> {
@@ -31,36 +38,78 @@ pub(super) async fn start(loaded: Loaded, host: Host, site: Site, config: String
     // After its deadline the guest lets others run at each tick; whoever runs it ends it at its wall-clock limit.
     store.epoch_deadline_async_yield_and_update(1);
     begin(&mut store, loaded.0.is_metered);
-    let started = match loaded.0.pre.instantiate_async(&mut store).await {
-        Ok(bindings) => {
-            let transform = bindings.bessai_edge_transform();
-            let configured = transform.call_configure(&mut store, &site, &config).await;
-            configured.map(|configured| (configured, bindings))
-        }
-        Err(error) => Err(error),
-    };
+    let started = configure(&loaded, &mut store, &site, &config).await;
     drop(running);
     match started {
-        Ok((configured, bindings)) => {
+        Ok((configured, transform, session)) => {
             let memory_at_start = store.data().memory().used();
-            Ok(Box::new(Instance { store, configured, bindings, loaded, memory_at_start }))
+            Ok(Box::new(Instance { store, configured, transform, session, loaded, memory_at_start }))
         }
         Err(error) => Err(trap(&error, &store)),
     }
 }
 
+type Configured = (Result<(), String>, transform::Guest, Option<session::Guest>);
+
+async fn configure(
+    loaded: &Loaded,
+    store: &mut Store<Host>,
+    site: &Site,
+    config: &str,
+) -> Result<Configured, wasmtime::Error> {
+    let instance = loaded.0.pre.instantiate_async(&mut *store).await?;
+    let transform = loaded.0.transform.load(&mut *store, &instance)?;
+    let session = loaded.0.session.as_ref().map(|session| session.load(&mut *store, &instance)).transpose()?;
+    let configured = transform.call_configure(&mut *store, site, config).await?;
+    Ok((configured, transform, session))
+}
+
 impl Instance {
-    /// One call; a trap comes as its sentence.
-    pub(super) async fn process(
-        mut self: Box<Self>,
-        events: Vec<Event>,
-    ) -> (Box<Self>, Result<Result<Vec<Message>, Failure>, String>) {
-        let running = self.loaded.0.ticker.run();
+    /// One call.
+    pub(super) async fn process(mut self: Box<Self>, events: Vec<Event>) -> Called<Result<Vec<Message>, Failure>> {
+        let running = self.begin();
+        let returned = self.transform.call_process(&mut self.store, &events).await;
+        self.end(running, returned)
+    }
+
+    /// How to sign in.
+    pub(super) async fn connect(mut self: Box<Self>, request: Request) -> Called<Result<Login, String>> {
+        let running = self.begin();
+        let returned = match &self.session {
+            Some(session) => session.call_connect(&mut self.store, &request).await,
+            None => Err(wasmtime::Error::msg(NO_SESSION)),
+        };
+        self.end(running, returned)
+    }
+
+    /// Signed in.
+    pub(super) async fn connected(mut self: Box<Self>, welcome: Welcome) -> Called<Result<Vec<Message>, Failure>> {
+        let running = self.begin();
+        let returned = match &self.session {
+            Some(session) => session.call_connected(&mut self.store, welcome).await,
+            None => Err(wasmtime::Error::msg(NO_SESSION)),
+        };
+        self.end(running, returned)
+    }
+
+    /// About to sign off.
+    pub(super) async fn closing(mut self: Box<Self>, at: u64) -> Called<Vec<Message>> {
+        let running = self.begin();
+        let returned = match &self.session {
+            Some(session) => session.call_closing(&mut self.store, at).await,
+            None => Err(wasmtime::Error::msg(NO_SESSION)),
+        };
+        self.end(running, returned)
+    }
+
+    fn begin(&mut self) -> Running {
         begin(&mut self.store, self.loaded.0.is_metered);
-        let transform = self.bindings.bessai_edge_transform();
-        let called = transform.call_process(&mut self.store, &events).await;
+        self.loaded.0.ticker.run()
+    }
+
+    fn end<T>(self: Box<Self>, running: Running, returned: Result<T, wasmtime::Error>) -> Called<T> {
         drop(running);
-        let result = called.map_err(|error| trap(&error, &self.store));
+        let result = returned.map_err(|error| trap(&error, &self.store));
         (self, result)
     }
 

@@ -16,10 +16,14 @@ impl Secrets {
         Self(keys)
     }
 
+    /// The secret itself, for the host alone; none where there is none of that name.
+    pub(super) fn value(&self, name: &str) -> Option<Result<Vec<u8>, String>> {
+        self.0.get(name).map(|read| read())
+    }
+
     /// None where there is no secret of that name.
     pub(super) fn hmac_sha256(&self, name: &str, data: &[u8]) -> Option<Result<Vec<u8>, String>> {
-        let read = self.0.get(name)?;
-        Some(read().map(|key| {
+        Some(self.value(name)?.map(|key| {
             let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
             ring::hmac::sign(&key, data).as_ref().to_vec()
         }))

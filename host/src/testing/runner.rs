@@ -131,6 +131,7 @@ impl Surroundings {
     fn policy(&self) -> Policy {
         Policy {
             read: self.rights.read.clone(),
+            connect: self.rights.connect.clone(),
             topics: self.rights.topics.clone(),
             qos: self.limits.qos,
             // Nothing is published, so nothing is held back.

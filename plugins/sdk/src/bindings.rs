@@ -1,6 +1,8 @@
-//! The world `transformer` of `wit/`, as a guest sees it; made by scripts/make-bindings.
+//! The world `transformer` of `wit/`, and what a plugin may export beside it, as a guest sees them; made by scripts/make-bindings.
 #![allow(missing_docs, unsafe_code, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction)]
 
+#[rustfmt::skip]
+pub mod session;
 #[rustfmt::skip]
 mod transformer;
 

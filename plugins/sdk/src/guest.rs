@@ -64,7 +64,7 @@ pub trait Plugin: Sized + 'static {
 /// A configured plugin and the settings it was made from, kept between two calls.
 #[doc(hidden)]
 pub struct Slot<P> {
-    plugin: P,
+    pub(crate) plugin: P,
     config: String,
 }
 
@@ -109,34 +109,62 @@ fn deliver<P: Plugin>(slot: &mut Slot<P>, event: &Event, out: &mut Messages) -> 
     }
 }
 
-/// Makes a [`Plugin`] the component's exports. Natively it does nothing, so that `cargo test` runs the same crate.
+/// Makes a [`Plugin`] the component's exports; `export!(Acme, session)` one that also [signs in](crate::SignsIn). Natively
+/// it does nothing, so that `cargo test` runs the same crate.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
-            use ::std::cell::RefCell;
-            use $crate::export::{Slot, bindings};
-
-            thread_local! {
-                static SLOT: RefCell<Option<Slot<$plugin>>> = const { RefCell::new(None) };
-            }
-
-            struct Component;
-
-            impl bindings::exports::bessai::edge::transform::Guest for Component {
-                fn configure(site: $crate::Site, config: String) -> Result<(), String> {
-                    let slot = $crate::export::configure::<$plugin>(&site, config)?;
-                    SLOT.set(Some(slot));
-                    Ok(())
-                }
-
-                fn process(events: Vec<$crate::Event>) -> Result<Vec<$crate::Message>, $crate::Failure> {
-                    SLOT.with_borrow_mut(|slot| $crate::export::process(slot, &events))
-                }
-            }
-
-    bindings::export_transformer!(Component with_types_in bindings);
+            $crate::export!(@transform $plugin);
         };
+    };
+    ($plugin:ty, session) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            $crate::export!(@transform $plugin);
+            $crate::export!(@session $plugin);
+        };
+    };
+    (@transform $plugin:ty) => {
+        use ::std::cell::RefCell;
+        use $crate::export::{Slot, bindings};
+
+        thread_local! {
+            static SLOT: RefCell<Option<Slot<$plugin>>> = const { RefCell::new(None) };
+        }
+
+        struct Component;
+
+        impl bindings::exports::bessai::edge::transform::Guest for Component {
+            fn configure(site: $crate::Site, config: String) -> Result<(), String> {
+                let slot = $crate::export::configure::<$plugin>(&site, config)?;
+                SLOT.set(Some(slot));
+                Ok(())
+            }
+
+            fn process(events: Vec<$crate::Event>) -> Result<Vec<$crate::Message>, $crate::Failure> {
+                SLOT.with_borrow_mut(|slot| $crate::export::process(slot, &events))
+            }
+        }
+
+        bindings::export_transformer!(Component with_types_in bindings);
+    };
+    (@session $plugin:ty) => {
+        impl bindings::session::exports::bessai::edge::session::Guest for Component {
+            fn connect(request: $crate::Request) -> Result<$crate::Login, String> {
+                SLOT.with_borrow_mut(|slot| $crate::export::connect(slot, &request))
+            }
+
+            fn connected(welcome: $crate::Welcome) -> Result<Vec<$crate::Message>, $crate::Failure> {
+                SLOT.with_borrow_mut(|slot| $crate::export::connected(slot, &welcome))
+            }
+
+            fn closing(at: $crate::Timestamp) -> Vec<$crate::Message> {
+                SLOT.with_borrow_mut(|slot| $crate::export::closing(slot, at))
+            }
+        }
+
+        bindings::session::export_session!(Component with_types_in bindings::session);
     };
 }

@@ -40,6 +40,7 @@ pub mod json;
 pub mod log;
 mod message;
 pub mod secrets;
+mod session;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -48,8 +49,10 @@ pub use bindings::bessai::edge::types::{
     Anomaly, Channel, ChannelKind, Device, DeviceStatus, Dispatch, Event, EventBody, Failure, Fault, FaultKind, Frame,
     Gap, Message, Other, Properties, Qos, Safety, Site, Source, Text, Timestamp, Violation, Watchdog,
 };
+pub use bindings::session::exports::bessai::edge::session::{Endpoint, Login, Password, Protocol, Request, Welcome};
 pub use config::Config;
 pub use guest::{Messages, Plugin};
+pub use session::SignsIn;
 
 /// What [`export!`] expands to; not for direct use.
 #[doc(hidden)]
@@ -57,4 +60,5 @@ pub mod export {
     #[cfg(target_arch = "wasm32")]
     pub use crate::bindings;
     pub use crate::guest::{Slot, configure, process};
+    pub use crate::session::{closing, connect, connected};
 }

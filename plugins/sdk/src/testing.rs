@@ -5,7 +5,8 @@
 
 use crate::guest::{Slot, configure, process};
 use crate::{
-    Channel, ChannelKind, Device, Event, EventBody, Failure, Fault, FaultKind, Frame, Message, Plugin, Site, Source,
+    Channel, ChannelKind, Device, Event, EventBody, Failure, Fault, FaultKind, Frame, Login, Message, Plugin, Protocol,
+    Qos, Request, SignsIn, Site, Source, Welcome, session,
 };
 
 pub use host::{logged, secret, stored};
@@ -89,6 +90,34 @@ impl<P: Plugin> Harness<P> {
         let event = Event { sequence: self.sequence, at: self.at, historical: self.historical, body };
         self.at += SECOND;
         process(&mut self.slot, &[event])
+    }
+}
+
+/// Sign-ins happen at the time of the next event.
+impl<P: SignsIn> Harness<P> {
+    /// How to sign in, at a broker that the feed's settings name.
+    pub fn connect(&mut self, attempt: u32) -> Result<Login, String> {
+        let host = "broker.example.com".into();
+        let request = Request { host, port: 8883, protocol: Protocol::V311, at: self.at, attempt };
+        session::connect(&mut self.slot, &request)
+    }
+
+    /// What is published first in a session.
+    pub fn connected(&mut self) -> Result<Vec<Message>, Failure> {
+        let welcome = Welcome {
+            at: self.at,
+            protocol: Protocol::V311,
+            session_present: false,
+            max_packet: 1 << 20,
+            max_qos: Qos::AtLeastOnce,
+            retain: true,
+        };
+        session::connected(&mut self.slot, &welcome)
+    }
+
+    /// What is published last.
+    pub fn closing(&mut self) -> Vec<Message> {
+        session::closing(&mut self.slot, self.at)
     }
 }
 
@@ -216,6 +245,27 @@ mod tests {
     fn a_refused_configuration_is_the_plugins_own_sentence() {
         let error = Harness::<Counter>::new(site("S"), "{\"a\":1}").err();
         assert_eq!(error.as_deref(), Some("config {\"a\":1} is not empty"));
+    }
+
+    impl SignsIn for Counter {
+        fn connect(&mut self, request: &Request) -> Result<Login, String> {
+            let client_id = Some(format!("{}-{}", request.host, request.attempt));
+            Ok(Login { client_id, renew_at: Some(request.at + 1), ..Login::default() })
+        }
+
+        fn closing(&mut self, at: u64, out: &mut Messages) {
+            out.push(Message::new("gone", at.to_string()));
+        }
+    }
+
+    #[test]
+    fn a_plugin_signs_in_natively() {
+        let mut harness = Harness::<Counter>::new(site("S"), "{}").unwrap();
+        let login = harness.connect(2).unwrap();
+        assert_eq!(login.client_id.as_deref(), Some("broker.example.com-2"));
+        assert_eq!((login.renew_at, login.password), (Some(START + 1), None));
+        assert_eq!(harness.connected(), Ok(Vec::new()));
+        assert_eq!(harness.closing()[0].topic, "gone");
     }
 
     #[test]

@@ -50,7 +50,6 @@ async fn an_hour_back_while_it_runs() {
 }
 
 #[tokio::test]
-#[ignore = "until the journal is on disk"]
 async fn an_hour_back_before_a_start() {
     let (device, mut broker) = (Device::counting(), Broker::start());
     let mut subscriber = Subscriber::start(Wish::telemetry(broker.port, 0)).await;

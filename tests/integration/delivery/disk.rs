@@ -62,7 +62,6 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-#[ignore = "until the journal is on disk"]
 async fn a_full_disk_holds_up_nobody_who_is_caught_up() {
     let Some(disk) = SmallDisk::mount() else { return };
     let (device, broker) = (Device::counting(), Broker::start());
@@ -115,7 +114,6 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-#[ignore = "until the journal is on disk"]
 async fn a_torn_end_is_cut_back() {
     let device = Device::counting();
     let mut setup = counting(&device).file("plugins/default.toml", "enabled = false\n");

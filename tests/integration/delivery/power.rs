@@ -40,7 +40,6 @@ async fn kill_at_random_moments(url: &str, device: &Device, subscriber: &mut Sub
 }
 
 #[tokio::test]
-#[ignore = "until the journal is on disk"]
 async fn killed_at_random_moments() {
     let (device, broker) = (Device::counting(), Broker::start());
     let mut subscriber = Subscriber::start(Wish::telemetry(broker.port, 0)).await;
@@ -49,7 +48,6 @@ async fn killed_at_random_moments() {
 
 /// Nothing is delivered before the last start, so all that comes was on disk.
 #[tokio::test]
-#[ignore = "until the journal is on disk"]
 async fn killed_while_the_broker_is_down() {
     let (device, mut broker) = (Device::counting(), Broker::start());
     broker.stop();
@@ -96,7 +94,6 @@ async fn a_stop_delivers_what_was_read() {
 }
 
 #[tokio::test]
-#[ignore = "until the journal is on disk"]
 async fn what_a_stop_could_not_deliver_comes_after_the_next_start() {
     let device = Device::counting();
     let broker = Scripted::start(Script::acknowledging(Acknowledging::Never)).await.unwrap();

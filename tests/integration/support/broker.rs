@@ -30,6 +30,10 @@ pub struct Setup<'a> {
     pub port: Option<u16>,
     /// Keeps sessions and their messages over [`Broker::end`].
     pub persists: bool,
+    /// MQTT goes through WebSockets.
+    pub websockets: bool,
+    /// Further lines of its configuration.
+    pub lines: &'a [&'a str],
 }
 
 impl Broker {
@@ -136,6 +140,14 @@ fn configuration(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
     if let Some(ca) = setup.clients_ca {
         line("cafile", ca.certificate.to_str().unwrap());
         line("require_certificate", "true");
+    }
+    if setup.websockets {
+        line("protocol", "websockets");
+        // With such listeners alone it does not start.
+        line("listener", &format!("{} 127.0.0.1", free_port()));
+    }
+    for further in setup.lines {
+        writeln!(text, "{further}").unwrap();
     }
     text
 }

@@ -12,8 +12,17 @@ const BUILD: &[u8] = b"hostile-build: ";
 
 /// The hostile plugin, see `tests/guests/hostile`.
 pub fn hostile() -> Vec<u8> {
+    guest("guest-hostile.wasm")
+}
+
+/// The plugin that signs in with tokens, see `tests/guests/signer`.
+pub fn signer() -> Vec<u8> {
+    guest("guest-signer.wasm")
+}
+
+fn guest(file: &str) -> Vec<u8> {
     let folder = PathBuf::from(std::env::var("EDGE_TEST_GUESTS").unwrap_or_default());
-    let path = folder.join("guest-hostile.wasm");
+    let path = folder.join(file);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run scripts/test", path.display()))
 }
 

@@ -53,7 +53,8 @@ async fn serve(mut stream: TcpStream, on_v5: OnV5, seen: mpsc::UnboundedSender<u
     }
 }
 
-async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+/// The next packet: the first byte of its header, and its body.
+pub async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let header = stream.read_u8().await.ok()?;
     let (mut length, mut shift) = (0_usize, 0);
     loop {

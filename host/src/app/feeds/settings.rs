@@ -48,7 +48,7 @@ pub(super) fn of_plugin(feed: &config::Feed) -> plugin::Settings {
 }
 
 pub(super) fn of_feed(site: &str, feed: &config::Feed, quarantine: &Path) -> feed::Settings {
-    let folder = quarantine.to_owned();
+    let (folder, messages) = (quarantine.to_owned(), quarantine.to_owned());
     feed::Settings {
         name: feed.name.clone(),
         status_topic: feed.is_default.then(|| status_topic(site)),
@@ -58,12 +58,20 @@ pub(super) fn of_feed(site: &str, feed: &config::Feed, quarantine: &Path) -> fee
             let kept = quarantine::keep(&folder, aside.feed, aside.site, aside.event, aside.reason);
             kept.map(|path| path.display().to_string()).map_err(|error| error.to_string())
         }),
+        set_message_aside: Rc::new(move |aside: &feed::AsideMessage<'_>| {
+            let feed::AsideMessage { feed, through, index, message, size, largest } = *aside;
+            let reason = format!("it has {size} bytes, and the broker takes {largest}");
+            let set_aside = quarantine::SetAside { feed, through, index, size, limit: largest, reason: &reason };
+            let kept = quarantine::keep_message(&messages, &set_aside, message);
+            kept.map(|path| path.display().to_string()).map_err(|error| error.to_string())
+        }),
     }
 }
 
 pub(super) fn policy(feed: &config::Feed) -> feed::Policy {
     feed::Policy {
         read: feed.rights.read.clone(),
+        connect: feed.rights.connect.clone(),
         topics: feed.rights.topics.clone(),
         qos: feed.limits.qos,
         rate_per_s: feed.limits.rate_per_s,
@@ -75,7 +83,14 @@ fn status_topic(site: &str) -> String {
     format!("{site}/system/status")
 }
 
-/// How a feed signs in.
+/// The same for a feed with this plugin: one that decides how to sign in has only its own will.
+pub(super) fn broker_of(site: &str, feed: &config::Feed, loaded: &Loaded) -> mqtt::Settings {
+    let settings = broker(site, feed);
+    let will = settings.will.clone().filter(|_| !loaded.has_session());
+    mqtt::Settings { will, ..settings }
+}
+
+/// How a feed signs in, as far as its plugin does not decide that.
 pub fn broker(site: &str, feed: &config::Feed) -> mqtt::Settings {
     let broker = &feed.broker;
     let client_id = broker.client_id.clone().unwrap_or_else(|| match feed.is_default {
@@ -93,6 +108,7 @@ pub fn broker(site: &str, feed: &config::Feed) -> mqtt::Settings {
     mqtt::Settings {
         host: broker.host.clone(),
         port: broker.port,
+        websocket: broker.websocket.clone(),
         tls,
         explain: tls::explain,
         client_id,
@@ -105,6 +121,7 @@ pub fn broker(site: &str, feed: &config::Feed) -> mqtt::Settings {
         },
         keep_alive: broker.keep_alive,
         in_flight: broker.in_flight,
+        qos: feed.limits.qos,
         will: feed.is_default.then(|| Message {
             topic: status_topic(site),
             payload: b"offline".to_vec(),

@@ -17,14 +17,16 @@ fn urls_that_cannot_be_show_no_password() {
     };
     let slash = "write `/`, `?` and `#` in a user's name or password as %2F, %3F and %23";
     check("mqtt://u:hunter2/ss@host", "mqtt://…@host", slash);
-    check("u:hunter2@host", "…@host", "write mqtt://host:1883 or mqtts://host:8883");
-    let scheme = "its scheme is not known; write mqtt://host:1883 or mqtts://host:8883";
-    check("tcp://u:hunter2@host", "tcp://…@host", scheme);
+    let forms = "write mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt or wss://host:443/mqtt";
+    check("u:hunter2@host", "…@host", forms);
+    check("tcp://u:hunter2@host", "tcp://…@host", &format!("its scheme is not known; {forms}"));
     check("mqtt://u:hunter2@", "mqtt://…@", "the host is missing");
     check("mqtt://u:hunter2@h:x", "mqtt://…@h…", "the port is a whole number from 1 to 65535");
-    let behind = "nothing may stand behind the port; write mqtt://host:1883 or mqtts://host:8883";
-    check("mqtt://u:hunter2@h/x", "mqtt://…@h…", behind);
-    check("mqtt://h?x=hunter2", "mqtt://h…", behind);
+    let behind = format!("nothing may stand behind the port; {forms}");
+    check("mqtt://u:hunter2@h/x", "mqtt://…@h…", &behind);
+    check("mqtt://h?x=hunter2", "mqtt://h…", &behind);
+    let path = "a path has letters, digits and `-._~!$&\'()*+,;=:%/`, and nothing behind it";
+    check("wss://h/mqtt?x=hunter2", "wss://h…", path);
 }
 
 #[test]
@@ -93,6 +95,8 @@ fn certificates() {
     for (url, port, notes) in [
         ("mqtts://h", 8883, &[][..]),
         ("mqtt://h", 1883, &["MQTT_BROKER_URL: TLS is used despite mqtt://, because certificates are set"]),
+        ("wss://h", 443, &[]),
+        ("ws://h", 80, &["MQTT_BROKER_URL: TLS is used despite ws://, because certificates are set"]),
     ] {
         let case = with(url);
         assert_eq!(case.notes(), notes);
@@ -117,4 +121,24 @@ fn keys_that_cannot_be() {
     check_file("[broker]\nin_flight = 0", &["broker.in_flight = 0: write a whole number from 1 to 65535"]);
     let mend = "write a time from 1s to 65535s, such as \"5s\"";
     check_file("[broker]\nkeep_alive = \"0s\"", &[&format!("broker.keep_alive = \"0s\": {mend}")]);
+}
+
+#[test]
+fn where_a_broker_is() {
+    for (url, shown) in [
+        ("mqtt://u:p@h", "mqtt://h:1883"),
+        ("mqtts://[::1]", "mqtts://[::1]:8883"),
+        ("ws://h", "ws://h:80/mqtt"),
+        ("wss://u:p@h/$iothub/websocket", "wss://h:443/$iothub/websocket"),
+    ] {
+        assert_eq!(Case::new().set("MQTT_BROKER_URL", url).config().broker.unwrap().url(), shown);
+    }
+}
+
+#[test]
+fn alpn_is_asked_for_where_tls_is() {
+    let case = |url: &str| Case::new().file("bessai.toml", &format!("[broker]\nurl = \"{url}\"\nalpn = \"mqtt\""));
+    let alpn = |url: &str| case(url).set("MQTT_BROKER_URL", "").config().broker.unwrap().tls.unwrap().alpn;
+    assert_eq!(alpn("mqtts://h:443"), Some("mqtt".to_owned()));
+    assert_eq!(alpn("wss://h"), Some("mqtt".to_owned()));
 }

@@ -1,6 +1,7 @@
 //! A new version of a plugin: tried before the old one goes, and the old one back when the new one fails at once.
 
 use bessai_domain::event::Sequence;
+use bessai_domain::state::Changes;
 use bessai_domain::view::View;
 
 use super::{Pending, Transformer};
@@ -15,9 +16,18 @@ pub(super) struct Previous<P> {
     established_at: Option<Sequence>,
 }
 
+/// A version that took another one's place.
+pub(in crate::feed) struct Replaced<B> {
+    /// The new broker, where there is one.
+    pub(in crate::feed) broker: Option<B>,
+    /// The session that goes on is not the new version's: another broker, or a plugin that decides how to sign in.
+    pub(in crate::feed) signs_in_anew: bool,
+}
+
 impl<P: Plugin> Transformer<P> {
-    /// Tries a new version and puts it in the old one's place, or says why not. Gives the new broker, where there is one.
-    pub(in crate::feed) async fn replace<B>(&mut self, replacement: Replacement<P, B>) -> Option<B> {
+    /// Tries a new version and puts it in the old one's place, or says why not.
+    pub(in crate::feed) async fn replace<B>(&mut self, replacement: Replacement<P, B>) -> Option<Replaced<B>> {
+        self.end_trial();
         let Replacement { policy, mut plugin, broker, verdict } = replacement;
         let (feed, version) = (self.settings.name.clone(), plugin.version());
         if let Err(reason) = self.try_out(&mut plugin, &policy).await {
@@ -31,10 +41,17 @@ impl<P: Plugin> Transformer<P> {
             let _ = verdict.send(Err(reason));
             return None;
         }
+        let signs_in_anew = broker.is_some() || plugin.has_session() || self.plugin.has_session();
+        if signs_in_anew {
+            // The old one takes its leave, while it is there.
+            let farewell = self.farewell((self.settings.clock)()).await;
+            self.farewell = Some(farewell);
+            plugin.restore(self.plugin.state().clone());
+        }
         self.enter(plugin, policy);
         tracing::info!(%feed, %version, "the new version runs");
         let _ = verdict.send(Ok(()));
-        broker
+        Some(Replaced { broker, signs_in_anew })
     }
 
     /// On a copy of the state: what it gives and keeps is dropped.
@@ -44,6 +61,11 @@ impl<P: Plugin> Transformer<P> {
         let Some((site, _)) = &self.site else { return Ok(()) };
         let mut view = View::new(policy.read.clone());
         plugin.start(&view.site(site)).await?;
+        if let Some(welcome) = self.welcome.filter(|_| plugin.has_session()) {
+            let greeting = plugin.connected(&welcome).await;
+            let greeting = greeting.map_err(|error| format!("fails at a session's begin: {error}"))?;
+            policy.admit(greeting.messages).map(drop)?;
+        }
         let known = self.passed.frame.as_ref().or(self.passed.other.as_ref());
         let event = known.and_then(|pending| view.event(&pending.event));
         if let Some(event) = event {
@@ -66,6 +88,7 @@ impl<P: Plugin> Transformer<P> {
         if let Some(previous) = &mut self.previous {
             previous.established_at = None;
         }
+        self.is_greeted = false;
         (self.is_off, self.is_cut, self.needs_more, self.retry_at, self.failures) = (false, false, false, None, 0);
         self.follow_policy();
         let mut health = self.health.borrow_mut();
@@ -79,7 +102,7 @@ impl<P: Plugin> Transformer<P> {
         let Some(previous) = self.previous.take() else { return false };
         let failed = std::mem::replace(&mut self.plugin, previous.plugin);
         self.policy = previous.policy;
-        (self.is_cut, self.needs_more) = (false, false);
+        (self.is_cut, self.needs_more, self.is_greeted) = (false, false, false);
         self.follow_policy();
         let (feed, version) = (&self.settings.name, failed.version());
         tracing::error!(%feed, %version, "the new version failed at once, the one before runs on: {error}");
@@ -87,6 +110,14 @@ impl<P: Plugin> Transformer<P> {
         health.not_taken = Some(error.to_string());
         health.version = self.plugin.version();
         true
+    }
+
+    /// What was set outside of `process` stays when the version before takes over.
+    pub(super) fn overlay_previous(&mut self, changes: &Changes) {
+        let Some(previous) = self.previous.as_mut().filter(|_| !changes.is_empty()) else { return };
+        let mut state = previous.plugin.state().clone();
+        state.overlay(changes);
+        previous.plugin.restore(state);
     }
 
     /// The pending events are seen with other rights now.

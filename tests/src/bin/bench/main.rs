@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 mod bare;
+mod delivery;
 mod figures;
 mod machine;
 mod plugins;
@@ -24,18 +25,27 @@ use program::Program;
 use surroundings::Surroundings;
 use table::Table;
 
-const USAGE: &str = "usage: bench [--quick] [--markdown] [--plugins] [PROGRAM]
+const USAGE: &str = "usage: bench [--quick] [--markdown] [--plugins | --delivery] [PROGRAM]
   --quick     shorter windows: rougher figures
   --markdown  the tables as Markdown on standard output, and as text on standard error
   --plugins   the plugins' figures alone
+  --delivery  the figures of delivery alone
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
 const DEFAULT_PROGRAM: &str = "dist/bessai-edge";
 
 struct Options {
     is_quick: bool,
     as_markdown: bool,
-    plugins_alone: bool,
+    part: Part,
     gateway: PathBuf,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    Plugins,
+    Delivery,
 }
 
 fn main() -> ExitCode {
@@ -55,13 +65,14 @@ fn main() -> ExitCode {
 
 impl Options {
     fn read(arguments: &[String]) -> anyhow::Result<Self> {
-        let mut options =
-            Self { is_quick: false, as_markdown: false, plugins_alone: false, gateway: DEFAULT_PROGRAM.into() };
+        let (part, gateway) = (Part::All, DEFAULT_PROGRAM.into());
+        let mut options = Self { is_quick: false, as_markdown: false, part, gateway };
         for argument in arguments {
             match argument.as_str() {
                 "--quick" => options.is_quick = true,
                 "--markdown" => options.as_markdown = true,
-                "--plugins" => options.plugins_alone = true,
+                "--plugins" => options.part = Part::Plugins,
+                "--delivery" => options.part = Part::Delivery,
                 flag if flag.starts_with('-') => bail!("{flag} is not known\n{USAGE}"),
                 path => options.gateway = path.into(),
             }
@@ -73,9 +84,17 @@ impl Options {
 fn measure(options: &Options) -> anyhow::Result<()> {
     let machine = machine::describe();
     machine::allow_many_files()?;
-    let gateway = Program::gateway(&options.gateway)?;
     let surroundings = Surroundings::start()?;
-    if !options.plugins_alone {
+    if options.part != Part::Plugins {
+        let lengths = if options.is_quick { delivery::Lengths::QUICK } else { delivery::Lengths::FULL };
+        print(&Table::of(&delivery::measure(&surroundings, &lengths)?), options.as_markdown);
+    }
+    if options.part == Part::Delivery {
+        println!("{machine}");
+        return Ok(());
+    }
+    let gateway = Program::gateway(&options.gateway)?;
+    if options.part == Part::All {
         let lengths = if options.is_quick { figures::Lengths::QUICK } else { figures::Lengths::FULL };
         let rows = figures::measure(&gateway, &Program::bare()?, &surroundings, &lengths)?;
         print(&Table::of(&rows), options.as_markdown);

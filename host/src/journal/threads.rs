@@ -1,0 +1,289 @@
+//! The two threads beside: one hands events to the operating system as they come, the other brings them, and the feeds'
+//! places, to the disk. So neither a slow disk nor a full one ever holds up a reading.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bessai_domain::event::{Event, EventBody, Sequence};
+
+use super::Sync;
+use super::numbers::{Numbers, RESERVED, Reserved};
+use super::places;
+use super::shared::{Kept, Shared};
+use super::store::{Store, Written};
+
+/// Between two writes while events come quickly: each costs a call of the system and a wake-up.
+const TOGETHER: Duration = Duration::from_millis(2);
+/// Events that are written at once.
+const BATCH: usize = 1024;
+/// Between two tries on a disk that takes nothing.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Places are saved so often when events are not grouped.
+const PLACES_SAVED: Duration = Duration::from_secs(1);
+
+/// Hands events to the operating system.
+pub(super) struct EventWriter {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Store,
+    /// Each write is brought to the disk before feeds see its events.
+    pub(super) syncs: bool,
+}
+
+/// Brings events and places to the disk.
+pub(super) struct Syncer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) sync: Sync,
+    pub(super) folder: Option<File>,
+    pub(super) places: places::Writer,
+    pub(super) numbers: Numbers,
+    /// The folder is ours until the last round is done.
+    pub(super) lock: File,
+}
+
+/// Starts a thread of that name.
+pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}
+
+impl EventWriter {
+    pub(super) fn run(mut self) {
+        let mut last = Instant::now();
+        loop {
+            let (events, wants_new_file) = self.wait(last);
+            if wants_new_file {
+                let sealed = self.store.seal();
+                self.shared.lock().unsynced.extend(sealed);
+            }
+            if events.is_empty() {
+                break;
+            }
+            last = Instant::now();
+            match self.store.write(&events) {
+                Ok(written) => self.note(written),
+                Err(error) if self.give_up(&error) => break,
+                Err(_) => {}
+            }
+        }
+        let sealed = self.store.seal();
+        let mut kept = self.shared.lock();
+        kept.unsynced.extend(sealed);
+        kept.writer_ended = true;
+        drop(kept);
+        self.shared.to_sync.notify_all();
+        self.shared.progress.notify_waiters();
+    }
+
+    /// Waits for events; none at the end.
+    fn wait(&self, last: Instant) -> (Vec<Arc<Event>>, bool) {
+        let shared = &self.shared;
+        let mut kept = shared.lock();
+        while kept.written == kept.next && !kept.is_closing {
+            kept.writer_waits = true;
+            kept = shared.to_write.wait(kept).unwrap_or_else(PoisonError::into_inner);
+        }
+        kept.writer_waits = false;
+        let since = last.elapsed();
+        if since < TOGETHER && !kept.is_closing && !self.syncs {
+            drop(kept);
+            thread::park_timeout(TOGETHER - since);
+            kept = shared.lock();
+        }
+        (unwritten(&kept), std::mem::take(&mut kept.wants_new_file))
+    }
+
+    fn note(&self, written: Option<Written>) {
+        let Some(Written { segment, files, is_new }) = written else { return };
+        let end = segment.end;
+        let synced = if self.syncs { sync(&files) } else { Ok(()) };
+        let mut kept = self.shared.lock();
+        if self.syncs {
+            say(&mut kept, "brought to the disk", &synced);
+            kept.synced = end;
+        } else {
+            kept.unsynced_end = end;
+        }
+        for file in files {
+            if !kept.unsynced.iter().any(|known| Arc::ptr_eq(known, &file)) {
+                kept.unsynced.push(file);
+            }
+        }
+        kept.folder_is_unsynced |= is_new;
+        if kept.trouble.take().is_some() {
+            tracing::info!("the journal is written again");
+        }
+        kept.note_written(segment);
+        let gone = kept.trim();
+        drop(kept);
+        for path in gone {
+            remove(&path);
+        }
+        self.shared.to_sync.notify_one();
+        if self.syncs {
+            self.shared.progress.notify_waiters();
+        }
+    }
+
+    /// Says what is wrong, makes room where that is it, and waits; true at the end.
+    fn give_up(&self, error: &io::Error) -> bool {
+        let shared = &self.shared;
+        let mut kept = shared.lock();
+        say(&mut kept, "written", &Err(io::Error::new(error.kind(), error.to_string())));
+        let room = if error.kind() == io::ErrorKind::StorageFull { kept.make_room() } else { None };
+        if let Some(path) = room {
+            drop(kept);
+            remove(&path);
+            return false;
+        }
+        let until = Instant::now() + TRY_AGAIN;
+        while !kept.is_closing {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            kept = shared.to_write.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let events = kept.next.0.saturating_sub(kept.written.0);
+        tracing::error!(events, "{events} events could not be written and are lost with this process");
+        true
+    }
+}
+
+/// What is to be written next: a description of the site begins a file, so it is only ever the first.
+fn unwritten(kept: &Kept) -> Vec<Arc<Event>> {
+    let skipped = kept.recent.partition_point(|event| event.sequence < kept.written);
+    let events = kept.recent.iter().skip(skipped).take(BATCH).enumerate();
+    let begins_file = |event: &Event| matches!(event.body, EventBody::Site(_));
+    events.take_while(|(i, event)| *i == 0 || !begins_file(event)).map(|(_, event)| Arc::clone(event)).collect()
+}
+
+fn sync(files: &[Arc<File>]) -> io::Result<()> {
+    files.iter().try_for_each(|file| file.sync_data())
+}
+
+/// Trouble is said once, until it changes or heals.
+fn say(kept: &mut MutexGuard<'_, Kept>, what: &str, result: &io::Result<()>) {
+    let Err(error) = result else { return };
+    let trouble = match error.kind() {
+        io::ErrorKind::StorageFull => format!("the journal cannot be {what}, its disk is full: make room there"),
+        _ => format!("the journal cannot be {what}: {error}"),
+    };
+    if kept.trouble.as_ref() != Some(&trouble) {
+        tracing::error!("{trouble}; meanwhile events are kept in memory");
+        kept.trouble = Some(trouble);
+    }
+}
+
+fn remove(path: &std::path::Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!("{} could not be deleted: {error}", path.display());
+    }
+}
+
+/// What one round brings to the disk.
+struct Round {
+    files: Vec<Arc<File>>,
+    end: Sequence,
+    folder: bool,
+    changed: places::Places,
+    all: places::Places,
+    saves: u64,
+    reservation: Option<Sequence>,
+    is_last: bool,
+    next: Sequence,
+}
+
+impl Syncer {
+    pub(super) fn run(mut self) {
+        loop {
+            let round = self.wait();
+            let is_last = round.is_last;
+            self.bring(round);
+            if is_last {
+                break;
+            }
+        }
+        drop(self.lock);
+        self.shared.lock().syncer_ended = true;
+        self.shared.progress.notify_waiters();
+    }
+
+    fn has_work(&self, kept: &Kept) -> bool {
+        let grouped = self.sync != Sync::Memory && !(kept.unsynced.is_empty() && kept.changed_places.is_empty());
+        grouped || is_urgent(kept)
+    }
+
+    /// Waits for something to do, and then for more of it.
+    fn wait(&self) -> Round {
+        let shared = &self.shared;
+        let group = match self.sync {
+            Sync::Interval(interval) => interval,
+            Sync::EveryEvent | Sync::Memory => PLACES_SAVED,
+        };
+        let mut kept = shared.lock();
+        while !self.has_work(&kept) {
+            kept = shared.to_sync.wait(kept).unwrap_or_else(PoisonError::into_inner);
+        }
+        let until = Instant::now() + group;
+        while !is_urgent(&kept) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            kept = shared.to_sync.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let is_last = kept.is_closing && kept.writer_ended;
+        let changed = std::mem::take(&mut kept.changed_places);
+        let place = |feed: String| kept.places.get(&feed).map(|place| (feed.clone(), place.clone()));
+        let changed: BTreeMap<_, _> = changed.into_iter().filter_map(place).collect();
+        let all = if changed.is_empty() { BTreeMap::new() } else { kept.places.clone() };
+        let needs_numbers = kept.next.0.saturating_add(RESERVED / 2) > kept.reserved.0;
+        Round {
+            files: std::mem::take(&mut kept.unsynced),
+            end: kept.unsynced_end,
+            folder: std::mem::take(&mut kept.folder_is_unsynced),
+            changed,
+            all,
+            saves: kept.saves_wished,
+            reservation: needs_numbers.then(|| Sequence(kept.next.0.saturating_add(RESERVED))),
+            is_last,
+            next: kept.next,
+        }
+    }
+
+    fn bring(&mut self, round: Round) {
+        let folder = if round.folder { self.folder.as_ref().map_or(Ok(()), File::sync_data) } else { Ok(()) };
+        let synced = folder.and_then(|()| sync(&round.files));
+        let placed = if round.changed.is_empty() { Ok(()) } else { self.places.write(&round.changed, &round.all) };
+        let reserved = match (round.is_last, round.reservation) {
+            (true, _) => self.numbers.reserve(Reserved { end: round.next, is_exact: true }).map(|()| None),
+            (false, Some(end)) => self.numbers.reserve(Reserved { end, is_exact: false }).map(|()| Some(end)),
+            (false, None) => Ok(None),
+        };
+        let mut kept = self.shared.lock();
+        if self.sync != Sync::EveryEvent {
+            say(&mut kept, "brought to the disk", &synced);
+            kept.synced = kept.synced.max(round.end);
+        }
+        if let Err(error) = &placed {
+            say(&mut kept, "told the feeds' places", &Err(io::Error::new(error.kind(), error.to_string())));
+            kept.changed_places.extend(round.changed.into_keys());
+        }
+        match reserved {
+            Ok(Some(end)) => kept.reserved = end,
+            Ok(None) => {}
+            Err(error) => say(&mut kept, "given numbers", &Err(error)),
+        }
+        kept.saves_done = kept.saves_done.max(round.saves);
+        drop(kept);
+        self.shared.progress.notify_waiters();
+    }
+}
+
+/// Somebody waits for the disk.
+fn is_urgent(kept: &Kept) -> bool {
+    kept.saves_wished > kept.saves_done || (kept.is_closing && kept.writer_ended)
+}

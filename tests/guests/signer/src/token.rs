@@ -1,0 +1,73 @@
+//! A shared access signature: who, until when, and an HMAC of both in base64.
+
+use std::fmt::Write;
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Signs for `resource` until `expiry_s`, in seconds since 1970.
+pub(crate) fn make<E>(
+    resource: &str,
+    expiry_s: u64,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<String, E> {
+    let resource = percent_encode(resource);
+    let signature = sign(format!("{resource}\n{expiry_s}").as_bytes())?;
+    let signature = percent_encode(&base64(&signature));
+    Ok(format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry_s}"))
+}
+
+/// Only RFC 3986's unreserved characters stay as they are.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// RFC 4648 §4, padded.
+fn base64(bytes: &[u8]) -> String {
+    let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = (0..3).fold(0_u32, |group, at| group << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
+        for at in 0..4 {
+            let six = usize::try_from(group >> (18 - 6 * at) & 63).unwrap_or(0);
+            let character = BASE64.get(six).filter(|_| at <= chunk.len());
+            encoded.push(character.map_or('=', |character| char::from(*character)));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_base64() {
+        for (bytes, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(bytes.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn a_published_token() {
+        // The key is "kew=" in base64, the rest as in the vendor's own tests of its SDK for Node.js.
+        let signature = [
+            0xc0, 0xcd, 0xd7, 0x88, 0xfe, 0xa0, 0x0f, 0xde, 0xb4, 0x23, 0x13, 0xfb, 0x27, 0x95, 0x87, 0xaa, 0x7c, 0x50,
+            0x1c, 0x47, 0x16, 0x0b, 0xa6, 0x1a, 0x40, 0x2b, 0x68, 0x31, 0x3f, 0xa4, 0x28, 0x77,
+        ];
+        let sign = |data: &[u8]| -> Result<Vec<u8>, ()> {
+            assert_eq!(data, b"host%2Fdevices%2Fdevice\n12345");
+            Ok(signature.to_vec())
+        };
+        let token = make("host/devices/device", 12345, sign).unwrap();
+        let expected = "SharedAccessSignature sr=host%2Fdevices%2Fdevice&sig=wM3XiP6gD960IxP7J5WHqnxQHEcWC6YaQCtoMT%2BkKHc%3D&se=12345";
+        assert_eq!(token, expected);
+    }
+}
