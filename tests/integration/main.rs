@@ -13,6 +13,7 @@
 mod author;
 mod broker;
 mod configuration;
+mod delivery;
 mod device;
 mod drop_in;
 mod feeds;
