@@ -18,6 +18,7 @@ mod device;
 mod drop_in;
 mod feeds;
 mod hostile;
+mod journal;
 mod path;
 mod program;
 mod sessions;

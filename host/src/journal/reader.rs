@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bessai_domain::event::{Event, Sequence};
+use bessai_domain::event::{Event, EventBody, Sequence};
 use bessai_domain::site::Site;
 use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
@@ -29,8 +29,9 @@ pub struct Reader {
     shared: Arc<Shared>,
     feed: String,
     read: Sequence,
-    /// The number before the events given last.
-    before: Sequence,
+    /// The description in force before the events given last, and after them.
+    site: Option<Arc<Site>>,
+    site_after: Option<Arc<Site>>,
     not_before: Option<Timestamp>,
     files: Files,
     fetching: Option<JoinHandle<(Files, Vec<Arc<Event>>)>>,
@@ -50,7 +51,8 @@ impl Reader {
             shared: Arc::clone(shared),
             feed: feed.to_owned(),
             read,
-            before: read,
+            site: None,
+            site_after: None,
             not_before,
             files: Files::default(),
             fetching: None,
@@ -61,7 +63,7 @@ impl Reader {
 
     /// The description in force before the events that [`Reader::next`] gave last.
     pub fn site(&self) -> Option<Arc<Site>> {
-        self.shared.lock().site(self.before).or_else(|| self.files.site.clone())
+        self.site.clone()
     }
 
     /// Waits for events after the last one read, and takes them in order. Dropped before it is ready, it has taken none.
@@ -72,6 +74,7 @@ impl Reader {
             // A feed that begins at a time: what is older is passed over.
             if let Some(first) = events.iter().position(|event| event.at >= not_before) {
                 self.not_before = None;
+                self.site = newest(events.iter().take(first)).or(self.site.take());
                 return events.into_iter().skip(first).collect();
             }
         }
@@ -115,9 +118,16 @@ impl Reader {
     /// Adds what tells of a jump in front of the first event.
     fn given(&mut self, mut events: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return events };
-        let last = last.sequence;
-        self.before = Sequence(first.sequence.0.saturating_sub(1));
-        let gap = self.shared.lock().take(&self.feed, self.read, first, last);
+        let (before, last) = (Sequence(first.sequence.0.saturating_sub(1)), last.sequence);
+        let mut kept = self.shared.lock();
+        let gap = kept.take(&self.feed, self.read, first, last);
+        self.site = match self.site_after.take() {
+            Some(site) if gap.is_none() => Some(site),
+            // A file says what is in force where its reading began; else it is of this run.
+            _ => self.files.site.take().or_else(|| kept.site(before)),
+        };
+        drop(kept);
+        self.site_after = newest(events.iter()).or_else(|| self.site.clone());
         self.read = last;
         if let Some(gap) = gap {
             events.insert(0, gap);
@@ -129,6 +139,15 @@ impl Reader {
     pub fn cursor(&self) -> Cursor {
         Cursor { shared: Arc::clone(&self.shared), feed: self.feed.clone() }
     }
+}
+
+/// The last description among events.
+fn newest<'a>(events: impl DoubleEndedIterator<Item = &'a Arc<Event>>) -> Option<Arc<Site>> {
+    let mut events = events.rev();
+    events.find_map(|event| match &event.body {
+        EventBody::Site(site) => Some(Arc::clone(site)),
+        _ => None,
+    })
 }
 
 impl Drop for Reader {

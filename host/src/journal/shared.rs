@@ -85,6 +85,8 @@ pub(super) struct Reading {
     readers: usize,
     /// The last event that it took.
     read: Sequence,
+    /// Nothing older is wanted, until the feed has passed something.
+    not_before: Option<Timestamp>,
     /// The gap that tells of losses, and how many it and those before it tell of.
     telling: Option<(Sequence, u64)>,
     why: &'static str,
@@ -212,17 +214,17 @@ impl Kept {
         // Which feeds were there nobody knows then: better twice than never.
         let start = if self.places_are_damaged { Start::Oldest } else { start };
         let (begin, not_before) = self.begin(start);
-        let mut from = None;
-        let place = self.places.entry(feed.to_owned()).or_insert_with(|| {
-            from = not_before;
-            Place { passed: begin, ..Place::default() }
-        });
-        let entered = (place.passed, from, place.state.clone());
+        let is_new = !self.places.contains_key(feed);
+        let new = || Place { passed: begin, ..Place::default() };
+        let place = self.places.entry(feed.to_owned()).or_insert_with(new);
         let reading = self.readers.entry(feed.to_owned()).or_default();
         reading.readers += 1;
         reading.read = place.passed;
+        if is_new {
+            reading.not_before = not_before;
+        }
         self.changed_places.insert(feed.to_owned());
-        entered
+        (place.passed, reading.not_before, place.state.clone())
     }
 
     pub(super) fn leave(&mut self, feed: &str) {
@@ -298,10 +300,11 @@ impl Kept {
     pub(super) fn pass(&mut self, feed: &str, sequence: Sequence, at: Timestamp, state: &State) {
         let Some(place) = self.places.get_mut(feed) else { return };
         (place.passed, place.at, place.state) = (sequence, at, state.clone());
-        if let Some(reading) = self.readers.get_mut(feed)
-            && let Some((_, told)) = reading.telling.take_if(|(gap, _)| *gap <= sequence)
-        {
-            place.told = told;
+        if let Some(reading) = self.readers.get_mut(feed) {
+            reading.not_before = None;
+            if let Some((_, told)) = reading.telling.take_if(|(gap, _)| *gap <= sequence) {
+                place.told = told;
+            }
         }
         self.changed_places.insert(feed.to_owned());
     }

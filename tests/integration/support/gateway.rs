@@ -157,6 +157,11 @@ impl Gateway {
         self.setup.as_ref().unwrap().folder().join(name)
     }
 
+    /// Runs a command beside it, with its settings.
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.setup.as_ref().unwrap().output(arguments)
+    }
+
     /// SIGTERM, and the end of the process.
     pub async fn stop(mut self) -> ExitStatus {
         self.terminate();
