@@ -94,10 +94,10 @@ fn events(seen: &Seen, mut known: BTreeMap<u64, Vec<u8>>) -> BTreeMap<u64, Vec<u
     known
 }
 
-/// The file that was written last.
+/// The file of events that was written last.
 fn newest_file(folder: &Path) -> PathBuf {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    let files = entries.filter(|entry| entry.metadata().unwrap().len() > 0 && entry.path().is_file());
+    let files = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "events"));
     files.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).unwrap().path()
 }
 
