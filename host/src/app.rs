@@ -65,7 +65,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     for note in &config.notes {
         tracing::info!("{note}");
     }
-    let journal = Journal::open(&adapters::journal(&config.journal))?;
+    let journal = Journal::open(&adapters::journal(&config.journal), now())?;
     let site = Arc::new(numbered(describe(&config), journal.site().map(AsRef::as_ref)));
     let report = Rc::new(RefCell::new(Report::new(&site, Instant::now())));
     let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);

@@ -96,9 +96,15 @@ pub const CALL: Limit = Limit { events: 64, values: 8192 };
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Journal {
-    /// Takes the folder, or makes it, and goes on behind its last event.
-    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let opened = store::open(&settings.folder, settings.max_bytes)?;
+    /// Takes the folder, or makes it, and goes on behind its last event. `now` serves where no number can be kept.
+    pub fn open(settings: &Settings, now: Timestamp) -> Result<Self, OpenError> {
+        let opened = match store::open(&settings.folder, settings.max_bytes, now) {
+            Err(error @ OpenError::Io { .. }) if settings.sync == Sync::Memory => {
+                tracing::warn!("{error}; numbers are made of the clock, and feeds' places are lost with the process");
+                return Ok(Self::without_folder(settings, now));
+            }
+            opened => opened?,
+        };
         let io = |error| OpenError::Io { path: settings.folder.clone(), error };
         let places = places::Writer::open(&settings.folder, &opened.places);
         let folder = Some(opened.store.folder().map_err(io)?);
@@ -137,6 +143,22 @@ impl Journal {
             threads::start("journal-write", move || writer.run()).map_err(io)?;
         }
         Ok(Self(Rc::new(Handle { shared, site: opened.site })))
+    }
+
+    fn without_folder(settings: &Settings, now: Timestamp) -> Self {
+        let next = store::number_of_clock(now).max(Sequence(1));
+        let kept = Kept {
+            next,
+            written: next,
+            synced: next,
+            reserved: Sequence(u64::MAX),
+            writer_ended: true,
+            syncer_ended: true,
+            max_bytes: settings.max_bytes,
+            max_age: settings.max_age,
+            ..Kept::default()
+        };
+        Self(Rc::new(Handle { shared: Arc::new(Shared::new(kept)), site: None }))
     }
 
     /// The description in force when the journal was opened.

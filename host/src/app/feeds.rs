@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::app::report::Report;
 use crate::config::{self, Component};
 use crate::feed::{Feed, Replacement, SharedHealth};
-use crate::journal::Journal;
+use crate::journal::{Journal, Reader};
 use crate::mqtt;
 use crate::plugin::{Engine, Loaded, Plugin};
 use crate::watch::Folder;
@@ -61,6 +61,8 @@ struct Entry {
     trouble: Option<String>,
     running: Option<Running>,
     health: SharedHealth,
+    // What a feed that does not run misses counts as lost all the same.
+    _place: Reader,
 }
 
 /// A feed's task.
@@ -240,18 +242,15 @@ impl Feeds {
 
     /// An entry for the feed, and from now on its place in the journal.
     fn enter(&mut self, name: &str, start: config::Start) {
-        let report = &self.report;
         let new = || Entry {
             change: 0,
             settings: None,
             trouble: None,
             running: None,
-            health: report.borrow_mut().feed(name),
+            health: self.report.borrow_mut().feed(name),
+            _place: self.journal.reader(name, start.into()).0,
         };
-        let entry = self.by_name.entry(name.to_owned()).or_insert_with(new);
-        if entry.running.is_none() && !self.ending.contains_key(name) {
-            drop(self.journal.reader(name, start.into()));
-        }
+        self.by_name.entry(name.to_owned()).or_insert_with(new);
     }
 
     /// Reads and compiles in a task beside; its news is taken later.

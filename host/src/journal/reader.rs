@@ -114,15 +114,13 @@ impl Reader {
 
     /// Adds what tells of a jump in front of the first event.
     fn given(&mut self, mut events: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
-        if let Some(first) = events.first() {
-            self.before = Sequence(first.sequence.0.saturating_sub(1));
-            let gap = self.shared.lock().gap(&self.feed, self.read, first);
-            if let Some(gap) = gap {
-                events.insert(0, gap);
-            }
-        }
-        if let Some(last) = events.last() {
-            self.read = last.sequence;
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return events };
+        let last = last.sequence;
+        self.before = Sequence(first.sequence.0.saturating_sub(1));
+        let gap = self.shared.lock().take(&self.feed, self.read, first, last);
+        self.read = last;
+        if let Some(gap) = gap {
+            events.insert(0, gap);
         }
         events
     }

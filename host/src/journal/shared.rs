@@ -83,6 +83,8 @@ pub(super) struct Kept {
 #[derive(Default)]
 pub(super) struct Reading {
     readers: usize,
+    /// The last event that it took.
+    read: Sequence,
     /// The gap that tells of losses, and how many it and those before it tell of.
     telling: Option<(Sequence, u64)>,
     why: &'static str,
@@ -163,10 +165,12 @@ impl Kept {
     fn forget(&mut self, first: Sequence, end: Sequence, why: &'static str) {
         let mut most = 0;
         for (feed, place) in &mut self.places {
-            let missed = end.0.saturating_sub(first.0.max(place.passed.0.saturating_add(1)));
-            if missed > 0
-                && let Some(reading) = self.readers.get_mut(feed)
-            {
+            let Some(reading) = self.readers.get_mut(feed) else { continue };
+            let missed = end.0.saturating_sub(first.0.max(reading.read.0.saturating_add(1)));
+            if missed > 0 {
+                if place.lost == place.told {
+                    tracing::error!(%feed, "{why}: events that feed {feed} has not delivered are lost; it is told how many");
+                }
                 reading.why = why;
                 place.lost += missed;
                 self.changed_places.insert(feed.clone());
@@ -183,9 +187,9 @@ impl Kept {
         in_files.into_iter().chain(in_memory).min().unwrap_or(self.next)
     }
 
-    /// Feeds may read the events before this one.
+    /// Feeds may read the events before this one. A disk that takes nothing must not silence them.
     fn visible(&self) -> Sequence {
-        if self.waits_for_sync { self.synced } else { self.next }
+        if self.waits_for_sync && self.trouble.is_none() { self.synced } else { self.next }
     }
 
     /// Where a feed begins that was never seen, and from which time on it wants events.
@@ -208,13 +212,15 @@ impl Kept {
         // Which feeds were there nobody knows then: better twice than never.
         let start = if self.places_are_damaged { Start::Oldest } else { start };
         let (begin, not_before) = self.begin(start);
-        self.readers.entry(feed.to_owned()).or_default().readers += 1;
         let mut from = None;
         let place = self.places.entry(feed.to_owned()).or_insert_with(|| {
             from = not_before;
             Place { passed: begin, ..Place::default() }
         });
         let entered = (place.passed, from, place.state.clone());
+        let reading = self.readers.entry(feed.to_owned()).or_default();
+        reading.readers += 1;
+        reading.read = place.passed;
         self.changed_places.insert(feed.to_owned());
         entered
     }
@@ -268,8 +274,11 @@ impl Kept {
         }
     }
 
-    /// What tells a feed of a jump to this event, with the number just before it.
-    pub(super) fn gap(&mut self, feed: &str, read: Sequence, event: &Event) -> Option<Arc<Event>> {
+    /// A feed takes events up to `last`. What tells it of a jump to the first, with the number just before that.
+    pub(super) fn take(&mut self, feed: &str, read: Sequence, event: &Event, last: Sequence) -> Option<Arc<Event>> {
+        if let Some(reading) = self.readers.get_mut(feed) {
+            reading.read = last;
+        }
         if event.sequence <= read.next() {
             return None;
         }

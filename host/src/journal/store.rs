@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bessai_domain::event::{Event, EventBody, Sequence};
 use bessai_domain::site::Site;
+use bessai_domain::time::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use super::numbers::{Numbers, RESERVED, Reserved};
@@ -42,7 +43,7 @@ pub enum OpenError {
         known: u16,
     },
     /// The folder cannot be read or written.
-    #[error("{}: {error}", .path.display())]
+    #[error("the journal cannot use {}: {error}; make it writable and whole, or name another [journal] dir", .path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
@@ -94,7 +95,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
 }
 
 /// Takes the folder, cuts what is damaged, and reserves numbers.
-pub(super) fn open(folder: &Path, max_bytes: u64) -> Result<Opened, OpenError> {
+pub(super) fn open(folder: &Path, max_bytes: u64, now: Timestamp) -> Result<Opened, OpenError> {
     fs::create_dir_all(folder).map_err(at(folder))?;
     let lock = File::create(folder.join(LOCK)).map_err(at(folder))?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -107,13 +108,22 @@ pub(super) fn open(folder: &Path, max_bytes: u64) -> Result<Opened, OpenError> {
     }
     bound_damaged(folder);
     let (mut numbers, reserved) = Numbers::open(folder).map_err(at(folder))?;
-    let next = first_number(&found.segments, reserved);
-    let end = Sequence(next.0.saturating_add(RESERVED));
-    numbers.reserve(Reserved { end, is_exact: false }).map_err(at(folder))?;
+    let mut next = first_number(&found.segments, reserved);
+    let reservation = |next: Sequence| Reserved { end: Sequence(next.0.saturating_add(RESERVED)), is_exact: false };
+    if let Err(error) = numbers.reserve(reservation(next)) {
+        tracing::error!("{}: no numbers can be reserved, they are made of the clock: {error}", folder.display());
+        next = next.max(number_of_clock(now));
+    }
+    let end = reservation(next).end;
     let segment_bytes = SEGMENT_BYTES.min(max_bytes / SEGMENTS);
     let Files { segments, site, cut_bytes, set_aside } = found;
     let store = Store { folder: folder.to_owned(), current: None, segment_bytes, site: site.clone() };
     Ok(Opened { lock, store, segments, numbers, places, next, reserved: end, site, cut_bytes, set_aside })
+}
+
+/// A number above those of earlier runs as far as the clock is right: as if a million had been used each second.
+pub(super) fn number_of_clock(now: Timestamp) -> Sequence {
+    Sequence(now.seconds().saturating_mul(RESERVED))
 }
 
 fn open_places(folder: &Path) -> Result<places::Found, OpenError> {

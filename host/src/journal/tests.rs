@@ -36,7 +36,7 @@ fn settings(folder: &Path) -> Settings {
 }
 
 fn open(folder: &Path) -> Journal {
-    Journal::open(&settings(folder)).unwrap()
+    Journal::open(&settings(folder), at(0)).unwrap()
 }
 
 fn numbers(events: &[Arc<Event>]) -> Vec<u64> {
@@ -191,7 +191,7 @@ async fn a_file_cut_anywhere_in_its_last_event_loses_that_event_alone() {
 async fn damage_takes_no_more_than_the_rest_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let many = Settings { max_bytes: 64 << 10, ..settings(folder.path()) };
-    let journal = Journal::open(&Settings { max_bytes: 1 << 20, ..many.clone() }).unwrap();
+    let journal = Journal::open(&Settings { max_bytes: 1 << 20, ..many.clone() }, at(0)).unwrap();
     for value in 0..100_000 {
         journal.append(at(value), frame(value * 7919 % 99_991));
         if value % 1000 == 0 {
@@ -208,7 +208,7 @@ async fn damage_takes_no_more_than_the_rest_of_its_file() {
     fs::write(&paths[1], bytes).unwrap();
     fs::write(&paths[2], "something else").unwrap();
 
-    let journal = Journal::open(&Settings { max_bytes: 1 << 20, ..many }).unwrap();
+    let journal = Journal::open(&Settings { max_bytes: 1 << 20, ..many }, at(0)).unwrap();
     assert_eq!(journal.health().set_aside, 1);
     assert!(!paths[2].exists() && paths[2].with_extension("damaged").exists());
     let mut reader = journal.reader("acme", Start::Oldest).0;
@@ -238,7 +238,7 @@ async fn damage_takes_no_more_than_the_rest_of_its_file() {
 async fn what_falls_off_the_end_is_counted_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let small = Settings { max_bytes: 64 << 10, ..settings(folder.path()) };
-    let journal = Journal::open(&small).unwrap();
+    let journal = Journal::open(&small, at(0)).unwrap();
     let mut acme = journal.reader("acme", Start::Now).0;
     journal.append(at(0), site("S"));
     for value in 1..1_000_000 {
@@ -310,7 +310,7 @@ async fn a_read_that_is_dropped_has_taken_nothing() {
 #[tokio::test]
 async fn every_event_is_on_the_disk_before_a_feed_sees_it() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(&Settings { sync: Sync::EveryEvent, ..settings(folder.path()) }).unwrap();
+    let journal = Journal::open(&Settings { sync: Sync::EveryEvent, ..settings(folder.path()) }, at(0)).unwrap();
     let mut reader = journal.reader("acme", Start::Now).0;
     for value in 0..20 {
         let number = journal.append(at(value), frame(value));
@@ -323,7 +323,7 @@ async fn every_event_is_on_the_disk_before_a_feed_sees_it() {
 async fn in_memory_no_event_touches_the_disk_but_numbers_and_places_last() {
     let folder = tempfile::tempdir().unwrap();
     let memory = Settings { sync: Sync::Memory, ..settings(folder.path()) };
-    let journal = Journal::open(&memory).unwrap();
+    let journal = Journal::open(&memory, at(0)).unwrap();
     let (reader, mut state) = journal.reader("acme", Start::Now);
     for value in 0..200_000 {
         journal.append(at(value), frame(value));
@@ -335,9 +335,26 @@ async fn in_memory_no_event_touches_the_disk_but_numbers_and_places_last() {
     journal.close().await;
     drop((reader, journal));
     assert!(files(folder.path()).is_empty());
-    let journal = Journal::open(&memory).unwrap();
+    let journal = Journal::open(&memory, at(0)).unwrap();
     assert_eq!(journal.append(at(0), EventBody::Heartbeat), Sequence(200_001));
     assert_eq!(journal.reader("acme", Start::Now).1, state);
+}
+
+#[tokio::test]
+async fn in_memory_a_folder_that_cannot_be_used_is_not_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("file");
+    fs::write(&blocked, "").unwrap();
+    let unusable = Settings { sync: Sync::Memory, ..settings(&blocked.join("journal")) };
+    let journal = Journal::open(&unusable, at(5)).unwrap();
+    let reader = journal.reader("acme", Start::Now).0;
+    let number = journal.append(at(5), EventBody::Heartbeat);
+    assert!(number > Sequence(at(4).seconds() << 20), "{number:?}");
+    reader.cursor().keep(&State::default()).await;
+    journal.close().await;
+    let on_disk = Settings { sync: Sync::EveryEvent, ..unusable };
+    let error = Journal::open(&on_disk, at(5)).err().unwrap().to_string();
+    assert!(error.contains("file/journal") && error.contains("name another [journal] dir"), "{error}");
 }
 
 #[tokio::test]
@@ -345,7 +362,7 @@ async fn one_folder_serves_one_gateway_and_a_later_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     journal.append(at(0), EventBody::Heartbeat);
-    let error = |folder: &Path| Journal::open(&settings(folder)).err().unwrap().to_string();
+    let error = |folder: &Path| Journal::open(&settings(folder), at(0)).err().unwrap().to_string();
     assert!(error(folder.path()).contains("in use by another gateway"), "{}", error(folder.path()));
     let folder = kill(journal, folder.path()).await;
     let path = files(folder.path())[0].clone();

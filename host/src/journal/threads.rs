@@ -132,6 +132,7 @@ impl EventWriter {
         let shared = &self.shared;
         let mut kept = shared.lock();
         say(&mut kept, "written", &Err(io::Error::new(error.kind(), error.to_string())));
+        shared.progress.notify_waiters();
         let room = if error.kind() == io::ErrorKind::StorageFull { kept.make_room() } else { None };
         if let Some(path) = room {
             drop(kept);
