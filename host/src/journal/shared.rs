@@ -215,6 +215,8 @@ impl Kept {
         let mut from = None;
         let place = self.places.entry(feed.to_owned()).or_insert_with(|| {
             from = not_before;
+            // On the disk at once: after a kill a feed that is not known would begin with what is new then.
+            self.saves_wished += 1;
             Place { passed: begin, ..Place::default() }
         });
         let entered = (place.passed, from, place.state.clone());
