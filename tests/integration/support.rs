@@ -12,9 +12,9 @@ pub mod gateway;
 pub mod guests;
 pub mod hub;
 pub mod listener;
+pub mod packets;
 pub mod plant;
 pub mod readings;
-pub mod scripted;
 pub mod strict;
 pub mod subscriber;
 

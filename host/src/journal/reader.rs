@@ -47,6 +47,7 @@ pub struct Cursor {
 impl Reader {
     pub(super) fn new(shared: &Arc<Shared>, feed: &str, start: Start) -> (Self, State) {
         let (read, not_before, state) = shared.lock().enter(feed, start);
+        shared.to_sync.notify_one();
         let reader = Self {
             shared: Arc::clone(shared),
             feed: feed.to_owned(),

@@ -222,6 +222,8 @@ impl Kept {
         reading.read = place.passed;
         if is_new {
             reading.not_before = not_before;
+            // On the disk at once: after a kill a feed that is not known would begin with what is new then.
+            self.saves_wished += 1;
         }
         self.changed_places.insert(feed.to_owned());
         (place.passed, reading.not_before, place.state.clone())
