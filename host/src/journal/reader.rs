@@ -29,13 +29,16 @@ pub struct Reader {
     shared: Arc<Shared>,
     feed: String,
     read: Sequence,
-    /// The description in force before the events given last, and after them.
+    /// The description in force before the events given last.
     site: Option<Arc<Site>>,
-    site_after: Option<Arc<Site>>,
+    /// The one that the feed got to know last.
+    known_site: Option<Arc<Site>>,
     not_before: Option<Timestamp>,
     files: Files,
     fetching: Option<JoinHandle<(Files, Vec<Arc<Event>>)>>,
     ahead: VecDeque<Arc<Event>>,
+    /// The description in force before the first of them.
+    ahead_site: Option<Arc<Site>>,
 }
 
 /// What moves a feed's place.
@@ -46,23 +49,28 @@ pub struct Cursor {
 
 impl Reader {
     pub(super) fn new(shared: &Arc<Shared>, feed: &str, start: Start) -> (Self, State) {
-        let (read, not_before, state) = shared.lock().enter(feed, start);
+        let mut kept = shared.lock();
+        let (read, not_before, state) = kept.enter(feed, start);
+        let site = kept.site_after(read);
+        drop(kept);
         shared.to_sync.notify_one();
         let reader = Self {
             shared: Arc::clone(shared),
             feed: feed.to_owned(),
             read,
-            site: None,
-            site_after: None,
+            site: site.clone(),
+            known_site: site,
             not_before,
             files: Files::default(),
             fetching: None,
             ahead: VecDeque::new(),
+            ahead_site: None,
         };
         (reader, state)
     }
 
-    /// The description in force before the events that [`Reader::next`] gave last.
+    /// The description in force before the events that [`Reader::next`] gave last, or will give first, as far as that is
+    /// known without a look into the files.
     pub fn site(&self) -> Option<Arc<Site>> {
         self.site.clone()
     }
@@ -73,10 +81,12 @@ impl Reader {
             let events = self.take(limit).await;
             let Some(not_before) = self.not_before else { return events };
             // A feed that begins at a time: what is older is passed over.
-            if let Some(first) = events.iter().position(|event| event.at >= not_before) {
+            let first = events.iter().position(|event| event.at >= not_before);
+            let (older, events) = events.split_at(first.unwrap_or(events.len()));
+            self.site = described(older).or(self.site.take());
+            if first.is_some() {
                 self.not_before = None;
-                self.site = newest(events.iter().take(first)).or(self.site.take());
-                return events.into_iter().skip(first).collect();
+                return events.to_vec();
             }
         }
     }
@@ -88,21 +98,24 @@ impl Reader {
                 self.fetching = None;
                 // A read that panicked has said so; the next one begins anew.
                 let (files, events) = fetched.unwrap_or_default();
+                self.ahead_site.clone_from(&files.site);
                 self.files = files;
                 self.ahead.extend(events);
             }
             if !self.ahead.is_empty() {
                 let events = cut(self.ahead.iter().cloned(), limit);
-                self.ahead.drain(..events.len());
-                return self.given(events);
+                let given = self.given(events, self.ahead_site.clone(), limit);
+                let taken = self.ahead.partition_point(|event| event.sequence <= self.read);
+                self.ahead.drain(..taken);
+                return given;
             }
             let shared = Arc::clone(&self.shared);
             let progress = shared.progress.notified();
             let found = shared.lock().after(self.read, limit);
             match found {
-                Found::Memory(events) => {
+                Found::Memory(events, site) => {
                     self.files = Files::default();
-                    return self.given(events);
+                    return self.given(events, site, limit);
                 }
                 Found::Disk { until } => {
                     let (shared, mut files, read) = (Arc::clone(&shared), std::mem::take(&mut self.files), self.read);
@@ -116,39 +129,36 @@ impl Reader {
         }
     }
 
-    /// Adds what tells of a jump in front of the first event.
-    fn given(&mut self, mut events: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return events };
-        let (before, last) = (Sequence(first.sequence.0.saturating_sub(1)), last.sequence);
-        let mut kept = self.shared.lock();
-        let gap = kept.take(&self.feed, self.read, first, last);
-        self.site = match self.site_after.take() {
-            Some(site) if gap.is_none() => Some(site),
-            // A file says what is in force where its reading began; else it is of this run.
-            _ => self.files.site.take().or_else(|| kept.site(before)),
-        };
-        drop(kept);
-        self.site_after = newest(events.iter()).or_else(|| self.site.clone());
-        self.read = last;
+    /// Adds what tells of a jump in front of the first event: a gap, and the description in force behind it if it came
+    /// in between. `site`: the one in force before these events.
+    fn given(&mut self, mut events: Vec<Arc<Event>>, site: Option<Arc<Site>>, limit: Limit) -> Vec<Arc<Event>> {
+        let Some(first) = events.first().cloned() else { return events };
+        let gap = self.shared.lock().gap(&self.feed, self.read, &first);
+        let mut told = Vec::new();
         if let Some(gap) = gap {
-            events.insert(0, gap);
+            let is_other = |site: &&Arc<Site>| self.known_site.as_ref().is_some_and(|known| known != *site);
+            let missed = site.as_ref().filter(is_other).filter(|_| !is_description(&first));
+            let missed = missed.map(|site| (gap.sequence, gap.at, EventBody::Site(Arc::clone(site))));
+            told.push(gap);
+            told.extend(missed.map(|(sequence, at, body)| Arc::new(Event { sequence, at, body })));
         }
-        events
+        // What tells of it counts in the call as well.
+        events.truncate(limit.events.saturating_sub(told.len()).max(1));
+        // The description missed comes in these events: the one before them is the one that the feed knows.
+        let before = if told.len() > 1 { self.known_site.clone() } else { site };
+        self.known_site = described(&events).or(described(&told)).or_else(|| before.clone());
+        self.site = before;
+        self.ahead_site.clone_from(&self.known_site);
+        self.read = events.last().map_or(self.read, |last| last.sequence);
+        self.shared.lock().note_read(&self.feed, self.read);
+        told.append(&mut events);
+        told
     }
 
     /// What moves this feed's place.
     pub fn cursor(&self) -> Cursor {
         Cursor { shared: Arc::clone(&self.shared), feed: self.feed.clone() }
     }
-}
-
-/// The last description among events.
-fn newest<'a>(events: impl DoubleEndedIterator<Item = &'a Arc<Event>>) -> Option<Arc<Site>> {
-    let mut events = events.rev();
-    events.find_map(|event| match &event.body {
-        EventBody::Site(site) => Some(Arc::clone(site)),
-        _ => None,
-    })
 }
 
 impl Drop for Reader {
@@ -189,6 +199,18 @@ impl Cursor {
             progress.await;
         }
     }
+}
+
+/// The description that is in force after these events, if it is among them.
+fn described(events: &[Arc<Event>]) -> Option<Arc<Site>> {
+    events.iter().rev().find_map(|event| match &event.body {
+        EventBody::Site(site) => Some(Arc::clone(site)),
+        _ => None,
+    })
+}
+
+fn is_description(event: &Event) -> bool {
+    matches!(event.body, EventBody::Site(_))
 }
 
 /// The files, read from somewhere on.

@@ -87,8 +87,8 @@ pub(super) struct Reading {
     read: Sequence,
     /// Nothing older is wanted, until the feed has passed something.
     not_before: Option<Timestamp>,
-    /// The gap that tells of losses, and how many it and those before it tell of.
-    telling: Option<(Sequence, u64)>,
+    /// The gaps under way that tell of losses, and how many each and those before it tell of.
+    telling: VecDeque<(Sequence, u64)>,
     why: &'static str,
 }
 
@@ -101,7 +101,8 @@ const ENDED: &str = "the gateway ended without notice: what was not on the disk 
 /// Where the events after a number are.
 pub(super) enum Found {
     /// Here, perhaps with a jump before the first.
-    Memory(Vec<Arc<Event>>),
+    /// With the description in force before them.
+    Memory(Vec<Arc<Event>>, Option<Arc<Site>>),
     /// In a file; up to the first in memory.
     Disk { until: Sequence },
     /// Not yet there.
@@ -220,6 +221,8 @@ impl Kept {
         let reading = self.readers.entry(feed.to_owned()).or_default();
         reading.readers += 1;
         reading.read = place.passed;
+        // Whoever begins at the place again hears of what was not delivered again.
+        reading.telling.clear();
         if is_new {
             reading.not_before = not_before;
             // On the disk at once: after a kill a feed that is not known would begin with what is new then.
@@ -240,16 +243,32 @@ impl Kept {
 
     /// Events after a number, as many as a call gets.
     pub(super) fn after(&self, read: Sequence, limit: Limit) -> Found {
-        let first_here = self.recent.front().map_or(self.next, |event| event.sequence);
-        let is_in_files = |segment: &Segment| segment.end > read.next() && segment.first < first_here;
-        if read.next() < first_here && self.segments.iter().rev().any(is_in_files) {
-            return Found::Disk { until: first_here };
+        if let Some(until) = self.in_files(read) {
+            return Found::Disk { until };
         }
         let visible = self.visible();
         let skipped = self.recent.partition_point(|event| event.sequence <= read);
         let here = self.recent.iter().skip(skipped).take_while(|event| event.sequence < visible);
         let events = cut(here.cloned(), limit);
-        if events.is_empty() { Found::Nothing } else { Found::Memory(events) }
+        match events.first() {
+            None => Found::Nothing,
+            Some(first) => {
+                let site = self.site(Sequence(first.sequence.0.saturating_sub(1)));
+                Found::Memory(events, site)
+            }
+        }
+    }
+
+    /// Where the events after a number are to be read from files: up to the first in memory.
+    fn in_files(&self, read: Sequence) -> Option<Sequence> {
+        let first_here = self.recent.front().map_or(self.next, |event| event.sequence);
+        let has_next = |segment: &Segment| segment.end > read.next() && segment.first < first_here;
+        (read.next() < first_here && self.segments.iter().rev().any(has_next)).then_some(first_here)
+    }
+
+    /// The description in force before the events after a number, unless only the files know.
+    pub(super) fn site_after(&self, read: Sequence) -> Option<Arc<Site>> {
+        if self.in_files(read).is_some() { None } else { self.site(read) }
     }
 
     /// How far the feed of that name is behind.
@@ -278,20 +297,25 @@ impl Kept {
         }
     }
 
-    /// A feed takes events up to `last`. What tells it of a jump to the first, with the number just before that.
-    pub(super) fn take(&mut self, feed: &str, read: Sequence, event: &Event, last: Sequence) -> Option<Arc<Event>> {
+    /// A feed takes events up to here.
+    pub(super) fn note_read(&mut self, feed: &str, last: Sequence) {
         if let Some(reading) = self.readers.get_mut(feed) {
             reading.read = last;
         }
+    }
+
+    /// What tells a feed of a jump to this event, with the number just before it.
+    pub(super) fn gap(&mut self, feed: &str, read: Sequence, event: &Event) -> Option<Arc<Event>> {
         if event.sequence <= read.next() {
             return None;
         }
         let sequence = Sequence(event.sequence.0.saturating_sub(1));
         let (place, reading) = (self.places.get(feed)?, self.readers.get_mut(feed)?);
-        let gap = match place.lost.saturating_sub(place.told) {
+        let told = reading.telling.back().map_or(place.told, |(_, told)| *told);
+        let gap = match place.lost.saturating_sub(told) {
             0 => Gap { lost: None, reason: ENDED.into() },
             lost => {
-                reading.telling = Some((sequence, place.lost));
+                reading.telling.push_back((sequence, place.lost));
                 Gap { lost: Some(lost), reason: reading.why.into() }
             }
         };
@@ -304,15 +328,15 @@ impl Kept {
         (place.passed, place.at, place.state) = (sequence, at, state.clone());
         if let Some(reading) = self.readers.get_mut(feed) {
             reading.not_before = None;
-            if let Some((_, told)) = reading.telling.take_if(|(gap, _)| *gap <= sequence) {
+            while let Some((_, told)) = reading.telling.pop_front_if(|(gap, _)| *gap <= sequence) {
                 place.told = told;
             }
         }
         self.changed_places.insert(feed.to_owned());
     }
 
-    /// The description in force before the event after `read`, as far as it is known here.
-    pub(super) fn site(&self, read: Sequence) -> Option<Arc<Site>> {
+    /// The description in force before the event after `read`, for one of this run.
+    fn site(&self, read: Sequence) -> Option<Arc<Site>> {
         let known = self.sites.iter().rev().find(|(sequence, _)| *sequence <= read);
         known.map(|(_, site)| Arc::clone(site))
     }

@@ -7,6 +7,8 @@ use bessai_domain::event::{Event, EventBody, Frame};
 
 use super::*;
 
+mod descriptions;
+
 const AT: u64 = 1_790_000_000_000_000_000;
 
 fn at(second: u64) -> Timestamp {
