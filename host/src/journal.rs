@@ -204,11 +204,11 @@ impl Journal {
         end(shared);
         let ended = async {
             loop {
-                let progress = shared.progress.notified();
+                let saved = shared.saved.notified();
                 if shared.lock().syncer_ended {
                     return;
                 }
-                progress.await;
+                saved.await;
             }
         };
         if timeout(CLOSED_WITHIN, ended).await.is_err() {

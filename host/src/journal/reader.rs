@@ -188,7 +188,7 @@ impl Cursor {
         };
         shared.to_sync.notify_one();
         loop {
-            let progress = shared.progress.notified();
+            let saved = shared.saved.notified();
             let is_done = {
                 let kept = shared.lock();
                 kept.saves_done >= wish || kept.syncer_ended
@@ -196,7 +196,7 @@ impl Cursor {
             if is_done {
                 return;
             }
-            progress.await;
+            saved.await;
         }
     }
 }

@@ -23,14 +23,19 @@ const RECENT_BYTES: usize = 4 << 20;
 /// Memory for events that are on no disk: a day of one device at 5 s with 30 channels.
 pub(super) const UNWRITTEN_BYTES: usize = 16 << 20;
 
+/// The age that is kept is spread over so many files at least.
+const FILES_PER_AGE: u32 = 8;
+
 pub(super) struct Shared {
     state: Mutex<Kept>,
     /// There is something to write, or the end.
     pub(super) to_write: Condvar,
     /// There is something to bring to the disk, or the end.
     pub(super) to_sync: Condvar,
-    /// There are events to read, or places are saved.
+    /// There are events to read.
     pub(super) progress: Notify,
+    /// Places are saved, or the threads beside have ended: nothing that a feed without wishes is woken for.
+    pub(super) saved: Notify,
 }
 
 /// Everything that changes.
@@ -111,8 +116,8 @@ pub(super) enum Found {
 
 impl Shared {
     pub(super) fn new(kept: Kept) -> Self {
-        let (to_write, to_sync, progress) = (Condvar::new(), Condvar::new(), Notify::new());
-        Self { state: Mutex::new(kept), to_write, to_sync, progress }
+        let (to_write, to_sync) = (Condvar::new(), Condvar::new());
+        Self { state: Mutex::new(kept), to_write, to_sync, progress: Notify::new(), saved: Notify::new() }
     }
 
     /// Whoever panicked with the lock left nothing half done that the others could not go on with.
@@ -344,6 +349,8 @@ impl Kept {
     /// Takes a file's new state in.
     pub(super) fn note_written(&mut self, segment: Segment) {
         self.written = segment.end;
+        // At a low rate a file would hold more than the age allows.
+        self.wants_new_file |= segment.latest.since(segment.earliest) > self.max_age / FILES_PER_AGE;
         match self.segments.back_mut() {
             Some(last) if last.path == segment.path => *last = segment,
             _ => self.segments.push_back(segment),

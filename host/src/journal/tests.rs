@@ -270,6 +270,28 @@ async fn what_falls_off_the_end_is_counted_and_told() {
 }
 
 #[tokio::test]
+async fn what_is_older_than_allowed_goes_also_at_a_low_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = Settings { max_age: Duration::from_hours(1), ..settings(folder.path()) };
+    let journal = Journal::open(&hour, at(0)).unwrap();
+    // A file has an eighth of the age at least: ten of six minutes here.
+    for value in 0..60 {
+        journal.append(at(value * 60), frame(value));
+        written(&journal).await;
+    }
+    assert!((7..=9).contains(&files(folder.path()).len()), "{:?}", files(folder.path()));
+    journal.close().await;
+    drop(journal);
+    let journal = Journal::open(&hour, at(5400)).unwrap();
+    journal.append(at(5400), EventBody::Heartbeat);
+    written(&journal).await;
+    journal.append(at(5401), EventBody::Heartbeat);
+    written(&journal).await;
+    let oldest = journal.health().oldest;
+    assert!((20..=31).contains(&oldest), "all from half an hour on, and not much more: {oldest}");
+}
+
+#[tokio::test]
 async fn a_feed_that_lags_reads_from_the_files_and_then_from_memory() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());

@@ -74,7 +74,6 @@ impl EventWriter {
         kept.writer_ended = true;
         drop(kept);
         self.shared.to_sync.notify_all();
-        self.shared.progress.notify_waiters();
     }
 
     /// Waits for events; none at the end.
@@ -209,7 +208,7 @@ impl Syncer {
         }
         drop(self.lock);
         self.shared.lock().syncer_ended = true;
-        self.shared.progress.notify_waiters();
+        self.shared.saved.notify_waiters();
     }
 
     fn has_work(&self, kept: &Kept) -> bool {
@@ -280,7 +279,7 @@ impl Syncer {
         }
         kept.saves_done = kept.saves_done.max(round.saves);
         drop(kept);
-        self.shared.progress.notify_waiters();
+        self.shared.saved.notify_waiters();
     }
 }
 
