@@ -151,9 +151,13 @@ impl Journal {
         let sequence = kept.append(at, body);
         let (wakes_writer, wakes_readers) = (kept.writer_waits, !kept.waits_for_sync);
         kept.writer_waits = false;
+        let wakes_syncer = kept.needs_numbers();
         drop(kept);
         if wakes_writer {
             shared.to_write.notify_one();
+        }
+        if wakes_syncer {
+            shared.to_sync.notify_one();
         }
         if wakes_readers {
             shared.progress.notify_waiters();

@@ -299,6 +299,9 @@ impl OpenFile {
 
     /// The next event, if there is a sound one.
     pub(super) fn next(&mut self, segment: &Segment) -> Result<Result<Event, Stopped>, std::io::Error> {
+        if self.decoder.next() >= segment.end {
+            return Ok(Err(Stopped::Short));
+        }
         loop {
             match self.decoder.read(self.buffer.get(self.used..).unwrap_or_default()) {
                 Ok((event, taken)) => {

@@ -14,6 +14,7 @@ use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
 use tokio::sync::Notify;
 
+use super::numbers::RESERVED;
 use super::places::{Place, Places};
 use super::segment::Segment;
 use super::{Health, Lag, Limit, Start};
@@ -31,6 +32,9 @@ pub(super) struct Shared {
     pub(super) to_sync: Condvar,
     /// There are events to read, or places are saved.
     pub(super) progress: Notify,
+    /// A disk that takes everything and keeps nothing.
+    #[cfg(test)]
+    pub(super) breaks_syncs: std::sync::atomic::AtomicBool,
 }
 
 /// Everything that changes.
@@ -67,7 +71,10 @@ pub(super) struct Kept {
     pub(super) is_closing: bool,
     pub(super) writer_ended: bool,
     pub(super) syncer_ended: bool,
-    pub(super) trouble: Option<String>,
+    /// What is wrong with the disk now, by what cannot be done.
+    pub(super) troubles: BTreeMap<&'static str, String>,
+    /// What is not known to be on the disk is to be written again, from memory into a new file.
+    pub(super) must_rewrite: bool,
     pub(super) lost: u64,
     pub(super) damaged: u64,
     pub(super) damaged_bytes: u64,
@@ -107,8 +114,26 @@ pub(super) enum Found {
 
 impl Shared {
     pub(super) fn new(kept: Kept) -> Self {
-        let (to_write, to_sync, progress) = (Condvar::new(), Condvar::new(), Notify::new());
-        Self { state: Mutex::new(kept), to_write, to_sync, progress }
+        Self {
+            state: Mutex::new(kept),
+            to_write: Condvar::new(),
+            to_sync: Condvar::new(),
+            progress: Notify::new(),
+            #[cfg(test)]
+            breaks_syncs: std::sync::atomic::AtomicBool::default(),
+        }
+    }
+
+    /// Whether a test wants files not to reach the disk.
+    #[cfg(test)]
+    pub(super) fn syncs_fail(&self) -> bool {
+        self.breaks_syncs.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a test has its say here")]
+    pub(super) fn syncs_fail(&self) -> bool {
+        false
     }
 
     /// Whoever panicked with the lock left nothing half done that the others could not go on with.
@@ -244,7 +269,7 @@ impl Kept {
         match events.first() {
             None => Found::Nothing,
             Some(first) => {
-                let site = self.site(Sequence(first.sequence.0.saturating_sub(1)));
+                let site = self.site_before(first.sequence);
                 Found::Memory(events, site)
             }
         }
@@ -284,7 +309,7 @@ impl Kept {
             damaged: self.damaged,
             cut_bytes: self.damaged_bytes,
             set_aside: self.files_set_aside,
-            trouble: self.trouble.clone(),
+            trouble: (!self.troubles.is_empty()).then(|| Vec::from_iter(self.troubles.values().cloned()).join("; ")),
         }
     }
 
@@ -318,6 +343,11 @@ impl Kept {
         self.changed_places.insert(feed.to_owned());
     }
 
+    /// The description in force before an event of this run.
+    pub(super) fn site_before(&self, sequence: Sequence) -> Option<Arc<Site>> {
+        self.site(Sequence(sequence.0.saturating_sub(1)))
+    }
+
     /// The description in force before the event after `read`, for one of this run.
     fn site(&self, read: Sequence) -> Option<Arc<Site>> {
         let known = self.sites.iter().rev().find(|(sequence, _)| *sequence <= read);
@@ -332,6 +362,29 @@ impl Kept {
             _ => self.segments.push_back(segment),
         }
         self.bound_recent();
+    }
+
+    /// Numbers are running out: more are to be reserved before they are used.
+    pub(super) fn needs_numbers(&self) -> bool {
+        self.next.0.saturating_add(RESERVED / 2) > self.reserved.0
+    }
+
+    /// Goes back to what is known to be on the disk, as far as memory reaches: what comes after is written again. The
+    /// files of which nothing counts any more.
+    pub(super) fn go_back(&mut self) -> Vec<PathBuf> {
+        let first_here = self.recent.front().map_or(self.next, |event| event.sequence);
+        let from = self.synced.max(first_here).min(self.written);
+        (self.must_rewrite, self.wants_new_file) = (false, true);
+        (self.written, self.unsynced_end) = (from, from);
+        self.unsynced.clear();
+        let mut gone = Vec::new();
+        while let Some(segment) = self.segments.pop_back_if(|segment| segment.first >= from) {
+            gone.push(segment.path);
+        }
+        if let Some(last) = self.segments.back_mut() {
+            last.cut_before(from);
+        }
+        gone
     }
 
     /// Files beyond the bounds: they are no longer part of the journal, and to be deleted.

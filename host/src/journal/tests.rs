@@ -8,6 +8,7 @@ use bessai_domain::event::{Event, EventBody, Frame};
 use super::*;
 
 mod descriptions;
+mod trouble;
 
 const AT: u64 = 1_790_000_000_000_000_000;
 
