@@ -209,3 +209,37 @@ async fn no_feed_passes_over_new_events_where_the_numbers_are_gone() {
     let number = journal.append(at(100), frame(100));
     assert_eq!(numbers(&reader.next(CALL).await).last(), Some(&number.0));
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_for_a_while_is_not_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    for second in 0..1000 {
+        journal.append(at(second), frame(second));
+    }
+    journal.close().await;
+    drop(journal);
+    let journal = open(folder.path());
+    tokio::time::pause();
+    let path = files(folder.path())[0].clone();
+    let elsewhere = folder.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    fs::create_dir(&path).unwrap();
+    let mut reader = journal.reader("acme", Start::Oldest).0;
+    assert!(timeout(READ_SHORTLY, reader.next(CALL)).await.is_err());
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&elsewhere, &path).unwrap();
+    assert_eq!(numbers(&up_to(&mut reader, 1000).await), (1..=1000).collect::<Vec<_>>());
+    assert_eq!(journal.health().damaged, 0);
+    // For good it is: the rest is told as lost, and what comes after is delivered.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let mut late = journal.reader("late", Start::Oldest).0;
+    let number = journal.append(at(1000), EventBody::Heartbeat);
+    let events = late.next(CALL).await;
+    let EventBody::Gap(gap) = &events[0].body else { panic!("{events:?}") };
+    assert_eq!((gap.lost, numbers(&events)), (Some(1000), vec![1000, number.0]));
+}
+
+/// Two tries.
+const READ_SHORTLY: Duration = Duration::from_millis(1500);
