@@ -97,6 +97,7 @@ pub(super) struct Reading {
 
 /// Why events are nowhere any more.
 const FULL: &str = "the journal was full";
+const AGED: &str = "the journal keeps nothing that is older than its max_age";
 const DAMAGED: &str = "a file of the journal is damaged";
 /// Why numbers jump where nothing is known to be missing.
 const ENDED: &str = "the gateway ended without notice: what was not on the disk is lost";
@@ -399,11 +400,10 @@ impl Kept {
             if bytes <= self.max_bytes && !is_old {
                 break;
             }
-            bytes -= oldest.size();
-            gone.extend(self.drop_oldest());
-        }
-        if !gone.is_empty() {
-            self.forget_places();
+            let size = oldest.size();
+            bytes -= size;
+            let why = if bytes + size > self.max_bytes { FULL } else { AGED };
+            gone.extend(self.drop_oldest(why));
         }
         gone
     }
@@ -415,15 +415,16 @@ impl Kept {
         let oldest = self.segments.front()?;
         let is_passed = oldest.end <= slowest.next();
         (self.segments.len() > 1 && (is_passed || self.recent_bytes > UNWRITTEN_BYTES / 2))
-            .then(|| self.drop_oldest())
+            .then(|| self.drop_oldest(FULL))
             .flatten()
     }
 
-    fn drop_oldest(&mut self) -> Option<PathBuf> {
+    fn drop_oldest(&mut self, why: &'static str) -> Option<PathBuf> {
         let oldest = self.segments.pop_front()?;
         // What is still in memory can be read there.
         let in_memory = self.recent.front().map_or(oldest.end, |event| event.sequence);
-        self.forget(oldest.first, oldest.end.min(in_memory), FULL);
+        self.forget(oldest.first, oldest.end.min(in_memory), why);
+        self.forget_places();
         Some(oldest.path)
     }
 
