@@ -173,9 +173,13 @@ impl Journal {
         let sequence = kept.append(at, body);
         let (wakes_writer, wakes_readers) = (kept.writer_waits, !kept.waits_for_sync);
         kept.writer_waits = false;
+        let wakes_syncer = kept.needs_numbers();
         drop(kept);
         if wakes_writer {
             shared.to_write.notify_one();
+        }
+        if wakes_syncer {
+            shared.to_sync.notify_one();
         }
         if wakes_readers {
             shared.progress.notify_waiters();
@@ -183,9 +187,15 @@ impl Journal {
         sequence
     }
 
-    /// The feed of that name reads from its place on, or begins, and what its plugin kept there.
+    /// The feed of that name reads from its place on, or begins, and what its plugin kept there. While there is a reader
+    /// the place is kept, and what falls off the end before it is counted.
     pub fn reader(&self, feed: &str, start: Start) -> (Reader, State) {
         Reader::new(&self.0.shared, feed, start)
+    }
+
+    /// Whether a feed of that name has a place.
+    pub fn knows(&self, feed: &str) -> bool {
+        self.0.shared.lock().places.contains_key(feed)
     }
 
     /// How far a feed is behind.

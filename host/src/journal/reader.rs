@@ -7,15 +7,18 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody, Sequence};
 use bessai_domain::site::Site;
 use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
+use rustix::io::Errno;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
 
 use super::record::{Decoder, Stopped};
-use super::segment::{Segment, read_head};
+use super::segment::{Segment, Trouble, read_head};
 use super::shared::{Found, Shared, cut};
 use super::{Limit, Start};
 
@@ -23,6 +26,12 @@ use super::{Limit, Start};
 const PIECE: Limit = Limit { events: 256, values: 16_384 };
 /// Bytes that are read from a file at once.
 const READ_BYTES: usize = 64 << 10;
+
+/// Pause before a read that failed is tried again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// Reads of a file that fail in a row before its rest is given up; where the system lacks means, as open files, none are
+/// too many.
+const READ_TRIES: u32 = 10;
 
 /// One feed reading.
 pub struct Reader {
@@ -35,6 +44,8 @@ pub struct Reader {
     known_site: Option<Arc<Site>>,
     not_before: Option<Timestamp>,
     files: Files,
+    /// A read that failed is tried again then.
+    pause_until: Option<Instant>,
     fetching: Option<JoinHandle<(Files, Vec<Arc<Event>>)>>,
     ahead: VecDeque<Arc<Event>>,
     /// The description in force before the first of them.
@@ -62,6 +73,7 @@ impl Reader {
             known_site: site,
             not_before,
             files: Files::default(),
+            pause_until: None,
             fetching: None,
             ahead: VecDeque::new(),
             ahead_site: None,
@@ -99,6 +111,7 @@ impl Reader {
                 // A read that panicked has said so; the next one begins anew.
                 let (files, events) = fetched.unwrap_or_default();
                 self.ahead_site.clone_from(&files.site);
+                self.pause_until = files.tries_again.then(|| Instant::now() + READ_AGAIN);
                 self.files = files;
                 self.ahead.extend(events);
             }
@@ -118,6 +131,9 @@ impl Reader {
                     return self.given(events, site, limit);
                 }
                 Found::Disk { until } => {
+                    if let Some(pause_until) = self.pause_until {
+                        sleep_until(pause_until).await;
+                    }
                     let (shared, mut files, read) = (Arc::clone(&shared), std::mem::take(&mut self.files), self.read);
                     self.fetching = Some(spawn_blocking(move || {
                         let events = files.read(&shared, read, until);
@@ -219,6 +235,12 @@ pub(super) struct Files {
     open: Option<OpenFile>,
     /// The description in force before the events read last.
     site: Option<Arc<Site>>,
+    /// Number after the last event that could be read, in the file that was read last.
+    sound: Sequence,
+    /// Reads that failed in a row.
+    failures: u32,
+    /// The last read failed, and another one may not.
+    tries_again: bool,
 }
 
 /// A file that is read from its first event on.
@@ -232,28 +254,52 @@ pub(super) struct OpenFile {
 }
 
 impl Files {
-    /// Events after `read` and before `until`, as many as a piece has; none where nothing is left of them.
+    /// Events after `read` and before `until`, as many as a piece has; none where nothing is left of them, or where it is
+    /// to be tried again later.
     fn read(&mut self, shared: &Shared, read: Sequence, until: Sequence) -> Vec<Arc<Event>> {
+        self.tries_again = false;
         loop {
             let segment = shared.lock().segments.iter().find(|segment| segment.end > read.next()).cloned();
             let Some(segment) = segment.filter(|segment| segment.first < until) else { return Vec::new() };
+            self.sound = segment.first;
             let events = self.read_segment(&segment, read, until);
             match events {
-                Ok(events) if !events.is_empty() => return events,
-                Ok(_) => {
-                    let sound = self.open.as_ref().map_or(segment.first, |open| open.decoder.next());
-                    shared.lock().note_damage(&segment.path, sound);
+                Ok(events) if !events.is_empty() => {
+                    self.failures = 0;
+                    return events;
                 }
+                Ok(_) => shared.lock().note_damage(&segment.path, self.sound),
                 Err(error) => {
                     let mut kept = shared.lock();
                     if kept.segments.iter().any(|known| known.path == segment.path) {
-                        tracing::error!("{} cannot be read: {error}", segment.path.display());
-                        kept.note_damage(&segment.path, segment.first);
+                        if self.may_pass(&segment, &error) {
+                            self.tries_again = true;
+                            return Vec::new();
+                        }
+                        kept.note_damage(&segment.path, self.sound);
                     }
                 }
             }
+            self.failures = 0;
             self.open = None;
         }
+    }
+
+    /// Whether an error is no reason yet to give up the rest of a file: it may be about the system, not the file.
+    fn may_pass(&mut self, segment: &Segment, error: &std::io::Error) -> bool {
+        let path = segment.path.display();
+        let lacks_means = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS].map(|errno| errno.raw_os_error());
+        let is_ours = error.raw_os_error().is_some_and(|code| lacks_means.contains(&code));
+        let is_final = matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData);
+        if self.failures == 0 && !is_final {
+            tracing::error!("{path} cannot be read: {error}; it is tried again");
+        }
+        self.failures = self.failures.saturating_add(1);
+        let may_pass = is_ours || !is_final && self.failures < READ_TRIES;
+        if !may_pass {
+            tracing::error!("{path} is given up: {error}");
+        }
+        may_pass
     }
 
     /// Empty where the file is damaged.
@@ -268,10 +314,18 @@ impl Files {
             Some(open) => open,
             None => OpenFile::new(segment)?,
         };
+        self.sound = open.decoder.next();
         let (mut events, mut values) = (Vec::new(), 0);
         while events.len() < PIECE.events && values < PIECE.values && open.decoder.next() < until.min(segment.end) {
             let site = open.site().cloned();
-            let Ok(event) = open.next(segment)? else { break };
+            let event = match open.next(segment) {
+                Ok(Ok(event)) => event,
+                Ok(Err(_)) => break,
+                // What was read is sound; the next read begins anew.
+                Err(_) if !events.is_empty() => return Ok(events),
+                Err(error) => return Err(error),
+            };
+            self.sound = event.sequence.next();
             if event.sequence > read {
                 if events.is_empty() {
                     self.site = site;
@@ -288,7 +342,10 @@ impl Files {
 impl OpenFile {
     pub(super) fn new(segment: &Segment) -> Result<Self, std::io::Error> {
         let file = File::open(&segment.path)?;
-        let head = read_head(&file).map_err(|_| std::io::Error::other("its beginning is damaged"))?;
+        let head = read_head(&file).map_err(|trouble| match trouble {
+            Trouble::Io(error) => error,
+            _ => std::io::Error::new(std::io::ErrorKind::InvalidData, "its beginning is damaged"),
+        })?;
         let decoder = Decoder::new(head.first, head.site);
         let (path, offset) = (segment.path.clone(), segment.head);
         Ok(Self { file, path, decoder, offset, buffer: Vec::new(), used: 0 })
@@ -301,6 +358,9 @@ impl OpenFile {
 
     /// The next event, if there is a sound one.
     pub(super) fn next(&mut self, segment: &Segment) -> Result<Result<Event, Stopped>, std::io::Error> {
+        if self.decoder.next() >= segment.end {
+            return Ok(Err(Stopped::Short));
+        }
         loop {
             match self.decoder.read(self.buffer.get(self.used..).unwrap_or_default()) {
                 Ok((event, taken)) => {

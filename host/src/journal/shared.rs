@@ -14,6 +14,7 @@ use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
 use tokio::sync::Notify;
 
+use super::numbers::RESERVED;
 use super::places::{Place, Places};
 use super::segment::Segment;
 use super::{Health, Lag, Limit, Start};
@@ -36,6 +37,9 @@ pub(super) struct Shared {
     pub(super) progress: Notify,
     /// Places are saved, or the threads beside have ended: nothing that a feed without wishes is woken for.
     pub(super) saved: Notify,
+    /// A disk that takes everything and keeps nothing.
+    #[cfg(test)]
+    pub(super) breaks_syncs: std::sync::atomic::AtomicBool,
 }
 
 /// Everything that changes.
@@ -72,7 +76,10 @@ pub(super) struct Kept {
     pub(super) is_closing: bool,
     pub(super) writer_ended: bool,
     pub(super) syncer_ended: bool,
-    pub(super) trouble: Option<String>,
+    /// What is wrong with the disk now, by what cannot be done.
+    pub(super) troubles: BTreeMap<&'static str, String>,
+    /// What is not known to be on the disk is to be written again, from memory into a new file.
+    pub(super) must_rewrite: bool,
     pub(super) lost: u64,
     pub(super) damaged: u64,
     pub(super) damaged_bytes: u64,
@@ -99,6 +106,7 @@ pub(super) struct Reading {
 
 /// Why events are nowhere any more.
 const FULL: &str = "the journal was full";
+const AGED: &str = "the journal keeps nothing that is older than its max_age";
 const DAMAGED: &str = "a file of the journal is damaged";
 /// Why numbers jump where nothing is known to be missing.
 const ENDED: &str = "the gateway ended without notice: what was not on the disk is lost";
@@ -116,8 +124,27 @@ pub(super) enum Found {
 
 impl Shared {
     pub(super) fn new(kept: Kept) -> Self {
-        let (to_write, to_sync) = (Condvar::new(), Condvar::new());
-        Self { state: Mutex::new(kept), to_write, to_sync, progress: Notify::new(), saved: Notify::new() }
+        Self {
+            state: Mutex::new(kept),
+            to_write: Condvar::new(),
+            to_sync: Condvar::new(),
+            progress: Notify::new(),
+            saved: Notify::new(),
+            #[cfg(test)]
+            breaks_syncs: std::sync::atomic::AtomicBool::default(),
+        }
+    }
+
+    /// Whether a test wants files not to reach the disk.
+    #[cfg(test)]
+    pub(super) fn syncs_fail(&self) -> bool {
+        self.breaks_syncs.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a test has its say here")]
+    pub(super) fn syncs_fail(&self) -> bool {
+        false
     }
 
     /// Whoever panicked with the lock left nothing half done that the others could not go on with.
@@ -197,7 +224,7 @@ impl Kept {
 
     /// Feeds may read the events before this one. A disk that takes nothing must not silence them.
     fn visible(&self) -> Sequence {
-        if self.waits_for_sync && self.trouble.is_none() { self.synced } else { self.next }
+        if self.waits_for_sync && self.troubles.is_empty() { self.synced } else { self.next }
     }
 
     /// Where a feed begins that was never seen, and from which time on it wants events.
@@ -258,7 +285,7 @@ impl Kept {
         match events.first() {
             None => Found::Nothing,
             Some(first) => {
-                let site = self.site(Sequence(first.sequence.0.saturating_sub(1)));
+                let site = self.site_before(first.sequence);
                 Found::Memory(events, site)
             }
         }
@@ -298,7 +325,7 @@ impl Kept {
             damaged: self.damaged,
             cut_bytes: self.damaged_bytes,
             set_aside: self.files_set_aside,
-            trouble: self.trouble.clone(),
+            trouble: (!self.troubles.is_empty()).then(|| Vec::from_iter(self.troubles.values().cloned()).join("; ")),
         }
     }
 
@@ -340,6 +367,11 @@ impl Kept {
         self.changed_places.insert(feed.to_owned());
     }
 
+    /// The description in force before an event of this run.
+    pub(super) fn site_before(&self, sequence: Sequence) -> Option<Arc<Site>> {
+        self.site(Sequence(sequence.0.saturating_sub(1)))
+    }
+
     /// The description in force before the event after `read`, for one of this run.
     fn site(&self, read: Sequence) -> Option<Arc<Site>> {
         let known = self.sites.iter().rev().find(|(sequence, _)| *sequence <= read);
@@ -358,6 +390,29 @@ impl Kept {
         self.bound_recent();
     }
 
+    /// Numbers are running out: more are to be reserved before they are used.
+    pub(super) fn needs_numbers(&self) -> bool {
+        self.next.0.saturating_add(RESERVED / 2) > self.reserved.0
+    }
+
+    /// Goes back to what is known to be on the disk, as far as memory reaches: what comes after is written again. The
+    /// files of which nothing counts any more.
+    pub(super) fn go_back(&mut self) -> Vec<PathBuf> {
+        let first_here = self.recent.front().map_or(self.next, |event| event.sequence);
+        let from = self.synced.max(first_here).min(self.written);
+        (self.must_rewrite, self.wants_new_file) = (false, true);
+        (self.written, self.unsynced_end) = (from, from);
+        self.unsynced.clear();
+        let mut gone = Vec::new();
+        while let Some(segment) = self.segments.pop_back_if(|segment| segment.first >= from) {
+            gone.push(segment.path);
+        }
+        if let Some(last) = self.segments.back_mut() {
+            last.cut_before(from);
+        }
+        gone
+    }
+
     /// Files beyond the bounds: they are no longer part of the journal, and to be deleted.
     pub(super) fn trim(&mut self) -> Vec<PathBuf> {
         let mut bytes: u64 = self.segments.iter().map(Segment::size).sum();
@@ -370,11 +425,10 @@ impl Kept {
             if bytes <= self.max_bytes && !is_old {
                 break;
             }
-            bytes -= oldest.size();
-            gone.extend(self.drop_oldest());
-        }
-        if !gone.is_empty() {
-            self.forget_places();
+            let size = oldest.size();
+            bytes -= size;
+            let why = if bytes + size > self.max_bytes { FULL } else { AGED };
+            gone.extend(self.drop_oldest(why));
         }
         gone
     }
@@ -386,15 +440,16 @@ impl Kept {
         let oldest = self.segments.front()?;
         let is_passed = oldest.end <= slowest.next();
         (self.segments.len() > 1 && (is_passed || self.recent_bytes > UNWRITTEN_BYTES / 2))
-            .then(|| self.drop_oldest())
+            .then(|| self.drop_oldest(FULL))
             .flatten()
     }
 
-    fn drop_oldest(&mut self) -> Option<PathBuf> {
+    fn drop_oldest(&mut self, why: &'static str) -> Option<PathBuf> {
         let oldest = self.segments.pop_front()?;
         // What is still in memory can be read there.
         let in_memory = self.recent.front().map_or(oldest.end, |event| event.sequence);
-        self.forget(oldest.first, oldest.end.min(in_memory), FULL);
+        self.forget(oldest.first, oldest.end.min(in_memory), why);
+        self.forget_places();
         Some(oldest.path)
     }
 

@@ -77,7 +77,6 @@ pub(super) struct Store {
     folder: PathBuf,
     current: Option<Writer>,
     segment_bytes: u64,
-    site: Option<Arc<Site>>,
 }
 
 /// What one write led to.
@@ -108,7 +107,9 @@ pub(super) fn open(folder: &Path, max_bytes: u64, now: Timestamp) -> Result<Open
     }
     bound_damaged(folder);
     let (mut numbers, reserved) = Numbers::open(folder).map_err(at(folder))?;
-    let mut next = first_number(&found.segments, reserved);
+    // A feed passes over what is numbered below its place.
+    let passed = places.places.values().map(|place| place.passed.next()).max().unwrap_or_default();
+    let mut next = first_number(&found.segments, reserved).max(passed);
     let reservation = |next: Sequence| Reserved { end: Sequence(next.0.saturating_add(RESERVED)), is_exact: false };
     if let Err(error) = numbers.reserve(reservation(next)) {
         tracing::error!("{}: no numbers can be reserved, they are made of the clock: {error}", folder.display());
@@ -117,7 +118,7 @@ pub(super) fn open(folder: &Path, max_bytes: u64, now: Timestamp) -> Result<Open
     let end = reservation(next).end;
     let segment_bytes = SEGMENT_BYTES.min(max_bytes / SEGMENTS);
     let Files { segments, site, cut_bytes, set_aside } = found;
-    let store = Store { folder: folder.to_owned(), current: None, segment_bytes, site: site.clone() };
+    let store = Store { folder: folder.to_owned(), current: None, segment_bytes };
     Ok(Opened { lock, store, segments, numbers, places, next, reserved: end, site, cut_bytes, set_aside })
 }
 
@@ -185,8 +186,8 @@ impl Files {
                 return Ok(());
             }
         };
-        let known = self.segments.back().map_or(Sequence(0), |segment| segment.end);
-        if found.segment.first < known {
+        let first = found.segment.first;
+        if self.segments.back().is_some_and(|last| first <= last.first) {
             self.set_aside(path, &Trouble::Damaged);
             return Ok(());
         }
@@ -194,6 +195,9 @@ impl Files {
             self.mend(&found);
         }
         if !found.segment.is_empty() {
+            if let Some(last) = self.segments.back_mut() {
+                last.cut_before(first);
+            }
             self.segments.push_back(found.segment);
         }
         self.site = found.site.or(self.site.take());
@@ -248,9 +252,9 @@ fn bound_damaged(folder: &Path) {
 }
 
 impl Store {
-    /// Adds events, which are numbered without a gap; a description only in front. After an error the same events may be
-    /// given again.
-    pub(super) fn write(&mut self, events: &[Arc<Event>]) -> io::Result<Option<Written>> {
+    /// Adds events, which are numbered without a gap; a description only in front. `site`: the one in force before them.
+    /// After an error the same events may be given again.
+    pub(super) fn write(&mut self, events: &[Arc<Event>], site: Option<&Arc<Site>>) -> io::Result<Option<Written>> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
         let mut files = Vec::new();
         let is_described = matches!(first.body, EventBody::Site(_));
@@ -262,7 +266,7 @@ impl Store {
         let is_new = self.current.is_none();
         let writer = match &mut self.current {
             Some(writer) => writer,
-            None => self.current.insert(Writer::create(&self.folder, first.sequence, self.site.as_ref())?),
+            None => self.current.insert(Writer::create(&self.folder, first.sequence, site)?),
         };
         if let Err(error) = writer.append(events) {
             files.extend(self.seal());
@@ -271,9 +275,6 @@ impl Store {
         debug_assert_eq!(writer.segment().end, last.sequence.next());
         files.push(Arc::clone(writer.file()));
         let segment = writer.segment().clone();
-        if let EventBody::Site(site) = &first.body {
-            self.site = Some(Arc::clone(site));
-        }
         Ok(Some(Written { segment, files, is_new }))
     }
 

@@ -8,6 +8,7 @@ use bessai_domain::event::{Event, EventBody, Frame};
 use super::*;
 
 mod descriptions;
+mod trouble;
 
 const AT: u64 = 1_790_000_000_000_000_000;
 
@@ -460,4 +461,35 @@ async fn journals_of_every_format_are_carried_on() {
         assert_eq!((state.get("bdSeq"), acme.next(CALL).await[0].sequence), (Some(&[7][..]), Sequence(41)));
         assert_eq!(journal.append(at(45), EventBody::Heartbeat), Sequence(46));
     }
+}
+
+#[tokio::test]
+async fn a_feed_that_does_not_read_yet_keeps_its_place_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = State::default();
+    state.set("bdSeq".into(), vec![7]).unwrap();
+    let journal = open(folder.path());
+    let readers = [journal.reader("loading", Start::Now).0, journal.reader("gone", Start::Now).0];
+    for second in 0..100 {
+        journal.append(at(second), frame(second));
+    }
+    for reader in &readers {
+        reader.cursor().passed(Sequence(50), at(49), &state);
+    }
+    journal.close().await;
+    drop((journal, readers));
+    // Everything is too old when the gateway comes back.
+    let journal = open(folder.path());
+    let held = journal.reader("loading", Start::Now).0;
+    journal.append(at(1_000_000), EventBody::Heartbeat);
+    while journal.health().oldest <= 100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(journal.knows("loading") && !journal.knows("gone"));
+    let (mut loaded, kept) = journal.reader("loading", Start::Now);
+    drop(held);
+    let events = loaded.next(CALL).await;
+    let EventBody::Gap(gap) = &events[0].body else { panic!("{events:?}") };
+    let reason = "the journal keeps nothing that is older than its max_age";
+    assert_eq!((gap.lost, gap.reason.as_str(), kept), (Some(50), reason, state));
 }
