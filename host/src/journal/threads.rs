@@ -51,9 +51,9 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Resu
 
 impl EventWriter {
     pub(super) fn run(mut self) {
-        let mut last = Instant::now();
+        let (mut last, mut comes_quickly) = (Instant::now(), false);
         loop {
-            let (events, wants_new_file) = self.wait(last);
+            let (events, wants_new_file) = self.wait(last, &mut comes_quickly);
             if wants_new_file {
                 let sealed = self.store.seal();
                 self.shared.lock().unsynced.extend(sealed);
@@ -77,10 +77,14 @@ impl EventWriter {
         self.shared.progress.notify_waiters();
     }
 
-    /// Waits for events; none at the end.
-    fn wait(&self, last: Instant) -> (Vec<Arc<Event>>, bool) {
+    /// Waits for events; none at the end. While they come quickly it sleeps before it looks, so that nobody has to wake it.
+    fn wait(&self, last: Instant, comes_quickly: &mut bool) -> (Vec<Arc<Event>>, bool) {
         let shared = &self.shared;
+        if *comes_quickly {
+            thread::park_timeout(TOGETHER.saturating_sub(last.elapsed()));
+        }
         let mut kept = shared.lock();
+        *comes_quickly &= kept.written != kept.next;
         while kept.written == kept.next && !kept.is_closing {
             kept.writer_waits = true;
             kept = shared.to_write.wait(kept).unwrap_or_else(PoisonError::into_inner);
@@ -90,6 +94,7 @@ impl EventWriter {
         if since < TOGETHER && !kept.is_closing && !self.syncs {
             drop(kept);
             thread::park_timeout(TOGETHER - since);
+            *comes_quickly = true;
             kept = shared.lock();
         }
         (unwritten(&kept), std::mem::take(&mut kept.wants_new_file))
@@ -117,11 +122,14 @@ impl EventWriter {
         }
         kept.note_written(segment);
         let gone = kept.trim();
+        let wakes_syncer = std::mem::take(&mut kept.syncer_waits);
         drop(kept);
         for path in gone {
             remove(&path);
         }
-        self.shared.to_sync.notify_one();
+        if wakes_syncer {
+            self.shared.to_sync.notify_one();
+        }
         if self.syncs {
             self.shared.progress.notify_waiters();
         }
@@ -225,8 +233,11 @@ impl Syncer {
         };
         let mut kept = shared.lock();
         while !self.has_work(&kept) {
+            kept.syncer_waits = true;
             kept = shared.to_sync.wait(kept).unwrap_or_else(PoisonError::into_inner);
         }
+        // More of it wakes nobody: it is taken along in the end.
+        kept.syncer_waits = false;
         let until = Instant::now() + group;
         while !is_urgent(&kept) {
             let left = until.saturating_duration_since(Instant::now());
