@@ -30,7 +30,7 @@ const WITHIN: Duration = Duration::from_secs(120);
 const FROM: u64 = 10;
 const TO: u64 = 95;
 /// The threads of the gateway.
-const THREADS: [(&str, &str); 2] = [("main", "bessai-edge"), ("files", "tokio-rt-worker")];
+const THREADS: [(&str, &str); 2] = [("main", "bessai-edge"), ("reading files", "tokio-rt-worker")];
 
 #[derive(Clone, Copy)]
 pub(super) struct Lengths {
@@ -50,7 +50,7 @@ struct CaughtUp {
     /// Processor time for a message: of all threads, and of single ones.
     spent: Duration,
     by_thread: Vec<Duration>,
-    /// Beyond its resident memory soon after the start, at most.
+    /// One of its messages.
     sample: Publication,
 }
 

@@ -134,15 +134,30 @@ pub(super) fn now() -> anyhow::Result<Timestamp> {
     Ok(Timestamp::from_nanos(u64::try_from(now.as_nanos())?))
 }
 
-/// Appends so many readings, not quicker than the journal's thread can write them.
-pub(super) fn append(journal: &Journal, series: &mut Series, first_at: Timestamp, count: u32) {
+/// Hands over so many readings in parts, not quicker than the journal's thread can write them.
+pub(super) fn append(
+    series: &mut Series,
+    first_at: Timestamp,
+    count: u32,
+    mut part: impl FnMut(Vec<(Timestamp, Frame)>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let begin = Instant::now();
-    for place in 0..count {
-        journal.append(first_at.plus(PERIOD * place), EventBody::Frame(series.next()));
-        if place % PART == PART - 1 {
-            sleep((begin + PART_TAKES * (place / PART)).saturating_duration_since(Instant::now()));
-        }
+    for first in (0..count).step_by(usize::try_from(PART)?) {
+        let places = first..count.min(first.saturating_add(PART));
+        part(places.map(|place| (first_at.plus(PERIOD * place), series.next())).collect())?;
+        sleep((begin + PART_TAKES * (first / PART)).saturating_duration_since(Instant::now()));
     }
+    Ok(())
+}
+
+/// The same into a journal.
+pub(super) fn append_to(journal: &Journal, series: &mut Series, first_at: Timestamp, count: u32) -> anyhow::Result<()> {
+    append(series, first_at, count, |part| {
+        for (at, frame) in part {
+            journal.append(at, EventBody::Frame(frame));
+        }
+        Ok(())
+    })
 }
 
 /// What an outage leaves: so many readings of four channels, none of which the default feed has passed.
@@ -153,7 +168,7 @@ pub(super) fn leave_backlog(folder: &Path, site_id: &str, count: u32) -> anyhow:
     let channels = channel::TELEMETRY.len();
     journal.append(long_ago, EventBody::Site(site(site_id, channels)));
     drop(journal.reader(FEED, Start::Oldest));
-    append(&journal, &mut Series::new(Kind::Mix, channels), long_ago, count);
+    append_to(&journal, &mut Series::new(Kind::Mix, channels), long_ago, count)?;
     close(&journal)
 }
 

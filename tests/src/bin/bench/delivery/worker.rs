@@ -107,23 +107,27 @@ fn processor(clock: ClockId) -> anyhow::Result<Duration> {
     Ok(Duration::try_from(clock_gettime(clock))?)
 }
 
-/// What making the readings takes is measured before and left out.
+/// Of this thread the calls alone count, without what makes the readings.
 fn full(kind: Kind, count: u32, folder: &Path) -> anyhow::Result<()> {
-    let mut series = Series::new(kind, CHANNELS);
-    let before = processor(ClockId::ProcessCPUTime)?;
-    for _ in 0..count {
-        std::hint::black_box(series.next());
-    }
-    let making = processor(ClockId::ProcessCPUTime)? - before;
     let journal = frames::open(folder)?;
     let at = frames::now()?;
     journal.append(at, EventBody::Site(frames::site(SITE, CHANNELS)));
-    let before = processor(ClockId::ProcessCPUTime)?;
-    frames::append(&journal, &mut Series::new(kind, CHANNELS), at, count);
+    let thread = || processor(ClockId::ThreadCPUTime);
+    let (all_before, own_before) = (processor(ClockId::ProcessCPUTime)?, thread()?);
+    let mut calls = Duration::ZERO;
+    frames::append(&mut Series::new(kind, CHANNELS), at, count, |part| {
+        let start = thread()?;
+        for (at, frame) in part {
+            journal.append(at, EventBody::Frame(frame));
+        }
+        calls += thread()? - start;
+        Ok(())
+    })?;
     sleep(SETTLED);
-    let spent = processor(ClockId::ProcessCPUTime)? - before;
+    let (all, own) = (processor(ClockId::ProcessCPUTime)? - all_before, thread()? - own_before);
     frames::close(&journal)?;
-    say("processor_us", micros_each(spent.saturating_sub(making), count));
+    say("processor_us", micros_each(all.saturating_sub(own) + calls, count));
+    say("calls_us", micros_each(calls, count));
     say_size(folder, count)
 }
 
@@ -172,7 +176,7 @@ fn paced(kind: Kind, count: u32, folder: &Path) -> anyhow::Result<()> {
 /// Leaves a journal as a kill leaves it.
 fn hold_open(kind: Kind, count: u32, folder: &Path) -> anyhow::Result<()> {
     let journal = frames::open(folder)?;
-    frames::append(&journal, &mut Series::new(kind, CHANNELS), frames::now()?, count);
+    frames::append_to(&journal, &mut Series::new(kind, CHANNELS), frames::now()?, count)?;
     sleep(SETTLED);
     println!("{READY}");
     loop {
