@@ -186,8 +186,13 @@ impl Drop for Reader {
 impl Cursor {
     /// Everything up to this event, which happened then, was delivered, and this is what the plugin kept then.
     pub fn passed(&self, sequence: Sequence, at: Timestamp, state: &State) {
-        self.shared.lock().pass(&self.feed, sequence, at, state);
-        self.shared.to_sync.notify_one();
+        let mut kept = self.shared.lock();
+        kept.pass(&self.feed, sequence, at, state);
+        let wakes_syncer = std::mem::take(&mut kept.syncer_waits);
+        drop(kept);
+        if wakes_syncer {
+            self.shared.to_sync.notify_one();
+        }
     }
 
     /// The plugin keeps this from now on; on the disk when this returns.

@@ -67,6 +67,8 @@ pub(super) struct Kept {
     pub(super) folder_is_unsynced: bool,
     /// The writer waits to be told of events.
     pub(super) writer_waits: bool,
+    /// So does the thread that brings things to the disk, and not for more of what it has.
+    pub(super) syncer_waits: bool,
     /// The first number that is not reserved.
     pub(super) reserved: Sequence,
     pub(super) changed_places: BTreeSet<String>,

@@ -63,9 +63,9 @@ struct Work {
 
 impl EventWriter {
     pub(super) fn run(mut self) {
-        let mut last = Instant::now();
+        let (mut last, mut comes_quickly) = (Instant::now(), false);
         loop {
-            let work = self.wait(last);
+            let work = self.wait(last, &mut comes_quickly);
             if work.wants_new_file {
                 let sealed = self.store.seal();
                 self.shared.lock().unsynced.extend(sealed);
@@ -90,10 +90,14 @@ impl EventWriter {
         self.shared.to_sync.notify_all();
     }
 
-    /// Waits for events; none at the end.
-    fn wait(&self, last: Instant) -> Work {
+    /// Waits for events; none at the end. While they come quickly it sleeps before it looks, so that nobody has to wake it.
+    fn wait(&self, last: Instant, comes_quickly: &mut bool) -> Work {
         let shared = &self.shared;
+        if *comes_quickly {
+            thread::park_timeout(TOGETHER.saturating_sub(last.elapsed()));
+        }
         let mut kept = shared.lock();
+        *comes_quickly &= kept.written != kept.next;
         while kept.written == kept.next && !kept.must_rewrite && !kept.is_closing {
             kept.writer_waits = true;
             kept = shared.to_write.wait(kept).unwrap_or_else(PoisonError::into_inner);
@@ -103,6 +107,7 @@ impl EventWriter {
         if since < TOGETHER && !kept.is_closing && !self.syncs {
             drop(kept);
             thread::park_timeout(TOGETHER - since);
+            *comes_quickly = true;
             kept = shared.lock();
         }
         let gone = if kept.must_rewrite { kept.go_back() } else { Vec::new() };
@@ -140,11 +145,14 @@ impl EventWriter {
         say(&mut kept, WRITTEN, &Ok(()));
         kept.note_written(segment);
         let gone = kept.trim();
+        let wakes_syncer = std::mem::take(&mut kept.syncer_waits);
         drop(kept);
         for path in gone {
             remove(&path);
         }
-        self.shared.to_sync.notify_one();
+        if wakes_syncer {
+            self.shared.to_sync.notify_one();
+        }
         if self.syncs {
             self.shared.progress.notify_waiters();
         }
@@ -281,8 +289,11 @@ impl Syncer {
             kept = wait_until(kept, &shared.to_sync, Instant::now() + TRY_AGAIN, is_ending);
         }
         while !self.has_work(&kept) {
+            kept.syncer_waits = true;
             kept = shared.to_sync.wait(kept).unwrap_or_else(PoisonError::into_inner);
         }
+        // More of it wakes nobody: it is taken along in the end.
+        kept.syncer_waits = false;
         kept = wait_until(kept, &shared.to_sync, Instant::now() + group, is_urgent);
         let changed = std::mem::take(&mut kept.changed_places);
         let place = |feed: String| kept.places.get(&feed).map(|place| (feed.clone(), place.clone()));

@@ -17,7 +17,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_modbus::client::{Context as Device, Reader, tcp};
 use tokio_modbus::slave::Slave;
 
-use crate::surroundings::{Surroundings, UNIT};
+use crate::surroundings::UNIT;
 
 /// The argument that makes the benchmark this program; then follow site, device, broker and period in microseconds.
 pub(crate) const FLAG: &str = "--bare";
@@ -27,9 +27,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const IN_FLIGHT: u16 = 100;
 
 /// Adds the arguments that [`run`] reads.
-pub(crate) fn tell(command: &mut Command, site: &str, surroundings: &Surroundings, period: Duration) {
-    let (device, broker) = (surroundings.device.to_string(), surroundings.broker.to_string());
-    command.args([FLAG, site, &device, &broker, &period.as_micros().to_string()]);
+pub(crate) fn tell(command: &mut Command, site: &str, device: SocketAddr, broker: SocketAddr, period: Duration) {
+    command.args([FLAG, site, &device.to_string(), &broker.to_string(), &period.as_micros().to_string()]);
 }
 
 /// The program.

@@ -12,6 +12,7 @@ use anyhow::bail;
 mod bare;
 mod delivery;
 mod figures;
+mod gateway;
 mod machine;
 mod plugins;
 mod process;
@@ -25,13 +26,14 @@ use program::Program;
 use surroundings::Surroundings;
 use table::Table;
 
-const USAGE: &str = "usage: bench [--quick] [--markdown] [--plugins | --delivery] [PROGRAM]
+const USAGE: &str = "usage: bench [--quick] [--markdown] [--plugins | --delivery[=PART]] [PROGRAM]
   --quick     shorter windows: rougher figures
   --markdown  the tables as Markdown on standard output, and as text on standard error
   --plugins   the plugins' figures alone
-  --delivery  the figures of delivery alone
+  --delivery  the figures of delivery alone, or of one part: sessions, live, catch-up, journal or memory
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
 const DEFAULT_PROGRAM: &str = "dist/bessai-edge";
+const DELIVERY_OF: &str = "--delivery=";
 
 struct Options {
     is_quick: bool,
@@ -41,17 +43,19 @@ struct Options {
 }
 
 /// What is measured.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Part {
     All,
     Plugins,
     Delivery,
+    DeliveryOf(String),
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let ended = match arguments.split_first() {
         Some((first, rest)) if first == bare::FLAG => bare::run(rest),
+        Some((first, rest)) if first == delivery::worker::FLAG => delivery::worker::run(rest),
         _ => Options::read(&arguments).and_then(|options| measure(&options)),
     };
     match ended {
@@ -73,6 +77,9 @@ impl Options {
                 "--markdown" => options.as_markdown = true,
                 "--plugins" => options.part = Part::Plugins,
                 "--delivery" => options.part = Part::Delivery,
+                flag if flag.starts_with(DELIVERY_OF) => {
+                    options.part = Part::DeliveryOf(flag.trim_start_matches(DELIVERY_OF).to_owned());
+                }
                 flag if flag.starts_with('-') => bail!("{flag} is not known\n{USAGE}"),
                 path => options.gateway = path.into(),
             }
@@ -85,15 +92,20 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     let machine = machine::describe();
     machine::allow_many_files()?;
     let surroundings = Surroundings::start()?;
+    let gateway = Program::gateway(&options.gateway)?;
     if options.part != Part::Plugins {
         let lengths = if options.is_quick { delivery::Lengths::QUICK } else { delivery::Lengths::FULL };
-        print(&Table::of(&delivery::measure(&surroundings, &lengths)?), options.as_markdown);
+        let only = match &options.part {
+            Part::DeliveryOf(part) => Some(part.as_str()),
+            _ => None,
+        };
+        let bench = delivery::Bench { gateway: &gateway, surroundings: &surroundings, lengths, only };
+        delivery::measure(&bench, |table| print(table, options.as_markdown))?;
     }
-    if options.part == Part::Delivery {
+    if matches!(options.part, Part::Delivery | Part::DeliveryOf(_)) {
         println!("{machine}");
         return Ok(());
     }
-    let gateway = Program::gateway(&options.gateway)?;
     if options.part == Part::All {
         let lengths = if options.is_quick { figures::Lengths::QUICK } else { figures::Lengths::FULL };
         let rows = figures::measure(&gateway, &Program::bare()?, &surroundings, &lengths)?;

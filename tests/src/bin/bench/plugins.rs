@@ -4,12 +4,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
 
 mod calls;
-mod gateway;
 mod many;
 mod spin;
 mod swap;
@@ -55,18 +53,18 @@ fn component(name: &str) -> PathBuf {
 }
 
 /// A folder of plugins of its own.
-fn folder(surroundings: &Surroundings, name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn folder(surroundings: &Surroundings, name: &str) -> anyhow::Result<PathBuf> {
     let folder = surroundings.folder().join(name);
     fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
     Ok(folder)
 }
 
-fn write(path: &Path, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("failed to write {}", path.display()))
 }
 
 /// A row that was not measured.
-fn missing(figure: String, target: &'static str, reason: String) -> Measured {
+pub(crate) fn missing(figure: String, target: &'static str, reason: String) -> Measured {
     Measured { figure, target, measured: reason, elsewhere: "" }
 }
 
@@ -74,6 +72,3 @@ fn missing(figure: String, target: &'static str, reason: String) -> Measured {
 fn example_settings(topic: &str) -> String {
     format!("[config]\ntopic = \"{topic}\"\nmin_change_kw = 0\n")
 }
-
-/// Between two looks at something that is waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -90,7 +90,7 @@ impl Program {
         command.current_dir(surroundings.folder());
         match self.kind {
             Kind::Gateway => tell_gateway(&mut command, &site, surroundings, period),
-            Kind::Bare => bare::tell(&mut command, &site, surroundings, period),
+            Kind::Bare => bare::tell(&mut command, &site, surroundings.device, surroundings.broker, period),
         }
         adapt(&mut command);
         let before = Instant::now();

@@ -18,12 +18,12 @@ use crate::subscriber::Subscriber;
 const MOSQUITTO: &str = "/usr/sbin/mosquitto";
 const STARTED_WITHIN: Duration = Duration::from_secs(10);
 const START_PAUSE: Duration = Duration::from_millis(10);
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The unit id of the device, and its holding registers from address 0 on, as [`PROFILE`] reads them.
 pub(crate) const UNIT: u8 = 1;
-const REGISTERS: [u16; 4] = [552, 1234, 251, 312];
-const PROFILE: &str = r#"[points]
+pub(crate) const REGISTERS: [u16; 4] = [552, 1234, 251, 312];
+pub(crate) const PROFILE: &str = r#"[points]
 soc = { channel = "soc_pct", address = 0, type = "uint16", scale = 0.1, unit = "%" }
 power = { channel = "power_kw", address = 1, type = "int16", scale = 0.01, unit = "kW" }
 temp = { channel = "temp_c", address = 2, type = "int16", scale = 0.1, unit = "°C" }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::gateway::{Health, has_called, is_signed_in};
 use super::{EXAMPLE, component, example_settings, folder, missing, write};
+use crate::gateway::{Health, has_called, is_signed_in};
 use crate::process::Memory;
 use crate::program::Program;
 use crate::shown;
@@ -101,7 +101,7 @@ fn settings(name: &str, surroundings: &Surroundings) -> String {
 /// `feeds`: the default one as well.
 fn run(gateway: &Program, surroundings: &Surroundings, plugins: &Path, feeds: usize) -> anyhow::Result<Taken> {
     let run = gateway.start_with_plugins(surroundings, PERIOD, plugins)?;
-    let health = Health::of(&run)?;
+    let health = Health::of(&run.process)?;
     health.wait(feeds, SIGNED_IN_WITHIN, is_signed_in)?;
     let signed_in = run.begun().elapsed();
     health.wait(feeds, SIGNED_IN_WITHIN, |feed| has_called(feed, CALLS))?;

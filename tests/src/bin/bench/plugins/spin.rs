@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use anyhow::ensure;
 use serde_json::Value;
 
-use super::gateway::{Health, Log, has_called};
-use super::{EXAMPLE, LOOK_EVERY, component, example_settings, folder, missing, write};
+use super::{EXAMPLE, component, example_settings, folder, missing, write};
+use crate::gateway::{Health, LOOK_EVERY, Log, has_called};
 use crate::process::Process;
 use crate::program::Program;
 use crate::shown;
@@ -86,8 +86,8 @@ pub(super) fn measure(
     write(&spinner, format!("enabled = false\n{SPINS}"))?;
     let subscriber = Subscriber::of_times(surroundings.broker, MESSAGES)?;
     let run = gateway.start_with_plugins(surroundings, PERIOD, &plugins)?;
-    Health::of(&run)?.wait(HEALTHY + 1, READY_WITHIN, |feed: &Value| has_called(feed, 1))?;
-    let log = Log::of(&run)?;
+    Health::of(&run.process)?.wait(HEALTHY + 1, READY_WITHIN, |feed: &Value| has_called(feed, 1))?;
+    let log = Log::of(&run.process)?;
     let mut feeds = Feeds { process: &run.process, log, spinner, subscriber };
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..lengths.turns {

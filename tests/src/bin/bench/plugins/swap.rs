@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use serde_json::Value;
 
-use super::gateway::{Health, Log, has_called};
 use super::{EXAMPLE, component, example_settings, folder, missing, write};
+use crate::gateway::{Health, Log, has_called};
 use crate::program::Program;
 use crate::shown;
 use crate::surroundings::Surroundings;
@@ -103,7 +103,7 @@ fn swap(gateway: &Program, surroundings: &Surroundings, wasm: &[u8], swaps: u8) 
     write(&file, wasm)?;
     write(&file.with_extension("toml"), example_settings(FEED))?;
     let run = gateway.start_with_plugins(surroundings, PERIOD, &plugins)?;
-    let (health, mut log) = (Health::of(&run)?, Log::of(&run)?);
+    let (health, mut log) = (Health::of(&run.process)?, Log::of(&run.process)?);
     health.wait(FEEDS, WITHIN, |feed| has_called(feed, ESTABLISHED))?;
     let builds: Vec<_> = std::iter::once(wasm.to_vec()).chain((0..swaps).map(|build| changed(wasm, build))).collect();
     let mut change = |wasm: &Vec<u8>| change(&file, wasm, &health, &mut log);

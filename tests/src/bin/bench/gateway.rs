@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::LOOK_EVERY;
-use crate::program::Run;
+use crate::process::Process;
 
 /// Part of the log's line that tells where `/health` is served.
 const HEALTH: &str = "/health on ";
@@ -18,9 +17,11 @@ const HEALTH_SERVED_WITHIN: Duration = Duration::from_secs(5);
 const HEALTH_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How finely the log's lines are timed.
 const READ_EVERY: Duration = Duration::from_micros(200);
+/// Between two looks at something that is waited for.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The log from some place on.
-pub(super) struct Log {
+pub(crate) struct Log {
     file: File,
     unfinished: String,
     last: String,
@@ -28,20 +29,20 @@ pub(super) struct Log {
 
 impl Log {
     /// From the beginning.
-    pub(super) fn of(run: &Run) -> anyhow::Result<Self> {
-        let path = run.process.log();
+    pub(crate) fn of(process: &Process) -> anyhow::Result<Self> {
+        let path = process.log();
         let file = File::open(path).with_context(|| format!("failed to read {}", path.display()))?;
         Ok(Self { file, unfinished: String::new(), last: String::new() })
     }
 
     /// From here on.
-    pub(super) fn skip(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn skip(&mut self) -> anyhow::Result<()> {
         self.unfinished.clear();
         self.file.seek(SeekFrom::End(0)).map(drop).context("failed to read the gateway's log")
     }
 
     /// The lines since the last time.
-    pub(super) fn take(&mut self) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn take(&mut self) -> anyhow::Result<Vec<String>> {
         self.file.read_to_string(&mut self.unfinished).context("failed to read the gateway's log")?;
         let Some(end) = self.unfinished.rfind('\n') else { return Ok(Vec::new()) };
         let rest = self.unfinished.split_off(end + 1);
@@ -51,7 +52,7 @@ impl Log {
     }
 
     /// The next line that has `part` in it.
-    pub(super) fn wait(&mut self, part: &str, limit: Duration) -> anyhow::Result<String> {
+    pub(crate) fn wait(&mut self, part: &str, limit: Duration) -> anyhow::Result<String> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if let Some(line) = self.take()?.into_iter().find(|line| line.contains(part)) {
@@ -64,16 +65,17 @@ impl Log {
 }
 
 /// Where a gateway answers.
-pub(super) struct Health(SocketAddr);
+pub(crate) struct Health(SocketAddr);
 
 impl Health {
-    pub(super) fn of(run: &Run) -> anyhow::Result<Self> {
-        let line = Log::of(run)?.wait(HEALTH, HEALTH_SERVED_WITHIN)?;
+    pub(crate) fn of(process: &Process) -> anyhow::Result<Self> {
+        let line = Log::of(process)?.wait(HEALTH, HEALTH_SERVED_WITHIN)?;
         let address = line.split(HEALTH).nth(1).and_then(|address| address.trim().parse().ok());
         Ok(Self(address.with_context(|| format!("failed to find an address in `{line}`"))?))
     }
 
-    fn ask(&self) -> anyhow::Result<Value> {
+    /// All that it says.
+    pub(crate) fn ask(&self) -> anyhow::Result<Value> {
         let mut stream = TcpStream::connect(self.0).context("failed to reach /health")?;
         stream.set_read_timeout(Some(HEALTH_ANSWERS_WITHIN))?;
         stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
@@ -85,13 +87,13 @@ impl Health {
     }
 
     /// What is said of a feed.
-    pub(super) fn feed(&self, name: &str) -> anyhow::Result<Value> {
+    pub(crate) fn feed(&self, name: &str) -> anyhow::Result<Value> {
         let health = self.ask()?;
         health.pointer(&format!("/feeds/{name}")).cloned().with_context(|| format!("/health knows no feed {name}"))
     }
 
     /// Waits until `count` feeds are there and all are as they should be.
-    pub(super) fn wait(&self, count: usize, limit: Duration, is_so: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
+    pub(crate) fn wait(&self, count: usize, limit: Duration, is_so: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
         loop {
             let health = self.ask()?;
@@ -112,11 +114,11 @@ impl Health {
     }
 }
 
-pub(super) fn is_signed_in(feed: &Value) -> bool {
+pub(crate) fn is_signed_in(feed: &Value) -> bool {
     feed.get("connected").and_then(Value::as_bool) == Some(true)
 }
 
 /// Signed in, and at least so many calls made.
-pub(super) fn has_called(feed: &Value, calls: u64) -> bool {
+pub(crate) fn has_called(feed: &Value, calls: u64) -> bool {
     is_signed_in(feed) && feed.get("calls").and_then(Value::as_u64).is_some_and(|made| made >= calls)
 }
