@@ -14,6 +14,7 @@ mod author;
 mod broker;
 mod configuration;
 mod device;
+mod disk;
 mod drop_in;
 mod feeds;
 mod hostile;
