@@ -142,7 +142,7 @@ impl EventWriter {
             }
         }
         kept.folder_is_unsynced |= is_new;
-        say(&mut kept, WRITTEN, &Ok(()));
+        say(&mut kept, WRITTEN, None);
         kept.note_written(segment);
         let gone = kept.trim();
         let wakes_syncer = std::mem::take(&mut kept.syncer_waits);
@@ -163,7 +163,7 @@ impl EventWriter {
     fn give_up(&self, error: &io::Error) -> bool {
         let shared = &self.shared;
         let mut kept = shared.lock();
-        say(&mut kept, WRITTEN, &Err(error));
+        say(&mut kept, WRITTEN, Some(error));
         shared.progress.notify_waiters();
         let room = if error.kind() == io::ErrorKind::StorageFull { kept.make_room() } else { None };
         if let Some(path) = room {
@@ -220,8 +220,8 @@ fn sync(shared: &Shared, files: &[Arc<File>]) -> io::Result<()> {
 }
 
 /// Trouble is said once, until it changes or heals.
-fn say(kept: &mut Kept, what: &'static str, result: &Result<(), &io::Error>) {
-    let Err(error) = result else {
+fn say(kept: &mut Kept, what: &'static str, error: Option<&io::Error>) {
+    let Some(error) = error else {
         if kept.troubles.remove(what).is_some() {
             tracing::info!("the journal is {what} again");
         }
@@ -335,16 +335,16 @@ impl Syncer {
             Ok(()) => {}
         }
         if synced.is_err() || !round.files.is_empty() {
-            say(&mut kept, SYNCED, &synced.as_ref().copied());
+            say(&mut kept, SYNCED, synced.as_ref().err());
         }
         if placed.is_err() || !round.changed.is_empty() {
-            say(&mut kept, PLACED, &placed.as_ref().copied());
+            say(&mut kept, PLACED, placed.as_ref().err());
         }
         if placed.is_err() {
             kept.changed_places.extend(round.changed.into_keys());
         }
         if reserved.is_err() || round.reservation.is_some() {
-            say(&mut kept, NUMBERED, &reserved.as_ref().map(|_| ()));
+            say(&mut kept, NUMBERED, reserved.as_ref().err());
         }
         if let Ok(Some(end)) = reserved {
             kept.reserved = end;
