@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use bessai_domain::site::{Device, Site, Source};
 use bessai_domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::config::{self, Config};
 use crate::inference::Inference;
@@ -29,6 +30,9 @@ pub use feeds::{broker, check_files, load};
 
 /// Readings, device changes and models' answers that may wait for the pipeline; a full queue holds the devices back.
 const PIPELINE_QUEUE: usize = 256;
+
+/// Time for the feeds to end, in which each has 10 s for its broker: more only where a plugin or the disk hangs.
+const DRAINED_WITHIN: Duration = Duration::from_secs(15);
 
 /// The default feed's component.
 pub const BESSAI_JSON: &[u8] = include_bytes!(env!("BESSAI_JSON_WASM"));
@@ -65,7 +69,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     for note in &config.notes {
         tracing::info!("{note}");
     }
-    let journal = Journal::open(&adapters::journal(&config.journal))?;
+    let journal = Journal::open(&adapters::journal(&config.journal), now())?;
     let site = Arc::new(numbered(describe(&config), journal.site().map(AsRef::as_ref)));
     let report = Rc::new(RefCell::new(Report::new(&site, Instant::now())));
     let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);
@@ -91,7 +95,11 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let _ = stopping.wait_for(|stop| *stop).await;
     devices.iter().for_each(JoinHandle::abort);
     let _ = pipeline.await;
-    let _ = feeds.await;
+    if timeout(DRAINED_WITHIN, feeds).await.is_err() {
+        tracing::error!(
+            "the feeds have not ended within {DRAINED_WITHIN:?}: they go on at the next start where they were"
+        );
+    }
     journal.close().await;
     health.abort();
     Ok(())

@@ -129,6 +129,9 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let tasks = LocalSet::new();
     tasks.spawn_local(stop_on_signal(stop));
     let served = tasks.block_on(&runtime, app::run(config, stopped));
+    drop(tasks);
+    // Nobody waits for a name that is looked up, or a file that is read, on a disk or network that is gone.
+    runtime.shutdown_background();
     tracing::info!("stopped");
     served
 }

@@ -96,9 +96,15 @@ pub const CALL: Limit = Limit { events: 64, values: 8192 };
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Journal {
-    /// Takes the folder, or makes it, and goes on behind its last event.
-    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let opened = store::open(&settings.folder, settings.max_bytes)?;
+    /// Takes the folder, or makes it, and goes on behind its last event. `now` serves where no number can be kept.
+    pub fn open(settings: &Settings, now: Timestamp) -> Result<Self, OpenError> {
+        let opened = match store::open(&settings.folder, settings.max_bytes, now) {
+            Err(error @ OpenError::Io { .. }) if settings.sync == Sync::Memory => {
+                tracing::warn!("{error}; numbers are made of the clock, and feeds' places are lost with the process");
+                return Ok(Self::without_folder(settings, now));
+            }
+            opened => opened?,
+        };
         let io = |error| OpenError::Io { path: settings.folder.clone(), error };
         let places = places::Writer::open(&settings.folder, &opened.places);
         let folder = Some(opened.store.folder().map_err(io)?);
@@ -139,6 +145,22 @@ impl Journal {
         Ok(Self(Rc::new(Handle { shared, site: opened.site })))
     }
 
+    fn without_folder(settings: &Settings, now: Timestamp) -> Self {
+        let next = store::number_of_clock(now).max(Sequence(1));
+        let kept = Kept {
+            next,
+            written: next,
+            synced: next,
+            reserved: Sequence(u64::MAX),
+            writer_ended: true,
+            syncer_ended: true,
+            max_bytes: settings.max_bytes,
+            max_age: settings.max_age,
+            ..Kept::default()
+        };
+        Self(Rc::new(Handle { shared: Arc::new(Shared::new(kept)), site: None }))
+    }
+
     /// The description in force when the journal was opened.
     pub fn site(&self) -> Option<&Arc<Site>> {
         self.0.site.as_ref()
@@ -151,9 +173,13 @@ impl Journal {
         let sequence = kept.append(at, body);
         let (wakes_writer, wakes_readers) = (kept.writer_waits, !kept.waits_for_sync);
         kept.writer_waits = false;
+        let wakes_syncer = kept.needs_numbers();
         drop(kept);
         if wakes_writer {
             shared.to_write.notify_one();
+        }
+        if wakes_syncer {
+            shared.to_sync.notify_one();
         }
         if wakes_readers {
             shared.progress.notify_waiters();
@@ -161,9 +187,15 @@ impl Journal {
         sequence
     }
 
-    /// The feed of that name reads from its place on, or begins, and what its plugin kept there.
+    /// The feed of that name reads from its place on, or begins, and what its plugin kept there. While there is a reader
+    /// the place is kept, and what falls off the end before it is counted.
     pub fn reader(&self, feed: &str, start: Start) -> (Reader, State) {
         Reader::new(&self.0.shared, feed, start)
+    }
+
+    /// Whether a feed of that name has a place.
+    pub fn knows(&self, feed: &str) -> bool {
+        self.0.shared.lock().places.contains_key(feed)
     }
 
     /// How far a feed is behind.
@@ -182,11 +214,11 @@ impl Journal {
         end(shared);
         let ended = async {
             loop {
-                let progress = shared.progress.notified();
+                let saved = shared.saved.notified();
                 if shared.lock().syncer_ended {
                     return;
                 }
-                progress.await;
+                saved.await;
             }
         };
         if timeout(CLOSED_WITHIN, ended).await.is_err() {

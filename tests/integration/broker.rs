@@ -1,5 +1,6 @@
 //! Brokers that are absent, restart, refuse, or show the wrong certificate: a clear line, never the password, and retry.
 
+use bessai_simulator::scripted::{Broker as Scripted, OnV5, Script};
 use serde_json::json;
 
 use crate::support::broker::{Broker, Setup as BrokerSetup};
@@ -7,7 +8,6 @@ use crate::support::certificates::{Authority, Pem};
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::listener::{Heard, Listener};
-use crate::support::scripted::{OnV5, old_broker};
 use crate::support::{folder, free_port, within};
 
 const PASSWORD: &str = "s3cr3t-never-shown";
@@ -173,18 +173,10 @@ async fn mutual_tls() {
 async fn a_broker_without_mqtt_5_gets_3_1_1() {
     for on_v5 in [OnV5::Refuse, OnV5::RefuseInOldForm, OnV5::Close] {
         let device = Device::huawei();
-        let (port, mut seen) = old_broker(on_v5).await;
-        let _gateway = Setup::new().device(device.port()).broker(format!("mqtt://127.0.0.1:{port}")).run();
-        let mut levels = Vec::new();
-        within("an acknowledged message", async {
-            loop {
-                match seen.recv().await.unwrap() {
-                    3 => return,
-                    level => levels.push(level),
-                }
-            }
-        })
-        .await;
+        let broker = Scripted::start(Script { on_v5, ..Script::default() }).await.unwrap();
+        let _gateway = Setup::new().device(device.port()).broker(format!("mqtt://{}", broker.address())).run();
+        within("an acknowledged message", broker.until(|seen| seen.acknowledged > 0)).await;
+        let levels = broker.look(|seen| seen.signed_in.iter().map(|sign_in| sign_in.level).collect::<Vec<_>>());
         // The client library takes an answer in the old form for an unfinished one, so the end of it is what counts.
         let expected: &[u8] = if matches!(on_v5, OnV5::Refuse) { &[5, 4] } else { &[5, 5, 4] };
         assert_eq!(levels, expected, "{on_v5:?}");

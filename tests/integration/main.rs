@@ -13,10 +13,12 @@
 mod author;
 mod broker;
 mod configuration;
+mod delivery;
 mod device;
 mod drop_in;
 mod feeds;
 mod hostile;
+mod journal;
 mod path;
 mod program;
 mod sessions;

@@ -12,12 +12,19 @@ pub mod gateway;
 pub mod guests;
 pub mod hub;
 pub mod listener;
+pub mod packets;
 pub mod plant;
-pub mod scripted;
+pub mod readings;
 pub mod strict;
+pub mod subscriber;
 
 /// Nothing here takes long on an idle machine; a loaded one gets the benefit of the doubt.
 pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Whether the long forms are wanted: outages of a minute, hundreds of kills, waits of the gateway's own full limits.
+pub fn long_tests() -> bool {
+    std::env::var_os("EDGE_LONG_TESTS").is_some_and(|value| value == "1")
+}
 
 /// Waits for a future, and says what was waited for when it does not come.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -55,6 +55,7 @@ fn one_room_names_each_engine() {
         ("wasmtime_wasi", "plugin"),
         ("rumqttc", "mqtt"),
         ("rustls", "tls"),
+        ("crc32fast", "journal"),
         ("hyper", "health"),
         ("clap", "cli"),
     ];

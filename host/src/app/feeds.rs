@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::app::report::Report;
 use crate::config::{self, Component};
 use crate::feed::{Feed, Replacement, SharedHealth};
-use crate::journal::Journal;
+use crate::journal::{Journal, Reader};
 use crate::mqtt;
 use crate::plugin::{Engine, Loaded, Plugin};
 use crate::watch::Folder;
@@ -61,6 +61,9 @@ struct Entry {
     trouble: Option<String>,
     running: Option<Running>,
     health: SharedHealth,
+    // While it is held the journal keeps the feed's place and state, and counts what the feed loses, also before its
+    // component is loaded, and where it cannot be.
+    place: Option<Reader>,
 }
 
 /// A feed's task.
@@ -114,7 +117,7 @@ impl Feeds {
             match settings.component {
                 Component::BuiltIn => {
                     let loaded = settings::load(&self.engine, &settings);
-                    self.enter(&settings.name, settings.start);
+                    self.enter(&settings.name, Some(settings.start));
                     self.take(News::Loaded { change: 0, settings: Box::new(settings), loaded });
                 }
                 Component::File(_) => self.load(settings),
@@ -212,7 +215,8 @@ impl Feeds {
 
     fn refuse(&mut self, name: &str, mistakes: &[Mistake]) {
         let reasons: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-        self.enter(name, config::Start::Now);
+        // Where it is to begin nobody knows before its file is mended.
+        self.enter(name, None);
         if let Some(entry) = self.by_name.get_mut(name) {
             // What is mended later is a change, even back to what runs.
             (entry.settings, entry.change) = (None, entry.change + 1);
@@ -238,8 +242,8 @@ impl Feeds {
         entry.trouble = Some(reason);
     }
 
-    /// An entry for the feed, and from now on its place in the journal.
-    fn enter(&mut self, name: &str, start: config::Start) {
+    /// An entry for the feed, and from now on its place in the journal: the one that it has, or one at `start`.
+    fn enter(&mut self, name: &str, start: Option<config::Start>) {
         let report = &self.report;
         let new = || Entry {
             change: 0,
@@ -247,16 +251,18 @@ impl Feeds {
             trouble: None,
             running: None,
             health: report.borrow_mut().feed(name),
+            place: None,
         };
         let entry = self.by_name.entry(name.to_owned()).or_insert_with(new);
-        if entry.running.is_none() && !self.ending.contains_key(name) {
-            drop(self.journal.reader(name, start.into()));
+        if entry.place.is_none() && (start.is_some() || self.journal.knows(name)) {
+            let start = start.unwrap_or(config::Start::Now);
+            entry.place = Some(self.journal.reader(name, start.into()).0);
         }
     }
 
     /// Reads and compiles in a task beside; its news is taken later.
     fn load(&mut self, settings: config::Feed) {
-        self.enter(&settings.name, settings.start);
+        self.enter(&settings.name, Some(settings.start));
         let Some(entry) = self.by_name.get_mut(&settings.name) else { return };
         entry.change += 1;
         entry.settings = Some(settings.clone());

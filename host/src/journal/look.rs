@@ -104,10 +104,15 @@ fn extent(segment: &Segment) -> Extent {
 }
 
 fn segments(folder: &Path) -> Result<Vec<Segment>, OpenError> {
-    let mut segments = Vec::new();
+    let mut segments: Vec<Segment> = Vec::new();
     for path in event_files(folder).map_err(at(folder))? {
         match segment::look(&path) {
-            Ok(found) if !found.segment.is_empty() => segments.push(found.segment),
+            Ok(found) if !found.segment.is_empty() => {
+                if let Some(last) = segments.last_mut() {
+                    last.cut_before(found.segment.first);
+                }
+                segments.push(found.segment);
+            }
             Err(Trouble::Newer(format)) => return Err(newer(&path, format)),
             Ok(_) | Err(_) => {}
         }

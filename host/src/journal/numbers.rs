@@ -41,13 +41,16 @@ impl Numbers {
 
     /// Brings a reservation to the disk.
     pub(super) fn reserve(&mut self, reserved: Reserved) -> io::Result<()> {
-        self.turn += 1;
+        // A write that fails leaves the other place as it is, however often it is tried.
+        let turn = self.turn + 1;
         let word = if reserved.is_exact { "exact" } else { "reserved" };
-        let text = format!("{:010} {:020} {word:8}", self.turn, reserved.end.0);
+        let text = format!("{turn:010} {:020} {word:8}", reserved.end.0);
         let line = format!("{text} {:08x}\n", crc32fast::hash(text.as_bytes()));
         let place = format!("{line:>PLACE_BYTES$}");
-        self.file.write_all_at(place.as_bytes(), (self.turn % 2) * PLACE_BYTES as u64)?;
-        self.file.sync_data()
+        self.file.write_all_at(place.as_bytes(), (turn % 2) * PLACE_BYTES as u64)?;
+        self.file.sync_data()?;
+        self.turn = turn;
+        Ok(())
     }
 }
 

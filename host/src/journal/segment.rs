@@ -16,7 +16,7 @@ use bessai_domain::site::Site;
 use bessai_domain::time::Timestamp;
 
 use super::bytes::{Bytes, Unsound, put, put_text};
-use super::record::{Decoder, Encoder};
+use super::record::{Decoder, Encoder, Stopped};
 
 /// What is written. Rises with every change of the bytes; files of lower ones stay readable.
 pub(super) const FORMAT: u16 = 1;
@@ -31,6 +31,8 @@ const HEAD_BYTES: usize = 18;
 pub(super) const FOOT_BYTES: usize = 37;
 /// Read at once when the head is looked for: most have a small site.
 const HEAD_READ: usize = 16 << 10;
+/// Read at once when the first event is looked for.
+const FIRST_READ: usize = 64 << 10;
 /// No description of a site takes so much.
 const LONGEST_HEAD: usize = 256 << 20;
 
@@ -86,6 +88,11 @@ impl Segment {
         self.end <= self.first
     }
 
+    /// Events from this number on stand in a later file: they were written again.
+    pub(super) fn cut_before(&mut self, next: Sequence) {
+        self.end = self.end.min(next);
+    }
+
     /// Events after one number and before another.
     pub(super) fn between(&self, after: Sequence, before: Sequence) -> u64 {
         self.end.0.min(before.0).saturating_sub(self.first.0.max(after.0.saturating_add(1)))
@@ -123,6 +130,12 @@ impl Writer {
     /// A new file for events from this number on.
     pub(super) fn create(folder: &Path, first: Sequence, site: Option<&Arc<Site>>) -> io::Result<Self> {
         let path = path(folder, first);
+        // One of that name has nothing that counts: the event is not written yet. It could not be deleted when it failed.
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         let head = head(first, site);
         if let Err(error) = file.write_all_at(&head, 0) {
@@ -267,8 +280,11 @@ pub(super) fn look(path: &Path) -> Result<Found, Trouble> {
     let head = read_head(&file)?;
     if let Some(segment) = read_foot(&file, path, &head)? {
         // A description is the first event of its file, if it is in it.
-        let start = read_at(&file, head.bytes, usize::try_from(segment.bytes - head.bytes).unwrap_or(0).min(1 << 20))?;
-        let first = Decoder::new(head.first, None).read(&start);
+        let whole = usize::try_from(segment.bytes - head.bytes).unwrap_or(0);
+        let mut first = Decoder::new(head.first, None).read(&read_at(&file, head.bytes, whole.min(FIRST_READ))?);
+        if whole > FIRST_READ && matches!(first, Err(Stopped::Short)) {
+            first = Decoder::new(head.first, None).read(&read_at(&file, head.bytes, whole)?);
+        }
         let site = match first {
             Ok((Event { body: EventBody::Site(site), .. }, _)) => Some(site),
             _ => head.site,

@@ -14,6 +14,7 @@ use bessai_domain::state::State;
 use bessai_domain::time::Timestamp;
 use tokio::sync::Notify;
 
+use super::numbers::RESERVED;
 use super::places::{Place, Places};
 use super::segment::Segment;
 use super::{Health, Lag, Limit, Start};
@@ -23,14 +24,22 @@ const RECENT_BYTES: usize = 4 << 20;
 /// Memory for events that are on no disk: a day of one device at 5 s with 30 channels.
 pub(super) const UNWRITTEN_BYTES: usize = 16 << 20;
 
+/// The age that is kept is spread over so many files at least.
+const FILES_PER_AGE: u32 = 8;
+
 pub(super) struct Shared {
     state: Mutex<Kept>,
     /// There is something to write, or the end.
     pub(super) to_write: Condvar,
     /// There is something to bring to the disk, or the end.
     pub(super) to_sync: Condvar,
-    /// There are events to read, or places are saved.
+    /// There are events to read.
     pub(super) progress: Notify,
+    /// Places are saved, or the threads beside have ended: nothing that a feed without wishes is woken for.
+    pub(super) saved: Notify,
+    /// A disk that takes everything and keeps nothing.
+    #[cfg(test)]
+    pub(super) breaks_syncs: std::sync::atomic::AtomicBool,
 }
 
 /// Everything that changes.
@@ -69,7 +78,10 @@ pub(super) struct Kept {
     pub(super) is_closing: bool,
     pub(super) writer_ended: bool,
     pub(super) syncer_ended: bool,
-    pub(super) trouble: Option<String>,
+    /// What is wrong with the disk now, by what cannot be done.
+    pub(super) troubles: BTreeMap<&'static str, String>,
+    /// What is not known to be on the disk is to be written again, from memory into a new file.
+    pub(super) must_rewrite: bool,
     pub(super) lost: u64,
     pub(super) damaged: u64,
     pub(super) damaged_bytes: u64,
@@ -85,13 +97,18 @@ pub(super) struct Kept {
 #[derive(Default)]
 pub(super) struct Reading {
     readers: usize,
-    /// The gap that tells of losses, and how many it and those before it tell of.
-    telling: Option<(Sequence, u64)>,
+    /// The last event that it took.
+    read: Sequence,
+    /// Nothing older is wanted, until the feed has passed something.
+    not_before: Option<Timestamp>,
+    /// The gaps under way that tell of losses, and how many each and those before it tell of.
+    telling: VecDeque<(Sequence, u64)>,
     why: &'static str,
 }
 
 /// Why events are nowhere any more.
 const FULL: &str = "the journal was full";
+const AGED: &str = "the journal keeps nothing that is older than its max_age";
 const DAMAGED: &str = "a file of the journal is damaged";
 /// Why numbers jump where nothing is known to be missing.
 const ENDED: &str = "the gateway ended without notice: what was not on the disk is lost";
@@ -99,7 +116,8 @@ const ENDED: &str = "the gateway ended without notice: what was not on the disk 
 /// Where the events after a number are.
 pub(super) enum Found {
     /// Here, perhaps with a jump before the first.
-    Memory(Vec<Arc<Event>>),
+    /// With the description in force before them.
+    Memory(Vec<Arc<Event>>, Option<Arc<Site>>),
     /// In a file; up to the first in memory.
     Disk { until: Sequence },
     /// Not yet there.
@@ -108,8 +126,27 @@ pub(super) enum Found {
 
 impl Shared {
     pub(super) fn new(kept: Kept) -> Self {
-        let (to_write, to_sync, progress) = (Condvar::new(), Condvar::new(), Notify::new());
-        Self { state: Mutex::new(kept), to_write, to_sync, progress }
+        Self {
+            state: Mutex::new(kept),
+            to_write: Condvar::new(),
+            to_sync: Condvar::new(),
+            progress: Notify::new(),
+            saved: Notify::new(),
+            #[cfg(test)]
+            breaks_syncs: std::sync::atomic::AtomicBool::default(),
+        }
+    }
+
+    /// Whether a test wants files not to reach the disk.
+    #[cfg(test)]
+    pub(super) fn syncs_fail(&self) -> bool {
+        self.breaks_syncs.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a test has its say here")]
+    pub(super) fn syncs_fail(&self) -> bool {
+        false
     }
 
     /// Whoever panicked with the lock left nothing half done that the others could not go on with.
@@ -165,10 +202,12 @@ impl Kept {
     fn forget(&mut self, first: Sequence, end: Sequence, why: &'static str) {
         let mut most = 0;
         for (feed, place) in &mut self.places {
-            let missed = end.0.saturating_sub(first.0.max(place.passed.0.saturating_add(1)));
-            if missed > 0
-                && let Some(reading) = self.readers.get_mut(feed)
-            {
+            let Some(reading) = self.readers.get_mut(feed) else { continue };
+            let missed = end.0.saturating_sub(first.0.max(reading.read.0.saturating_add(1)));
+            if missed > 0 {
+                if place.lost == place.told {
+                    tracing::error!(%feed, "{why}: events that feed {feed} has not delivered are lost; it is told how many");
+                }
                 reading.why = why;
                 place.lost += missed;
                 self.changed_places.insert(feed.clone());
@@ -185,9 +224,9 @@ impl Kept {
         in_files.into_iter().chain(in_memory).min().unwrap_or(self.next)
     }
 
-    /// Feeds may read the events before this one.
+    /// Feeds may read the events before this one. A disk that takes nothing must not silence them.
     fn visible(&self) -> Sequence {
-        if self.waits_for_sync { self.synced } else { self.next }
+        if self.waits_for_sync && self.troubles.is_empty() { self.synced } else { self.next }
     }
 
     /// Where a feed begins that was never seen, and from which time on it wants events.
@@ -210,15 +249,21 @@ impl Kept {
         // Which feeds were there nobody knows then: better twice than never.
         let start = if self.places_are_damaged { Start::Oldest } else { start };
         let (begin, not_before) = self.begin(start);
-        self.readers.entry(feed.to_owned()).or_default().readers += 1;
-        let mut from = None;
-        let place = self.places.entry(feed.to_owned()).or_insert_with(|| {
-            from = not_before;
-            Place { passed: begin, ..Place::default() }
-        });
-        let entered = (place.passed, from, place.state.clone());
+        let is_new = !self.places.contains_key(feed);
+        let new = || Place { passed: begin, ..Place::default() };
+        let place = self.places.entry(feed.to_owned()).or_insert_with(new);
+        let reading = self.readers.entry(feed.to_owned()).or_default();
+        reading.readers += 1;
+        reading.read = place.passed;
+        // Whoever begins at the place again hears of what was not delivered again.
+        reading.telling.clear();
+        if is_new {
+            reading.not_before = not_before;
+            // On the disk at once: after a kill a feed that is not known would begin with what is new then.
+            self.saves_wished += 1;
+        }
         self.changed_places.insert(feed.to_owned());
-        entered
+        (place.passed, reading.not_before, place.state.clone())
     }
 
     pub(super) fn leave(&mut self, feed: &str) {
@@ -232,16 +277,32 @@ impl Kept {
 
     /// Events after a number, as many as a call gets.
     pub(super) fn after(&self, read: Sequence, limit: Limit) -> Found {
-        let first_here = self.recent.front().map_or(self.next, |event| event.sequence);
-        let is_in_files = |segment: &Segment| segment.end > read.next() && segment.first < first_here;
-        if read.next() < first_here && self.segments.iter().rev().any(is_in_files) {
-            return Found::Disk { until: first_here };
+        if let Some(until) = self.in_files(read) {
+            return Found::Disk { until };
         }
         let visible = self.visible();
         let skipped = self.recent.partition_point(|event| event.sequence <= read);
         let here = self.recent.iter().skip(skipped).take_while(|event| event.sequence < visible);
         let events = cut(here.cloned(), limit);
-        if events.is_empty() { Found::Nothing } else { Found::Memory(events) }
+        match events.first() {
+            None => Found::Nothing,
+            Some(first) => {
+                let site = self.site_before(first.sequence);
+                Found::Memory(events, site)
+            }
+        }
+    }
+
+    /// Where the events after a number are to be read from files: up to the first in memory.
+    fn in_files(&self, read: Sequence) -> Option<Sequence> {
+        let first_here = self.recent.front().map_or(self.next, |event| event.sequence);
+        let has_next = |segment: &Segment| segment.end > read.next() && segment.first < first_here;
+        (read.next() < first_here && self.segments.iter().rev().any(has_next)).then_some(first_here)
+    }
+
+    /// The description in force before the events after a number, unless only the files know.
+    pub(super) fn site_after(&self, read: Sequence) -> Option<Arc<Site>> {
+        if self.in_files(read).is_some() { None } else { self.site(read) }
     }
 
     /// How far the feed of that name is behind.
@@ -266,7 +327,14 @@ impl Kept {
             damaged: self.damaged,
             cut_bytes: self.damaged_bytes,
             set_aside: self.files_set_aside,
-            trouble: self.trouble.clone(),
+            trouble: (!self.troubles.is_empty()).then(|| Vec::from_iter(self.troubles.values().cloned()).join("; ")),
+        }
+    }
+
+    /// A feed takes events up to here.
+    pub(super) fn note_read(&mut self, feed: &str, last: Sequence) {
+        if let Some(reading) = self.readers.get_mut(feed) {
+            reading.read = last;
         }
     }
 
@@ -277,10 +345,11 @@ impl Kept {
         }
         let sequence = Sequence(event.sequence.0.saturating_sub(1));
         let (place, reading) = (self.places.get(feed)?, self.readers.get_mut(feed)?);
-        let gap = match place.lost.saturating_sub(place.told) {
+        let told = reading.telling.back().map_or(place.told, |(_, told)| *told);
+        let gap = match place.lost.saturating_sub(told) {
             0 => Gap { lost: None, reason: ENDED.into() },
             lost => {
-                reading.telling = Some((sequence, place.lost));
+                reading.telling.push_back((sequence, place.lost));
                 Gap { lost: Some(lost), reason: reading.why.into() }
             }
         };
@@ -291,16 +360,22 @@ impl Kept {
     pub(super) fn pass(&mut self, feed: &str, sequence: Sequence, at: Timestamp, state: &State) {
         let Some(place) = self.places.get_mut(feed) else { return };
         (place.passed, place.at, place.state) = (sequence, at, state.clone());
-        if let Some(reading) = self.readers.get_mut(feed)
-            && let Some((_, told)) = reading.telling.take_if(|(gap, _)| *gap <= sequence)
-        {
-            place.told = told;
+        if let Some(reading) = self.readers.get_mut(feed) {
+            reading.not_before = None;
+            while let Some((_, told)) = reading.telling.pop_front_if(|(gap, _)| *gap <= sequence) {
+                place.told = told;
+            }
         }
         self.changed_places.insert(feed.to_owned());
     }
 
-    /// The description in force before the event after `read`, as far as it is known here.
-    pub(super) fn site(&self, read: Sequence) -> Option<Arc<Site>> {
+    /// The description in force before an event of this run.
+    pub(super) fn site_before(&self, sequence: Sequence) -> Option<Arc<Site>> {
+        self.site(Sequence(sequence.0.saturating_sub(1)))
+    }
+
+    /// The description in force before the event after `read`, for one of this run.
+    fn site(&self, read: Sequence) -> Option<Arc<Site>> {
         let known = self.sites.iter().rev().find(|(sequence, _)| *sequence <= read);
         known.map(|(_, site)| Arc::clone(site))
     }
@@ -308,11 +383,36 @@ impl Kept {
     /// Takes a file's new state in.
     pub(super) fn note_written(&mut self, segment: Segment) {
         self.written = segment.end;
+        // At a low rate a file would hold more than the age allows.
+        self.wants_new_file |= segment.latest.since(segment.earliest) > self.max_age / FILES_PER_AGE;
         match self.segments.back_mut() {
             Some(last) if last.path == segment.path => *last = segment,
             _ => self.segments.push_back(segment),
         }
         self.bound_recent();
+    }
+
+    /// Numbers are running out: more are to be reserved before they are used.
+    pub(super) fn needs_numbers(&self) -> bool {
+        self.next.0.saturating_add(RESERVED / 2) > self.reserved.0
+    }
+
+    /// Goes back to what is known to be on the disk, as far as memory reaches: what comes after is written again. The
+    /// files of which nothing counts any more.
+    pub(super) fn go_back(&mut self) -> Vec<PathBuf> {
+        let first_here = self.recent.front().map_or(self.next, |event| event.sequence);
+        let from = self.synced.max(first_here).min(self.written);
+        (self.must_rewrite, self.wants_new_file) = (false, true);
+        (self.written, self.unsynced_end) = (from, from);
+        self.unsynced.clear();
+        let mut gone = Vec::new();
+        while let Some(segment) = self.segments.pop_back_if(|segment| segment.first >= from) {
+            gone.push(segment.path);
+        }
+        if let Some(last) = self.segments.back_mut() {
+            last.cut_before(from);
+        }
+        gone
     }
 
     /// Files beyond the bounds: they are no longer part of the journal, and to be deleted.
@@ -327,11 +427,10 @@ impl Kept {
             if bytes <= self.max_bytes && !is_old {
                 break;
             }
-            bytes -= oldest.size();
-            gone.extend(self.drop_oldest());
-        }
-        if !gone.is_empty() {
-            self.forget_places();
+            let size = oldest.size();
+            bytes -= size;
+            let why = if bytes + size > self.max_bytes { FULL } else { AGED };
+            gone.extend(self.drop_oldest(why));
         }
         gone
     }
@@ -343,15 +442,16 @@ impl Kept {
         let oldest = self.segments.front()?;
         let is_passed = oldest.end <= slowest.next();
         (self.segments.len() > 1 && (is_passed || self.recent_bytes > UNWRITTEN_BYTES / 2))
-            .then(|| self.drop_oldest())
+            .then(|| self.drop_oldest(FULL))
             .flatten()
     }
 
-    fn drop_oldest(&mut self) -> Option<PathBuf> {
+    fn drop_oldest(&mut self, why: &'static str) -> Option<PathBuf> {
         let oldest = self.segments.pop_front()?;
         // What is still in memory can be read there.
         let in_memory = self.recent.front().map_or(oldest.end, |event| event.sequence);
-        self.forget(oldest.first, oldest.end.min(in_memory), FULL);
+        self.forget(oldest.first, oldest.end.min(in_memory), why);
+        self.forget_places();
         Some(oldest.path)
     }
 

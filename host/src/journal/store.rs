@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bessai_domain::event::{Event, EventBody, Sequence};
 use bessai_domain::site::Site;
+use bessai_domain::time::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use super::numbers::{Numbers, RESERVED, Reserved};
@@ -42,7 +43,7 @@ pub enum OpenError {
         known: u16,
     },
     /// The folder cannot be read or written.
-    #[error("{}: {error}", .path.display())]
+    #[error("the journal cannot use {}: {error}; make it writable and whole, or name another [journal] dir", .path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
@@ -76,7 +77,6 @@ pub(super) struct Store {
     folder: PathBuf,
     current: Option<Writer>,
     segment_bytes: u64,
-    site: Option<Arc<Site>>,
 }
 
 /// What one write led to.
@@ -94,7 +94,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
 }
 
 /// Takes the folder, cuts what is damaged, and reserves numbers.
-pub(super) fn open(folder: &Path, max_bytes: u64) -> Result<Opened, OpenError> {
+pub(super) fn open(folder: &Path, max_bytes: u64, now: Timestamp) -> Result<Opened, OpenError> {
     fs::create_dir_all(folder).map_err(at(folder))?;
     let lock = File::create(folder.join(LOCK)).map_err(at(folder))?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -107,13 +107,24 @@ pub(super) fn open(folder: &Path, max_bytes: u64) -> Result<Opened, OpenError> {
     }
     bound_damaged(folder);
     let (mut numbers, reserved) = Numbers::open(folder).map_err(at(folder))?;
-    let next = first_number(&found.segments, reserved);
-    let end = Sequence(next.0.saturating_add(RESERVED));
-    numbers.reserve(Reserved { end, is_exact: false }).map_err(at(folder))?;
+    // A feed passes over what is numbered below its place.
+    let passed = places.places.values().map(|place| place.passed.next()).max().unwrap_or_default();
+    let mut next = first_number(&found.segments, reserved).max(passed);
+    let reservation = |next: Sequence| Reserved { end: Sequence(next.0.saturating_add(RESERVED)), is_exact: false };
+    if let Err(error) = numbers.reserve(reservation(next)) {
+        tracing::error!("{}: no numbers can be reserved, they are made of the clock: {error}", folder.display());
+        next = next.max(number_of_clock(now));
+    }
+    let end = reservation(next).end;
     let segment_bytes = SEGMENT_BYTES.min(max_bytes / SEGMENTS);
     let Files { segments, site, cut_bytes, set_aside } = found;
-    let store = Store { folder: folder.to_owned(), current: None, segment_bytes, site: site.clone() };
+    let store = Store { folder: folder.to_owned(), current: None, segment_bytes };
     Ok(Opened { lock, store, segments, numbers, places, next, reserved: end, site, cut_bytes, set_aside })
+}
+
+/// A number above those of earlier runs as far as the clock is right: as if a million had been used each second.
+pub(super) fn number_of_clock(now: Timestamp) -> Sequence {
+    Sequence(now.seconds().saturating_mul(RESERVED))
 }
 
 fn open_places(folder: &Path) -> Result<places::Found, OpenError> {
@@ -175,8 +186,8 @@ impl Files {
                 return Ok(());
             }
         };
-        let known = self.segments.back().map_or(Sequence(0), |segment| segment.end);
-        if found.segment.first < known {
+        let first = found.segment.first;
+        if self.segments.back().is_some_and(|last| first <= last.first) {
             self.set_aside(path, &Trouble::Damaged);
             return Ok(());
         }
@@ -184,6 +195,9 @@ impl Files {
             self.mend(&found);
         }
         if !found.segment.is_empty() {
+            if let Some(last) = self.segments.back_mut() {
+                last.cut_before(first);
+            }
             self.segments.push_back(found.segment);
         }
         self.site = found.site.or(self.site.take());
@@ -238,9 +252,9 @@ fn bound_damaged(folder: &Path) {
 }
 
 impl Store {
-    /// Adds events, which are numbered without a gap; a description only in front. After an error the same events may be
-    /// given again.
-    pub(super) fn write(&mut self, events: &[Arc<Event>]) -> io::Result<Option<Written>> {
+    /// Adds events, which are numbered without a gap; a description only in front. `site`: the one in force before them.
+    /// After an error the same events may be given again.
+    pub(super) fn write(&mut self, events: &[Arc<Event>], site: Option<&Arc<Site>>) -> io::Result<Option<Written>> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
         let mut files = Vec::new();
         let is_described = matches!(first.body, EventBody::Site(_));
@@ -252,7 +266,7 @@ impl Store {
         let is_new = self.current.is_none();
         let writer = match &mut self.current {
             Some(writer) => writer,
-            None => self.current.insert(Writer::create(&self.folder, first.sequence, self.site.as_ref())?),
+            None => self.current.insert(Writer::create(&self.folder, first.sequence, site)?),
         };
         if let Err(error) = writer.append(events) {
             files.extend(self.seal());
@@ -261,9 +275,6 @@ impl Store {
         debug_assert_eq!(writer.segment().end, last.sequence.next());
         files.push(Arc::clone(writer.file()));
         let segment = writer.segment().clone();
-        if let EventBody::Site(site) = &first.body {
-            self.site = Some(Arc::clone(site));
-        }
         Ok(Some(Written { segment, files, is_new }))
     }
 

@@ -7,6 +7,9 @@ use bessai_domain::event::{Event, EventBody, Frame};
 
 use super::*;
 
+mod descriptions;
+mod trouble;
+
 const AT: u64 = 1_790_000_000_000_000_000;
 
 fn at(second: u64) -> Timestamp {
@@ -36,7 +39,7 @@ fn settings(folder: &Path) -> Settings {
 }
 
 fn open(folder: &Path) -> Journal {
-    Journal::open(&settings(folder)).unwrap()
+    Journal::open(&settings(folder), at(0)).unwrap()
 }
 
 fn numbers(events: &[Arc<Event>]) -> Vec<u64> {
@@ -191,7 +194,7 @@ async fn a_file_cut_anywhere_in_its_last_event_loses_that_event_alone() {
 async fn damage_takes_no_more_than_the_rest_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let many = Settings { max_bytes: 64 << 10, ..settings(folder.path()) };
-    let journal = Journal::open(&Settings { max_bytes: 1 << 20, ..many.clone() }).unwrap();
+    let journal = Journal::open(&Settings { max_bytes: 1 << 20, ..many.clone() }, at(0)).unwrap();
     for value in 0..100_000 {
         journal.append(at(value), frame(value * 7919 % 99_991));
         if value % 1000 == 0 {
@@ -208,7 +211,7 @@ async fn damage_takes_no_more_than_the_rest_of_its_file() {
     fs::write(&paths[1], bytes).unwrap();
     fs::write(&paths[2], "something else").unwrap();
 
-    let journal = Journal::open(&Settings { max_bytes: 1 << 20, ..many }).unwrap();
+    let journal = Journal::open(&Settings { max_bytes: 1 << 20, ..many }, at(0)).unwrap();
     assert_eq!(journal.health().set_aside, 1);
     assert!(!paths[2].exists() && paths[2].with_extension("damaged").exists());
     let mut reader = journal.reader("acme", Start::Oldest).0;
@@ -238,7 +241,7 @@ async fn damage_takes_no_more_than_the_rest_of_its_file() {
 async fn what_falls_off_the_end_is_counted_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let small = Settings { max_bytes: 64 << 10, ..settings(folder.path()) };
-    let journal = Journal::open(&small).unwrap();
+    let journal = Journal::open(&small, at(0)).unwrap();
     let mut acme = journal.reader("acme", Start::Now).0;
     journal.append(at(0), site("S"));
     for value in 1..1_000_000 {
@@ -265,6 +268,28 @@ async fn what_falls_off_the_end_is_counted_and_told() {
     drop(acme);
     let mut acme = journal.reader("acme", Start::Now).0;
     assert_eq!(acme.next(CALL).await[0].sequence, first[2].sequence);
+}
+
+#[tokio::test]
+async fn what_is_older_than_allowed_goes_also_at_a_low_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = Settings { max_age: Duration::from_hours(1), ..settings(folder.path()) };
+    let journal = Journal::open(&hour, at(0)).unwrap();
+    // A file has an eighth of the age at least: ten of six minutes here.
+    for value in 0..60 {
+        journal.append(at(value * 60), frame(value));
+        written(&journal).await;
+    }
+    assert!((7..=9).contains(&files(folder.path()).len()), "{:?}", files(folder.path()));
+    journal.close().await;
+    drop(journal);
+    let journal = Journal::open(&hour, at(5400)).unwrap();
+    journal.append(at(5400), EventBody::Heartbeat);
+    written(&journal).await;
+    journal.append(at(5401), EventBody::Heartbeat);
+    written(&journal).await;
+    let oldest = journal.health().oldest;
+    assert!((20..=31).contains(&oldest), "all from half an hour on, and not much more: {oldest}");
 }
 
 #[tokio::test]
@@ -310,7 +335,7 @@ async fn a_read_that_is_dropped_has_taken_nothing() {
 #[tokio::test]
 async fn every_event_is_on_the_disk_before_a_feed_sees_it() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(&Settings { sync: Sync::EveryEvent, ..settings(folder.path()) }).unwrap();
+    let journal = Journal::open(&Settings { sync: Sync::EveryEvent, ..settings(folder.path()) }, at(0)).unwrap();
     let mut reader = journal.reader("acme", Start::Now).0;
     for value in 0..20 {
         let number = journal.append(at(value), frame(value));
@@ -323,7 +348,7 @@ async fn every_event_is_on_the_disk_before_a_feed_sees_it() {
 async fn in_memory_no_event_touches_the_disk_but_numbers_and_places_last() {
     let folder = tempfile::tempdir().unwrap();
     let memory = Settings { sync: Sync::Memory, ..settings(folder.path()) };
-    let journal = Journal::open(&memory).unwrap();
+    let journal = Journal::open(&memory, at(0)).unwrap();
     let (reader, mut state) = journal.reader("acme", Start::Now);
     for value in 0..200_000 {
         journal.append(at(value), frame(value));
@@ -335,9 +360,26 @@ async fn in_memory_no_event_touches_the_disk_but_numbers_and_places_last() {
     journal.close().await;
     drop((reader, journal));
     assert!(files(folder.path()).is_empty());
-    let journal = Journal::open(&memory).unwrap();
+    let journal = Journal::open(&memory, at(0)).unwrap();
     assert_eq!(journal.append(at(0), EventBody::Heartbeat), Sequence(200_001));
     assert_eq!(journal.reader("acme", Start::Now).1, state);
+}
+
+#[tokio::test]
+async fn in_memory_a_folder_that_cannot_be_used_is_not_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("file");
+    fs::write(&blocked, "").unwrap();
+    let unusable = Settings { sync: Sync::Memory, ..settings(&blocked.join("journal")) };
+    let journal = Journal::open(&unusable, at(5)).unwrap();
+    let reader = journal.reader("acme", Start::Now).0;
+    let number = journal.append(at(5), EventBody::Heartbeat);
+    assert!(number > Sequence(at(4).seconds() << 20), "{number:?}");
+    reader.cursor().keep(&State::default()).await;
+    journal.close().await;
+    let on_disk = Settings { sync: Sync::EveryEvent, ..unusable };
+    let error = Journal::open(&on_disk, at(5)).err().unwrap().to_string();
+    assert!(error.contains("file/journal") && error.contains("name another [journal] dir"), "{error}");
 }
 
 #[tokio::test]
@@ -345,7 +387,7 @@ async fn one_folder_serves_one_gateway_and_a_later_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     journal.append(at(0), EventBody::Heartbeat);
-    let error = |folder: &Path| Journal::open(&settings(folder)).err().unwrap().to_string();
+    let error = |folder: &Path| Journal::open(&settings(folder), at(0)).err().unwrap().to_string();
     assert!(error(folder.path()).contains("in use by another gateway"), "{}", error(folder.path()));
     let folder = kill(journal, folder.path()).await;
     let path = files(folder.path())[0].clone();
@@ -358,4 +400,96 @@ async fn one_folder_serves_one_gateway_and_a_later_format_is_refused() {
         error(folder.path())
     );
     assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it is");
+}
+
+/// What the files under `tests/journals` hold, of each format that there ever was.
+fn kept_for_ever() -> Vec<EventBody> {
+    let safety = bessai_domain::event::Safety {
+        is_safe: false,
+        watchdog: bessai_domain::event::Watchdog::Late,
+        power_limit_kw: Some(0.1),
+        violations: vec![],
+    };
+    let noisy = |i: u32| {
+        EventBody::Frame(Frame {
+            source: 1,
+            values: vec![f64::from(i) / 10.0, f64::from(0.1_f32) * f64::from(i), 1.0 / f64::from(i + 3), f64::NAN],
+            faults: vec![bessai_domain::event::Fault { channel: 3, kind: bessai_domain::event::FaultKind::Missing }],
+            texts: vec![bessai_domain::event::Text { channel: 2, value: format!("SN-{i}") }],
+        })
+    };
+    let mut bodies = vec![site("S"), EventBody::Heartbeat, EventBody::Safety(safety.clone())];
+    bodies.extend((0..40).map(noisy));
+    bodies.extend([EventBody::Safety(safety), frame(7)]);
+    bodies
+}
+
+fn journals() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/journals")
+}
+
+#[tokio::test]
+#[ignore = "writes the files of a new format, once"]
+async fn write_the_files_of_this_format() {
+    let folder = journals().join(format!("format-{}", segment::FORMAT));
+    let journal = open(&folder);
+    let (reader, mut state) = journal.reader("acme", Start::Now);
+    for (second, body) in (0..).zip(kept_for_ever()) {
+        journal.append(at(second), body);
+    }
+    state.set("bdSeq".into(), vec![7]).unwrap();
+    reader.cursor().passed(Sequence(40), at(39), &state);
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn journals_of_every_format_are_carried_on() {
+    for format in 1..=segment::FORMAT {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(journals().join(format!("format-{format}"))).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let journal = open(folder.path());
+        let mut all = journal.reader("all", Start::Oldest).0;
+        let bits = |body: &EventBody| format!("{body:?}");
+        let events = up_to(&mut all, 45).await;
+        let bodies: Vec<_> = events.iter().map(|event| bits(&event.body)).collect();
+        assert_eq!(bodies, kept_for_ever().iter().map(bits).collect::<Vec<_>>());
+        assert_eq!((events[0].at, events[44].at), (at(0), at(44)));
+        let (mut acme, state) = journal.reader("acme", Start::Now);
+        assert_eq!((state.get("bdSeq"), acme.next(CALL).await[0].sequence), (Some(&[7][..]), Sequence(41)));
+        assert_eq!(journal.append(at(45), EventBody::Heartbeat), Sequence(46));
+    }
+}
+
+#[tokio::test]
+async fn a_feed_that_does_not_read_yet_keeps_its_place_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = State::default();
+    state.set("bdSeq".into(), vec![7]).unwrap();
+    let journal = open(folder.path());
+    let readers = [journal.reader("loading", Start::Now).0, journal.reader("gone", Start::Now).0];
+    for second in 0..100 {
+        journal.append(at(second), frame(second));
+    }
+    for reader in &readers {
+        reader.cursor().passed(Sequence(50), at(49), &state);
+    }
+    journal.close().await;
+    drop((journal, readers));
+    // Everything is too old when the gateway comes back.
+    let journal = open(folder.path());
+    let held = journal.reader("loading", Start::Now).0;
+    journal.append(at(1_000_000), EventBody::Heartbeat);
+    while journal.health().oldest <= 100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(journal.knows("loading") && !journal.knows("gone"));
+    let (mut loaded, kept) = journal.reader("loading", Start::Now);
+    drop(held);
+    let events = loaded.next(CALL).await;
+    let EventBody::Gap(gap) = &events[0].body else { panic!("{events:?}") };
+    let reason = "the journal keeps nothing that is older than its max_age";
+    assert_eq!((gap.lost, gap.reason.as_str(), kept), (Some(50), reason, state));
 }

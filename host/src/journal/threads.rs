@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::site::Site;
 
 use super::Sync;
 use super::numbers::{Numbers, RESERVED, Reserved};
@@ -50,21 +52,33 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Resu
     thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
+/// What the writer does next.
+struct Work {
+    events: Vec<Arc<Event>>,
+    /// The description in force before them.
+    site: Option<Arc<Site>>,
+    wants_new_file: bool,
+    /// Files of which nothing counts any more.
+    gone: Vec<PathBuf>,
+}
+
 impl EventWriter {
     pub(super) fn run(mut self) {
         let (mut last, mut comes_quickly) = (Instant::now(), false);
         loop {
-            let (events, wants_new_file) = self.wait(last, &mut comes_quickly);
-            if wants_new_file {
+            let work = self.wait(last, &mut comes_quickly);
+            if work.wants_new_file {
                 let sealed = self.store.seal();
                 self.shared.lock().unsynced.extend(sealed);
             }
-            if events.is_empty() {
+            work.gone.iter().for_each(|path| remove(path));
+            if work.events.is_empty() {
                 break;
             }
             last = Instant::now();
-            match self.store.write(&events) {
-                Ok(written) => self.note(written),
+            let written = self.store.write(&work.events, work.site.as_ref());
+            match written.and_then(|written| self.note(written)) {
+                Ok(()) => {}
                 Err(error) if self.give_up(&error) => break,
                 Err(_) => {}
             }
@@ -75,18 +89,17 @@ impl EventWriter {
         kept.writer_ended = true;
         drop(kept);
         self.shared.to_sync.notify_all();
-        self.shared.progress.notify_waiters();
     }
 
     /// Waits for events; none at the end. While they come quickly it sleeps before it looks, so that nobody has to wake it.
-    fn wait(&self, last: Instant, comes_quickly: &mut bool) -> (Vec<Arc<Event>>, bool) {
+    fn wait(&self, last: Instant, comes_quickly: &mut bool) -> Work {
         let shared = &self.shared;
         if *comes_quickly {
             thread::park_timeout(TOGETHER.saturating_sub(last.elapsed()));
         }
         let mut kept = shared.lock();
         *comes_quickly &= kept.written != kept.next;
-        while kept.written == kept.next && !kept.is_closing {
+        while kept.written == kept.next && !kept.must_rewrite && !kept.is_closing {
             kept.writer_waits = true;
             kept = shared.to_write.wait(kept).unwrap_or_else(PoisonError::into_inner);
         }
@@ -98,16 +111,28 @@ impl EventWriter {
             *comes_quickly = true;
             kept = shared.lock();
         }
-        (unwritten(&kept), std::mem::take(&mut kept.wants_new_file))
+        let gone = if kept.must_rewrite { kept.go_back() } else { Vec::new() };
+        let events = unwritten(&kept);
+        let site = events.first().and_then(|first| kept.site_before(first.sequence));
+        Work { events, site, wants_new_file: std::mem::take(&mut kept.wants_new_file), gone }
     }
 
-    fn note(&self, written: Option<Written>) {
-        let Some(Written { segment, files, is_new }) = written else { return };
+    /// Takes in what was written. The error: it is not on the disk, and no file that it was written to counts on.
+    fn note(&mut self, written: Option<Written>) -> io::Result<()> {
+        let Some(Written { segment, files, is_new }) = written else { return Ok(()) };
         let end = segment.end;
-        let synced = if self.syncs { sync(&files) } else { Ok(()) };
+        if self.syncs
+            && let Err(error) = sync(&self.shared, &files)
+        {
+            // A second try on the same file would succeed, though what was to be written is lost.
+            drop(self.store.seal());
+            return Err(error);
+        }
         let mut kept = self.shared.lock();
+        if kept.must_rewrite {
+            return Ok(());
+        }
         if self.syncs {
-            say(&mut kept, "brought to the disk", &synced);
             kept.synced = end;
         } else {
             kept.unsynced_end = end;
@@ -118,9 +143,7 @@ impl EventWriter {
             }
         }
         kept.folder_is_unsynced |= is_new;
-        if kept.trouble.take().is_some() {
-            tracing::info!("the journal is written again");
-        }
+        say(&mut kept, WRITTEN, &Ok(()));
         kept.note_written(segment);
         let gone = kept.trim();
         let wakes_syncer = std::mem::take(&mut kept.syncer_waits);
@@ -134,31 +157,46 @@ impl EventWriter {
         if self.syncs {
             self.shared.progress.notify_waiters();
         }
+        Ok(())
     }
 
     /// Says what is wrong, makes room where that is it, and waits; true at the end.
     fn give_up(&self, error: &io::Error) -> bool {
         let shared = &self.shared;
         let mut kept = shared.lock();
-        say(&mut kept, "written", &Err(io::Error::new(error.kind(), error.to_string())));
+        say(&mut kept, WRITTEN, &Err(error));
+        shared.progress.notify_waiters();
         let room = if error.kind() == io::ErrorKind::StorageFull { kept.make_room() } else { None };
         if let Some(path) = room {
             drop(kept);
             remove(&path);
             return false;
         }
-        let until = Instant::now() + TRY_AGAIN;
-        while !kept.is_closing {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            kept = shared.to_write.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
+        let kept = wait_until(kept, &shared.to_write, Instant::now() + TRY_AGAIN, |kept| kept.is_closing);
+        if !kept.is_closing {
+            return false;
         }
         let events = kept.next.0.saturating_sub(kept.written.0);
         tracing::error!(events, "{events} events could not be written and are lost with this process");
         true
     }
+}
+
+/// Waits for the end of a time, or of the wait.
+fn wait_until<'a>(
+    mut kept: MutexGuard<'a, Kept>,
+    told: &Condvar,
+    until: Instant,
+    is_over: impl Fn(&Kept) -> bool,
+) -> MutexGuard<'a, Kept> {
+    while !is_over(&kept) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        kept = told.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    kept
 }
 
 /// What is to be written next: a description of the site begins a file, so it is only ever the first.
@@ -170,20 +208,34 @@ fn unwritten(kept: &Kept) -> Vec<Arc<Event>> {
     events.take_while(|(i, event)| *i == 0 || !begins_file(event)).map(|(_, event)| Arc::clone(event)).collect()
 }
 
-fn sync(files: &[Arc<File>]) -> io::Result<()> {
+/// What can go wrong, each said and healed by itself.
+const WRITTEN: &str = "written";
+const SYNCED: &str = "brought to the disk";
+const PLACED: &str = "told the feeds' places";
+const NUMBERED: &str = "given numbers";
+
+fn sync(shared: &Shared, files: &[Arc<File>]) -> io::Result<()> {
+    if shared.syncs_fail() {
+        return Err(io::Error::other("the disk is broken"));
+    }
     files.iter().try_for_each(|file| file.sync_data())
 }
 
 /// Trouble is said once, until it changes or heals.
-fn say(kept: &mut MutexGuard<'_, Kept>, what: &str, result: &io::Result<()>) {
-    let Err(error) = result else { return };
+fn say(kept: &mut Kept, what: &'static str, result: &Result<(), &io::Error>) {
+    let Err(error) = result else {
+        if kept.troubles.remove(what).is_some() {
+            tracing::info!("the journal is {what} again");
+        }
+        return;
+    };
     let trouble = match error.kind() {
         io::ErrorKind::StorageFull => format!("the journal cannot be {what}, its disk is full: make room there"),
         _ => format!("the journal cannot be {what}: {error}"),
     };
-    if kept.trouble.as_ref() != Some(&trouble) {
-        tracing::error!("{trouble}; meanwhile events are kept in memory");
-        kept.trouble = Some(trouble);
+    if kept.troubles.get(what) != Some(&trouble) {
+        tracing::error!("{trouble}; meanwhile it is kept in memory");
+        kept.troubles.insert(what, trouble);
     }
 }
 
@@ -208,17 +260,18 @@ struct Round {
 
 impl Syncer {
     pub(super) fn run(mut self) {
+        let mut went_well = true;
         loop {
-            let round = self.wait();
+            let round = self.wait(went_well);
             let is_last = round.is_last;
-            self.bring(round);
+            went_well = self.bring(round);
             if is_last {
                 break;
             }
         }
         drop(self.lock);
         self.shared.lock().syncer_ended = true;
-        self.shared.progress.notify_waiters();
+        self.shared.saved.notify_waiters();
     }
 
     fn has_work(&self, kept: &Kept) -> bool {
@@ -227,33 +280,27 @@ impl Syncer {
     }
 
     /// Waits for something to do, and then for more of it.
-    fn wait(&self) -> Round {
+    fn wait(&self, went_well: bool) -> Round {
         let shared = &self.shared;
         let group = match self.sync {
             Sync::Interval(interval) => interval,
             Sync::EveryEvent | Sync::Memory => PLACES_SAVED,
         };
         let mut kept = shared.lock();
+        if !went_well {
+            kept = wait_until(kept, &shared.to_sync, Instant::now() + TRY_AGAIN, is_ending);
+        }
         while !self.has_work(&kept) {
             kept.syncer_waits = true;
             kept = shared.to_sync.wait(kept).unwrap_or_else(PoisonError::into_inner);
         }
         // More of it wakes nobody: it is taken along in the end.
         kept.syncer_waits = false;
-        let until = Instant::now() + group;
-        while !is_urgent(&kept) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            kept = shared.to_sync.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let is_last = kept.is_closing && kept.writer_ended;
+        kept = wait_until(kept, &shared.to_sync, Instant::now() + group, is_urgent);
         let changed = std::mem::take(&mut kept.changed_places);
         let place = |feed: String| kept.places.get(&feed).map(|place| (feed.clone(), place.clone()));
         let changed: BTreeMap<_, _> = changed.into_iter().filter_map(place).collect();
         let all = if changed.is_empty() { BTreeMap::new() } else { kept.places.clone() };
-        let needs_numbers = kept.next.0.saturating_add(RESERVED / 2) > kept.reserved.0;
         Round {
             files: std::mem::take(&mut kept.unsynced),
             end: kept.unsynced_end,
@@ -261,42 +308,63 @@ impl Syncer {
             changed,
             all,
             saves: kept.saves_wished,
-            reservation: needs_numbers.then(|| Sequence(kept.next.0.saturating_add(RESERVED))),
-            is_last,
+            reservation: kept.needs_numbers().then(|| Sequence(kept.next.0.saturating_add(RESERVED))),
+            is_last: is_ending(&kept),
             next: kept.next,
         }
     }
 
-    fn bring(&mut self, round: Round) {
+    /// Whether all of it is on the disk.
+    fn bring(&mut self, round: Round) -> bool {
         let folder = if round.folder { self.folder.as_ref().map_or(Ok(()), File::sync_data) } else { Ok(()) };
-        let synced = folder.and_then(|()| sync(&round.files));
+        let synced = folder.and_then(|()| sync(&self.shared, &round.files));
         let placed = if round.changed.is_empty() { Ok(()) } else { self.places.write(&round.changed, &round.all) };
         let reserved = match (round.is_last, round.reservation) {
             (true, _) => self.numbers.reserve(Reserved { end: round.next, is_exact: true }).map(|()| None),
             (false, Some(end)) => self.numbers.reserve(Reserved { end, is_exact: false }).map(|()| Some(end)),
             (false, None) => Ok(None),
         };
+        let went_well = synced.is_ok() && placed.is_ok() && reserved.is_ok();
         let mut kept = self.shared.lock();
-        if self.sync != Sync::EveryEvent {
-            say(&mut kept, "brought to the disk", &synced);
-            kept.synced = kept.synced.max(round.end);
+        match &synced {
+            Err(_) => {
+                kept.folder_is_unsynced |= round.folder;
+                // A second try on the same files would succeed, though what was to be written is lost.
+                kept.must_rewrite = self.sync != Sync::EveryEvent;
+                kept.unsynced_end = kept.synced;
+            }
+            Ok(()) if self.sync != Sync::EveryEvent => kept.synced = kept.synced.max(round.end),
+            Ok(()) => {}
         }
-        if let Err(error) = &placed {
-            say(&mut kept, "told the feeds' places", &Err(io::Error::new(error.kind(), error.to_string())));
+        if synced.is_err() || !round.files.is_empty() {
+            say(&mut kept, SYNCED, &synced.as_ref().copied());
+        }
+        if placed.is_err() || !round.changed.is_empty() {
+            say(&mut kept, PLACED, &placed.as_ref().copied());
+        }
+        if placed.is_err() {
             kept.changed_places.extend(round.changed.into_keys());
         }
-        match reserved {
-            Ok(Some(end)) => kept.reserved = end,
-            Ok(None) => {}
-            Err(error) => say(&mut kept, "given numbers", &Err(error)),
+        if reserved.is_err() || round.reservation.is_some() {
+            say(&mut kept, NUMBERED, &reserved.as_ref().map(|_| ()));
         }
+        if let Ok(Some(end)) = reserved {
+            kept.reserved = end;
+        }
+        // Whoever waits for a disk that takes nothing waits in vain, and the customer too.
         kept.saves_done = kept.saves_done.max(round.saves);
         drop(kept);
-        self.shared.progress.notify_waiters();
+        self.shared.to_write.notify_one();
+        self.shared.saved.notify_waiters();
+        went_well
     }
 }
 
 /// Somebody waits for the disk.
 fn is_urgent(kept: &Kept) -> bool {
-    kept.saves_wished > kept.saves_done || (kept.is_closing && kept.writer_ended)
+    kept.saves_wished > kept.saves_done || kept.needs_numbers() || is_ending(kept)
+}
+
+fn is_ending(kept: &Kept) -> bool {
+    kept.is_closing && kept.writer_ended
 }

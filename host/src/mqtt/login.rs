@@ -38,6 +38,8 @@ impl Login {
     pub(super) fn new(settings: &Settings, wish: session::Login) -> Result<Self, String> {
         let settings_endpoint = || Endpoint { host: settings.host.clone(), port: settings.port };
         let endpoint = wish.endpoint.unwrap_or_else(settings_endpoint);
+        // What opens the configured broker is nobody else's: elsewhere the plugin's own words count, or none.
+        let is_configured = is_of(settings, &endpoint);
         let tls = settings.tls.as_ref().map(|tls| tls()).transpose()?.map(TlsConfiguration::Rustls);
         let target = match &settings.websocket {
             None => endpoint.host.clone(),
@@ -51,7 +53,7 @@ impl Login {
         };
         let password = match wish.password {
             Some(session::Password(bytes)) => Some(text(bytes)?),
-            None => settings.password.as_ref().map(|read| read()).transpose()?,
+            None => settings.password.as_ref().filter(|_| is_configured).map(|read| read()).transpose()?,
         };
         let keep_alive = wish.keep_alive_s.map(|seconds| Duration::from_secs(seconds.into()));
         let login = Self {
@@ -60,7 +62,7 @@ impl Login {
             transport,
             explain: settings.explain,
             client_id: wish.client_id.unwrap_or_else(|| settings.client_id.clone()),
-            username: wish.username.or_else(|| settings.username.clone()),
+            username: wish.username.or_else(|| settings.username.clone().filter(|_| is_configured)),
             password,
             clean_start: wish.clean_start.unwrap_or(true),
             session_expiry_s: wish.session_expiry_s,
@@ -114,6 +116,10 @@ impl Login {
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.transport, Transport::Tls(_) | Transport::Wss(_))
     }
+}
+
+fn is_of(settings: &Settings, endpoint: &Endpoint) -> bool {
+    endpoint.port == settings.port && endpoint.host.eq_ignore_ascii_case(&settings.host)
 }
 
 /// The library takes texts alone; a token that is none would need one that takes bytes.
@@ -184,6 +190,22 @@ pub(super) mod tests {
         assert_eq!((login.client_id.as_str(), login.clean_start), ("device", false));
         assert_eq!(login.credentials(), Some(("hub/device".into(), "token".into())));
         assert_eq!(login.keep_alive, LONGEST_KEEP_ALIVE);
+    }
+
+    #[test]
+    fn another_broker_gets_no_user_name_and_password_of_the_configured_one() {
+        let check = |host: &str, port, username: Option<&str>, expected: Option<(&str, &str)>| {
+            let endpoint = Some(Endpoint { host: host.into(), port });
+            let wish = session::Login { endpoint, username: username.map(str::to_owned), ..session::Login::default() };
+            let login = Login::new(&settings(), wish).unwrap();
+            let expected = expected.map(|(name, password)| (name.to_owned(), password.to_owned()));
+            assert_eq!(login.credentials(), expected, "{host}:{port}");
+        };
+        check("a.example", 8080, None, Some(("site", "secret")));
+        check("A.Example", 8080, Some("own"), Some(("own", "secret")));
+        check("b.example", 8080, None, None);
+        check("a.example", 1883, None, None);
+        check("b.example", 8080, Some("own"), Some(("own", "")));
     }
 
     #[test]

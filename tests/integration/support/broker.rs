@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::certificates::Pem;
+use super::gateway::signal;
 use super::{LIMIT, folder, free_port};
 
 /// A running broker; it ends with the value.
@@ -27,6 +28,8 @@ pub struct Setup<'a> {
     pub clients_ca: Option<&'a Pem>,
     /// A port to take; a free one where none.
     pub port: Option<u16>,
+    /// Keeps sessions and their messages over [`Broker::end`].
+    pub persists: bool,
     /// MQTT goes through WebSockets.
     pub websockets: bool,
     /// Further lines of its configuration.
@@ -68,6 +71,20 @@ impl Broker {
         }
     }
 
+    /// SIGTERM: it saves what it keeps.
+    pub fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(&child, libc::SIGTERM);
+            child.wait().unwrap();
+        }
+    }
+
+    /// From now on this user has this password; who is signed in with another is sent away.
+    pub fn set_password(&self, user: &str, password: &str) {
+        add_password(&self.folder.path().join("passwords"), &["-b"], user, password);
+        signal(self.child.as_ref().unwrap(), libc::SIGHUP);
+    }
+
     /// Kills it.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -92,18 +109,27 @@ impl Drop for Broker {
     }
 }
 
+fn add_password(file: &Path, options: &[&str], user: &str, password: &str) {
+    let made = Command::new("mosquitto_passwd").args(options).arg(file).args([user, password]).status();
+    assert!(made.unwrap().success());
+}
+
 fn configuration(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
-    let mut text = format!("listener {port} 127.0.0.1\npersistence false\nlog_type all\nmax_queued_messages 100000\n");
+    let persists = setup.persists;
+    let mut text =
+        format!("listener {port} 127.0.0.1\npersistence {persists}\nlog_type all\nmax_queued_messages 100000\n");
     let mut line = |key: &str, value: &str| writeln!(text, "{key} {value}").unwrap();
     match setup.login {
         None => line("allow_anonymous", "true"),
         Some((user, password)) => {
             let file = folder.join("passwords");
-            let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).status();
-            assert!(made.unwrap().success());
+            add_password(&file, &["-b", "-c"], user, password);
             line("allow_anonymous", "false");
             line("password_file", file.to_str().unwrap());
         }
+    }
+    if persists {
+        line("persistence_location", &format!("{}/", folder.display()));
     }
     // mosquitto gives up root for a user of its own, who must be able to read these.
     line("user", "root");

@@ -16,7 +16,7 @@ pub struct Setup {
 
 /// A running gateway; it ends with the value.
 pub struct Gateway {
-    folder: tempfile::TempDir,
+    setup: Option<Setup>,
     child: Child,
     log: Arc<Mutex<String>>,
 }
@@ -90,7 +90,7 @@ impl Setup {
                 log.push('\n');
             }
         });
-        Gateway { folder: self.folder, child, log }
+        Gateway { setup: Some(self), child, log }
     }
 }
 
@@ -154,12 +154,35 @@ impl Gateway {
 
     /// A file or folder of the gateway's working folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.setup.as_ref().unwrap().folder().join(name)
+    }
+
+    /// Runs a command beside it, with its settings.
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.setup.as_ref().unwrap().output(arguments)
     }
 
     /// SIGTERM, and the end of the process.
     pub async fn stop(mut self) -> ExitStatus {
-        self.signal();
+        self.terminate();
+        self.end().await
+    }
+
+    /// SIGTERM, and the end of the process; all that it needs to be started again where it was.
+    pub async fn stop_for_now(mut self) -> (ExitStatus, Setup) {
+        self.terminate();
+        (self.end().await, self.setup.take().unwrap())
+    }
+
+    /// SIGKILL; all that it needs to be started again where it was.
+    pub fn kill(mut self) -> Setup {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.setup.take().unwrap()
+    }
+
+    /// The end of the process, whatever ends it.
+    pub async fn end(&mut self) -> ExitStatus {
         within("the gateway to stop", async {
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {
@@ -171,12 +194,18 @@ impl Gateway {
         .await
     }
 
-    #[allow(unsafe_code, reason = "a signal to our own child")]
-    fn signal(&self) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        // SAFETY: the child was not waited for yet, so the id is still its own.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        signal(&self.child, libc::SIGTERM);
     }
+}
+
+/// A signal to a child that was not waited for yet.
+#[allow(unsafe_code, reason = "a signal to our own child")]
+pub fn signal(child: &Child, number: i32) {
+    let pid = i32::try_from(child.id()).unwrap();
+    // SAFETY: the child was not waited for yet, so the id is still its own.
+    assert_eq!(unsafe { libc::kill(pid, number) }, 0);
 }
 
 impl Drop for Gateway {

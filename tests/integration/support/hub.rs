@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::scripted::packet;
+use super::packets::packet;
 use super::within;
 
 /// The key that devices sign with.

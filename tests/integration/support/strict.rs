@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::scripted::packet;
+use super::packets::packet;
 
 /// What it announces, and how it answers.
 #[derive(Clone, Default)]

@@ -58,7 +58,8 @@ impl<P: Plugin> Transformer<P> {
         // A journal begins with a description, so this ends with its first events.
         while self.site.is_none() && !self.pending.iter().any(|pending| pending.describes()) {
             let batch = events.next().await;
-            self.take(batch, None);
+            let site = events.site().filter(|_| self.pending.is_empty());
+            self.take(batch, site);
         }
     }
 

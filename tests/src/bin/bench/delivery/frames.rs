@@ -106,7 +106,7 @@ impl Series {
 pub(super) fn open(folder: &Path) -> anyhow::Result<Journal> {
     let sync = Sync::Interval(Duration::from_secs(1));
     let settings = Settings { folder: folder.to_owned(), sync, max_bytes: MAX_BYTES, max_age: MAX_AGE };
-    Ok(Journal::open(&settings)?)
+    Ok(Journal::open(&settings, now()?)?)
 }
 
 /// A site of one source with so many channels, the default feed's among them.
