@@ -113,7 +113,7 @@ impl Journal {
             next: opened.next,
             segments: opened.segments,
             places: opened.places.places,
-            places_are_damaged: opened.places.is_damaged,
+            places_are_damaged: opened.places.is_damaged || opened.places.unsound > 0,
             sites: opened.site.iter().map(|site| (Sequence(0), Arc::clone(site))).collect(),
             written: opened.next,
             synced: opened.next,

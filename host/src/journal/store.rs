@@ -141,7 +141,10 @@ fn open_places(folder: &Path) -> Result<places::Found, OpenError> {
         places::set_aside(folder).map_err(at(folder))?;
     } else if found.unsound > 0 {
         let bytes = found.unsound;
-        tracing::warn!(bytes, "the feeds' places end with {bytes} unsound bytes: the ones before them count");
+        tracing::warn!(
+            bytes,
+            "the feeds' places end with {bytes} unsound bytes: the ones before them count, and a feed without one begins with the oldest event"
+        );
     }
     Ok(found)
 }
