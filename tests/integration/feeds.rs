@@ -7,6 +7,7 @@ use crate::support::component;
 use crate::support::device::Device;
 use crate::support::gateway::Setup;
 use crate::support::listener::Listener;
+use crate::support::within;
 
 /// A component to drop in: the shipped one serves as anybody's.
 fn wasm() -> Vec<u8> {
@@ -87,4 +88,38 @@ async fn a_plugin_that_refuses_its_settings_is_switched_off_visibly() {
     gateway.says("switched off").await;
     let off = gateway.health().await["feeds"]["acme"]["off"].clone();
     assert!(off.as_str().unwrap().contains("colour"), "{off}");
+}
+
+#[tokio::test]
+async fn a_start_counts_when_the_file_is_mended_that_names_it() {
+    let (device, broker) = (Device::huawei(), Broker::start());
+    // Nobody is there: all that it is to get waits.
+    let nowhere = format!("mqtt://127.0.0.1:{}", crate::support::free_port());
+    let settings = |start: &str| {
+        format!("component = \"../elsewhere/a.wasm\"\n{start} = \"oldest\"\n[broker]\nurl = \"{nowhere}\"\n")
+    };
+    let setup = Setup::new().device(device.port()).broker(broker.url()).file("elsewhere/a.wasm", wasm());
+    let gateway = setup.file("plugins/default.toml", "").run();
+    gateway.until("a reading", |health| health["frames"].as_u64() > Some(0)).await;
+    std::fs::write(gateway.path("plugins/a.toml"), settings("strat")).unwrap();
+    gateway.says("did you mean `start`").await;
+    gateway.until("a few readings", |health| health["frames"].as_u64() > Some(30)).await;
+    std::fs::write(gateway.path("plugins/a.toml"), settings("start")).unwrap();
+    let is_behind = |health: &serde_json::Value| health["feeds"]["a"]["lag"].as_u64() > Some(30);
+    let health = gateway.until("the feed", is_behind).await;
+    assert_eq!(health["journal"]["trouble"], json!(null));
+    assert_eq!(health["feeds"]["a"]["lost"], json!(0));
+}
+
+#[tokio::test]
+async fn the_gateway_ends_also_while_a_plugin_is_being_read() {
+    let (device, broker) = (Device::huawei(), Broker::start());
+    let setup = Setup::new().device(device.port()).broker(broker.url()).file("plugins/slow.toml", "");
+    // Reading it waits for ever, as on a network drive that is gone.
+    let pipe = setup.folder().join("plugins/slow.wasm");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    let mut listener = Listener::start(broker.port).await;
+    let gateway = setup.run();
+    within("the site's own feed", listener.next("/telemetry")).await;
+    assert!(gateway.stop().await.success());
 }

@@ -15,6 +15,7 @@ mod broker;
 mod configuration;
 mod delivery;
 mod device;
+mod disk;
 mod drop_in;
 mod feeds;
 mod hostile;

@@ -82,6 +82,8 @@ enum News {
     Loaded { change: u64, settings: Box<config::Feed>, loaded: Result<Loaded, String> },
     /// A running feed has taken its new version.
     Taken { settings: Box<config::Feed>, version: String, has_session: bool },
+    /// A running feed has lost its session while it tried the new version: it gets that again.
+    Unheard { settings: Box<config::Feed> },
 }
 
 impl Feeds {
@@ -287,6 +289,12 @@ impl Feeds {
                     (running.settings, running.version, running.has_session) = (*settings, version, has_session);
                 }
             }
+            News::Unheard { settings } => {
+                let entry = self.by_name.get(&settings.name);
+                if entry.is_some_and(|entry| entry.settings.as_ref() == Some(&*settings)) {
+                    self.load(*settings);
+                }
+            }
             News::Loaded { change, settings, loaded } => {
                 let Some(entry) = self.by_name.get_mut(&settings.name).filter(|entry| entry.change == change) else {
                     return;
@@ -362,9 +370,16 @@ impl Feeds {
         });
         let (replacements, news) = (running.replacements.clone(), self.news.clone());
         tokio::task::spawn_local(async move {
-            if replacements.send(replacement).await.is_ok() && matches!(judged.await, Ok(Ok(()))) {
-                let _ = news.send(News::Taken { settings, version, has_session }).await;
+            if replacements.send(replacement).await.is_err() {
+                return;
             }
+            let news_of_it = match judged.await {
+                Ok(Ok(())) => News::Taken { settings, version, has_session },
+                Ok(Err(_)) => return,
+                Err(_) => News::Unheard { settings },
+            };
+            // When nobody takes it the gateway is stopping.
+            let _ = news.send(news_of_it).await;
         });
     }
 
