@@ -81,6 +81,8 @@ pub struct Taken {
     pub packet_id: u16,
     /// The alias that stood for the topic, or was given to it.
     pub alias: Option<u32>,
+    /// The client was told that it is here for good, or, with QoS 0, wants no word: it need not send it again.
+    pub is_acknowledged: bool,
 }
 
 /// What a connection is told while it lives.

@@ -2,7 +2,7 @@
 
 use bessai_simulator::scripted::{Greeting, Script};
 
-use super::scripted::Customers;
+use super::scripted::{Customers, HESITANT};
 
 /// MQTT 5.0 §3.2.2.2.
 const BAD_CREDENTIALS: u8 = 0x86;
@@ -40,7 +40,8 @@ async fn brokers_that_are_bad_at_first() {
 async fn brokers_that_turn_bad() {
     let scripts = bad();
     let mut customers =
-        Customers::start(scripts.iter().map(|(name, _)| (name.clone(), Script::default())).collect()).await;
+        Customers::start(scripts.iter().map(|(name, _)| (name.clone(), Script::acknowledging(HESITANT))).collect())
+            .await;
     customers.all().await;
     for (broker, (_, script)) in customers.brokers().zip(&scripts) {
         broker.follow(script.clone());

@@ -1,10 +1,12 @@
 //! Brokers that acknowledge badly, grant little or break off, each with a feed of its own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bessai_simulator::packet::{self, Kind};
 use bessai_simulator::scripted::{Acknowledging, Broker, OnV5, Order, Script, Seen};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::counting;
 use crate::support::device::Device;
@@ -15,6 +17,9 @@ use crate::support::{LIMIT, component, long_tests};
 
 /// Messages that the gateway sends at most before one is acknowledged.
 const WINDOW: usize = 100;
+
+/// There are nearly always messages that wait for their acknowledgement.
+pub(super) const HESITANT: Acknowledging = Acknowledging::Held(4, Order::Reversed);
 
 /// One gateway with a feed for each scripted broker; the site's own feed is off.
 pub(super) struct Customers {
@@ -55,29 +60,50 @@ impl Customers {
 
     /// Waits until that has happened at each broker.
     pub(super) async fn each_had(&self, wanted: impl Fn(&Seen) -> bool) {
+        let deadline = Instant::now() + LIMIT;
         for (name, broker) in &self.brokers {
-            if tokio::time::timeout(LIMIT, broker.until(&wanted)).await.is_err() {
+            if tokio::time::timeout_at(deadline, broker.until(&wanted)).await.is_err() {
                 panic!("{name}: it never happened\n{}", self.gateway.log());
             }
         }
     }
 
-    /// Every reading by now, and some more, has come to each broker as promised, within the rules.
+    /// Every reading by now, and some more, has come to each broker as promised, within the rules, and was acknowledged.
     pub(super) async fn all(&mut self) {
         let wanted = u64::from(self.device.readings()) + 5;
-        let late = async |broker: &Broker| {
-            tokio::time::timeout(LIMIT, broker.until(|seen| last_reading(seen) >= Some(wanted))).await.is_err()
-        };
-        let mut broken = Vec::new();
+        let (mut broken, deadline) = (Vec::new(), Instant::now() + LIMIT);
         for (name, broker) in &self.brokers {
-            if late(broker).await {
-                let last = broker.look(last_reading);
-                broken.push(format!("{name}: {last:?} is the last reading, {wanted} was due"));
+            if let Err(reason) = arrives(broker, wanted, deadline).await {
+                broken.push(format!("{name}: {reason}"));
             }
             broken.extend(broker.look(check).err().map(|reason| format!("{name}: {reason}")));
         }
         assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), self.gateway.log());
     }
+}
+
+/// Waits until every reading below this count was acknowledged.
+async fn arrives(broker: &Broker, wanted: u64, deadline: Instant) -> Result<(), String> {
+    let mut missing = Vec::new();
+    let acknowledged = async {
+        broker.until(|seen| last_reading(seen) >= Some(wanted)).await;
+        loop {
+            let here = broker.look(acknowledged_readings);
+            missing = (0..wanted).filter(|reading| !here.contains(reading)).collect();
+            if missing.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let arrived = tokio::time::timeout_at(deadline, acknowledged).await;
+    let last = broker.look(last_reading);
+    arrived.map_err(|_| format!("{last:?} is the last reading, {wanted} was due; never acknowledged: {missing:?}"))
+}
+
+/// What a gateway need not send again.
+fn acknowledged_readings(seen: &Seen) -> BTreeSet<u64> {
+    seen.taken.iter().filter(|taken| taken.is_acknowledged).filter_map(|taken| reading(&taken.payload)).collect()
 }
 
 fn reading(payload: &[u8]) -> Option<u64> {
@@ -177,8 +203,8 @@ async fn what_the_broker_grants_is_kept() {
 #[tokio::test]
 async fn sessions_that_break_off() {
     let names = ["garbage", "stranger", "taken-over", "cut"];
-    let mut customers =
-        Customers::start(in_both_versions(names.iter().map(|name| (*name, Script::default())).collect())).await;
+    let scripts = names.map(|name| (name, Script::acknowledging(HESITANT))).to_vec();
+    let mut customers = Customers::start(in_both_versions(scripts)).await;
     for _ in 0..2 {
         customers.all().await;
         for (name, broker) in &customers.brokers {

@@ -200,7 +200,8 @@ impl Connection {
         let alias = message.properties.number(Properties::TOPIC_ALIAS);
         let (qos, packet_id) = (message.qos, message.packet_id);
         let (connection, retain, dup, payload) = (self.number, message.retain, message.dup, message.payload);
-        let taken = Taken { connection, topic, payload, qos, retain, dup, packet_id, alias };
+        let is_acknowledged = qos == 0;
+        let taken = Taken { connection, topic, payload, qos, retain, dup, packet_id, alias, is_acknowledged };
         self.shared.note(|seen| seen.taken.push(taken));
         match qos {
             0 => {}
@@ -217,10 +218,11 @@ impl Connection {
 
     async fn send(&mut self, outgoing: Outgoing) -> io::Result<()> {
         // Before they are out: the client may use the ids again as soon as it has read them.
-        let done = outgoing.answered.iter().filter(|(kind, id)| self.rules.answered(*kind, *id)).count();
+        let done = outgoing.answered.iter().filter(|(kind, id)| self.rules.answered(*kind, *id));
+        let done: Vec<_> = done.map(|(_, id)| *id).collect();
         self.stream.write_all(&outgoing.bytes).await?;
-        if done > 0 {
-            self.shared.note(|seen| seen.acknowledged += done);
+        if !done.is_empty() {
+            self.shared.note(|seen| done.iter().for_each(|id| seen.acknowledge(self.number, *id)));
         }
         Ok(())
     }
@@ -229,6 +231,15 @@ impl Connection {
 impl Seen {
     fn violation(&mut self, connection: usize, words: &str) {
         self.violations.push(format!("connection {connection}: {words}"));
+    }
+
+    /// The last message of this id over this connection is done.
+    fn acknowledge(&mut self, connection: usize, packet_id: u16) {
+        self.acknowledged += 1;
+        let is_meant = |taken: &&mut Taken| taken.connection == connection && taken.packet_id == packet_id;
+        if let Some(taken) = self.taken.iter_mut().rev().find(is_meant) {
+            taken.is_acknowledged = true;
+        }
     }
 
     fn signs_in(&mut self, connection: usize, connect: &Connect) {
