@@ -66,13 +66,15 @@ pub(super) struct Writer {
 /// Reads the file; one that is not there has no places.
 pub(super) fn look(folder: &Path) -> io::Result<Found> {
     let read = match fs::read(folder.join(NAME)) {
-        Ok(read) => read,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Ok(read) => Some(read),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
     let mut found = Found { places: Places::new(), bytes: 0, unsound: 0, newer: None, is_damaged: false };
+    let Some(read) = read else { return Ok(found) };
     let Some((head, mut rest)) = read.split_at_checked(HEAD_BYTES) else {
-        found.is_damaged = !read.is_empty();
+        // It takes its place as a whole, so an empty one was cut.
+        found.is_damaged = true;
         return Ok(found);
     };
     match head.strip_prefix(MAGIC) {
@@ -257,6 +259,6 @@ mod tests {
         check(b"bessai\0p\x02", Some(2), false);
         check(b"hello world", None, true);
         check(b"bessai", None, true);
-        check(b"", None, false);
+        check(b"", None, true);
     }
 }

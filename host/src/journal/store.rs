@@ -155,7 +155,11 @@ fn first_number(segments: &VecDeque<Segment>, reserved: Option<Reserved>) -> Seq
     match reserved {
         Some(reserved) => after_last.max(reserved.end),
         // Nobody knows what was reserved: above whatever could have been.
-        None if !segments.is_empty() => Sequence(after_last.0.saturating_add(RESERVED)),
+        None if !segments.is_empty() => {
+            let next = Sequence(after_last.0.saturating_add(RESERVED));
+            tracing::warn!("the journal's file of numbers is missing or damaged: they go on at {}", next.0);
+            next
+        }
         None => after_last,
     }
 }
