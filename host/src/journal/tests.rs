@@ -73,11 +73,14 @@ async fn written(journal: &Journal) {
 /// What a kill leaves: no goodbye, the lock gone with the process.
 async fn kill(journal: Journal, folder: &Path) -> tempfile::TempDir {
     written(&journal).await;
-    let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-    }
+    // A file may be deleted meanwhile, when what it had is written elsewhere: then it is copied anew.
+    let copy = loop {
+        let copy = tempfile::tempdir().unwrap();
+        let mut paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        if paths.all(|path| fs::copy(&path, copy.path().join(path.file_name().unwrap())).is_ok()) {
+            break copy;
+        }
+    };
     drop(journal);
     copy
 }
