@@ -13,7 +13,7 @@ use bessai_domain::time::Timestamp;
 use super::places;
 use super::reader::OpenFile;
 use super::segment::{self, Segment, Trouble};
-use super::store::{OpenError, event_files};
+use super::store::{OpenError, at, damaged_files, event_files, newer, read_places};
 
 /// A file of events.
 #[derive(Clone, Debug)]
@@ -67,14 +67,6 @@ pub enum Bound {
     Time(Timestamp),
 }
 
-fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
-    |error| OpenError::Io { path: path.to_owned(), error }
-}
-
-fn newer(path: &Path, format: u16) -> OpenError {
-    OpenError::Newer { path: path.to_owned(), format, known: segment::FORMAT }
-}
-
 /// The files, oldest first, those that were set aside last.
 pub fn files(folder: &Path) -> Result<Vec<FileEntry>, OpenError> {
     let mut entries = Vec::new();
@@ -90,8 +82,7 @@ pub fn files(folder: &Path) -> Result<Vec<FileEntry>, OpenError> {
         };
         entries.push(FileEntry { path, bytes, extent, note });
     }
-    let set_aside = fs::read_dir(folder).map_err(at(folder))?.flatten().map(|entry| entry.path());
-    for path in set_aside.filter(|path| path.extension().is_some_and(|ending| ending == "damaged")) {
+    for path in damaged_files(folder).map_err(at(folder))? {
         let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         entries.push(FileEntry { path, bytes, extent: None, note: "set aside" });
     }
@@ -123,10 +114,7 @@ fn segments(folder: &Path) -> Result<Vec<Segment>, OpenError> {
 /// The feeds' places as they were saved last, a second ago or less.
 pub fn feeds(folder: &Path) -> Result<Vec<FeedEntry>, OpenError> {
     let segments = segments(folder)?;
-    let found = places::look(folder).map_err(at(folder))?;
-    if let Some(format) = found.newer {
-        return Err(newer(&folder.join("feeds"), u16::from(format)));
-    }
+    let found = read_places(folder)?;
     let newest = segments.last().map(|segment| segment.latest);
     let entry = |(name, place): (String, places::Place)| {
         let events = segments.iter().map(|segment| segment.between(place.passed, segment.end)).sum();

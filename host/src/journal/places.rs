@@ -15,9 +15,11 @@ use bessai_domain::time::Timestamp;
 
 use super::bytes::{Bytes, Unsound, put, put_size, put_text};
 
-const NAME: &str = "feeds";
+/// The file.
+pub(super) const NAME: &str = "feeds";
 const MAGIC: &[u8; 8] = b"bessai\0p";
-const FORMAT: u8 = 1;
+/// What is written.
+pub(super) const FORMAT: u8 = 1;
 const HEAD_BYTES: usize = MAGIC.len() + 1;
 /// A smaller file is not worth writing anew.
 const SMALL_BYTES: u64 = 256 << 10;

@@ -21,6 +21,7 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 const SEGMENTS: u64 = 8;
 /// Files that were set aside; the oldest go.
 const DAMAGED: usize = 8;
+const DAMAGED_ENDING: &str = "damaged";
 const LOCK: &str = "lock";
 
 /// Why the journal of a folder cannot be used.
@@ -89,7 +90,8 @@ pub(super) struct Written {
     pub(super) is_new: bool,
 }
 
-fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
+/// What an error of the system there means.
+pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
     |error| OpenError::Io { path: path.to_owned(), error }
 }
 
@@ -127,12 +129,25 @@ pub(super) fn number_of_clock(now: Timestamp) -> Sequence {
     Sequence(now.seconds().saturating_mul(RESERVED))
 }
 
-fn open_places(folder: &Path) -> Result<places::Found, OpenError> {
+/// A file of events that a later version wrote.
+pub(super) fn newer(path: &Path, format: u16) -> OpenError {
+    OpenError::Newer { path: path.to_owned(), format, known: segment::FORMAT }
+}
+
+/// The feeds' places, unless a later version wrote them.
+pub(super) fn read_places(folder: &Path) -> Result<places::Found, OpenError> {
     let found = places::look(folder).map_err(at(folder))?;
-    if let Some(format) = found.newer {
-        let (path, known) = (folder.join("feeds"), 1);
-        return Err(OpenError::Newer { path, format: u16::from(format), known });
+    match found.newer {
+        None => Ok(found),
+        Some(format) => {
+            let (path, known) = (folder.join(places::NAME), u16::from(places::FORMAT));
+            Err(OpenError::Newer { path, format: u16::from(format), known })
+        }
     }
+}
+
+fn open_places(folder: &Path) -> Result<places::Found, OpenError> {
+    let found = read_places(folder)?;
     if found.is_damaged {
         tracing::error!(
             "the feeds' places in {} are damaged and set aside: every feed begins with the oldest event",
@@ -166,9 +181,18 @@ fn first_number(segments: &VecDeque<Segment>, reserved: Option<Reserved>) -> Seq
 
 /// Files with events, oldest first.
 pub(super) fn event_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    files_with(folder, ENDING)
+}
+
+/// Files that were set aside, in the order of their first events.
+pub(super) fn damaged_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    files_with(folder, DAMAGED_ENDING)
+}
+
+fn files_with(folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
     let paths = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
     let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
-    paths.retain(|path| path.extension().is_some_and(|ending| ending == ENDING));
+    paths.retain(|path| path.extension().is_some_and(|found| found == ending));
     paths.sort();
     Ok(paths)
 }
@@ -185,9 +209,7 @@ impl Files {
     fn take(&mut self, path: &Path) -> Result<(), OpenError> {
         let found = match segment::look(path) {
             Ok(found) => found,
-            Err(Trouble::Newer(format)) => {
-                return Err(OpenError::Newer { path: path.to_owned(), format, known: segment::FORMAT });
-            }
+            Err(Trouble::Newer(format)) => return Err(newer(path, format)),
             Err(trouble) => {
                 self.set_aside(path, &trouble);
                 return Ok(());
@@ -233,7 +255,7 @@ impl Files {
 
     fn set_aside(&mut self, path: &Path, trouble: &Trouble) {
         self.set_aside += 1;
-        let aside = path.with_extension("damaged");
+        let aside = path.with_extension(DAMAGED_ENDING);
         let why = match trouble {
             Trouble::Io(error) => error.to_string(),
             _ => "it is no file of the journal, or its beginning is damaged".into(),
@@ -248,10 +270,7 @@ impl Files {
 }
 
 fn bound_damaged(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut damaged: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    damaged.retain(|path| path.extension().is_some_and(|ending| ending == "damaged"));
-    damaged.sort();
+    let Ok(damaged) = damaged_files(folder) else { return };
     for path in damaged.iter().take(damaged.len().saturating_sub(DAMAGED)) {
         // It costs room, no more.
         let _ = fs::remove_file(path);
@@ -276,7 +295,8 @@ impl Store {
             None => self.current.insert(Writer::create(&self.folder, first.sequence, site)?),
         };
         if let Err(error) = writer.append(events) {
-            files.extend(self.seal());
+            // What it had before is among the files to be brought to the disk already.
+            drop(self.seal());
             return Err(error);
         }
         debug_assert_eq!(writer.segment().end, last.sequence.next());

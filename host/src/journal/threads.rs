@@ -172,7 +172,7 @@ impl EventWriter {
             remove(&path);
             return false;
         }
-        let kept = wait_until(kept, &shared.to_write, Instant::now() + TRY_AGAIN, |kept| kept.is_closing);
+        let kept = wait_until(kept, &shared.to_write, TRY_AGAIN, |kept| kept.is_closing);
         if !kept.is_closing {
             return false;
         }
@@ -182,21 +182,14 @@ impl EventWriter {
     }
 }
 
-/// Waits for the end of a time, or of the wait.
+/// Waits so long, or until it is over.
 fn wait_until<'a>(
-    mut kept: MutexGuard<'a, Kept>,
+    kept: MutexGuard<'a, Kept>,
     told: &Condvar,
-    until: Instant,
+    time: Duration,
     is_over: impl Fn(&Kept) -> bool,
 ) -> MutexGuard<'a, Kept> {
-    while !is_over(&kept) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        kept = told.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
-    }
-    kept
+    told.wait_timeout_while(kept, time, |kept| !is_over(kept)).unwrap_or_else(PoisonError::into_inner).0
 }
 
 /// What is to be written next: a description of the site begins a file, so it is only ever the first.
@@ -288,7 +281,7 @@ impl Syncer {
         };
         let mut kept = shared.lock();
         if !went_well {
-            kept = wait_until(kept, &shared.to_sync, Instant::now() + TRY_AGAIN, is_ending);
+            kept = wait_until(kept, &shared.to_sync, TRY_AGAIN, is_ending);
         }
         while !self.has_work(&kept) {
             kept.syncer_waits = true;
@@ -296,7 +289,7 @@ impl Syncer {
         }
         // More of it wakes nobody: it is taken along in the end.
         kept.syncer_waits = false;
-        kept = wait_until(kept, &shared.to_sync, Instant::now() + group, is_urgent);
+        kept = wait_until(kept, &shared.to_sync, group, is_urgent);
         let changed = std::mem::take(&mut kept.changed_places);
         let place = |feed: String| kept.places.get(&feed).map(|place| (feed.clone(), place.clone()));
         let changed: BTreeMap<_, _> = changed.into_iter().filter_map(place).collect();
