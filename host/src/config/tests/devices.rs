@@ -67,7 +67,8 @@ fn profiles_that_cannot_be() {
     check(
         "no/acme.json",
         "DRIVER_PROFILE_PATH = no/acme.json: no/acme.json cannot be read: No such file or directory (os error 2); \
-         write a path or one of huawei-sun2000, simulator",
+         write a path or one of huawei-sun2000, sma-sunny-tripower, victron-multiplus2, fronius-gen24, \
+         solaredge-storedge, simulator",
     );
     let text = "[[device]]\nprofile = \"acme.toml\"";
     let case =
