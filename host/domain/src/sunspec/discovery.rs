@@ -209,10 +209,7 @@ impl Discovery {
         match self.step {
             Step::Probe(place) if done => self.probed(place),
             Step::Header(address) => self.header(address),
-            Step::Details(ref mut left) if done => match left.pop_front() {
-                Some(span) => self.span = Span { block: self.block, ..span },
-                None => self.end(Ok(())),
-            },
+            Step::Details(_) if done => self.next_detail(),
             Step::Probe(_) | Step::Details(_) | Step::Ended(_) => {}
         }
     }
@@ -221,7 +218,7 @@ impl Discovery {
         match BASES.get(place) {
             Some(&base) => {
                 self.step = Step::Probe(place);
-                self.span = Span::new(u32::from(base), u32::from(base) + 2, 2);
+                self.span = Span::new(u32::from(base), u32::from(base) + 2, self.block);
             }
             None => self.end(Err(DiscoveryError::NotSunSpec)),
         }
@@ -300,8 +297,15 @@ impl Discovery {
         }
         spans.retain(|span| span.start < span.end);
         self.step = Step::Details(spans);
-        self.span = Span::EMPTY;
-        self.go_on_if_read();
+        self.next_detail();
+    }
+
+    fn next_detail(&mut self) {
+        let Step::Details(left) = &mut self.step else { return };
+        match left.pop_front() {
+            Some(span) => self.span = Span { block: self.block, ..span },
+            None => self.end(Ok(())),
+        }
     }
 
     fn cut(&mut self, address: u32, reason: String) {
