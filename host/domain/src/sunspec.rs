@@ -6,6 +6,7 @@
 
 mod discovery;
 pub mod layout;
+mod quantity;
 pub mod table;
 
 pub use discovery::{Discovery, DiscoveryError, Read, Refused};
@@ -74,6 +75,9 @@ pub struct FoundPoint {
     pub address: u16,
     /// The power of ten that it is multiplied with.
     pub scale: Scale,
+    /// Whether the device had a value for it; none where the discovery had no need to look. To see whether a device has changed,
+    /// compare profiles: this changes with the time of day.
+    pub implemented: Option<bool>,
     /// Name, type, registers, unit, access, label and symbols.
     pub definition: &'static table::Point,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::layout::lay_out;
 use super::table::{self, HEADER};
-use super::{COMMON, END, Found, FoundModel, Nameplate};
+use super::{COMMON, END, Found, FoundModel, Nameplate, quantity};
 use crate::register::MAX_READ;
 
 /// Where the chain may begin, in the order in which they are tried (the specification's three, the usual one first).
@@ -21,6 +21,9 @@ const MAX_READS: usize = 1_024;
 
 /// Times that the same registers are asked for when the device is busy or silent; then fewer are.
 const TRIES: u8 = 2;
+
+/// Questions in a row that a device may leave without an answer; each costs the whole time that it has for one.
+const MAX_SILENCES: usize = 8;
 
 /// The register after the last.
 const ADDRESSES: u32 = 0x1_0000;
@@ -61,6 +64,8 @@ impl Refused {
 pub enum DiscoveryError {
     #[error("no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000; give it a profile of its own")]
     NotSunSpec,
+    #[error("no answer to {0} reads in a row: is the device on, and has it this unit id?")]
+    Silent(usize),
     #[error("the chain of SunSpec models is cut at register {address}, after {after}: {reason}")]
     Cut { address: u32, after: String, reason: String },
     #[error("the chain of SunSpec models does not end: {0} models, and no end marker (65535)")]
@@ -85,6 +90,8 @@ pub struct Discovery {
     /// Most registers that the device is known to answer at once.
     block: u16,
     reads: usize,
+    /// The last so many of them had no answer.
+    silences: usize,
     registers: BTreeMap<u16, u16>,
     base: u16,
     models: Vec<FoundModel>,
@@ -136,6 +143,7 @@ impl Discovery {
             span: Span::EMPTY,
             block: block.clamp(1, MAX_READ),
             reads: 0,
+            silences: 0,
             registers: BTreeMap::new(),
             base: 0,
             models: Vec::new(),
@@ -158,6 +166,11 @@ impl Discovery {
         self.reads += 1;
         if self.reads > MAX_READS {
             self.end(Err(DiscoveryError::TooManyReads(MAX_READS)));
+            return;
+        }
+        self.silences = if answer == Err(Refused::Silence) { self.silences + 1 } else { 0 };
+        if self.silences >= MAX_SILENCES {
+            self.end(Err(DiscoveryError::Silent(self.silences)));
             return;
         }
         match answer {
@@ -220,6 +233,9 @@ impl Discovery {
                 self.step = Step::Probe(place);
                 self.span = Span::new(u32::from(base), u32::from(base) + 2, self.block);
             }
+            None if self.silences > 0 && self.silences == self.reads => {
+                self.end(Err(DiscoveryError::Silent(self.silences)))
+            }
             None => self.end(Err(DiscoveryError::NotSunSpec)),
         }
     }
@@ -278,7 +294,8 @@ impl Discovery {
         self.models.push(FoundModel { id, name, label, address, length, expected: None, instance: instance + 1 });
     }
 
-    /// The registers that are needed to lay the models out: their counts, and the texts of the first common model.
+    /// What is needed to lay the models out (their counts), to choose the channels that the gateway knows by name, and to name
+    /// the device (the texts of the first common model).
     fn read_details(&mut self) {
         let mut spans = VecDeque::new();
         for found in &self.models {
@@ -289,11 +306,11 @@ impl Discovery {
                 let texts = model.group.point("SN").map_or(0, |(place, point)| place + u32::from(point.size));
                 spans.push_back(Span::new(first, end.min(first + texts), self.block));
             }
-            let counts = model.counts().into_iter().filter_map(|name| model.group.point(name));
-            let spans_of_counts = counts.map(|(place, point)| (first + place, first + place + u32::from(point.size)));
-            spans.extend(
-                spans_of_counts.filter(|span| span.1 <= end).map(|(start, end)| Span::new(start, end, self.block)),
-            );
+            let names = model.counts().into_iter().chain(quantity::points_of(found.id));
+            let single = names.filter_map(|name| model.group.point(name));
+            let single = single.map(|(place, point)| (first + place, first + place + u32::from(point.size)));
+            let single = single.filter(|(_, behind)| *behind <= end);
+            spans.extend(single.map(|(start, end)| Span::new(start, end, self.block)));
         }
         spans.retain(|span| span.start < span.end);
         self.step = Step::Details(spans);
@@ -339,6 +356,11 @@ fn describe(base: u16, mut models: Vec<FoundModel>, registers: &BTreeMap<u16, u1
         let (laid, expected) = lay_out(model, found.instance, found.address, found.length, &count);
         found.expected = Some(expected);
         points.extend(laid);
+    }
+    for point in &mut points {
+        let size = point.definition.size;
+        let read: Option<Vec<_>> = (0..size).map(|offset| register(registers, point.address, offset)).collect();
+        point.implemented = read.map(|registers| point.kind().is_implemented(&registers));
     }
     let text = |name: &str| {
         let of_name = |point: &&super::FoundPoint| point.model == COMMON && point.definition.name == name;

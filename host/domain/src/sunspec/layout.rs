@@ -44,7 +44,8 @@ impl Walk<'_> {
                 && let Some(scale) = self.scale(point.scale, scopes)
             {
                 let (model, instance, path) = (self.model, self.instance, path.clone());
-                self.points.push(FoundPoint { model, instance, path, address, scale, definition: point });
+                let definition = point;
+                self.points.push(FoundPoint { model, instance, path, address, scale, implemented: None, definition });
             }
             place = end;
         }

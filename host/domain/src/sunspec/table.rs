@@ -143,6 +143,32 @@ impl PointType {
         Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |&(name, _)| name)
     }
 
+    /// The bits that say "not implemented"; none where another rule holds: NaN, and a text without a letter.
+    pub fn unavailable(self) -> Option<u64> {
+        match self {
+            Self::Int16 | Self::ScaleFactor => Some(0x8000),
+            Self::UInt16 | Self::Enum16 | Self::Bitfield16 | Self::Count => Some(0xffff),
+            Self::Int32 => Some(0x8000_0000),
+            Self::UInt32 | Self::Enum32 | Self::Bitfield32 => Some(0xffff_ffff),
+            Self::Int64 => Some(0x8000_0000_0000_0000),
+            Self::UInt64 => Some(u64::MAX),
+            Self::Acc16 | Self::Acc32 | Self::Acc64 | Self::IpAddress => Some(0),
+            Self::Eui48 => Some(0xffff_ffff_ffff),
+            Self::Float32 | Self::Float64 | Self::Ipv6Address | Self::Text | Self::Pad => None,
+        }
+    }
+
+    /// Whether these registers hold a value rather than the mark of its absence.
+    pub fn is_implemented(self, registers: &[u16]) -> bool {
+        let bits = registers.iter().fold(0, |bits: u64, register| bits << 16 | u64::from(*register));
+        match self {
+            Self::Float32 => !f32::from_bits(u32::try_from(bits).unwrap_or_default()).is_nan(),
+            Self::Float64 => !f64::from_bits(bits).is_nan(),
+            Self::Text | Self::Ipv6Address => registers.iter().any(|register| *register != 0),
+            other => other.unavailable() != Some(bits),
+        }
+    }
+
     /// Whether it is a value of its own, and not what scales or pads others.
     pub fn is_value(self) -> bool {
         !matches!(self, Self::ScaleFactor | Self::Pad)

@@ -164,8 +164,8 @@ fn a_device_is_found_at_each_base() {
 #[test]
 fn few_reads_are_enough() {
     let (found, reads) = inverter(40_000).discover();
-    // The mark, seven models and the end; the nameplate; two counts of 705, one of 803.
-    assert_eq!((found.unwrap().models.len(), reads.len()), (7, 1 + 8 + 1 + 2 + 1));
+    // The mark, seven models and the end; the nameplate; two counts of 705, one of 803; power twice, temperature twice.
+    assert_eq!((found.unwrap().models.len(), reads.len()), (7, 1 + 8 + 1 + 2 + 1 + 4));
     assert!(reads.iter().all(|read| read.count <= 125));
 }
 
@@ -242,8 +242,9 @@ fn no_sunspec_is_said() {
     assert_eq!(device.error(), expected);
     device.registers.clear();
     assert_eq!(device.error(), expected);
-    let (_, reads) = Device { refusal: Refused::Silence, ..device }.discover();
+    let (error, reads) = Device { refusal: Refused::Silence, ..device }.discover();
     assert_eq!(reads.iter().map(|read| read.start).collect::<Vec<_>>(), [40_000, 40_000, 0, 0, 50_000, 50_000]);
+    assert!(error.unwrap_err().to_string().starts_with("no answer to 6 reads in a row"));
 }
 
 #[test]
@@ -302,6 +303,20 @@ fn a_busy_or_silent_device_is_asked_again() {
         }
         assert_eq!(discovery.found().unwrap(), device.found());
     }
+}
+
+#[test]
+fn a_device_that_falls_silent_is_left() {
+    let device = inverter(40_000);
+    let mut discovery = Discovery::default();
+    for reads in 0.. {
+        let Some(read) = discovery.next() else { break };
+        let answer = if reads > 9 { Err(Refused::Silence) } else { device.read(read) };
+        discovery.answer(answer.as_deref().map_err(|refused| *refused));
+        assert!(reads < 20);
+    }
+    let error = discovery.found().unwrap_err().to_string();
+    assert_eq!(error, "no answer to 8 reads in a row: is the device on, and has it this unit id?");
 }
 
 #[test]
