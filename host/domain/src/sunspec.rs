@@ -6,6 +6,7 @@
 
 mod discovery;
 pub mod layout;
+mod profile;
 mod quantity;
 pub mod table;
 

@@ -6,6 +6,7 @@ use super::table::{self, Count, PointType};
 use super::{Discovery, Found, FoundPoint, Refused, Scale};
 
 mod any_answer;
+mod profile;
 
 /// Name, offset from the model's id and scale factor's offset, as the specification counts.
 fn check_offsets(id: u16, counts: &[(&str, u16)], times: u16, expected: &[(&str, u16, Option<u16>)]) {
