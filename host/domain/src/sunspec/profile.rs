@@ -16,6 +16,10 @@ const NAME: &str = "sunspec";
 const NAMEPLATE: &str = "nameplate";
 const NAMEPLATE_PERIOD: Duration = Duration::from_secs(60);
 
+/// Channels that a profile may have: half of the values that a plugin gets at once, so that a frame always fits. A device with a
+/// model for each of its cells can have 20,000; its owner chooses the models that are wanted.
+const MAX_POINTS: usize = 4_096;
+
 /// Models that hold ratings, settings and curves only, which change when somebody works at the device: the common model and
 /// those for security and communication (1 to 19, 220), ratings and settings (120, 121, 125 to 145), and of IEEE 1547-2018
 /// capacity, enter service and the curves (702, 703, 705 to 712). Controls (123, 124, 704) are not among them: what a dispatch
@@ -37,7 +41,15 @@ impl Found {
             chosen.map(|(quantity, _)| *quantity)
         };
         let points = self.points.iter().filter(|point| wanted(point.model));
-        let points: Vec<_> = points.filter_map(|point| to_point(point, quantity_of(point))).collect();
+        let points = points.filter_map(|point| Some((quantity_of(point), to_point(point, quantity_of(point))?)));
+        let mut points: Vec<_> = points.collect();
+        let total = points.len();
+        let mut taken = 0_usize..MAX_POINTS;
+        // The known quantities are in whatever comes before them.
+        points.retain(|(quantity, _)| quantity.is_some() || taken.next().is_some());
+        let points: Vec<_> = points.into_iter().map(|(_, point)| point).collect();
+        let left_out = total - points.len();
+        let words = format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
         let has_nameplate = points.iter().any(|point| point.source.is_some());
         Profile {
             manufacturer: self.nameplate.manufacturer.clone(),
@@ -47,6 +59,7 @@ impl Found {
             watchdog: watchdog(&points),
             points,
             is_discovered: true,
+            mended: if left_out > 0 { vec![words] } else { Vec::new() },
             ..Profile::new(NAME)
         }
     }

@@ -152,6 +152,20 @@ fn set_point_and_watchdog_are_named() {
     assert_eq!((plain.set_point, plain.watchdog.as_deref()), (None, Some("m715_ControllerHb")));
 }
 
+#[test]
+fn a_device_of_many_cells_does_not_fill_the_frame() {
+    let modules = (0..12).fold(Device::at(0), |device, _| device.with(805, &[], 400));
+    let found = modules.with(713, &[], 0).ended().found();
+    let profile = found.profile(None);
+    assert_eq!(profile.points.len(), 4_096 + 1);
+    assert_eq!(profile.points.last().unwrap().channel, "soc_pct");
+    let left_out = found.points.len() - profile.points.len();
+    let total = found.points.len();
+    let words = format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
+    assert_eq!(profile.mended, [words]);
+    assert!(found.profile(Some(&[713])).mended.is_empty());
+}
+
 /// Every model twice, with groups repeated: no two names alike, and every unit one that a plugin may meet.
 #[test]
 fn no_two_channels_are_alike() {
