@@ -10,6 +10,7 @@ use bessai_domain::settings::{Mistake, Mistakes, Table, nearest};
 
 use super::environment::Variables;
 use super::findings::{Findings, Sourced};
+use super::profiles::OwnProfiles;
 use super::rights::Nameable;
 use super::{ConfigFile, address, level_mistake};
 
@@ -84,6 +85,7 @@ struct Reference {
 
 /// All devices of the file, the first with what the variables say; or one made of the variables.
 pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'_>, findings: &Findings) -> Devices {
+    let own_profiles = OwnProfiles::read(table, &file.folder, findings);
     let tables = table.tables("device");
     let mut raws: Vec<_> = tables.iter().map(|table| Raw::from_table(table, &file.folder)).collect();
     check_names(&raws, table.mistakes());
@@ -97,7 +99,7 @@ pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'
         first.address_is_wrong |= !file.is_sound;
     }
     let count = raws.len();
-    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, findings)).collect();
+    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, &own_profiles, findings)).collect();
     Devices { complete: list.len() == count, list }
 }
 
@@ -173,7 +175,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn finish(self, from_variables: bool, findings: &Findings) -> Option<Device> {
+    fn finish(self, from_variables: bool, own_profiles: &OwnProfiles, findings: &Findings) -> Option<Device> {
         if self.host.is_none() && !self.address_is_wrong {
             let (mistakes, key) = if from_variables {
                 (&findings.environment, "INVERTER_IP")
@@ -188,7 +190,7 @@ impl<'a> Raw<'a> {
             mistakes.add(Mistake::bare(key, mend));
         }
         let profile = match self.profile {
-            Some(reference) => find_profile(&reference, findings)?,
+            Some(reference) => find_profile(&reference, own_profiles, findings)?,
             None => profile::built_in(profile::DEFAULT)?,
         };
         for mended in &profile.mended {
@@ -241,10 +243,12 @@ fn seconds(text: &str) -> Option<Duration> {
     (SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period).then_some(period)
 }
 
-/// By its built-in name, by its file, or by a file's name that means a built-in one.
-fn find_profile(reference: &Sourced<'_, Reference>, findings: &Findings) -> Option<Profile> {
+/// By the name of an own one, by its built-in name, by its file, or by a file's name that means a built-in one.
+fn find_profile(reference: &Sourced<'_, Reference>, own: &OwnProfiles, findings: &Findings) -> Option<Profile> {
     let Reference { written, path } = &reference.value;
-    if profile::built_in_names().any(|name| name == written) {
+    let own_path = own.find(written, findings);
+    let path = own_path.unwrap_or(path);
+    if own_path.is_none() && profile::built_in_names().any(|name| name == written) {
         return profile::built_in(written);
     }
     let error = match std::fs::read_to_string(path) {
@@ -258,11 +262,11 @@ fn find_profile(reference: &Sourced<'_, Reference>, findings: &Findings) -> Opti
         return Some(profile);
     }
     let looks_like_path = written.contains(['/', '\\', '.']);
-    let mend = match nearest(written, profile::built_in_names()).filter(|_| !looks_like_path) {
-        Some(name) => format!("is no built-in profile; did you mean `{name}`?"),
+    let mend = match nearest(written, own.names().into_iter()).filter(|_| !looks_like_path) {
+        Some(name) => format!("is no profile; did you mean `{name}`?"),
         None => {
-            let names: Vec<_> = profile::built_in_names().collect();
-            format!("{} cannot be read: {error}; write a path or one of {}", path.display(), names.join(", "))
+            let names = own.names().join(", ");
+            format!("{} cannot be read: {error}; write a path or one of {names}", path.display())
         }
     };
     reference.wrong(written, mend);
