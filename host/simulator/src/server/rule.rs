@@ -88,6 +88,17 @@ impl Rule {
         Self { times: Some(times), ..self }
     }
 
+    /// One of the [`names`](Self::names).
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        NAMED.iter().find(|(known, _)| *known == name).map(|&(_, rule)| rule)
+    }
+
+    /// Names of the faults that a person may ask for.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|&(name, _)| name)
+    }
+
     fn is_met_by(&self, request: Request, arrival: Arrival) -> bool {
         self.unit.is_none_or(|unit| unit == request.unit)
             && self.function.is_none_or(|function| function == request.function)
@@ -95,6 +106,30 @@ impl Rule {
             && self.after_reply.is_none_or(|pause| arrival.since_reply.is_some_and(|since| since < pause))
     }
 }
+
+/// The faults that a person may ask for, by name.
+const NAMED: [(&str, Rule); 20] = [
+    ("silence", Rule::new(Fault::Silence)),
+    ("slow", Rule::new(Fault::Slow(Duration::from_secs(2)))),
+    ("late", Rule::new(Fault::Late)),
+    ("exception", Rule::new(Fault::Exception(4))),
+    ("busy", Rule::new(Fault::Exception(6)).every(2)),
+    ("short-reply", Rule::new(Fault::ShortReply)),
+    ("long-reply", Rule::new(Fault::LongReply)),
+    ("truncate", Rule::new(Fault::Truncate)),
+    ("dribble", Rule::new(Fault::Dribble(Duration::from_millis(5)))),
+    ("duplicate", Rule::new(Fault::Duplicate)),
+    ("wrong-unit", Rule::new(Fault::WrongUnit)),
+    ("wrong-transaction", Rule::new(Fault::WrongTransaction)),
+    ("wrong-function", Rule::new(Fault::WrongFunction)),
+    ("wrong-check", Rule::new(Fault::WrongCheck)),
+    ("garbage", Rule::new(Fault::Garbage)),
+    ("noise", Rule::new(Fault::Noise)),
+    ("half-close", Rule::new(Fault::HalfClose)),
+    ("reset", Rule::new(Fault::Reset)),
+    ("reset-mid-frame", Rule::new(Fault::ResetMidFrame)),
+    ("block-limit", Rule::new(Fault::BlockLimit(32))),
+];
 
 impl From<Fault> for Rule {
     fn from(fault: Fault) -> Self {
@@ -178,6 +213,16 @@ mod tests {
         let rule = Rule::new(Fault::Silence);
         assert_eq!(hits(rule.sooner_after_connect(pause), &requests), [true, false, false, false]);
         assert_eq!(hits(rule.sooner_after_reply(pause), &requests), [false, false, true, false]);
+    }
+
+    #[test]
+    fn every_name_means_one_fault() {
+        let faults: Vec<_> = Rule::names().map(|name| Rule::named(name).unwrap().fault).collect();
+        for (index, fault) in faults.iter().enumerate() {
+            assert!(!faults[..index].contains(fault), "{fault:?}");
+        }
+        assert_eq!(Rule::named("block-limit"), Some(Rule::new(Fault::BlockLimit(32))));
+        assert_eq!(Rule::named("fire"), None);
     }
 
     #[test]
