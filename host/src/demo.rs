@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bessai_domain::profile::{self, Profile};
-use bessai_simulator::battery::{Battery, DEMO_DAY};
-use bessai_simulator::plant;
+use bessai_simulator::battery::DEMO_DAY;
+use bessai_simulator::plant::Plant;
 use bessai_simulator::registers::Registers;
 use bessai_simulator::server::Server;
 use tokio::sync::watch;
@@ -126,17 +126,15 @@ fn embedded_broker() -> anyhow::Result<String> {
 /// A Modbus server on a free port whose registers follow the battery.
 fn start_battery(profile: Profile) -> anyhow::Result<Server> {
     let registers = Registers::new();
-    let mut battery = Battery::new(DEMO_DAY);
-    plant::show(&battery.state(), &profile, &registers);
-    let device = Server::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), registers.clone())
+    let mut plant = Plant::new(profile, registers.clone(), DEMO_DAY);
+    let device = Server::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), registers)
         .context("failed to start the simulated battery")?;
     tokio::task::spawn_local(async move {
         let mut steps = interval(STEP);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             steps.tick().await;
-            battery.advance(STEP);
-            plant::show(&battery.state(), &profile, &registers);
+            plant.advance(STEP);
         }
     });
     Ok(device)

@@ -33,6 +33,8 @@ pub enum Table {
 pub struct Memory {
     any_unit: bool,
     counters: Vec<(u8, Table, u16)>,
+    /// How often clients have written each word that they have.
+    writes: BTreeMap<(u8, Table, u16), u64>,
     tables: BTreeMap<(u8, Table), BTreeMap<u16, u16>>,
 }
 
@@ -74,6 +76,12 @@ impl Registers {
     /// reads can tell whether a reading is missing.
     pub fn count_reads(&self, unit: u8, table: Table, address: u16) {
         self.lock().counters.push((unit, table, address));
+    }
+
+    /// How often clients have written the word at an address; what is set from here does not count.
+    #[must_use]
+    pub fn writes(&self, unit: u8, table: Table, address: u16) -> u64 {
+        self.lock().writes(unit, table, address)
     }
 
     /// Whether requests to every unit id are answered from the memory of unit 0, as by devices that ignore the id.
@@ -137,6 +145,20 @@ impl Memory {
             if let Some(word) = word {
                 *word = word.wrapping_add(1);
             }
+        }
+    }
+
+    /// How often clients have written the word at an address.
+    #[must_use]
+    pub fn writes(&self, unit: u8, table: Table, address: u16) -> u64 {
+        self.writes.get(&(unit, table, address)).copied().unwrap_or(0)
+    }
+
+    /// Counts a client's write of each of these words.
+    pub(crate) fn note_write(&mut self, unit: u8, table: Table, address: u16, count: u16) {
+        for at in (address..=u16::MAX).take(usize::from(count)) {
+            let writes = self.writes.entry((unit, table, at)).or_default();
+            *writes = writes.saturating_add(1);
         }
     }
 

@@ -179,5 +179,6 @@ fn write(memory: &mut Memory, unit: u8, table: Table, request: Request, words: &
     let Request { address, count, .. } = request;
     memory.get(unit, table, address, count).ok_or(ILLEGAL_ADDRESS)?;
     memory.set(unit, table, address, words);
+    memory.note_write(unit, table, address, count);
     Ok(())
 }

@@ -115,6 +115,8 @@ async fn reads_and_writes() {
         assert_eq!(client.ask(UNIT, request).await, reply, "{request:?}");
     }
     assert_eq!(server.registers().get(UNIT, Table::Holding, 10, 2), Some(vec![0xaabb, 0xccdd]));
+    let writes = |address| server.registers().writes(UNIT, Table::Holding, address);
+    assert_eq!([writes(9), writes(10), writes(11), writes(12)], [0, 2, 1, 0]);
     let full = client.ask(UNIT, &[3, 0, 100, 0, 125]).await;
     assert_eq!((full.len(), full[1]), (252, 250));
 }
