@@ -112,7 +112,9 @@ impl Memory {
     #[must_use]
     pub fn get(&self, unit: u8, table: Table, address: u16, count: u16) -> Option<Vec<u16>> {
         let stored = self.tables.get(&(unit, table))?;
-        (0..count).map(|offset| stored.get(&address.checked_add(offset)?).copied()).collect()
+        let Some(last) = count.checked_sub(1) else { return Some(Vec::new()) };
+        let words: Vec<u16> = stored.range(address..=address.checked_add(last)?).map(|(_, &word)| word).collect();
+        (words.len() == usize::from(count)).then_some(words)
     }
 
     /// Sets consecutive bits, creating those absent; bits beyond address 65535 are dropped.
