@@ -324,4 +324,7 @@ fn file_names_of_the_python_gateway_mean_the_built_in_ones() {
     check("registry/unknown.json", None);
     check("registry/byd_battery_box.json", None);
     assert!(built_in(DEFAULT).is_some());
+    for name in built_in_names() {
+        assert!(built_in(name).is_some(), "{name}");
+    }
 }
