@@ -17,7 +17,7 @@ use crate::inference::Inference;
 use crate::journal::Journal;
 use crate::pipeline::{Input, Outlets, Pipeline};
 use crate::plugin::{CompileLimits, Engine};
-use crate::{health, modbus};
+use crate::{health, modbus, pipeline};
 
 mod adapters;
 mod feeds;
@@ -71,7 +71,9 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
         tracing::info!("{note}");
     }
     let journal = Journal::open(&adapters::journal(&config.journal), now())?;
-    let site = Arc::new(numbered(site::describe(&config), journal.site().map(AsRef::as_ref)));
+    let in_force = journal.site();
+    let in_force = in_force.as_ref().map(AsRef::as_ref);
+    let site = Arc::new(numbered(site::describe(&config, in_force), in_force));
     let report = Rc::new(RefCell::new(Report::new(&site, Instant::now())));
     let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);
     let (inputs, received) = mpsc::channel(PIPELINE_QUEUE);
@@ -81,8 +83,9 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let mut feeds = Feeds::new(&config, engine, &journal, &report, &stop);
     let folder = feeds.start(config.feeds);
     let feeds = tokio::task::spawn_local(feeds.run(folder));
-    let outlets = outlets(&journal, &report, inference);
-    let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, now, outlets);
+    let outlets = outlets(&journal, &report, inference, site::reports(&config.devices));
+    let reporters = site::reporters(&config.devices);
+    let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, reporters, now, outlets);
     let pipeline = tokio::task::spawn_local(pipeline.run(received, stop.clone()));
     let (start, mut writer) = (tokio::time::Instant::now(), modbus::Writer::default());
     let lines = site::lines(&config.devices);
@@ -118,18 +121,24 @@ fn line_task(
     tokio::task::spawn_local(modbus::run(line, start, now, inputs.clone(), received))
 }
 
-fn outlets(journal: &Journal, report: &Rc<RefCell<Report>>, inference: Option<Inference>) -> Outlets {
+fn outlets(
+    journal: &Journal,
+    report: &Rc<RefCell<Report>>,
+    inference: Option<Inference>,
+    reports: pipeline::Reports,
+) -> Outlets {
     let (journal, report) = (journal.clone(), Rc::clone(report));
     Outlets {
         append: Box::new(move |at, body| {
             report.borrow_mut().note(&body);
             journal.append(at, body);
         }),
-        infer: Box::new(move |at, frame| {
+        infer: Box::new(move |at, frame, site| {
             if let Some(inference) = &inference {
-                inference.offer(at, frame);
+                inference.offer(at, frame, site);
             }
         }),
+        reports,
     }
 }
 

@@ -4,6 +4,7 @@
 //! The only user of tokio-modbus. That library has no timeouts and trusts a reply's length, so both are watched here, and
 //! after any doubt the connection is dropped, or the serial line drained: a late reply must never answer the next request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::{DeviceStatus, Frame};
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 mod connection;
 mod device;
+mod discovery;
 mod line;
 mod link;
 mod pace;
@@ -50,7 +52,9 @@ pub struct Settings {
     /// Whether a person chose the unit id.
     pub unit_was_given: bool,
     /// What its registers mean.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
+    /// Of a SunSpec device only these models; all where there is no list.
+    pub models: Option<Vec<u16>>,
     /// Time that it has for an answer.
     pub timeout: Duration,
     /// How it wants to be asked.
@@ -79,6 +83,8 @@ pub enum Reported {
     Frame(Timestamp, Frame),
     /// A device came or went.
     Status(Timestamp, DeviceStatus),
+    /// What a device that tells its points itself has; frames after this have their places by it.
+    Found(Timestamp, String, Arc<Profile>),
 }
 
 /// Reads the line's devices until the receiver is gone. Every period counts from `start`, so that equal ones fall on one tick

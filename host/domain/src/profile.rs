@@ -16,7 +16,7 @@ mod built_in;
 pub mod json;
 pub mod toml;
 
-pub use built_in::{DEFAULT, built_in, built_in_names};
+pub use built_in::{DEFAULT, SUNSPEC, built_in, built_in_names};
 
 /// Time that a device has for an answer, unless its profile says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -224,6 +224,13 @@ impl Profile {
     /// device's own.
     pub fn source(&self, name: Option<&str>) -> impl Iterator<Item = &Point> {
         self.readable().filter(move |point| point.source.as_deref() == name)
+    }
+
+    /// What is known of a device from it, as the site's description has it.
+    pub fn attributes(&self) -> Vec<(String, String)> {
+        let text = |key: &str, value: &str| (!value.is_empty()).then(|| (key.to_owned(), value.to_owned()));
+        let known = [text("profile", &self.name), text("manufacturer", &self.manufacturer), text("model", &self.model)];
+        known.into_iter().flatten().collect()
     }
 
     /// By its name or its channel's.

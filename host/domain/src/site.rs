@@ -54,6 +54,9 @@ pub struct Source {
     pub attributes: Vec<(String, String)>,
 }
 
+/// The attribute of a source that bears its name, where a device has several.
+pub const SOURCE_NAME: &str = "name";
+
 /// The description that frames refer to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {

@@ -19,6 +19,7 @@ impl From<modbus::Reported> for Input {
         match reported {
             modbus::Reported::Frame(at, frame) => Self::Frame(at, frame),
             modbus::Reported::Status(at, status) => Self::Status(at, status),
+            modbus::Reported::Found(at, device, profile) => Self::Found(at, device, profile),
         }
     }
 }
@@ -28,7 +29,8 @@ pub(super) fn device(device: &config::Device, sources: Vec<modbus::Source>) -> m
         name: device.name.clone(),
         unit: device.unit,
         unit_was_given: device.unit_was_given,
-        profile: device.profile.clone(),
+        profile: Arc::clone(&device.profile),
+        models: device.reading.models.clone(),
         timeout: device.reading.timeout,
         pacing: device.reading.pacing,
         blocks: device.reading.blocks,

@@ -1,12 +1,14 @@
 //! What the settings make of a site: its description, and the lines that its devices are read on.
 
-use bessai_domain::profile::{Point, Profile};
-use bessai_domain::report::Report;
-use bessai_domain::site::{Channel, Device, Site, Source};
+use std::collections::BTreeMap;
+
+use bessai_domain::profile::Point;
+use bessai_domain::report::Reporter;
+use bessai_domain::site::{Device, SOURCE_NAME, Site, Source};
 
 use super::adapters;
 use crate::config::{self, Config};
-use crate::modbus;
+use crate::{modbus, pipeline};
 
 /// A device's sources: the one at its own period, then its profile's slower ones.
 fn sources(device: &config::Device) -> Vec<(Option<String>, std::time::Duration)> {
@@ -14,51 +16,66 @@ fn sources(device: &config::Device) -> Vec<(Option<String>, std::time::Duration)
     [(None, device.period)].into_iter().chain(slower).collect()
 }
 
-/// The description of the site. Of devices that tell their points themselves only the places of their sources are known.
-pub(super) fn describe(config: &Config) -> Site {
-    let source = |device: &config::Device, name: Option<&str>, period| Source {
-        device: device.name.clone(),
-        period,
-        channels: channels(&device.profile, name),
-        attributes: name.map(|name| ("name".to_owned(), name.to_owned())).into_iter().collect(),
+/// The description of the site. Of a device that tells its points itself they are taken to be those of the description in force,
+/// until it says otherwise.
+pub(super) fn describe(config: &Config, in_force: Option<&Site>) -> Site {
+    let source = |device: &config::Device, name: Option<&str>, period| {
+        let attributes = name.map(|name| (SOURCE_NAME.to_owned(), name.to_owned())).into_iter().collect();
+        let (device, channels) = (device.name.clone(), device.profile.source(name).map(Point::to_channel).collect());
+        Source { device, period, channels, attributes }
     };
     let of_device = |device: &config::Device| -> Vec<Source> {
         sources(device).into_iter().map(|(name, period)| source(device, name.as_deref(), period)).collect()
     };
     let device =
-        |device: &config::Device| Device { name: device.name.clone(), attributes: attributes(&device.profile) };
-    Site {
+        |device: &config::Device| Device { name: device.name.clone(), attributes: device.profile.attributes() };
+    let mut site = Site {
         id: config.site.clone(),
         revision: 1,
         devices: config.devices.iter().map(device).collect(),
         sources: config.devices.iter().flat_map(of_device).collect(),
         attributes: Vec::new(),
+    };
+    let discovered = config.devices.iter().filter(|device| device.profile.is_discovered);
+    if let Some(in_force) = in_force {
+        discovered.for_each(|device| presume(&mut site, &device.name, in_force));
+    }
+    site
+}
+
+fn presume(site: &mut Site, device: &str, in_force: &Site) {
+    let profile = |device: &Device| device.attributes.iter().find(|(key, _)| key == "profile").cloned();
+    let known = in_force.devices.iter().find(|known| known.name == device);
+    let described = site.devices.iter_mut().find(|described| described.name == device);
+    match (known, described) {
+        (Some(known), Some(described)) if profile(known) == profile(described) => *described = known.clone(),
+        _ => return,
+    }
+    for source in site.sources.iter_mut().filter(|source| source.device == device) {
+        let same = |known: &&Source| known.device == source.device && known.attributes == source.attributes;
+        if let Some(known) = in_force.sources.iter().find(same) {
+            source.channels.clone_from(&known.channels);
+        }
     }
 }
 
-/// What is known of a device from its profile.
-pub(super) fn attributes(profile: &Profile) -> Vec<(String, String)> {
-    let text = |key: &str, value: &str| (!value.is_empty()).then(|| (key.to_owned(), value.to_owned()));
-    let attributes =
-        [text("profile", &profile.name), text("manufacturer", &profile.manufacturer), text("model", &profile.model)];
-    attributes.into_iter().flatten().collect()
-}
-
-/// The channels of a source, by position.
-pub(super) fn channels(profile: &Profile, source: Option<&str>) -> Vec<Channel> {
-    profile.source(source).map(Point::to_channel).collect()
-}
-
-/// When each channel of each source is worth a frame, by position.
-pub(super) fn reports(config: &Config) -> Vec<Vec<Option<Report>>> {
+/// Which readings of each source are worth a frame, by its place.
+pub(super) fn reporters(devices: &[config::Device]) -> Vec<Reporter> {
     let of_source = |device: &config::Device, name: Option<&str>| {
         let points = device.profile.source(name);
-        points.map(|point| device.reading.report(&point.channel, point.report)).collect()
+        Reporter::new(points.map(|point| device.reading.report(&point.channel, point.report)))
     };
-    let of_device = |device: &config::Device| -> Vec<Vec<Option<Report>>> {
+    let of_device = |device: &config::Device| -> Vec<Reporter> {
         sources(device).into_iter().map(|(name, _)| of_source(device, name.as_deref())).collect()
     };
-    config.devices.iter().flat_map(of_device).collect()
+    devices.iter().flat_map(of_device).collect()
+}
+
+/// The same for points that are known only when the device was asked.
+pub(super) fn reports(devices: &[config::Device]) -> pipeline::Reports {
+    let discovered = devices.iter().filter(|device| device.profile.is_discovered);
+    let readings: BTreeMap<_, _> = discovered.map(|device| (device.name.clone(), device.reading.clone())).collect();
+    Box::new(move |device, point| readings.get(device)?.report(&point.channel, point.report))
 }
 
 /// Devices of one address share one line.

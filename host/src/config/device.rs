@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::plan::Blocks;
@@ -40,7 +41,7 @@ pub struct Device {
     /// The settings named the unit.
     pub unit_was_given: bool,
     /// What its registers mean.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// Time between two readings.
     pub period: Duration,
     /// How it is asked, and what of it is reported.
@@ -104,7 +105,6 @@ struct Reference {
 
 /// All devices of the file, the first with what the variables say; or one made of the variables.
 pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'_>, findings: &Findings) -> Devices {
-    let own_profiles = OwnProfiles::read(table, &file.folder, findings);
     let tables = table.tables("device");
     let mut raws: Vec<_> = tables.iter().map(|table| Raw::from_table(table, &file.folder)).collect();
     check_names(&raws, table.mistakes());
@@ -119,7 +119,8 @@ pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'
         first.address_is_wrong |= !file.is_sound;
     }
     let count = raws.len();
-    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, &own_profiles, findings)).collect();
+    let mut known = Known { own: OwnProfiles::read(table, &file.folder, findings), read: Vec::new() };
+    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, &mut known, findings)).collect();
     Devices { complete: list.len() == count, list }
 }
 
@@ -213,7 +214,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn finish(self, from_variables: bool, own_profiles: &OwnProfiles, findings: &Findings) -> Option<Device> {
+    fn finish(self, from_variables: bool, known: &mut Known, findings: &Findings) -> Option<Device> {
         if self.address.is_none() && self.host.is_none() && !self.address_is_wrong {
             let (mistakes, key) = if from_variables {
                 (&findings.environment, "INVERTER_IP")
@@ -228,8 +229,8 @@ impl<'a> Raw<'a> {
             mistakes.add(Mistake::bare(key, mend));
         }
         let profile = match self.profile {
-            Some(reference) => find_profile(&reference, own_profiles, findings)?,
-            None => profile::built_in(profile::DEFAULT)?,
+            Some(reference) => known.find(&reference, findings)?,
+            None => Arc::new(profile::built_in(profile::DEFAULT)?),
         };
         for mended in &profile.mended {
             findings.note(format!("profile {}: {mended}", profile.name));
@@ -269,6 +270,24 @@ fn host_alone(text: &str) -> Result<String, &'static str> {
 fn seconds(text: &str) -> Option<Duration> {
     let period = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
     (SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period).then_some(period)
+}
+
+/// Profiles read so far: a hundred devices of one model have one.
+struct Known {
+    own: OwnProfiles,
+    read: Vec<(PathBuf, Arc<Profile>)>,
+}
+
+impl Known {
+    fn find(&mut self, reference: &Sourced<'_, Reference>, findings: &Findings) -> Option<Arc<Profile>> {
+        let path = &reference.value.path;
+        if let Some((_, profile)) = self.read.iter().find(|(known, _)| known == path) {
+            return Some(Arc::clone(profile));
+        }
+        let profile = Arc::new(find_profile(reference, &self.own, findings)?);
+        self.read.push((path.clone(), Arc::clone(&profile)));
+        Some(profile)
+    }
 }
 
 /// By the name of an own one, by its built-in name, by its file, or by a file's name that means a built-in one.

@@ -1,9 +1,12 @@
 //! What is known of one device: its plans, whether it answers, what it was already said to lack.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::{DeviceStatus, Frame};
 use bessai_domain::plan::Plan;
+use bessai_domain::profile::Profile;
+use bessai_domain::sunspec::Found;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Trouble};
@@ -18,12 +21,23 @@ const SILENT_MAX: Duration = Duration::from_secs(60);
 const FORGIVEN_AFTER: Duration = Duration::from_hours(1);
 /// The same, where it has none of them: it may not have been ready.
 const ALL_FORGIVEN_AFTER: Duration = Duration::from_secs(10);
+/// A device is asked what it has at most so often, when it was gone in between.
+const REDISCOVERED_AFTER: Duration = Duration::from_secs(10);
+/// A device that is no SunSpec device is asked again after this: it may have been switched over.
+const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) struct Device {
     pub(super) settings: Settings,
     sources: Vec<SourceState>,
     online: Option<bool>,
     silent: Option<Silence>,
+    discovery: Option<Discovered>,
+}
+
+/// When a device was asked what it has.
+struct Discovered {
+    at: Instant,
+    connection: u64,
 }
 
 /// A source's plan and what came of it.
@@ -45,19 +59,41 @@ struct Silence {
 
 impl Device {
     pub(super) fn new(settings: Settings) -> Self {
-        let state = |source: &Source| {
-            let points = settings.profile.source(source.name.as_deref());
-            SourceState {
-                settings: source.clone(),
-                plan: Plan::new(points, settings.unit, settings.blocks),
-                connection: 0,
-                refused: Vec::new(),
-                forgiven: Instant::now(),
-                brought_nothing: true,
-            }
+        let sources = settings.sources.iter().map(|source| SourceState::new(source.clone(), &settings)).collect();
+        Self { settings, sources, online: None, silent: None, discovery: None }
+    }
+
+    /// Whether it tells its points itself and is to be asked for them: at first, and when it may have become another since.
+    pub(super) fn is_to_be_discovered(&self, connection: &Connection) -> bool {
+        let is_old = |discovered: &Discovered| {
+            let is_refused = self.sources.iter().any(|source| source.plan.is_refused());
+            (is_refused || !connection.is_open() || discovered.connection != connection.opened())
+                && discovered.at.elapsed() >= REDISCOVERED_AFTER
         };
-        let sources = settings.sources.iter().map(state).collect();
-        Self { settings, sources, online: None, silent: None }
+        self.settings.profile.is_discovered && self.discovery.as_ref().is_none_or(is_old)
+    }
+
+    /// Reads what was found from now on. Gives it, if that is new.
+    pub(super) fn discovered(&mut self, found: &Found, connection: &Connection) -> Option<Arc<Profile>> {
+        self.discovery = Some(Discovered { at: Instant::now(), connection: connection.opened() });
+        let profile = found.profile(self.settings.models.as_deref());
+        if profile == *self.settings.profile {
+            return None;
+        }
+        let (device, models, points) = (&self.settings.name, found.models.len(), profile.points.len());
+        tracing::info!(%device, "{} {}: {models} SunSpec models, {points} points", profile.manufacturer, profile.model);
+        profile.mended.iter().for_each(|note| tracing::warn!(%device, "{note}"));
+        self.settings.profile = Arc::new(profile);
+        let sources = self.sources.iter().map(|state| SourceState::new(state.settings.clone(), &self.settings));
+        self.sources = sources.collect();
+        Some(Arc::clone(&self.settings.profile))
+    }
+
+    /// It answers, but not as a SunSpec device: it is asked again after a while.
+    pub(super) fn undescribed(&mut self, reason: String) -> Trouble {
+        let pause = UNDESCRIBED_PAUSE;
+        self.silent = Some(Silence { until: Instant::now() + pause, pause });
+        Trouble::Silent(reason)
     }
 
     pub(super) fn sources(&self) -> &[SourceState] {
@@ -140,6 +176,12 @@ impl Device {
 }
 
 impl SourceState {
+    fn new(source: Source, device: &Settings) -> Self {
+        let plan = Plan::new(device.profile.source(source.name.as_deref()), device.unit, device.blocks);
+        let now = Instant::now();
+        Self { settings: source, plan, connection: 0, refused: Vec::new(), forgiven: now, brought_nothing: true }
+    }
+
     /// Asks again for what the device did not have, when it may have it now: on a new connection, and from time to time.
     pub(super) fn renew(&mut self, connection: &Connection) {
         let after = if self.plan.is_refused() { ALL_FORGIVEN_AFTER } else { FORGIVEN_AFTER };

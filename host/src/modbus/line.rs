@@ -1,16 +1,20 @@
 //! The task of a line: what is due is read, what is to be written goes first.
 
+use std::sync::Arc;
+
 use bessai_domain::event::Frame;
 use bessai_domain::plan::Reading;
+use bessai_domain::profile::Profile;
 use bessai_domain::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Call, Connection, Trouble};
 use super::device::{Device, SourceState};
+use super::discovery::{NotFound, discover};
 use super::link::{Answer, Refusal};
 use super::schedule::Schedule;
-use super::write::{self, Order};
+use super::write::{self, Order, Target, Targets};
 use super::{Line, Reported, Settings};
 
 pub(super) struct Worker {
@@ -23,12 +27,14 @@ pub(super) struct Worker {
 struct Asker {
     connection: Connection,
     orders: mpsc::Receiver<Order>,
+    targets: Targets,
     clock: fn() -> Timestamp,
 }
 
 impl Worker {
     pub(super) fn new(line: Line, start: Instant, clock: fn() -> Timestamp, orders: mpsc::Receiver<Order>) -> Self {
         let connection = Connection::new(line.address, line.devices.iter().map(|device| device.pacing));
+        let targets = line.devices.iter().map(|device| (device.name.clone(), Target::of(device))).collect();
         let devices: Vec<_> = line.devices.into_iter().map(Device::new).collect();
         let mut schedule = Schedule::new(start);
         for (index, device) in devices.iter().enumerate() {
@@ -36,7 +42,7 @@ impl Worker {
                 schedule.add(index, source, state.settings.period);
             }
         }
-        Self { asker: Asker { connection, orders, clock }, devices, schedule }
+        Self { asker: Asker { connection, orders, targets, clock }, devices, schedule }
     }
 
     pub(super) async fn run<R: From<Reported>>(mut self, reports: mpsc::Sender<R>) {
@@ -45,7 +51,7 @@ impl Worker {
             let due = self.schedule.next();
             tokio::select! {
                 order = self.asker.orders.recv(), if takes_orders => match order {
-                    Some(order) => write::carry_out(order, &mut self.asker.connection).await,
+                    Some(order) => write::carry_out(order, &self.asker.targets, &mut self.asker.connection).await,
                     None => takes_orders = false,
                 },
                 () = until(due) => {
@@ -66,12 +72,19 @@ impl Worker {
     async fn cycle(&mut self, device: usize, source: usize) -> Vec<Reported> {
         let shares_line = self.devices.len() > 1;
         let Some(device) = self.devices.get_mut(device) else { return Vec::new() };
-        let left_alone = device.left_alone(Instant::now());
+        let mut trouble = device.left_alone(Instant::now());
+        let mut found = None;
+        if trouble.is_none() && device.is_to_be_discovered(&self.asker.connection) {
+            (found, trouble) = self.asker.discover(device).await;
+        }
         let Some((settings, state)) = device.source(source) else { return Vec::new() };
-        let (at, frame, trouble) = self.asker.read(settings, state, left_alone).await;
+        let (at, frame, trouble) = self.asker.read(settings, state, trouble).await;
         let status = device.read(source, &frame, trouble.as_ref(), &self.asker.connection, shares_line);
+        let found = found.map(|profile| Reported::Found(at, device.settings.name.clone(), profile));
         let status = status.map(|status| Reported::Status(at, status));
-        status.into_iter().chain([Reported::Frame(at, frame)]).collect()
+        // A source without channels, such as that of a device which has not yet told them, has no frames.
+        let frame = (!frame.values.is_empty()).then_some(Reported::Frame(at, frame));
+        found.into_iter().chain(status).chain(frame).collect()
     }
 }
 
@@ -83,6 +96,22 @@ async fn until(due: Option<Instant>) {
 }
 
 impl Asker {
+    /// What the device has, if that is new; or why it could not be asked.
+    async fn discover(&mut self, device: &mut Device) -> (Option<Arc<Profile>>, Option<Trouble>) {
+        let Settings { unit, blocks, timeout, .. } = device.settings;
+        match discover(&mut self.connection, unit, blocks.registers, timeout).await {
+            Ok(found) => {
+                let profile = device.discovered(&found, &self.connection);
+                if profile.is_some() {
+                    self.targets.insert(device.settings.name.clone(), Target::of(&device.settings));
+                }
+                (profile, None)
+            }
+            Err(NotFound::Trouble(trouble)) => (None, Some(trouble)),
+            Err(NotFound::Undescribed(reason)) => (None, Some(device.undescribed(reason))),
+        }
+    }
+
     /// When, what, and what went wrong.
     async fn read(
         &mut self,
@@ -111,7 +140,7 @@ impl Asker {
         state.renew(&self.connection);
         let mut cycle = state.plan.cycle();
         while let Some(request) = cycle.request(&state.plan) {
-            write::serve(&mut self.orders, &mut self.connection).await;
+            write::serve(&mut self.orders, &self.targets, &mut self.connection).await;
             match self.connection.ask(Call::Read(&request), settings.timeout).await? {
                 Answer::Registers(registers) => {
                     at.get_or_insert_with(self.clock);

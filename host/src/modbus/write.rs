@@ -1,10 +1,11 @@
 //! Writes go ahead of reads: they are done before the next request of a cycle, and read back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::plan::{Blocks, Plan};
-use bessai_domain::profile::Point;
+use bessai_domain::profile::{Point, Profile};
 use bessai_domain::register::{Format, Layout, UnitId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -22,9 +23,8 @@ pub struct Written {
 
 /// A value to be written.
 pub struct Order {
-    pub(super) point: Point,
-    pub(super) unit: UnitId,
-    pub(super) timeout: Duration,
+    pub(super) device: String,
+    pub(super) point: String,
     pub(super) value: f64,
     pub(super) answer: oneshot::Sender<Result<Written, String>>,
 }
@@ -32,25 +32,29 @@ pub struct Order {
 /// Where to write the points of a site's devices.
 #[derive(Clone, Default)]
 pub struct Writer {
-    devices: BTreeMap<String, Target>,
+    lines: BTreeMap<String, mpsc::Sender<Order>>,
 }
 
-#[derive(Clone)]
-struct Target {
-    unit: UnitId,
-    timeout: Duration,
-    points: Vec<Point>,
-    line: mpsc::Sender<Order>,
+/// What can be written on a line, by device.
+pub(super) type Targets = BTreeMap<String, Target>;
+
+/// A device's points, and how to reach them.
+pub(super) struct Target {
+    pub(super) unit: UnitId,
+    pub(super) timeout: Duration,
+    pub(super) profile: Arc<Profile>,
+}
+
+impl Target {
+    pub(super) fn of(device: &Settings) -> Self {
+        Self { unit: device.unit, timeout: device.timeout, profile: Arc::clone(&device.profile) }
+    }
 }
 
 impl Writer {
     /// The devices of a line whose task takes orders from there.
     pub fn add(&mut self, devices: &[Settings], line: &mpsc::Sender<Order>) {
-        for device in devices {
-            let points = device.profile.points.clone();
-            let (unit, timeout, line) = (device.unit, device.timeout, line.clone());
-            self.devices.insert(device.name.clone(), Target { unit, timeout, points, line });
-        }
+        self.lines.extend(devices.iter().map(|device| (device.name.clone(), line.clone())));
     }
 
     /// Sets a point, named by itself or by its channel, to a value in its unit.
@@ -58,12 +62,10 @@ impl Writer {
     /// # Errors
     /// In words, when there is no such point, the value does not fit, the device refuses or does not answer.
     pub async fn write(&self, device: &str, point: &str, value: f64) -> Result<Written, String> {
-        let target = self.devices.get(device).ok_or_else(|| format!("there is no device {device}"))?;
-        let mut named = target.points.iter().filter(|known| known.channel == point || known.name == point);
-        let point = named.next().ok_or_else(|| format!("{device} has no point {point}"))?.clone();
+        let line = self.lines.get(device).ok_or_else(|| format!("there is no device {device}"))?;
         let (answer, answered) = oneshot::channel();
-        let order = Order { point, unit: target.unit, timeout: target.timeout, value, answer };
-        target.line.try_send(order).map_err(|error| match error {
+        let order = Order { device: device.to_owned(), point: point.to_owned(), value, answer };
+        line.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => format!("{device} has more writes waiting than it can do"),
             TrySendError::Closed(_) => format!("{device} is not read any more"),
         })?;
@@ -72,16 +74,20 @@ impl Writer {
 }
 
 /// Does all that waits.
-pub(super) async fn serve(orders: &mut mpsc::Receiver<Order>, connection: &mut Connection) {
+pub(super) async fn serve(orders: &mut mpsc::Receiver<Order>, targets: &Targets, connection: &mut Connection) {
     while let Ok(order) = orders.try_recv() {
-        carry_out(order, connection).await;
+        carry_out(order, targets, connection).await;
     }
 }
 
 /// Does one and answers whoever asked, if he still waits.
-pub(super) async fn carry_out(order: Order, connection: &mut Connection) {
-    let Order { point, unit, timeout, value, answer } = order;
-    let written = write(connection, &point, unit, timeout, value).await;
+pub(super) async fn carry_out(order: Order, targets: &Targets, connection: &mut Connection) {
+    let Order { device, point, value, answer } = order;
+    let target = targets.get(&device).and_then(|target| Some((target, target.profile.point(&point)?)));
+    let written = match target {
+        Some((target, point)) => write(connection, point, target.unit, target.timeout, value).await,
+        None => Err(format!("{device} has no point {point}")),
+    };
     let _ = answer.send(written);
 }
 

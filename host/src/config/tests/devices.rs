@@ -67,7 +67,7 @@ fn profiles_that_cannot_be() {
         "no/acme.json",
         "DRIVER_PROFILE_PATH = no/acme.json: no/acme.json cannot be read: No such file or directory (os error 2); \
          write a path or one of huawei-sun2000, sma-sunny-tripower, victron-multiplus2, fronius-gen24, \
-         solaredge-storedge, simulator",
+         solaredge-storedge, simulator, sunspec",
     );
     let text = "[[device]]\nprofile = \"acme.toml\"";
     let case =
@@ -106,7 +106,7 @@ fn own_profiles_that_cannot_be() {
     let mistakes = case("[[device]]\nprofile = \"acme-bx\"").mistakes();
     assert_eq!(mistakes, ["device[0].profile = acme-bx: is no profile; did you mean `acme-box`?"]);
     let mistakes = case("[[device]]\nprofile = \"quite another\"").mistakes();
-    assert!(mistakes[0].ends_with("solaredge-storedge, simulator, acme-box"), "{mistakes:?}");
+    assert!(mistakes[0].ends_with("simulator, sunspec, acme-box"), "{mistakes:?}");
     let mistakes = case("[profiles]\ndir = \"absent\"").mistakes();
     assert!(mistakes[0].starts_with("profiles.dir = \"absent\": "), "{mistakes:?}");
     assert!(mistakes[0].ends_with("No such file or directory (os error 2); write the folder of the profiles"));
