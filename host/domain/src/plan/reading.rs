@@ -27,8 +27,9 @@ impl Decoder {
             scaling: point.scaling,
             factor,
             unavailable: point.unavailable.clone(),
-            min: point.min.unwrap_or(f64::NEG_INFINITY),
-            max: point.max.unwrap_or(f64::INFINITY),
+            // Without limits of its own a value is still a number: one that its scale makes infinite is not.
+            min: point.min.unwrap_or(f64::MIN),
+            max: point.max.unwrap_or(f64::MAX),
         }
     }
 
@@ -96,7 +97,9 @@ impl Plan {
     pub fn finish(&self, reading: Reading, source: u32) -> Frame {
         let Reading { mut values, factors, mut unavailable, mut texts } = reading;
         unavailable.sort_unstable();
-        texts.sort_unstable_by_key(|(channel, _)| *channel);
+        texts.sort_by_key(|(channel, _)| *channel);
+        // A search for what was refused reads some points twice.
+        texts.dedup_by_key(|(channel, _)| *channel);
         let mut faults = Vec::new();
         for (channel, (value, decoder)) in values.iter_mut().zip(&self.decoders).enumerate() {
             if let Some(number) = decoder.factor {
@@ -105,11 +108,14 @@ impl Plan {
             }
             let kind = if value.is_nan() {
                 match decoder.layout.format {
-                    _ if unavailable.binary_search(&channel).is_ok() => FaultKind::Unavailable,
                     Format::Text(..) if texts.binary_search_by_key(&channel, |(of, _)| *of).is_ok() => continue,
+                    _ if unavailable.binary_search(&channel).is_ok() => FaultKind::Unavailable,
                     _ => FaultKind::Missing,
                 }
             } else if *value < decoder.min || *value > decoder.max {
+                if value.is_infinite() {
+                    *value = f64::NAN;
+                }
                 FaultKind::OutOfRange
             } else {
                 continue;

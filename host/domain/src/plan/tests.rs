@@ -151,6 +151,23 @@ fn a_busy_device_teaches_nothing() {
 }
 
 #[test]
+fn a_text_that_a_search_reads_twice_is_one() {
+    let mut plan =
+        plan("a = { address = 0, type = \"string\", count = 1 }\nb = { address = 1, type = \"uint16\", scale = 1 }");
+    let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
+    cycle.refused(&mut plan);
+    let mut sent = 0;
+    while let Some(request) = cycle.request(&plan) {
+        // First it has no text yet.
+        let registers = [[0, 7], [0x4142, 7]][sent.min(1)];
+        cycle.given(&mut plan, &request, &registers[..usize::from(request.count)], &mut reading);
+        sent += 1;
+    }
+    let frame = plan.finish(reading, 0);
+    assert_eq!((sent, frame.texts.len(), frame.texts[0].value.as_str(), frame.faults), (2, 1, "AB", vec![]));
+}
+
+#[test]
 fn a_device_without_the_table_is_asked_once_for_each_block() {
     let points = points(&[(0, 1), (1, 1), (500, 1)]);
     let mut plan = Plan::new(points.iter(), UnitId(1), Blocks::default());

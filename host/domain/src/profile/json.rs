@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::profile::toml::{LONGEST_WAIT, SHORTEST_TIMEOUT};
 use crate::profile::{Access, DEFAULT_TIMEOUT, Point, Profile, unit_and_kind};
 use crate::register::{Format, Layout, Order, Scaling, Table, UnitId};
 use crate::settings::{Mistake, Mistakes};
@@ -37,16 +38,27 @@ pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
 fn read_device(name: &str, value: &Value) -> Profile {
     let text = |key: &str| field(field(value, "device"), key).as_str().unwrap_or_default().to_owned();
     let unit = |value: &Value| value.as_u64().and_then(|unit| u8::try_from(unit).ok()).map(UnitId);
-    let seconds = field(field(value, "connection"), "timeout_seconds").as_f64();
-    let timeout = seconds.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
+    let (timeout, mended) = read_timeout(field(field(value, "connection"), "timeout_seconds"));
     Profile {
         manufacturer: text("manufacturer"),
         model: text("model"),
         unit: unit(field(field(value, "driver"), "slave_id")).unwrap_or(UnitId(1)),
         usual_unit: unit(field(field(value, "device"), "slave_id_default")),
-        timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        timeout,
+        mended,
         ..Profile::new(name)
     }
+}
+
+/// The Python gateway never looked at it, so that nothing keeps it from being absurd.
+fn read_timeout(value: &Value) -> (Duration, Vec<String>) {
+    let seconds = value.as_f64().filter(|seconds| *seconds > 0.0);
+    let Some(written) = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) else {
+        return (DEFAULT_TIMEOUT, Vec::new());
+    };
+    let timeout = written.clamp(SHORTEST_TIMEOUT, LONGEST_WAIT);
+    let note = || format!("timeout_seconds {value}: the device is given {} s", timeout.as_secs_f64());
+    (timeout, (timeout != written).then(note).into_iter().collect())
 }
 
 fn read_registers(profile: &mut Profile, value: &Value, registers: &Map<String, Value>, mistakes: &Mistakes) {

@@ -23,8 +23,10 @@ use crate::register::{MAX_READ, MAX_READ_BITS, Order, Table as Registers, UnitId
 use crate::settings::{Mistake, Mistakes, Table, nearest};
 
 const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
+/// No device answers sooner.
+pub(super) const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 /// The longest time that a device may be given, for an answer or a pause.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The widest gap that may be bridged; a request holds 125 registers.
 const WIDEST_GAP: u16 = 120;
 
@@ -53,7 +55,7 @@ fn read_profile(name: &str, table: &Table<'_>) -> Profile {
         model: table.text("model").unwrap_or_default().into(),
         unit: UnitId(table.integer("unit", 0..=255).unwrap_or(1)),
         usual_unit: table.integer("usual_unit", 0..=255).map(UnitId),
-        timeout: table.duration("timeout", Duration::from_millis(10)..=LONGEST_WAIT).unwrap_or(DEFAULT_TIMEOUT),
+        timeout: table.duration("timeout", SHORTEST_TIMEOUT..=LONGEST_WAIT).unwrap_or(DEFAULT_TIMEOUT),
         pacing: read_pacing(table),
         blocks: read_blocks(table, Blocks::default()),
         points: read_points(table, defaults, &sources),

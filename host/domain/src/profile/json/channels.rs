@@ -57,8 +57,14 @@ fn position(points: &[Point], name: &str) -> Option<usize> {
 
 fn assign(profile: &mut Profile, place: usize, channel: &str, transform: Option<&str>) {
     // A register that happens to bear the channel's name without being it steps aside.
-    for point in profile.points.iter_mut().filter(|point| point.channel == channel) {
-        point.channel = format!("{}_register", point.name);
+    if let Some(other) = profile.points.iter().position(|point| point.channel == channel) {
+        let mut aside = format!("{channel}_register");
+        while profile.points.iter().any(|point| point.channel == aside) {
+            aside.push('_');
+        }
+        if let Some(point) = profile.points.get_mut(other) {
+            point.channel = aside;
+        }
     }
     let Some(point) = profile.points.get_mut(place) else { return };
     point.channel = channel.into();

@@ -263,3 +263,31 @@ fn a_sign_that_is_not_told_is_not_guessed() {
     let charging = profile(&text("Power. Positive = charging"));
     assert_eq!(point(&charging, "battery_power_kw").scaling.apply(1500.0), -1.5);
 }
+
+#[test]
+fn a_name_that_is_taken_twice_over_steps_aside_twice() {
+    let profile = profile(
+        r#"{"registers": {"temp_c": {"address": 1, "type": "UINT16"}, "temp_c_register": {"address": 2, "type": "UINT16"},
+            "temperature": {"address": 3, "type": "UINT16"}}, "bessai_mapping": {"temp_c": "temperature"}}"#,
+    );
+    let channels: Vec<_> = profile.points.iter().map(|point| point.channel.as_str()).collect();
+    assert_eq!(channels, ["temp_c_register_", "temp_c_register", "temp_c"]);
+}
+
+#[test]
+fn a_timeout_is_one_that_a_device_can_keep() {
+    let check = |seconds: &str, expected: Duration, mended: &[&str]| {
+        let text = format!(
+            r#"{{"connection": {{"timeout_seconds": {seconds}}}, "registers": {{"a": {{"address": 1, "type": "UINT16"}}}}}}"#
+        );
+        assert_eq!(
+            (profile(&text).timeout, profile(&text).mended),
+            (expected, mended.iter().map(ToString::to_string).collect())
+        );
+    };
+    check("2.5", Duration::from_millis(2500), &[]);
+    check("300", Duration::from_secs(60), &["timeout_seconds 300: the device is given 60 s"]);
+    check("1e-9", Duration::from_millis(10), &["timeout_seconds 1e-9: the device is given 0.01 s"]);
+    check("-1", DEFAULT_TIMEOUT, &[]);
+    check("1e300", DEFAULT_TIMEOUT, &[]);
+}

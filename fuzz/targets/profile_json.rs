@@ -1,0 +1,8 @@
+//! See `profile_json` there.
+#![no_main]
+
+#[allow(dead_code, reason = "each target calls one of them")]
+#[path = "../../host/domain/tests/fuzz/bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::profile_json(data));

@@ -1,0 +1,72 @@
+//! The fuzz targets' own functions with random bytes: a bounded run of what `scripts/fuzz` does for as long as one likes.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+#[path = "fuzz/bodies.rs"]
+mod bodies;
+
+use proptest::prelude::*;
+
+/// Seeds for what random bytes never are.
+const PROFILES: [&str; 6] = [
+    include_str!("../profiles/huawei-sun2000.toml"),
+    include_str!("../profiles/sma-sunny-tripower.toml"),
+    include_str!("../profiles/victron-multiplus2.toml"),
+    include_str!("../profiles/fronius-gen24.toml"),
+    include_str!("../profiles/solaredge-storedge.toml"),
+    include_str!("../profiles/simulator.toml"),
+];
+const PYTHON: [&str; 3] = [
+    include_str!("../../../tests/profiles/solaredge_storedge.json"),
+    include_str!("../../../tests/profiles/fronius_gen24_byd.json"),
+    include_str!("../../../tests/profiles/simulator.json"),
+];
+
+/// A text with some pieces of it cut out, doubled or exchanged for numbers.
+fn damaged(text: &str, damages: &[(usize, usize, u8)]) -> String {
+    let mut text = text.to_owned();
+    for (at, length, kind) in damages {
+        let boundary = |at: usize| (0..=at % (text.len() + 1)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let (start, end) = (boundary(*at), boundary(at % (text.len() + 1) + length));
+        let (start, end) = (start.min(end), start.max(end));
+        let piece = text[start..end].to_owned();
+        let put = match kind % 5 {
+            0 => String::new(),
+            1 => piece.repeat(2),
+            2 => "-1".into(),
+            3 => "1e308".into(),
+            _ => "99999".into(),
+        };
+        text.replace_range(start..end, &put);
+    }
+    text
+}
+
+prop_compose! {
+    fn any_damages()(damages in prop::collection::vec((any::<usize>(), 0_usize..12, any::<u8>()), 1..5))
+        -> Vec<(usize, usize, u8)> {
+        damages
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_sound_profile_or_a_mistake(which in 0..PROFILES.len(), damages in any_damages()) {
+        bodies::profile_toml(damaged(PROFILES[which], &damages).as_bytes());
+    }
+
+    #[test]
+    fn any_json_is_a_sound_profile_or_a_mistake(which in 0..PYTHON.len(), damages in any_damages()) {
+        bodies::profile_json(damaged(PYTHON[which], &damages).as_bytes());
+    }
+
+    #[test]
+    fn any_bytes_are_no_profile(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        bodies::profile_toml(&data);
+        bodies::profile_json(&data);
+    }
+
+    #[test]
+    fn any_answers_leave_the_plan_sound(data in prop::collection::vec(any::<u8>(), 0..4000)) {
+        bodies::reply(&data);
+    }
+}
