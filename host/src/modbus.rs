@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 mod connection;
+mod console;
 mod device;
 mod discovery;
 mod line;
@@ -28,6 +29,7 @@ mod tests;
 mod transport;
 mod write;
 
+pub use console::Console;
 pub use transport::{Address, Dial, Given, Parity, Serial, Tls};
 pub use write::{Order, Writer, Written};
 
