@@ -22,9 +22,9 @@ const FORGIVEN_AFTER: Duration = Duration::from_hours(1);
 /// The same, where it has none of them: it may not have been ready.
 const ALL_FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 /// A device is asked what it has at most so often, when it was gone in between.
-const REDISCOVERED_AFTER: Duration = Duration::from_secs(10);
+const REDISCOVERED_AFTER: Duration = Duration::from_secs(5);
 /// A device that is no SunSpec device is asked again after this: it may have been switched over.
-const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(30);
+const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Device {
     pub(super) settings: Settings,
