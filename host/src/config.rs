@@ -26,6 +26,7 @@ mod journal;
 mod json;
 mod names;
 mod plugins;
+mod profiles;
 mod rights;
 mod safety;
 mod secret;

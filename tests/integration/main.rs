@@ -23,6 +23,7 @@ mod hostile;
 mod journal;
 mod path;
 mod program;
+mod pymodbus;
 mod sessions;
 mod sign_in;
 mod support;
