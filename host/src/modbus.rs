@@ -30,7 +30,8 @@ mod transport;
 mod write;
 
 pub use console::Console;
-pub use transport::{Address, Dial, Given, Parity, Serial, Tls};
+pub use shared::ByteStream;
+pub use transport::{Address, Dial, Given, Parity, Secure, Serial, Tls, TlsExplanation};
 pub use write::{Order, Writer, Written};
 
 /// Writes that may wait for a line; a further one is refused.
