@@ -18,6 +18,7 @@ use tokio::time::Instant;
 mod connection;
 mod device;
 mod discovery;
+mod doubt;
 mod line;
 mod link;
 mod pace;

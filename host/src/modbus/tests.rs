@@ -1,1 +1,4 @@
-//! The room against the simulator.
+//! The room against the simulator, in virtual time: streams in memory, so that an hour takes a moment.
+
+mod bench;
+mod reading;
