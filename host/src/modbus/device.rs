@@ -223,9 +223,8 @@ impl SourceState {
 
     fn note_values(&mut self, frame: &Frame) {
         let has_text = |channel: usize| frame.texts.iter().any(|text| usize::try_from(text.channel) == Ok(channel));
-        self.unseen.retain(|&channel| {
-            frame.values.get(channel).is_none_or(|value| value.is_nan()) && !has_text(channel)
-        });
+        self.unseen
+            .retain(|&channel| frame.values.get(channel).is_none_or(|value| value.is_nan()) && !has_text(channel));
     }
 
     /// A point that the device does not have is said once, not in every cycle.

@@ -10,9 +10,9 @@ use bessai_domain::register::{Format, Layout, UnitId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Settings, WRITES_WAITING};
 use super::connection::{Call, Connection};
 use super::link::Answer;
+use super::{Settings, WRITES_WAITING};
 
 /// A value that was written.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bessai_domain::event::{DeviceStatus, Frame};
@@ -19,9 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
 
-use super::super::{
-    Address, Dial, Given, Line, Reported, Settings, Source, WRITES_WAITING, Writer, run,
-};
+use super::super::{Address, Dial, Given, Line, Reported, Settings, Source, WRITES_WAITING, Writer, run};
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +29,28 @@ pub(super) const BOTH: [Framing; 2] = [Framing::Tcp, Framing::Rtu];
 pub(super) fn virtually<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, test)
+}
+
+/// The same; what was logged meanwhile.
+pub(super) fn logged(test: impl Future<Output = ()>) -> String {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let written = Arc::clone(&log);
+    let writer = move || Log(Arc::clone(&written));
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    tracing::subscriber::with_default(subscriber, || virtually(test));
+    String::from_utf8(log.lock().unwrap().clone()).unwrap()
+}
+
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A device of a profile's text, read every second; at most that fast does it answer.

@@ -3,7 +3,7 @@
 use bessai_simulator::registers::{Registers, Table};
 use bessai_simulator::server::{Fault, Rule};
 
-use super::bench::{BOTH, Bench, good, registers, virtually};
+use super::bench::{BOTH, Bench, good, logged, registers, virtually};
 
 const UNIT: u8 = 1;
 
@@ -21,13 +21,18 @@ fn check(name: &str, memory: &Registers, rules: &[Rule], points: &[u16], missing
             let mut bench = Bench::with(framing, memory, &registers(points.iter().copied()));
             bench.server.misbehave_by(rules.iter().copied());
             bench.frames(2).await;
-            let (hits, before) = (bench.server.hits(), bench.server.request_log().len());
+            let before = bench.server.request_log().len();
             let frame = bench.frame().await.what;
             let asked: Vec<_> = bench.server.request_log().into_iter().skip(before).collect();
-            assert_eq!(bench.server.hits(), hits, "{name}: {asked:?}");
             assert_eq!(asked.len(), requests, "{name}: {asked:?}");
             for request in &asked {
                 let (at, count) = (request.address, request.count);
+                let is_refused = rules.iter().any(|rule| match rule.fault {
+                    Fault::BlockLimit(limit) => count > limit,
+                    Fault::RefuseAddress(refused) => (at..at + count).contains(&refused),
+                    _ => true,
+                });
+                assert!(!is_refused, "{name}: {request:?}");
                 assert!(memory.get(UNIT, Table::Holding, at, count).is_some(), "{name}: {request:?} is refused");
             }
             let faults: Vec<u16> = frame.faults.iter().map(|fault| points[fault.channel as usize]).collect();
@@ -54,7 +59,20 @@ fn the_third_cycle_asks_for_nothing_that_is_refused() {
     check("a hole between points", &memory(sparse), &[], &sparse, &[], 4);
     let hole = [Fault::RefuseAddress(5).into()];
     check("a forbidden hole", &memory(0..100), &hole, &[0, 1, 2, 10, 11], &[], 2);
-    check("a table that is not there", &memory([]), &[Fault::Exception(1).into()], &all, &all, 0);
+    check("a table that is not there", &memory([500]), &[Fault::Exception(1).into()], &all, &all, 0);
+}
+
+#[test]
+fn what_a_device_does_not_have_is_said_once() {
+    let log = logged(async {
+        let mut bench = Bench::with(BOTH[0], &memory(0..20), &registers(0..21));
+        bench.server.misbehave(Some(Fault::RefuseAddress(3)));
+        bench.frames(1000).await;
+    });
+    for point in ["p3 at 3", "p20 at 20"] {
+        assert_eq!(log.matches(&format!("refuses to read {point}")).count(), 1, "{log}");
+    }
+    assert_eq!(log.lines().count(), 3, "{log}");
 }
 
 #[test]
@@ -84,8 +102,8 @@ fn what_never_was_there_is_asked_for_less_and_less() {
         let mut bench = Bench::with(BOTH[0], &memory(0..20), &registers((0..20).chain([30])));
         bench.frames(3600 * 10).await;
         let log = bench.server.requests();
-        // Three requests at most each time, twelve times in the first three hours, then once an hour.
-        assert!(log < 3600 * 10 + 100, "{log}");
+        // Nine times in the first hour, then once an hour, each time some ten requests that search for it.
+        assert!(log < 3600 * 10 + 400, "{log}");
         // Found at the latest within the hour.
         bench.server.registers().set(UNIT, Table::Holding, 30, &[30]);
         good(&bench.frames(3602).await.what);
