@@ -19,6 +19,7 @@ mod connection;
 mod console;
 mod device;
 mod discovery;
+mod doubt;
 mod line;
 mod link;
 mod pace;

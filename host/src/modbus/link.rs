@@ -10,8 +10,12 @@ use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::{Response, Slave, SlaveContext};
 use tokio_modbus::{ExceptionCode, Request as ModbusRequest};
 
-use super::shared::Shared;
+use super::shared::{Shared, Unasked};
 use super::transport::{Address, TlsExplanation};
+
+/// A line on which nothing came for so long is quiet: a frame that a converter hands on in pieces has shorter holes, and
+/// other units wait.
+const DRAIN_SILENCE: Duration = Duration::from_millis(200);
 
 /// What a device said to a request.
 #[derive(Debug)]
@@ -72,11 +76,26 @@ impl Link {
         Self { context, stream, is_rtu, explain }
     }
 
-    /// The same line when all that was still under way has come and gone.
-    pub(super) async fn drained(mut self, silence: Duration) -> Result<Self, String> {
+    /// Throws away what came unasked. False where the other end has closed, or never falls silent.
+    pub(super) async fn clear(&mut self) -> bool {
+        if self.is_rtu {
+            // Lets what has arrived be noticed: a frame is told from an answer by its time alone.
+            tokio::task::yield_now().await;
+        }
+        match self.stream.unasked() {
+            Unasked::Nothing => true,
+            // A transaction id tells it from the answer.
+            Unasked::Bytes if !self.is_rtu => true,
+            Unasked::Bytes => self.stream.drain(DRAIN_SILENCE).await.is_ok(),
+            Unasked::End => false,
+        }
+    }
+
+    /// The same line when all that was still under way has come and gone; none where it has ended.
+    pub(super) async fn drained(mut self) -> Option<Self> {
         drop(self.context);
-        self.stream.drain(silence).await.map_err(|error| error.to_string())?;
-        Ok(Self::over(self.stream, self.is_rtu, self.explain))
+        self.stream.drain(DRAIN_SILENCE).await.ok()?;
+        Some(Self::over(self.stream, self.is_rtu, self.explain))
     }
 
     pub(super) async fn read(&mut self, request: &Request, limit: Duration) -> Result<Answer, Failure> {

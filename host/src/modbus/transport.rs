@@ -151,6 +151,12 @@ impl Address {
         }
     }
 
+    /// After opening: what a client that was here before has left half said on a serial line is over by then.
+    pub(super) fn least_pause(&self) -> Duration {
+        const FORGOTTEN: Duration = Duration::from_millis(100);
+        if matches!(self, Self::Serial(_)) { FORGOTTEN } else { Duration::ZERO }
+    }
+
     /// Opens it. The caller limits the time.
     pub(super) async fn open(&self) -> Result<Shared, String> {
         let failed = |error: io::Error| format!("failed to connect to {self}: {error}");
