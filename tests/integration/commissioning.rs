@@ -236,3 +236,36 @@ async fn a_point_is_written_and_read_back() {
     assert!(said.contains("cannot be set to -1: its profile allows 0 to"), "{said}");
     assert_eq!(inverter.registers.get(1, Table::Holding, 47_087, 1), Some(vec![875]));
 }
+
+#[tokio::test]
+async fn readings_within_the_deadband_are_not_reported() {
+    let (broker, inverter) = (Broker::start(), Device::huawei());
+    let device = format!(
+        "[[device]]\naddress = \"tcp://127.0.0.1:{}\"\nperiod = \"20ms\"\ndeadband = 0\nchannels.soc_pct = {{ deadband = 1 }}\n",
+        inverter.port()
+    );
+    let gateway = Setup::new().broker(broker.url()).file("bessai.toml", device).run();
+    let mut listener = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    gateway.says("answers").await;
+    let requests = inverter.server.requests();
+    let mut reported = async |soc: f64, power: f64| {
+        inverter.set("soc_pct", soc);
+        inverter.set("power_kw", power);
+        let json = listener.wait("/telemetry", |heard| heard.json()["power_kw"] == json!(power)).await.json();
+        json["soc_pct"].as_f64().unwrap()
+    };
+    // Within its deadband the state of charge alone is no reason to report; the power's change is, and takes it along.
+    assert_eq!(reported(73.0, -85.4).await, 73.0);
+    inverter.set("soc_pct", 73.9);
+    assert_eq!(reported(73.9, -85.3).await, 73.9);
+    inverter.set("soc_pct", 75.0);
+    let heard = listener.next("/telemetry").await.json();
+    assert_eq!(heard["soc_pct"], json!(75.0));
+    // Many more readings, in which nothing changes.
+    while inverter.server.requests() < requests + 1000 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let (_, setup) = gateway.stop_for_now().await;
+    let frames = exported(&setup).iter().filter(|event| event.get("frame").is_some()).count();
+    assert!((4..12).contains(&frames), "{frames} frames");
+}
