@@ -12,6 +12,7 @@
 
 mod author;
 mod broker;
+mod commissioning;
 mod configuration;
 mod delivery;
 mod device;

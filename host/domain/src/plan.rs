@@ -173,6 +173,19 @@ impl Plan {
         any
     }
 
+    /// Asks again as if nothing had ever been refused: what was learnt may be old.
+    pub fn forget(&mut self) {
+        if self.learnt != Learnt::default() {
+            self.learnt = Learnt::default();
+            self.settle();
+        }
+    }
+
+    /// How many values a frame has.
+    pub fn channel_count(&self) -> usize {
+        self.decoders.len()
+    }
+
     /// Whether the device refuses every point.
     pub fn is_refused(&self) -> bool {
         self.requests.is_empty() && !self.items.is_empty()

@@ -290,6 +290,15 @@ impl Known {
     }
 }
 
+/// A profile by its name or its file, as a command line names it; own ones are looked for in the working folder.
+pub fn profile(written: &str) -> Result<Profile, Vec<Mistake>> {
+    let findings = Findings::default();
+    let value = Reference { written: written.into(), path: PathBuf::from(written) };
+    let reference = Sourced { key: "--profile".into(), value, mistakes: &findings.environment };
+    let profile = find_profile(&reference, &OwnProfiles::beside(Path::new("")), &findings);
+    profile.ok_or_else(|| findings.finish().0)
+}
+
 /// By the name of an own one, by its built-in name, by its file, or by a file's name that means a built-in one.
 fn find_profile(reference: &Sourced<'_, Reference>, own: &OwnProfiles, findings: &Findings) -> Option<Profile> {
     let Reference { written, path } = &reference.value;

@@ -21,7 +21,7 @@ impl OwnProfiles {
     /// Those of the folder that the settings name, else of the one beside them, which need not exist.
     pub(super) fn read(table: &Table<'_>, folder: &Path, findings: &Findings) -> Self {
         let Some(table) = table.table("profiles") else {
-            return Self::list(&folder.join(DEFAULT_DIR)).unwrap_or_default();
+            return Self::beside(folder);
         };
         let written = table.text("dir");
         let dir = folder.join(written.unwrap_or(DEFAULT_DIR));
@@ -38,6 +38,11 @@ impl OwnProfiles {
                 Self::default()
             }
         }
+    }
+
+    /// Those of the usual folder, which need not exist.
+    pub(super) fn beside(folder: &Path) -> Self {
+        Self::list(&folder.join(DEFAULT_DIR)).unwrap_or_default()
     }
 
     fn list(dir: &Path) -> std::io::Result<Self> {

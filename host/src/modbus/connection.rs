@@ -1,12 +1,15 @@
 //! One connection, shared by all that is behind it: opened when it is needed, paced, and given up at the first doubt.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bessai_domain::plan::Request;
 use bessai_domain::profile::Pacing;
+use bessai_domain::register::UnitId;
 use bessai_domain::write::Write;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::doubt::Doubts;
 use super::link::{Answer, Failure, Link, Refusal};
 use super::pace::Pace;
 use super::transport::Address;
@@ -25,6 +28,15 @@ const BUSY_TRIES: u32 = 2;
 pub(super) enum Call<'a> {
     Read(&'a Request),
     Write(&'a Write),
+}
+
+impl Call<'_> {
+    fn unit(self) -> UnitId {
+        match self {
+            Self::Read(request) => request.unit,
+            Self::Write(write) => write.unit,
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -49,11 +61,13 @@ impl Trouble {
 pub(super) struct Connection {
     address: Address,
     pace: Pace,
+    doubts: Doubts,
     link: Option<Link>,
-    /// How often it was opened.
+    /// How often it was opened, but not where the device had merely closed it while it was idle.
     opened: u64,
-    /// Answers since it was opened.
+    /// Answers since it was opened; of each unit since it last failed.
     answers: u32,
+    answers_of: BTreeMap<UnitId, u32>,
     errors_in_row: u32,
     backoff: Duration,
     not_before: Option<Instant>,
@@ -66,9 +80,11 @@ impl Connection {
         Self {
             address,
             pace,
+            doubts: Doubts::default(),
             link: None,
             opened: 0,
             answers: 0,
+            answers_of: BTreeMap::new(),
             errors_in_row: 0,
             backoff: RECONNECT_MIN,
             not_before: None,
@@ -100,7 +116,15 @@ impl Connection {
         self.ask_once(call, limit).await
     }
 
+    /// A unit that owes an answer shows first that it gives no old ones.
     async fn ask_once(&mut self, call: Call<'_>, limit: Duration) -> Result<Answer, Trouble> {
+        if let Some(probe) = self.doubts.probe(call.unit()) {
+            self.exchange(Call::Read(&probe), limit).await?;
+        }
+        self.exchange(call, limit).await
+    }
+
+    async fn exchange(&mut self, call: Call<'_>, limit: Duration) -> Result<Answer, Trouble> {
         let mut link = self.open(limit).await?;
         let answered = match call {
             Call::Read(request) => link.read(request, limit).await,
@@ -109,11 +133,11 @@ impl Connection {
         match answered {
             Ok(answer) => {
                 self.link = Some(link);
-                self.answered(&answer);
+                self.answered(call.unit(), &answer);
                 Ok(answer)
             }
             Err(failure) => {
-                self.failed(link, &failure, limit).await;
+                self.failed(link, call).await;
                 Err(match failure {
                     Failure::Silent(reason) => Trouble::Silent(reason),
                     Failure::Broken(reason) => Trouble::Broken(reason),
@@ -124,36 +148,62 @@ impl Connection {
 
     /// The open line, when it may be spoken on.
     async fn open(&mut self, limit: Duration) -> Result<Link, Trouble> {
-        let link = match self.link.take() {
-            Some(link) => link,
-            None => self.connect(limit).await.map_err(Trouble::NoConnection)?,
-        };
+        let kept = self.link.take();
+        let was_kept = kept.is_some();
+        if let Some(mut link) = kept {
+            self.quiet().await;
+            if link.clear().await {
+                return Ok(link);
+            }
+        }
+        let mut link = self.connect(limit).await.map_err(Trouble::NoConnection)?;
+        // Many a device closes a connection that is idle: that is no trouble, and says nothing about the device.
+        self.opened = self.opened.saturating_add(u64::from(!was_kept));
+        self.quiet().await;
+        // Where this one has ended too, the request says so.
+        link.clear().await;
+        Ok(link)
+    }
+
+    async fn quiet(&mut self) {
         if let Some(until) = self.quiet_until.take().filter(|until| *until > Instant::now()) {
             sleep_until(until).await;
         }
-        Ok(link)
     }
 
     async fn connect(&mut self, limit: Duration) -> Result<Link, String> {
         let address = &self.address;
-        if self.not_before.is_some_and(|not_before| Instant::now() < not_before) {
-            return Err(format!("waiting to connect to {address} again"));
+        if let Some(not_before) = self.not_before.filter(|not_before| Instant::now() < *not_before) {
+            if self.answers == 0 {
+                return Err(format!("waiting to connect to {address} again"));
+            }
+            // It broke off, but it answers: whoever shares the line should not miss a reading for that.
+            sleep_until(not_before).await;
         }
         let connected = Link::open(address, limit).await;
         self.not_before = Some(Instant::now() + self.backoff);
         self.backoff = (self.backoff * 2).min(RECONNECT_MAX);
-        let link = connected?;
         (self.answers, self.errors_in_row) = (0, 0);
-        self.opened = self.opened.saturating_add(1);
-        let pause = self.pace.pause();
+        self.answers_of.clear();
+        let link = connected?;
+        let pause = self.pace.pause().max(address.least_pause());
         self.quiet_until = (!pause.is_zero()).then(|| Instant::now() + pause);
         Ok(link)
     }
 
-    fn answered(&mut self, answer: &Answer) {
-        self.backoff = RECONNECT_MIN;
+    fn answered(&mut self, unit: UnitId, answer: &Answer) {
+        self.doubts.settled(unit);
+        if self.answers == 0 {
+            self.backoff = RECONNECT_MIN;
+            self.not_before = Some(Instant::now() + RECONNECT_MIN);
+        }
         self.answers = self.answers.saturating_add(1);
-        self.pace.answered(self.answers);
+        let of_unit = self.answers_of.entry(unit).or_default();
+        *of_unit = of_unit.saturating_add(1);
+        let address = &self.address;
+        if let Some(note) = self.pace.answered(self.answers) {
+            tracing::info!(%address, "{address} {note}");
+        }
         let gap = self.pace.gap();
         self.quiet_until = (!gap.is_zero()).then(|| Instant::now() + gap);
         match answer {
@@ -165,13 +215,23 @@ impl Connection {
     }
 
     /// On a serial line a new connection would not keep a late answer away, so the line is drained instead.
-    async fn failed(&mut self, link: Link, failure: &Failure, limit: Duration) {
+    async fn failed(&mut self, link: Link, call: Call<'_>) {
+        let of_unit = self.answers_of.remove(&call.unit()).unwrap_or_default();
         let address = &self.address;
-        if let Some(note) = self.pace.broke(self.answers) {
-            tracing::info!(%address, "{address} broke off after {} answers: {note}", self.answers);
+        if self.answers == 0 && self.errors_in_row == 0 {
+            self.pace.failed_at_once();
+        } else if of_unit > 0
+            && let Some(note) = self.pace.broke(of_unit)
+        {
+            tracing::info!(%address, "{address} {note}");
         }
-        if self.address.is_drained() && matches!(failure, Failure::Silent(_) | Failure::Broken(_)) {
-            self.link = link.drained(limit).await.ok();
+        if self.address.is_rtu()
+            && let Call::Read(request) = call
+        {
+            self.doubts.owes(request);
+        }
+        if self.address.is_drained() {
+            self.link = link.drained().await;
         }
         self.count_error();
     }

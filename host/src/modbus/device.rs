@@ -1,5 +1,6 @@
 //! What is known of one device: its plans, whether it answers, what it was already said to lack.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +18,19 @@ use super::{Settings, Source};
 const SILENT_MIN: Duration = Duration::from_secs(1);
 /// The longest that it is left alone.
 const SILENT_MAX: Duration = Duration::from_secs(60);
-/// A point that the device does not have is asked for again after this: it may have been updated.
-const FORGIVEN_AFTER: Duration = Duration::from_hours(1);
-/// The same, where it has none of them: it may not have been ready.
-const ALL_FORGIVEN_AFTER: Duration = Duration::from_secs(10);
+/// A point that the device refused is asked for again after this, doubling up to
+const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
+/// this, where it never had it: it may have been updated; or up to
+const FORGIVEN_AFTER_MAX: Duration = Duration::from_hours(1);
+/// this, where it once had it, or has no point at all: it is not ready, or has a fault that ends.
+const RETURNS_AFTER_MAX: Duration = Duration::from_secs(60);
+/// What else was learnt from refusals, how much the device gives at once and what must not be bridged, is forgotten after
+/// this: a fault may have taught it.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 /// A device is asked what it has at most so often, when it was gone in between.
-const REDISCOVERED_AFTER: Duration = Duration::from_secs(10);
+const REDISCOVERED_AFTER: Duration = Duration::from_secs(5);
 /// A device that is no SunSpec device is asked again after this: it may have been switched over.
-const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(30);
+const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Device {
     pub(super) settings: Settings,
@@ -46,8 +52,14 @@ pub(super) struct SourceState {
     pub(super) plan: Plan,
     /// The connection that it was last read on.
     connection: u64,
+    /// Channels whose refusal was said.
     refused: Vec<usize>,
-    forgiven: Instant,
+    /// Channels that never had a value so far.
+    unseen: BTreeSet<usize>,
+    last_refusal: Instant,
+    patience: Duration,
+    longest_patience: Duration,
+    forgotten: Instant,
     brought_nothing: bool,
 }
 
@@ -122,11 +134,12 @@ impl Device {
     ) -> Option<DeviceStatus> {
         if let Some(state) = self.sources.get_mut(source) {
             state.brought_nothing = frame.is_empty();
+            state.note_values(frame);
         }
         match trouble {
             // A cycle that was left out says nothing new.
-            Some(Trouble::Silent(_)) if self.left_alone(Instant::now()).is_some() => {}
-            Some(Trouble::Silent(_)) if shares_line => {
+            Some(_) if self.left_alone(Instant::now()).is_some() => {}
+            Some(Trouble::Silent(_) | Trouble::Broken(_)) if shares_line && frame.is_empty() => {
                 let pause = self.silent.map_or(SILENT_MIN, |silence| (silence.pause * 2).min(SILENT_MAX));
                 self.silent = Some(Silence { until: Instant::now() + pause, pause });
             }
@@ -179,22 +192,47 @@ impl SourceState {
     fn new(source: Source, device: &Settings) -> Self {
         let plan = Plan::new(device.profile.source(source.name.as_deref()), device.unit, device.blocks);
         let now = Instant::now();
-        Self { settings: source, plan, connection: 0, refused: Vec::new(), forgiven: now, brought_nothing: true }
+        Self {
+            settings: source,
+            unseen: (0..plan.channel_count()).collect(),
+            plan,
+            connection: 0,
+            refused: Vec::new(),
+            last_refusal: now,
+            patience: FORGIVEN_AFTER,
+            longest_patience: FORGIVEN_AFTER_MAX,
+            forgotten: now,
+            brought_nothing: true,
+        }
     }
 
     /// Asks again for what the device did not have, when it may have it now: on a new connection, and from time to time.
     pub(super) fn renew(&mut self, connection: &Connection) {
-        let after = if self.plan.is_refused() { ALL_FORGIVEN_AFTER } else { FORGIVEN_AFTER };
-        let is_new = std::mem::replace(&mut self.connection, connection.opened()) != connection.opened();
-        if (is_new || self.forgiven.elapsed() >= after) && self.plan.forgive() {
-            self.forgiven = Instant::now();
+        if self.forgotten.elapsed() >= FORGOTTEN_AFTER {
+            self.forgotten = Instant::now();
+            self.plan.forget();
         }
+        let is_new = std::mem::replace(&mut self.connection, connection.opened()) != connection.opened();
+        if self.last_refusal.elapsed() < if is_new { FORGIVEN_AFTER } else { self.patience } {
+            return;
+        }
+        let longest = if self.plan.is_refused() { RETURNS_AFTER_MAX } else { self.longest_patience };
+        self.patience = if self.plan.forgive() { (self.patience * 2).min(longest) } else { FORGIVEN_AFTER };
+        self.last_refusal = Instant::now();
+    }
+
+    fn note_values(&mut self, frame: &Frame) {
+        let has_text = |channel: usize| frame.texts.iter().any(|text| usize::try_from(text.channel) == Ok(channel));
+        self.unseen
+            .retain(|&channel| frame.values.get(channel).is_none_or(|value| value.is_nan()) && !has_text(channel));
     }
 
     /// A point that the device does not have is said once, not in every cycle.
     pub(super) fn note_refusal(&mut self, settings: &Settings, channels: Vec<usize>, reason: &str) {
         let device = &settings.name;
-        self.forgiven = Instant::now();
+        self.last_refusal = Instant::now();
+        let once_had = channels.iter().any(|channel| !self.unseen.contains(channel));
+        self.longest_patience = if once_had { RETURNS_AFTER_MAX } else { FORGIVEN_AFTER_MAX };
         for channel in channels {
             if self.refused.contains(&channel) {
                 continue;

@@ -46,21 +46,16 @@ impl Worker {
     }
 
     pub(super) async fn run<R: From<Reported>>(mut self, reports: mpsc::Sender<R>) {
-        let mut takes_orders = true;
         loop {
             let due = self.schedule.next();
             tokio::select! {
-                order = self.asker.orders.recv(), if takes_orders => match order {
-                    Some(order) => write::carry_out(order, &self.asker.targets, &mut self.asker.connection).await,
-                    None => takes_orders = false,
-                },
+                Some(order) = self.asker.orders.recv() => self.asker.write(order).await,
                 () = until(due) => {
                     // One after the other, each as soon as it is read: whoever waits for the first need not wait for all.
                     while let Some((device, source)) = self.schedule.take(Instant::now()) {
                         for report in self.cycle(device, source).await {
-                            if reports.send(report.into()).await.is_err() {
-                                return;
-                            }
+                            let Some(place) = self.asker.place(&reports).await else { return };
+                            place.send(report.into());
                         }
                     }
                 }
@@ -96,6 +91,22 @@ async fn until(due: Option<Instant>) {
 }
 
 impl Asker {
+    async fn write(&mut self, order: Order) {
+        write::carry_out(order, &self.targets, &mut self.connection).await;
+    }
+
+    /// Waits until a report can be sent; whoever is to take it may first want something written. None when nobody takes
+    /// them any more.
+    async fn place<'a, R>(&mut self, reports: &'a mpsc::Sender<R>) -> Option<mpsc::Permit<'a, R>> {
+        loop {
+            tokio::select! {
+                biased;
+                place = reports.reserve() => return place.ok(),
+                Some(order) = self.orders.recv() => self.write(order).await,
+            }
+        }
+    }
+
     /// What the device has, if that is new; or why it could not be asked.
     async fn discover(&mut self, device: &mut Device) -> (Option<Arc<Profile>>, Option<Trouble>) {
         let Settings { unit, blocks, timeout, .. } = device.settings;

@@ -28,6 +28,7 @@ pub(super) struct Pace {
     pause: usize,
     gap: usize,
     short_lived: u32,
+    pause_was_told: bool,
 }
 
 impl Pace {
@@ -41,7 +42,14 @@ impl Pace {
                 (one, other) => one.or(other),
             },
         };
-        Self { given: devices.reduce(slowest).unwrap_or_default(), least_gap, pause: 0, gap: 0, short_lived: 0 }
+        Self {
+            given: devices.reduce(slowest).unwrap_or_default(),
+            least_gap,
+            pause: 0,
+            gap: 0,
+            short_lived: 0,
+            pause_was_told: false,
+        }
     }
 
     /// Between an answer and the next request.
@@ -62,31 +70,36 @@ impl Pace {
         self.given.reconnect_after.unwrap_or(DEFAULT)
     }
 
-    /// A connection gave so many answers so far.
-    pub(super) fn answered(&mut self, answers: u32) {
+    /// A connection gave so many answers so far. Gives what was learnt by that, for the log.
+    pub(super) fn answered(&mut self, answers: u32) -> Option<String> {
         if answers.is_multiple_of(RELAXED_AFTER) {
-            self.gap = self.gap.saturating_sub(1);
+            (self.gap, self.pause) = (self.gap.saturating_sub(1), self.pause.saturating_sub(1));
             self.short_lived = 0;
+        }
+        if self.pause == 0 || self.pause_was_told {
+            return None;
+        }
+        self.pause_was_told = true;
+        Some(format!("answers when {:?} are waited after connecting", self.pause()))
+    }
+
+    /// The first request after connecting failed.
+    pub(super) fn failed_at_once(&mut self) {
+        if self.given.connect_pause.is_none() {
+            self.pause = (self.pause + 1) % PAUSES.len();
+            self.pause_was_told = false;
         }
     }
 
-    /// A connection broke, or fell silent, after so many answers. Gives what is done about it, for the log.
+    /// A unit broke off, or fell silent, after so many answers. Gives what is done about it, for the log.
     pub(super) fn broke(&mut self, answers: u32) -> Option<String> {
-        if answers == 0 {
-            if self.given.connect_pause.is_none() {
-                self.pause = (self.pause + 1) % PAUSES.len();
-                let pause = self.pause();
-                return (!pause.is_zero()).then(|| format!("from now on {pause:?} are waited after connecting"));
-            }
-            return None;
-        }
         self.short_lived = if answers < SHORT_LIVED { self.short_lived.saturating_add(1) } else { 0 };
         if self.short_lived < ACCIDENTS || self.given.request_gap.is_some() || self.gap + 1 == GAPS.len() {
             return None;
         }
         self.short_lived = 0;
         self.gap += 1;
-        Some(format!("from now on {:?} are waited between requests", self.gap()))
+        Some(format!("broke off after {answers} answers: from now on {:?} are waited between requests", self.gap()))
     }
 }
 
@@ -104,30 +117,33 @@ mod tests {
     fn a_quick_device_is_not_kept_waiting() {
         let mut pace = pace(Pacing::default());
         assert_eq!((pace.gap(), pace.pause()), (Duration::ZERO, Duration::ZERO));
-        assert_eq!(pace.broke(5000), None);
+        assert_eq!((pace.broke(5000), pace.answered(1)), (None, None));
         assert_eq!((pace.gap(), pace.pause()), (Duration::ZERO, Duration::ZERO));
     }
 
     #[test]
     fn a_first_request_that_fails_asks_for_a_pause() {
         let mut pace = pace(Pacing::default());
-        assert!(pace.broke(0).unwrap().contains("500ms"));
+        pace.failed_at_once();
         assert_eq!(pace.pause(), 500 * MS);
-        pace.broke(0);
-        pace.broke(0);
+        assert!(pace.answered(1).unwrap().contains("500ms"));
+        assert_eq!(pace.answered(2), None, "it is told once");
+        pace.failed_at_once();
+        pace.failed_at_once();
         assert_eq!(pace.pause(), 2000 * MS);
-        assert_eq!(pace.broke(0), None, "it was not for a pause");
-        assert_eq!(pace.pause(), Duration::ZERO);
+        pace.failed_at_once();
+        assert_eq!(pace.pause(), Duration::ZERO, "it was not for a pause");
     }
 
     #[test]
-    fn connections_that_keep_breaking_ask_for_a_gap() {
+    fn connections_that_keep_breaking_ask_for_a_gap_until_they_last() {
         let mut pace = pace(Pacing::default());
         assert_eq!(pace.broke(5), None, "an accident");
         assert!(pace.broke(5).unwrap().contains("20ms"));
         assert_eq!(pace.gap(), 20 * MS);
+        pace.failed_at_once();
         pace.answered(RELAXED_AFTER);
-        assert_eq!(pace.gap(), Duration::ZERO);
+        assert_eq!((pace.gap(), pace.pause()), (Duration::ZERO, Duration::ZERO));
     }
 
     #[test]
@@ -135,10 +151,11 @@ mod tests {
         let one = Pacing { request_gap: Some(5 * MS), connect_pause: Some(MS), reconnect_after: Some(7) };
         let other = Pacing { request_gap: Some(9 * MS), ..Pacing::default() };
         let mut pace = Pace::new([one, other].into_iter(), 6 * MS);
-        assert_eq!((pace.gap(), pace.pause(), pace.reconnect_after()), (9 * MS, MS, 7));
         for _ in 0..10 {
-            assert_eq!((pace.broke(0), pace.broke(1)), (None, None));
+            pace.failed_at_once();
+            assert_eq!(pace.broke(1), None);
         }
+        assert_eq!((pace.gap(), pace.pause(), pace.reconnect_after()), (9 * MS, MS, 7));
         assert_eq!(Pace::new([one].into_iter(), 6 * MS).gap(), 6 * MS);
     }
 }

@@ -3,48 +3,74 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use std::{fmt, io};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-/// Bytes that are thrown away before a line that never falls silent is given up.
-const BABBLE_BYTES: usize = 65_536;
+/// A line that does not fall silent for so long is given up: at 1200 baud the longest frame takes 2.4 s.
+const BABBLE_MAX: Duration = Duration::from_secs(5);
+/// Bytes that may have come unasked; with more the connection is given up.
+const UNASKED_BYTES: usize = 65_536;
+
+/// What had come before anything was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unasked {
+    Nothing,
+    /// Bytes that belong to no answer, now thrown away.
+    Bytes,
+    /// The other end has closed, or talks without end.
+    End,
+}
 
 /// Any byte stream.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 
 /// A handle; clones are the same stream, used by one at a time.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<Box<dyn Stream>>>);
+pub(super) struct Shared(Arc<Mutex<Box<dyn ByteStream>>>);
 
 impl Shared {
-    pub(super) fn new(stream: impl Stream + 'static) -> Self {
+    pub(super) fn new(stream: impl ByteStream + 'static) -> Self {
         Self(Arc::new(Mutex::new(Box::new(stream))))
+    }
+
+    /// Throws away what is there already, without waiting: it cannot answer what was not yet asked.
+    pub(super) fn unasked(&mut self) -> Unasked {
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut bytes, mut thrown) = ([0; 256], 0);
+        while thrown < UNASKED_BYTES {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *self).poll_read(&mut context, &mut buffer) {
+                Poll::Pending if thrown == 0 => return Unasked::Nothing,
+                Poll::Pending => return Unasked::Bytes,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => thrown += buffer.filled().len(),
+                Poll::Ready(_) => break,
+            }
+        }
+        Unasked::End
     }
 
     /// Throws away what comes until nothing came for so long.
     pub(super) async fn drain(&mut self, silence: Duration) -> io::Result<()> {
         let mut buffer = [0; 256];
-        let mut thrown = 0;
-        while let Ok(read) = timeout(silence, self.read(&mut buffer)).await {
-            match read? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                bytes => thrown += bytes,
+        let babble = async {
+            while let Ok(read) = timeout(silence, self.read(&mut buffer)).await {
+                if read? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
             }
-            if thrown > BABBLE_BYTES {
-                return Err(io::Error::other("the line never falls silent"));
-            }
-        }
-        Ok(())
+            Ok(())
+        };
+        timeout(BABBLE_MAX, babble).await.unwrap_or_else(|_| Err(io::Error::other("the line never falls silent")))
     }
 
     /// Nothing panics while it is held, so a poisoned lock is as good.
-    fn lock(&self) -> MutexGuard<'_, Box<dyn Stream>> {
+    fn lock(&self) -> MutexGuard<'_, Box<dyn ByteStream>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

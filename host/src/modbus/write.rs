@@ -10,9 +10,9 @@ use bessai_domain::register::{Format, Layout, UnitId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Settings;
 use super::connection::{Call, Connection};
 use super::link::Answer;
+use super::{Settings, WRITES_WAITING};
 
 /// A value that was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,16 +73,20 @@ impl Writer {
     }
 }
 
-/// Does all that waits.
+/// Does all that waits, but no more than a full queue: who writes without end must not keep the device from being read.
 pub(super) async fn serve(orders: &mut mpsc::Receiver<Order>, targets: &Targets, connection: &mut Connection) {
-    while let Ok(order) = orders.try_recv() {
+    for _ in 0..WRITES_WAITING {
+        let Ok(order) = orders.try_recv() else { return };
         carry_out(order, targets, connection).await;
     }
 }
 
-/// Does one and answers whoever asked, if he still waits.
+/// Does one and answers whoever asked. What nobody waits for any more is not done: it was meant for an earlier time.
 pub(super) async fn carry_out(order: Order, targets: &Targets, connection: &mut Connection) {
     let Order { device, point, value, answer } = order;
+    if answer.is_closed() {
+        return;
+    }
     let target = targets.get(&device).and_then(|target| Some((target, target.profile.point(&point)?)));
     let written = match target {
         Some((target, point)) => write(connection, point, target.unit, target.timeout, value).await,

@@ -1,3 +1,5 @@
+//! Packing, learning and decoding, also by property: any points, any limits, any holes.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Every point of the built-in profiles, as the makers' registers have it.
+
 use super::*;
 use crate::plan::Plan;
 use crate::profile::{Access, Point};

@@ -1,3 +1,5 @@
+//! What is mended in the Python gateway's profiles, and what cannot be.
+
 use super::*;
 use crate::plan::Plan;
 use crate::profile::{SetPoint, built_in};
