@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use bessai_domain::site::{Device, Site, Source};
+use bessai_domain::profile::Point;
+use bessai_domain::site::{ChannelLists, Device, Site, Source};
 use bessai_domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -146,10 +147,11 @@ fn describe(config: &Config) -> Site {
         ];
         Device { name: device.name.clone(), attributes: attributes.into_iter().flatten().collect() }
     };
+    let mut lists = ChannelLists::default();
     let source = |device: &config::Device| Source {
         device: device.name.clone(),
         period: device.period,
-        channels: device.profile.readable().map(bessai_domain::profile::Point::to_channel).collect(),
+        channels: lists.shared(device.profile.readable().map(Point::to_channel).collect()),
         attributes: Vec::new(),
     };
     Site {

@@ -3,6 +3,7 @@
 //! The only user of tokio-modbus. That library has no timeouts and trusts a reply's length, so both are watched here, and
 //! after any doubt the connection is dropped: a late reply must never answer the next request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::{DeviceStatus, Fault, FaultKind, Frame};
@@ -35,7 +36,7 @@ pub struct Settings {
     /// Whether a person chose the unit id.
     pub unit_was_given: bool,
     /// What its registers mean.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// Time between the starts of two readings.
     pub period: Duration,
     /// The source's place in the site's description.

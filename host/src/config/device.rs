@@ -1,7 +1,9 @@
 //! `[[device]]`, and the variables that set the first one.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::profile::{self, Profile};
@@ -37,7 +39,7 @@ pub struct Device {
     /// The settings named the unit.
     pub unit_was_given: bool,
     /// What its registers mean.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// Time between two readings.
     pub period: Duration,
 }
@@ -97,7 +99,8 @@ pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'
         first.address_is_wrong |= !file.is_sound;
     }
     let count = raws.len();
-    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, findings)).collect();
+    let mut profiles = Profiles::default();
+    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, &mut profiles, findings)).collect();
     Devices { complete: list.len() == count, list }
 }
 
@@ -173,7 +176,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn finish(self, from_variables: bool, findings: &Findings) -> Option<Device> {
+    fn finish(self, from_variables: bool, profiles: &mut Profiles, findings: &Findings) -> Option<Device> {
         if self.host.is_none() && !self.address_is_wrong {
             let (mistakes, key) = if from_variables {
                 (&findings.environment, "INVERTER_IP")
@@ -188,12 +191,9 @@ impl<'a> Raw<'a> {
             mistakes.add(Mistake::bare(key, mend));
         }
         let profile = match self.profile {
-            Some(reference) => find_profile(&reference, findings)?,
-            None => profile::built_in(profile::DEFAULT)?,
+            Some(reference) => profiles.find(&reference, findings)?,
+            None => Arc::new(profile::built_in(profile::DEFAULT)?),
         };
-        for mended in &profile.mended {
-            findings.note(format!("profile {}: {mended}", profile.name));
-        }
         Some(Device {
             name: self.name,
             host: self.host?,
@@ -239,6 +239,26 @@ fn host_alone(text: &str) -> Result<String, &'static str> {
 fn seconds(text: &str) -> Option<Duration> {
     let period = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
     (SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period).then_some(period)
+}
+
+/// The sound ones so far, by what was written: each is read once, and its devices share it.
+#[derive(Default)]
+struct Profiles(BTreeMap<(String, PathBuf), Arc<Profile>>);
+
+impl Profiles {
+    fn find(&mut self, reference: &Sourced<'_, Reference>, findings: &Findings) -> Option<Arc<Profile>> {
+        let Reference { written, path } = &reference.value;
+        let key = (written.clone(), path.clone());
+        if let Some(known) = self.0.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let profile = Arc::new(find_profile(reference, findings)?);
+        for mended in &profile.mended {
+            findings.note(format!("profile {}: {mended}", profile.name));
+        }
+        self.0.insert(key, Arc::clone(&profile));
+        Some(profile)
+    }
 }
 
 /// By its built-in name, by its file, or by a file's name that means a built-in one.

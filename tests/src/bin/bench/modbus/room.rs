@@ -1,6 +1,7 @@
 //! The room that reads, alone: as the gateway starts it, with someone at its other end who counts the frames.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
@@ -18,6 +19,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const QUEUE: usize = 256;
 
 pub(super) async fn run(task: Task) -> anyhow::Result<()> {
+    let profile = Arc::new(read_profile(task.values)?);
     let (reports, received) = mpsc::channel(QUEUE);
     let mut source = 0;
     for address in &task.addresses {
@@ -28,7 +30,7 @@ pub(super) async fn run(task: Task) -> anyhow::Result<()> {
                 port: address.port(),
                 unit: UnitId(unit),
                 unit_was_given: true,
-                profile: read_profile(task.values)?,
+                profile: Arc::clone(&profile),
                 period: PERIOD,
                 source,
             };
