@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{DeviceStatus, Fault, FaultKind, Frame};
+use bessai_domain::event::{DeviceStatus, Frame};
 use bessai_domain::plan::{Plan, Reading};
 use bessai_domain::profile::Profile;
 use bessai_domain::register::UnitId;
@@ -84,7 +84,7 @@ struct Device {
 
 impl Device {
     fn new(settings: Settings, clock: fn() -> Timestamp) -> Self {
-        let plan = Plan::new(settings.profile.readable(), settings.unit);
+        let plan = Plan::new(settings.profile.readable(), settings.unit, settings.profile.blocks);
         Self {
             settings,
             clock,
@@ -102,30 +102,28 @@ impl Device {
         let mut reading = self.plan.reading();
         let mut at = None;
         let trouble = self.read(&mut reading, &mut at).await.err();
-        let values = self.plan.finish(reading);
-        let frame = frame(self.settings.source, values);
+        let frame = self.plan.finish(reading, self.settings.source);
         (at.unwrap_or_else(self.clock), frame, trouble)
     }
 
     /// Sends the plan's requests. An error means that the connection is gone; values read before stay good.
     async fn read(&mut self, reading: &mut Reading, at: &mut Option<Timestamp>) -> Result<(), String> {
         let mut link = self.connect().await?;
-        let mut index = 0;
-        while let Some(request) = self.plan.requests().get(index).cloned() {
-            match link.read(&request, self.settings.profile.timeout).await {
-                Ok(Answer::Registers(registers)) => {
+        let mut cycle = self.plan.cycle();
+        while let Some(request) = cycle.request(&self.plan) {
+            match link.read(&request, self.settings.profile.timeout).await? {
+                Answer::Registers(registers) => {
                     at.get_or_insert_with(self.clock);
-                    self.plan.decode(&request, &registers, reading);
-                    index += 1;
+                    cycle.given(&mut self.plan, &request, &registers, reading);
                 }
-                Ok(Answer::Refused { block_too_wide: true, .. }) if self.plan.split(index) => {}
-                Ok(Answer::Refused { reason, .. }) => {
-                    self.note_refusal(request.channels().collect(), &reason);
-                    index += 1;
+                Answer::Refused { block_too_wide: true, reason } => {
+                    let channels = cycle.refused(&mut self.plan);
+                    self.note_refusal(channels, &reason);
                 }
-                Err(error) => return Err(error),
+                Answer::Refused { .. } => cycle.pass(),
             }
         }
+        cycle.finish(&mut self.plan);
         self.link = Some(link);
         self.pause = RECONNECT_MIN;
         Ok(())
@@ -195,11 +193,4 @@ impl Device {
             _ => String::new(),
         }
     }
-}
-
-/// Values with a fault for each that was not read.
-fn frame(source: u32, values: Vec<f64>) -> Frame {
-    let missing = (0..).zip(&values).filter(|(_, value)| !value.is_finite());
-    let faults = missing.map(|(channel, _)| Fault { channel, kind: FaultKind::Missing }).collect();
-    Frame { source, values, faults, texts: Vec::new() }
 }

@@ -116,7 +116,7 @@ impl Frame {
 
     /// Whether the cycle brought nothing at all.
     pub fn is_empty(&self) -> bool {
-        (0..self.values.len()).all(|channel| self.good(channel).is_none())
+        self.texts.is_empty() && (0..self.values.len()).all(|channel| self.good(channel).is_none())
     }
 }
 

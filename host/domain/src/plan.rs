@@ -1,300 +1,240 @@
 //! Which requests read the points of a source, and which value lies where in the answers.
 //!
-//! Points of one table and unit are packed into few requests: neighbours together, small gaps bridged, no value split
-//! over two requests. Devices that refuse a block are learnt: [`Plan::split`] cuts it at its widest gap until each
-//! point stands alone.
+//! Points of one unit and table are packed into the fewest requests: neighbours together, small gaps bridged, no value
+//! split over two requests. What a device refuses is learnt while it is read ([`Cycle`]): how much it gives at once, which
+//! gaps must not be bridged, which points it does not have.
+
+mod cycle;
+mod reading;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use cycle::Cycle;
+use reading::Decoder;
+pub use reading::Reading;
 
 use crate::profile::Point;
-use crate::register::{Layout, MAX_READ, Scaling, Table, UnitId};
+use crate::register::{MAX_READ, MAX_READ_BITS, Table, UnitId};
 
-/// Registers between two points that are read along rather than asked for apart: one more request costs far more.
-pub const BRIDGED_GAP: u16 = 16;
+/// How much one request reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Registers at most, 1 to [`MAX_READ`]; a single value may be wider.
+    pub registers: u16,
+    /// Bits at most, 1 to [`MAX_READ_BITS`].
+    pub bits: u16,
+    /// Registers between two points that are read along rather than asked for apart; sixteen times as many bits.
+    pub bridged_gap: u16,
+}
+
+impl Default for Blocks {
+    /// The standard's own limits. One more request costs far more than sixteen registers.
+    fn default() -> Self {
+        Self { registers: MAX_READ, bits: MAX_READ_BITS, bridged_gap: 16 }
+    }
+}
+
+impl Blocks {
+    fn limit(self, table: Table) -> u16 {
+        if table.is_bits() { self.bits } else { self.registers }
+    }
+
+    fn bridged(self, table: Table) -> u32 {
+        u32::from(self.bridged_gap) * if table.is_bits() { 16 } else { 1 }
+    }
+}
 
 /// One request and the items that its answer holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Whom to ask.
     pub unit: UnitId,
     /// Which function.
     pub table: Table,
-    /// First register.
+    /// First register, or bit.
     pub start: u16,
-    /// Registers, 1 to [`MAX_READ`].
+    /// Registers, 1 to [`MAX_READ`], or bits, 1 to [`MAX_READ_BITS`].
     pub count: u16,
-    items: Vec<Item>,
+    items: Vec<usize>,
 }
 
-/// A value, or a scale factor, in the registers of a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A value, or a scale factor, in the registers of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item {
-    channel: usize,
+    unit: UnitId,
+    table: Table,
     address: u16,
+    width: u16,
     role: Role,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    Value(Layout),
-    /// A power of ten for the channel, as `sunssf` has it.
-    Exponent,
+    /// The value of a channel, by position.
+    Value(usize),
+    /// A power of ten that channels share, by its own number.
+    Factor(usize),
 }
 
 impl Item {
-    fn width(self) -> u16 {
-        match self.role {
-            Role::Value(layout) => layout.format.width(),
-            Role::Exponent => 1,
-        }
+    fn end(self) -> u32 {
+        u32::from(self.address) + u32::from(self.width)
     }
 
-    fn end(self) -> u32 {
-        u32::from(self.address) + u32::from(self.width())
+    fn same_registers(self, other: Self) -> bool {
+        (self.unit, self.table, self.address, self.width) == (other.unit, other.table, other.address, other.width)
     }
+}
+
+/// What a device has refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Learnt {
+    /// How much a unit gives at once, of registers or of bits.
+    limits: BTreeMap<(UnitId, bool), u16>,
+    /// Items before which a request must begin: the gap is not to be read.
+    walls: BTreeSet<usize>,
+    /// Items that it does not have.
+    forbidden: BTreeSet<usize>,
 }
 
 /// All requests of one source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    requests: Vec<Request>,
-    scalings: Vec<(Scaling, bool)>,
+    decoders: Vec<Decoder>,
+    factors: usize,
+    /// By unit, table and address.
+    items: Vec<Item>,
+    blocks: Blocks,
+    learnt: Learnt,
+    requests: Vec<Arc<Request>>,
 }
 
 impl Plan {
     /// For these points, in the order of a frame's values, of a device with that unit id.
-    pub fn new<'a>(points: impl Iterator<Item = &'a Point>, unit: UnitId) -> Self {
-        let mut keyed: Vec<((UnitId, Table), Item)> = Vec::new();
-        let mut scalings = Vec::new();
+    pub fn new<'a>(points: impl Iterator<Item = &'a Point>, unit: UnitId, blocks: Blocks) -> Self {
+        let (mut decoders, mut items) = (Vec::new(), Vec::new());
+        let mut factors: BTreeMap<(UnitId, Table, u16), usize> = BTreeMap::new();
         for (channel, point) in points.enumerate() {
-            let key = (point.unit_id.unwrap_or(unit), point.table);
-            keyed.push((key, Item { channel, address: point.address, role: Role::Value(point.layout) }));
-            let exponent = point.scale_register.map(|address| Item { channel, address, role: Role::Exponent });
-            keyed.extend(exponent.map(|item| (key, item)));
-            scalings.push((point.scaling, exponent.is_some()));
+            let (unit, table, width) = (point.unit_id.unwrap_or(unit), point.table, point.layout.format.width());
+            items.push(Item { unit, table, address: point.address, width, role: Role::Value(channel) });
+            let factor = point.scale_register.map(|address| {
+                let next = factors.len();
+                *factors.entry((unit, table, address)).or_insert(next)
+            });
+            decoders.push(Decoder::new(point, factor));
         }
-        keyed.sort_by_key(|(key, item)| (*key, item.address, item.end()));
-        Self { requests: pack(&keyed), scalings }
+        let factor = |(&(unit, table, address), &number): (&(UnitId, Table, u16), &usize)| {
+            let role = Role::Factor(number);
+            Item { unit, table, address, width: 1, role }
+        };
+        items.extend(factors.iter().map(factor));
+        items.sort_by_key(|item| (item.unit, item.table, item.address, item.width));
+        let mut plan =
+            Self { decoders, factors: factors.len(), items, blocks, learnt: Learnt::default(), requests: Vec::new() };
+        plan.settle();
+        plan
     }
 
     /// In the order in which they are to be sent.
-    pub fn requests(&self) -> &[Request] {
-        &self.requests
+    pub fn requests(&self) -> impl ExactSizeIterator<Item = &Request> {
+        self.requests.iter().map(AsRef::as_ref)
     }
 
-    /// Cuts a request that the device refuses in two, at its widest gap. False when it holds one value alone.
-    pub fn split(&mut self, index: usize) -> bool {
-        let Some(request) = self.requests.get_mut(index) else { return false };
-        let Some(at) = widest_gap(&request.items) else { return false };
-        let tail = request.items.split_off(at);
-        let (unit, table) = (request.unit, request.table);
-        *request = Request::of(unit, table, std::mem::take(&mut request.items));
-        self.requests.insert(index + 1, Request::of(unit, table, tail));
-        true
+    /// The channels that a request brings, by position.
+    pub fn channels<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = usize> + 'a {
+        let roles = request.items.iter().filter_map(|&item| self.items.get(item)).map(|item| item.role);
+        roles.filter_map(|role| if let Role::Value(channel) = role { Some(channel) } else { None })
     }
 
-    /// Puts what a request brought into a frame's values; what does not decode stays NaN.
-    pub fn decode(&self, request: &Request, registers: &[u16], reading: &mut Reading) {
-        for item in &request.items {
-            let offset = usize::from(item.address.saturating_sub(request.start));
-            let Some(registers) = registers.get(offset..offset + usize::from(item.width())) else { continue };
-            match item.role {
-                Role::Value(layout) => reading.set_raw(item.channel, layout.decode(registers)),
-                Role::Exponent => reading.set_exponent(item.channel, registers),
+    /// One reading of all of it.
+    pub fn cycle(&self) -> Cycle {
+        Cycle::new(self.requests.clone())
+    }
+
+    /// Asks again for the points that the device did not have: it may have been updated. False where there were none.
+    pub fn forgive(&mut self) -> bool {
+        let any = !self.learnt.forbidden.is_empty();
+        if any {
+            self.learnt.forbidden.clear();
+            self.settle();
+        }
+        any
+    }
+
+    /// Whether the device refuses every point.
+    pub fn is_refused(&self) -> bool {
+        self.requests.is_empty() && !self.items.is_empty()
+    }
+
+    /// What one request may read of a unit, in registers or bits.
+    pub fn limit(&self, unit: UnitId, table: Table) -> u16 {
+        let learnt = self.learnt.limits.get(&(unit, table.is_bits())).copied();
+        let given = self.blocks.limit(table).min(table.max_read());
+        learnt.map_or(given, |learnt| learnt.min(given)).max(1)
+    }
+
+    /// The requests after everything learnt so far.
+    fn settle(&mut self) {
+        let items = (0..self.items.len()).filter(|item| !self.learnt.forbidden.contains(item));
+        self.requests = self.pack(items).into_iter().map(Arc::new).collect();
+    }
+
+    /// Items in their order, each taken as long as the request allows it: no other packing takes fewer requests.
+    fn pack(&self, items: impl Iterator<Item = usize>) -> Vec<Request> {
+        let mut requests: Vec<Request> = Vec::new();
+        for index in items {
+            let Some(&item) = self.items.get(index) else { continue };
+            match requests.last_mut() {
+                Some(last) if self.joins(last, index, item) => {
+                    let end = item.end().max(u32::from(last.start) + u32::from(last.count));
+                    last.count = u16::try_from(end - u32::from(last.start)).unwrap_or(u16::MAX);
+                    last.items.push(index);
+                }
+                _ => requests.push(Request {
+                    unit: item.unit,
+                    table: item.table,
+                    start: item.address,
+                    count: item.width,
+                    items: vec![index],
+                }),
             }
         }
+        requests
     }
 
-    /// A reading with nothing read yet.
-    pub fn reading(&self) -> Reading {
-        Reading { raw: vec![f64::NAN; self.scalings.len()], exponents: Vec::new() }
-    }
-
-    /// The values in their units, NaN where there is none.
-    pub fn finish(&self, reading: Reading) -> Vec<f64> {
-        let Reading { mut raw, exponents } = reading;
-        for (channel, (value, (scaling, has_exponent))) in raw.iter_mut().zip(&self.scalings).enumerate() {
-            let exponent = exponents.iter().find(|(of, _)| *of == channel).map(|&(_, exponent)| exponent);
-            *value = match (has_exponent, exponent) {
-                (false, _) => scaling.apply(*value),
-                (true, Some(exponent)) => scaling.times_ten_to(exponent).apply(*value),
-                (true, None) => f64::NAN,
-            };
+    /// Whether an item may be read along with those of a request, all of which begin before it.
+    fn joins(&self, request: &Request, index: usize, item: Item) -> bool {
+        if (request.unit, request.table) != (item.unit, item.table) || self.is_parted(request, index) {
+            return false;
         }
-        raw
-    }
-}
-
-/// Raw numbers of one cycle.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    raw: Vec<f64>,
-    exponents: Vec<(usize, i32)>,
-}
-
-impl Reading {
-    fn set_raw(&mut self, channel: usize, value: Option<f64>) {
-        if let (Some(slot), Some(value)) = (self.raw.get_mut(channel), value) {
-            *slot = value;
-        }
+        let end = u32::from(request.start) + u32::from(request.count);
+        let span = item.end().saturating_sub(u32::from(request.start));
+        let address = u32::from(item.address);
+        // Points that share some registers contradict each other: they are asked for apart. Bits of one register do not.
+        let apart = address >= end || self.shares(request, item);
+        let limit = u32::from(self.limit(item.unit, item.table)).max(u32::from(request.count));
+        span <= limit && apart && address <= end + self.blocks.bridged(item.table)
     }
 
-    /// SunSpec allows -10 to 10; 0x8000 and anything else means that there is no value.
-    fn set_exponent(&mut self, channel: usize, registers: &[u16]) {
-        let exponent = registers.first().map(|register| i32::from(register.cast_signed()));
-        self.exponents.extend(exponent.filter(|exponent| (-10..=10).contains(exponent)).map(|e| (channel, e)));
-    }
-}
-
-impl Request {
-    fn of(unit: UnitId, table: Table, items: Vec<Item>) -> Self {
-        let start = items.first().map_or(0, |item| item.address);
-        let end = items.iter().map(|item| item.end()).max().unwrap_or(0);
-        let count = u16::try_from(end.saturating_sub(u32::from(start))).unwrap_or(MAX_READ);
-        Self { unit, table, start, count, items }
+    /// Whether the device has not what lies between.
+    fn is_parted(&self, request: &Request, index: usize) -> bool {
+        let after = request.items.last().map_or(index, |last| last + 1).min(index);
+        self.learnt.walls.contains(&index) || self.learnt.forbidden.range(after..index).next().is_some()
     }
 
-    /// The channels that it brings, by position.
-    pub fn channels(&self) -> impl Iterator<Item = usize> {
-        self.items.iter().filter(|item| matches!(item.role, Role::Value(_))).map(|item| item.channel)
+    fn shares(&self, request: &Request, item: Item) -> bool {
+        let known = |&index: &usize| self.items.get(index).is_some_and(|known| known.same_registers(item));
+        request.items.iter().rev().take_while(|index| known(index)).count() > 0
     }
 
-    fn takes(&self, item: Item) -> bool {
-        let end = u32::from(self.start) + u32::from(self.count);
-        let within = item.end() - u32::from(self.start) <= u32::from(MAX_READ);
-        // Points that share registers contradict each other: they are asked for apart. A scale factor serves many.
-        let apart = u32::from(item.address) >= end || self.items.iter().any(|known| known.same_registers(item));
-        within && apart && u32::from(item.address) <= end + u32::from(BRIDGED_GAP)
-    }
-
-    fn push(&mut self, item: Item) {
-        let end = item.end().max(u32::from(self.start) + u32::from(self.count));
-        self.count = u16::try_from(end - u32::from(self.start)).unwrap_or(MAX_READ);
-        self.items.push(item);
-    }
-}
-
-impl Item {
-    fn same_registers(self, other: Self) -> bool {
-        self.address == other.address && self.width() == other.width()
-    }
-}
-
-fn pack(keyed: &[((UnitId, Table), Item)]) -> Vec<Request> {
-    let mut requests: Vec<Request> = Vec::new();
-    for &((unit, table), item) in keyed {
-        match requests.last_mut() {
-            Some(last) if (last.unit, last.table) == (unit, table) && last.takes(item) => last.push(item),
-            _ => requests.push(Request::of(unit, table, vec![item])),
-        }
-    }
-    requests
-}
-
-/// Where to cut: behind the item that the widest gap follows, the middlest of equals. None for a value alone.
-fn widest_gap(items: &[Item]) -> Option<usize> {
-    let middle = items.len() / 2;
-    let cuts = items.windows(2).enumerate().filter_map(|(index, pair)| {
-        let [left, right] = pair else { return None };
-        let gap = i64::from(right.address) - i64::from(left.end());
-        let together = left.address == right.address;
-        (!together).then_some((gap, std::cmp::Reverse(middle.abs_diff(index + 1)), index + 1))
-    });
-    cuts.max().map(|(_, _, at)| at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::profile;
-
-    fn plan(points: &str) -> Plan {
-        let text = format!("[points]\n{points}");
-        let profile = profile::toml::read("box", &text).unwrap();
-        Plan::new(profile.readable(), UnitId(1))
-    }
-
-    fn blocks(plan: &Plan) -> Vec<(u8, u16, u16)> {
-        plan.requests().iter().map(|request| (request.unit.0, request.start, request.count)).collect()
-    }
-
-    fn numbered(addresses: &[u16]) -> String {
-        let point = |a: &u16| format!("p{a} = {{ address = {a}, type = \"uint16\", scale = 1 }}\n");
-        addresses.iter().map(point).collect()
-    }
-
-    #[test]
-    fn neighbours_go_together_and_small_gaps_are_bridged() {
-        assert_eq!(blocks(&plan(&numbered(&[10, 11, 20, 37, 54, 72]))), [(1, 10, 45), (1, 72, 1)]);
-    }
-
-    #[test]
-    fn a_request_stays_within_125_registers() {
-        let all: Vec<u16> = (0..300).collect();
-        assert_eq!(blocks(&plan(&numbered(&all))), [(1, 0, 125), (1, 125, 125), (1, 250, 50)]);
-        let wide =
-            "a = { address = 123, type = \"float64\", scale = 1 }\nb = { address = 0, type = \"uint16\", scale = 1 }";
-        assert_eq!(blocks(&plan(wide)), [(1, 0, 1), (1, 123, 4)]);
-    }
-
-    #[test]
-    fn tables_and_units_are_asked_apart() {
-        let points = "a = { address = 1, type = \"uint16\", scale = 1 }
-            b = { address = 2, type = \"uint16\", scale = 1, table = \"input\" }
-            c = { address = 3, type = \"uint16\", scale = 1, unit_id = 9 }
-            d = { address = 4, type = \"uint16\", scale = 1, access = \"W\" }";
-        assert_eq!(blocks(&plan(points)), [(1, 1, 1), (1, 2, 1), (9, 3, 1)]);
-    }
-
-    #[test]
-    fn overlapping_points_of_a_python_profile_are_read_apart() {
-        let text = r#"{"registers": {
-            "a": {"address": 40071, "type": "FLOAT32", "scale": 1},
-            "b": {"address": 40072, "type": "FLOAT32", "scale": 1},
-            "c": {"address": 40074, "type": "FLOAT32", "scale": 1}}}"#;
-        let profile = profile::json::read("box", text).unwrap();
-        let plan = Plan::new(profile.readable(), UnitId(1));
-        assert_eq!(blocks(&plan), [(1, 40071, 2), (1, 40072, 4)]);
-    }
-
-    #[test]
-    fn a_refused_block_is_cut_at_its_widest_gap_until_each_point_stands_alone() {
-        let mut plan = plan(&numbered(&[10, 11, 20]));
-        assert!(plan.split(0));
-        assert_eq!(blocks(&plan), [(1, 10, 2), (1, 20, 1)]);
-        assert!(!plan.split(1));
-        assert!(plan.split(0));
-        assert_eq!(blocks(&plan), [(1, 10, 1), (1, 11, 1), (1, 20, 1)]);
-        assert!(!plan.split(0));
-    }
-
-    #[test]
-    fn answers_become_values_by_position() {
-        let mut plan = plan(
-            "b = { address = 11, type = \"int16\", scale = 0.1 }\na = { address = 10, type = \"uint16\", scale = 1 }",
-        );
-        let mut reading = plan.reading();
-        let request = plan.requests()[0].clone();
-        plan.decode(&request, &[7, 0xfff6], &mut reading);
-        assert_eq!(plan.finish(reading), [-1.0, 7.0]);
-        assert!(plan.split(0));
-        let mut reading = plan.reading();
-        plan.decode(&plan.requests()[0], &[7], &mut reading);
-        let values = plan.finish(reading);
-        assert!(values[0].is_nan());
-        assert_eq!(values[1], 7.0);
-    }
-
-    #[test]
-    fn a_scale_factor_from_a_register() {
-        let points = "a = { address = 1, type = \"int16\", scale_register = 3 }\nb = { address = 2, type = \"int16\", scale_register = 3 }";
-        let plan = plan(points);
-        assert_eq!(blocks(&plan), [(1, 1, 3)]);
-        let read = |factor: u16| {
-            let mut reading = plan.reading();
-            plan.decode(&plan.requests()[0], &[1234, 5, factor], &mut reading);
-            plan.finish(reading)
-        };
-        assert_eq!(read(0xffff), [123.4, 0.5]);
-        assert_eq!(read(2), [123_400.0, 500.0]);
-        assert!(read(0x8000).iter().all(|value| value.is_nan()));
+    /// One request for these items, which lie beside each other.
+    fn request(&self, items: &[usize]) -> Option<Request> {
+        let first = *self.items.get(*items.first()?)?;
+        let end = items.iter().filter_map(|&index| self.items.get(index)).map(|item| item.end()).max()?;
+        let count = u16::try_from(end.saturating_sub(u32::from(first.address))).ok()?;
+        Some(Request { unit: first.unit, table: first.table, start: first.address, count, items: items.to_vec() })
     }
 }

@@ -5,9 +5,12 @@
 
 use std::time::Duration;
 
+use crate::plan::Blocks;
 use crate::register::{Layout, Scaling, Table, UnitId};
+use crate::report::Report;
 use crate::settings::Mistake;
 use crate::site::{Channel, ChannelKind};
+use crate::write::WriteFunction;
 
 pub mod json;
 pub mod toml;
@@ -42,7 +45,7 @@ pub struct Point {
     pub channel: String,
     /// Where it is kept.
     pub table: Table,
-    /// Its first register, counted from 0 as on the wire.
+    /// Its first register, or its bit, counted from 0 as on the wire.
     pub address: u16,
     /// How it lies in its registers.
     pub layout: Layout,
@@ -50,19 +53,58 @@ pub struct Point {
     pub scaling: Scaling,
     /// A register of the same table that holds a power of ten to multiply with (SunSpec's `sunssf`).
     pub scale_register: Option<u16>,
+    /// Raw values, as the bits of [`Layout::raw_bits`], that say "no value now". NaN always does.
+    pub unavailable: Vec<u64>,
+    /// The least value that is believed and may be written, in the unit.
+    pub min: Option<f64>,
+    /// The greatest value that is believed and may be written, in the unit.
+    pub max: Option<f64>,
+    /// What single values of a state mean; what single bits mean where it is a flag.
+    pub names: Vec<(u64, String)>,
     /// UCUM code.
     pub unit: String,
     /// What the values mean.
     pub kind: ChannelKind,
     /// Read, written or both.
     pub access: Access,
+    /// The function to write it with, where the profile chooses one.
+    pub write_function: Option<WriteFunction>,
     /// Where it differs from the device's own.
     pub unit_id: Option<UnitId>,
+    /// One of the profile's slower [`sources`](Profile::sources); none for the device's own period.
+    pub source: Option<String>,
+    /// When a change is worth a frame; none where every reading is.
+    pub report: Option<Report>,
     /// For people.
     pub description: String,
 }
 
 impl Point {
+    /// A point of its own name in plain numbers, which is only read.
+    pub fn new(name: &str, table: Table, address: u16, layout: Layout) -> Self {
+        Self {
+            name: name.into(),
+            channel: name.into(),
+            table,
+            address,
+            layout,
+            scaling: Scaling::NONE,
+            scale_register: None,
+            unavailable: Vec::new(),
+            min: None,
+            max: None,
+            names: Vec::new(),
+            unit: "1".into(),
+            kind: if layout.format.is_text() { ChannelKind::Text } else { ChannelKind::Gauge },
+            access: Access::Read,
+            write_function: None,
+            unit_id: None,
+            source: None,
+            report: None,
+            description: String::new(),
+        }
+    }
+
     /// The register after its last one; 65,536 at most.
     pub fn end(&self) -> u32 {
         u32::from(self.address) + u32::from(self.layout.format.width())
@@ -77,6 +119,8 @@ impl Point {
         if !self.description.is_empty() {
             attributes.push(("label".to_owned(), self.description.clone()));
         }
+        let key = if self.kind == ChannelKind::Flag { "bit" } else { "state" };
+        attributes.extend(self.names.iter().map(|(value, name)| (format!("{key}.{value}"), name.clone())));
         Channel {
             name: self.channel.clone(),
             unit: self.unit.clone(),
@@ -85,6 +129,32 @@ impl Point {
             attributes,
         }
     }
+}
+
+/// How a device wants to be asked; none leaves it to the gateway, which learns it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pacing {
+    /// Least time between an answer and the next request.
+    pub request_gap: Option<Duration>,
+    /// Pause between connecting and the first request.
+    pub connect_pause: Option<Duration>,
+    /// The connection is made anew after so many errors in a row.
+    pub reconnect_after: Option<u32>,
+}
+
+/// What a device model's power can be set with; each names a point of the profile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SetPoint {
+    /// Takes kW, + = discharge, by its scaling.
+    pub power: Option<String>,
+    /// Takes the power to charge with, and
+    pub charge: Option<String>,
+    /// the power to discharge with, where there are two, both positive.
+    pub discharge: Option<String>,
+    /// The register that hands control to the gateway, and
+    pub mode: Option<String>,
+    /// the raw value that does, by what is wanted: `remote`, or `charge` and `discharge`.
+    pub mode_values: Vec<(String, f64)>,
 }
 
 /// A device model.
@@ -102,16 +172,60 @@ pub struct Profile {
     pub usual_unit: Option<UnitId>,
     /// Time that it has for an answer.
     pub timeout: Duration,
+    /// How it wants to be asked.
+    pub pacing: Pacing,
+    /// How much it gives at once.
+    pub blocks: Blocks,
+    /// Slower sources beside the one at the device's own period, with the time between two readings.
+    pub sources: Vec<(String, Duration)>,
     /// In the order of a frame's values, the written-only ones included.
     pub points: Vec<Point>,
+    /// The points are not written here: the device itself tells them (SunSpec).
+    pub is_discovered: bool,
+    /// What sets its power, if anything.
+    pub set_point: Option<SetPoint>,
+    /// The point that a living controller writes, if there is one.
+    pub watchdog: Option<String>,
     /// What was mended while reading a profile of the Python gateway, for the log.
     pub mended: Vec<String>,
 }
 
 impl Profile {
-    /// The points that are read, in the order of a frame's values.
+    /// One without any points.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            manufacturer: String::new(),
+            model: String::new(),
+            unit: UnitId(1),
+            usual_unit: None,
+            timeout: DEFAULT_TIMEOUT,
+            pacing: Pacing::default(),
+            blocks: Blocks::default(),
+            sources: Vec::new(),
+            points: Vec::new(),
+            is_discovered: false,
+            set_point: None,
+            watchdog: None,
+            mended: Vec::new(),
+        }
+    }
+
+    /// The points that are read, of all sources, in the order of the profile.
     pub fn readable(&self) -> impl Iterator<Item = &Point> {
         self.points.iter().filter(|point| point.access.is_read())
+    }
+
+    /// The points that are read together, in the order of a frame's values: of one of [`sources`](Self::sources), or of the
+    /// device's own.
+    pub fn source(&self, name: Option<&str>) -> impl Iterator<Item = &Point> {
+        self.readable().filter(move |point| point.source.as_deref() == name)
+    }
+
+    /// By its name or its channel's.
+    pub fn point(&self, name: &str) -> Option<&Point> {
+        let named = self.points.iter().find(|point| point.name == name);
+        named.or_else(|| self.points.iter().find(|point| point.channel == name))
     }
 }
 

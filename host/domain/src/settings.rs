@@ -168,6 +168,35 @@ impl<'a> Table<'a> {
         self.typed(key, read, "write a list of texts, such as [\"a\", \"b\"]")
     }
 
+    /// A whole number, or a list of them.
+    pub fn integers(&self, key: &'static str, range: RangeInclusive<i64>) -> Vec<i64> {
+        let one = |value: &toml::Value| value.as_integer().filter(|number| range.contains(number));
+        let read = |value: &toml::Value| match value.as_array() {
+            Some(list) => list.iter().map(one).collect::<Option<Vec<_>>>(),
+            None => one(value).map(|number| vec![number]),
+        };
+        let mend = format!("write a whole number from {} to {}, or a list of them", range.start(), range.end());
+        self.typed(key, read, &mend).unwrap_or_default()
+    }
+
+    /// A table whose keys the user names, `key = { name = value }`.
+    pub fn named<T>(
+        &self,
+        key: &'static str,
+        read: impl Fn(&str, &toml::Value) -> Option<T>,
+        mend: &str,
+    ) -> Vec<(String, T)> {
+        let Some(table) = self.table(key) else { return Vec::new() };
+        let entry = |(name, value): (&String, &toml::Value)| {
+            let read = read(name, value);
+            if read.is_none() {
+                table.wrong(name, mend);
+            }
+            Some((name.clone(), read?))
+        };
+        table.table.iter().filter_map(entry).collect()
+    }
+
     /// A table below this one.
     pub fn table(&self, key: &'static str) -> Option<Table<'a>> {
         let table = self.typed(key, toml::Value::as_table, "write a table")?;

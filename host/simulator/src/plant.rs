@@ -17,6 +17,8 @@ pub fn show(state: &State, profile: &Profile, registers: &Registers) {
             let table = match point.table {
                 register::Table::Holding => Table::Holding,
                 register::Table::Input => Table::Input,
+                // Not kept by this server.
+                register::Table::Coil | register::Table::Discrete => continue,
             };
             memory.set(unit, table, point.address, &point.layout.encode(raw));
         }
@@ -47,7 +49,7 @@ mod tests {
         let profile = profile::built_in("huawei-sun2000").unwrap();
         let (registers, state) = (Registers::new(), Battery::new(DEMO_DAY).state());
         show(&state, &profile, &registers);
-        let plan = Plan::new(profile.readable(), profile.unit);
+        let plan = Plan::new(profile.readable(), profile.unit, profile.blocks);
         let mut reading = plan.reading();
         for request in plan.requests() {
             // The holes between the points are zero in this device.
@@ -56,7 +58,7 @@ mod tests {
                 .collect();
             plan.decode(request, &words, &mut reading);
         }
-        let values = plan.finish(reading);
+        let values = plan.finish(reading, 0).values;
         let read = |name: &str| values[profile.readable().position(|point| point.channel == name).unwrap()];
         assert!((read("soc_pct") - state.soc_pct).abs() <= 0.05);
         assert!((read("power_kw") - state.power_kw).abs() <= 0.0005);

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bessai_domain::plan::Plan;
-use bessai_domain::register::Table;
 use bessai_domain::settings::Mistake;
 
 use crate::app;
@@ -51,13 +50,13 @@ fn show_device(device: &Device) {
         "device {}: {}:{} unit {unit}, profile {}, every {period:?}",
         device.name, device.host, device.port, profile.name
     );
-    let plan = Plan::new(profile.readable(), device.unit);
+    let plan = Plan::new(profile.readable(), device.unit, profile.blocks);
     let points = profile.readable().count();
     println!("  {points} points in {} requests:", plan.requests().len());
     for request in plan.requests() {
-        let function = if request.table == Table::Holding { 3 } else { 4 };
+        let function = request.table.read_function();
         let last = u32::from(request.start) + u32::from(request.count) - 1;
-        let values = request.channels().count();
+        let values = plan.channels(request).count();
         println!(
             "    unit {} function {function} registers {} to {last}: {values} values",
             request.unit.0, request.start

@@ -45,6 +45,8 @@ impl Link {
         self.0.set_slave(Slave(request.unit.0));
         let (start, count) = (request.start, request.count);
         let call = match request.table {
+            Table::Coil => ModbusRequest::ReadCoils(start, count),
+            Table::Discrete => ModbusRequest::ReadDiscreteInputs(start, count),
             Table::Holding => ModbusRequest::ReadHoldingRegisters(start, count),
             Table::Input => ModbusRequest::ReadInputRegisters(start, count),
         };
@@ -78,6 +80,9 @@ fn registers(request: &Request, response: Response) -> Result<Answer, String> {
     let registers = match (request.table, response) {
         (Table::Holding, Response::ReadHoldingRegisters(registers)) => registers,
         (Table::Input, Response::ReadInputRegisters(registers)) => registers,
+        (Table::Coil, Response::ReadCoils(bits)) | (Table::Discrete, Response::ReadDiscreteInputs(bits)) => {
+            bits.into_iter().map(u16::from).collect()
+        }
         _ => return Err(format!("a reply of another function to registers {}+{}", request.start, request.count)),
     };
     if registers.len() == usize::from(request.count) {

@@ -46,14 +46,12 @@ fn read_device(name: &str, value: &Value) -> Profile {
     let seconds = field(field(value, "connection"), "timeout_seconds").as_f64();
     let timeout = seconds.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
     Profile {
-        name: name.into(),
         manufacturer: text("manufacturer"),
         model: text("model"),
         unit: unit(field(field(value, "driver"), "slave_id")).unwrap_or(UnitId(1)),
         usual_unit: unit(field(field(value, "device"), "slave_id_default")),
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
-        points: Vec::new(),
-        mended: Vec::new(),
+        ..Profile::new(name)
     }
 }
 
@@ -93,19 +91,15 @@ impl Register<'_> {
         let scale_register = self.value.get("scale_register").and_then(|_| self.address("scale_register"));
         let scaling = self.scaling(scale_register, mended)?;
         let (unit, kind) = unit_and_kind(self.text("unit"));
+        let layout = Layout { bytes, words, ..Layout::plain(format) };
         let point = Point {
-            name: self.name.into(),
-            channel: self.name.into(),
-            table: Table::Holding,
-            address,
-            layout: Layout { format, bytes, words },
             scaling,
             scale_register,
             unit: unit.into(),
             kind,
             access: if self.text("access") == "RW" { Access::ReadWrite } else { Access::Read },
-            unit_id: None,
             description: self.text("description").into(),
+            ..Point::new(self.name, Table::Holding, address, layout)
         };
         if point.end() > 65_536 {
             self.wrong("address", "the value ends after register 65535");
@@ -133,8 +127,10 @@ impl Register<'_> {
     }
 
     fn format(&self, mended: &mut Vec<String>) -> Option<Format> {
-        let Some(format) = Format::named(self.text("type")) else {
-            let known: Vec<_> = Format::NAMES.iter().map(|(name, _)| name.to_uppercase()).collect();
+        let numbers = || Format::NAMES.iter().filter(|(_, format)| *format != Format::Bool);
+        let named = |(name, _): &&(&str, Format)| name.eq_ignore_ascii_case(self.text("type"));
+        let Some(&(_, format)) = numbers().find(named) else {
+            let known: Vec<_> = numbers().map(|(name, _)| name.to_uppercase()).collect();
             self.wrong("type", &format!("write one of {}", known.join(", ")));
             return None;
         };
@@ -345,7 +341,7 @@ mod tests {
             r#"{"registers": {"a": {"address": 70000, "type": "UINT16"}, "b": {"address": 1, "type": "STRING"}}}"#,
             &[
                 "box.registers.a.address = 70000: write a register address from 0 to 65535",
-                "box.registers.b.type = \"STRING\": write one of INT16, UINT16, INT32, UINT32, INT64, UINT64, FLOAT32, FLOAT64",
+                "box.registers.b.type = \"STRING\": write one of INT16, UINT16, INT32, UINT32, INT48, UINT48, INT64, UINT64, FLOAT16, FLOAT32, FLOAT64, BCD16, BCD32, BCD48, BCD64",
             ],
         );
         check(

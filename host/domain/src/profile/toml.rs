@@ -4,34 +4,29 @@
 //! manufacturer = "Acme"
 //! model = "Box 5"
 //! # unit = 1, usual_unit = 3, timeout = "3s", byte_order = "big", word_order = "big", table = "holding"
+//! # request_gap = "20ms", connect_pause = "1s", reconnect_after = 10
+//! # max_registers = 125, max_bits = 2000, bridged_gap = 16
+//! # sources = { slow = "60s" }, set_point = { power = "target" }, watchdog = "heartbeat"
 //! [points]
 //! soc = { channel = "soc_pct", address = 100, type = "uint16", scale = 0.1, unit = "%" }
 //! ```
 
+mod point;
+
+pub use point::read_report;
+
 use std::time::Duration;
 
-use crate::profile::{Access, DEFAULT_TIMEOUT, Point, Profile, unit_and_kind};
-use crate::register::{Format, Layout, MAX_READ, Order, Scaling, Table as Registers, UnitId};
-use crate::settings::{Mistake, Mistakes, Table};
-use crate::site::ChannelKind;
+use crate::plan::Blocks;
+use crate::profile::{Access, DEFAULT_TIMEOUT, Pacing, Point, Profile, SetPoint};
+use crate::register::{MAX_READ, MAX_READ_BITS, Order, Table as Registers, UnitId};
+use crate::settings::{Mistake, Mistakes, Table, nearest};
 
 const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
-const TABLES: [(&str, Registers); 2] = [("holding", Registers::Holding), ("input", Registers::Input)];
-const KINDS: [(&str, ChannelKind); 4] = [
-    ("gauge", ChannelKind::Gauge),
-    ("counter", ChannelKind::Counter),
-    ("state", ChannelKind::State),
-    ("flag", ChannelKind::Flag),
-];
-const ACCESS: [(&str, Access); 3] = [("R", Access::Read), ("RW", Access::ReadWrite), ("W", Access::Write)];
-
-/// What a point takes from the profile where it says nothing itself.
-#[derive(Clone, Copy)]
-struct Defaults {
-    bytes: Order,
-    words: Order,
-    table: Registers,
-}
+/// The longest time that a device may be given, for an answer or a pause.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The widest gap that may be bridged; a request holds 125 registers.
+const WIDEST_GAP: u16 = 120;
 
 /// Reads a profile, or says everything that is wrong with it.
 pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
@@ -41,123 +36,128 @@ pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
     };
     let mistakes = Mistakes::default();
     let profile = read_profile(name, &Table::new(name, &table, &mistakes));
-    check_overlaps(&profile, &mistakes);
     check_channels(&profile, &mistakes);
     let mistakes = mistakes.into_vec();
     if mistakes.is_empty() { Ok(profile) } else { Err(mistakes) }
 }
 
 fn read_profile(name: &str, table: &Table<'_>) -> Profile {
-    let defaults = Defaults {
+    let defaults = point::Defaults {
         bytes: table.word("byte_order", &ORDERS).unwrap_or(Order::Big),
         words: table.word("word_order", &ORDERS).unwrap_or(Order::Big),
-        table: table.word("table", &TABLES).unwrap_or(Registers::Holding),
+        table: table.word("table", &Registers::NAMES).unwrap_or(Registers::Holding),
     };
-    let longest = Duration::from_secs(60);
+    let sources = table.named("sources", |_, value| read_period(value), "write a time such as \"60s\"");
     let profile = Profile {
-        name: name.into(),
         manufacturer: table.text("manufacturer").unwrap_or_default().into(),
         model: table.text("model").unwrap_or_default().into(),
         unit: UnitId(table.integer("unit", 0..=255).unwrap_or(1)),
         usual_unit: table.integer("usual_unit", 0..=255).map(UnitId),
-        timeout: table.duration("timeout", Duration::from_millis(10)..=longest).unwrap_or(DEFAULT_TIMEOUT),
-        points: read_points(table, defaults),
-        mended: Vec::new(),
+        timeout: table.duration("timeout", Duration::from_millis(10)..=LONGEST_WAIT).unwrap_or(DEFAULT_TIMEOUT),
+        pacing: read_pacing(table),
+        blocks: read_blocks(table, Blocks::default()),
+        points: read_points(table, defaults, &sources),
+        sources,
+        ..Profile::new(name)
     };
+    let set_point = read_set_point(table, &profile);
+    let watchdog = table.text("watchdog").filter(|name| is_writable(table, "watchdog", name, &profile));
+    let watchdog = watchdog.map(str::to_owned);
     table.finish();
-    profile
+    Profile { set_point, watchdog, ..profile }
 }
 
-fn read_points(table: &Table<'_>, defaults: Defaults) -> Vec<Point> {
+/// Which of the device's habits are given; the settings of a device have the same keys.
+pub fn read_pacing(table: &Table<'_>) -> Pacing {
+    Pacing {
+        request_gap: table.duration("request_gap", Duration::ZERO..=LONGEST_WAIT),
+        connect_pause: table.duration("connect_pause", Duration::ZERO..=LONGEST_WAIT),
+        reconnect_after: table.integer("reconnect_after", 1..=1_000_000),
+    }
+}
+
+/// How much it gives at once; the settings of a device have the same keys.
+pub fn read_blocks(table: &Table<'_>, otherwise: Blocks) -> Blocks {
+    Blocks {
+        registers: table.integer("max_registers", 1..=MAX_READ).unwrap_or(otherwise.registers),
+        bits: table.integer("max_bits", 1..=MAX_READ_BITS).unwrap_or(otherwise.bits),
+        bridged_gap: table.integer("bridged_gap", 0..=WIDEST_GAP).unwrap_or(otherwise.bridged_gap),
+    }
+}
+
+fn read_period(value: &toml::Value) -> Option<Duration> {
+    crate::time::parse_duration(value.as_str()?).filter(|period| !period.is_zero())
+}
+
+fn read_points(table: &Table<'_>, defaults: point::Defaults, sources: &[(String, Duration)]) -> Vec<Point> {
     let Some(points) = table.table("points") else {
         table.mistakes().add(Mistake::bare(table.key("points"), "is missing; a profile describes at least one point"));
         return Vec::new();
     };
-    let mut read = Vec::new();
-    for (name, point) in points.entries() {
-        match point {
-            Some(point) => read.extend(read_point(name, point, defaults)),
-            None => points.wrong(name, "write a table, such as { address = 100, type = \"uint16\", scale = 1 }"),
+    let mut read: Vec<Point> = Vec::new();
+    for (name, entry) in points.entries() {
+        let Some(entry) = entry else {
+            points.wrong(name, "write a table, such as { address = 100, type = \"uint16\", scale = 1 }");
+            continue;
+        };
+        let key = entry.key("address");
+        let Some((point, may_overlap)) = point::read(name, &entry, defaults, sources) else { continue };
+        let clash = read.iter().find(|earlier| !may_overlap && overlap(earlier, &point));
+        if let Some(earlier) = clash {
+            let mend = format!(
+                "overlaps {} at {} to {}; where the maker means it so, write overlaps = true",
+                earlier.name,
+                earlier.address,
+                earlier.end() - 1
+            );
+            table.mistakes().add(Mistake::new(key, point.address, mend));
         }
+        read.push(point);
     }
     read
 }
 
-fn read_point(name: &str, table: Table<'_>, defaults: Defaults) -> Option<Point> {
-    let before = table.mistakes().count();
-    let format = read_format(&table);
-    let scaling = read_scaling(&table);
-    let (unit, kind) = unit_and_kind(table.text("unit").unwrap_or_default());
-    let address = required(&table, "address", table.integer("address", 0..=u16::MAX));
-    let point = Point {
-        name: name.into(),
-        channel: table.text("channel").unwrap_or(name).into(),
-        table: table.word("table", &TABLES).unwrap_or(defaults.table),
-        address: address.unwrap_or_default(),
-        layout: Layout {
-            format: format.unwrap_or(Format::UInt16),
-            bytes: table.word("byte_order", &ORDERS).unwrap_or(defaults.bytes),
-            words: table.word("word_order", &ORDERS).unwrap_or(defaults.words),
-        },
-        scaling: scaling.unwrap_or(Scaling::NONE),
-        scale_register: table.integer("scale_register", 0..=u16::MAX),
-        unit: unit.into(),
-        kind: table.word("kind", &KINDS).unwrap_or(kind),
-        access: table.word("access", &ACCESS).unwrap_or(Access::Read),
-        unit_id: table.integer("unit_id", 0..=255).map(UnitId),
-        description: table.text("description").unwrap_or_default().into(),
+/// Two points that share a register; parts of one register may.
+fn overlap(one: &Point, other: &Point) -> bool {
+    let together = (one.table, one.unit_id) == (other.table, other.unit_id);
+    let shares = u32::from(one.address) < other.end() && u32::from(other.address) < one.end();
+    let parts = one.layout.bits.is_some() || other.layout.bits.is_some();
+    together && shares && !parts
+}
+
+fn read_set_point(table: &Table<'_>, profile: &Profile) -> Option<SetPoint> {
+    let table = table.table("set_point")?;
+    let point = |key: &'static str| {
+        let name = table.text(key).filter(|name| is_writable(&table, key, name, profile));
+        name.map(str::to_owned)
     };
-    if point.end() > 65_536 {
-        table.wrong("address", "the value ends after register 65535");
-    }
+    let set_point = SetPoint {
+        power: point("power"),
+        charge: point("charge"),
+        discharge: point("discharge"),
+        mode: point("mode"),
+        mode_values: table.named("mode_values", |_, value| number(value), "write the register's number"),
+    };
     table.finish();
-    (table.mistakes().count() == before).then_some(point)
+    Some(set_point)
 }
 
-fn required<T>(table: &Table<'_>, key: &'static str, value: Option<T>) -> Option<T> {
-    if value.is_none() && table.value(key).is_none() {
-        table.mistakes().add(Mistake::bare(table.key(key), "is missing"));
-    }
-    value
+#[allow(clippy::cast_precision_loss, reason = "a mode is a small number")]
+fn number(value: &toml::Value) -> Option<f64> {
+    value.as_integer().map(|number| number as f64).or_else(|| value.as_float())
 }
 
-fn read_format(table: &Table<'_>) -> Option<Format> {
-    let format = required(table, "type", table.word("type", &Format::NAMES))?;
-    let count = table.integer("count", 1..=MAX_READ);
-    if let Some(count) = count.filter(|&count| count != format.width()) {
-        let mend = format!("{} takes {} registers, not {count}", format.name(), format.width());
-        table.wrong("count", format!("{mend}; remove the count or change the type"));
-    }
-    Some(format)
-}
-
-fn read_scaling(table: &Table<'_>) -> Option<Scaling> {
-    let has_register = table.value("scale_register").is_some();
-    let scale = match table.number("scale") {
-        None if has_register => Some(1.0),
-        scale => required(table, "scale", scale),
+fn is_writable(table: &Table<'_>, key: &str, name: &str, profile: &Profile) -> bool {
+    let mend = match profile.points.iter().find(|point| point.name == name) {
+        Some(point) if point.access != Access::Read => return true,
+        Some(_) => format!("`{name}` is only read; give it access = \"RW\""),
+        None => match nearest(name, profile.points.iter().map(|point| point.name.as_str())) {
+            Some(nearest) => format!("is no point of this profile; did you mean `{nearest}`?"),
+            None => "is no point of this profile".into(),
+        },
     };
-    let offset = table.number("offset").unwrap_or(0.0);
-    let scaling = Scaling::new(scale?, offset);
-    if scaling.is_none() {
-        table.wrong("scale", "write a number other than 0");
-    }
-    scaling
-}
-
-/// Two points of one table and unit that share a register.
-fn check_overlaps(profile: &Profile, mistakes: &Mistakes) {
-    let mut points: Vec<_> = profile.points.iter().collect();
-    points.sort_by_key(|point| (point.table, point.unit_id, point.address));
-    for pair in points.windows(2) {
-        let [first, second] = pair else { continue };
-        let together = (first.table, first.unit_id) == (second.table, second.unit_id);
-        if together && u32::from(second.address) < first.end() {
-            let key = format!("{}.points.{}.address", profile.name, second.name);
-            let mend = format!("overlaps {} at {} to {}", first.name, first.address, first.end() - 1);
-            mistakes.add(Mistake::new(key, second.address, mend));
-        }
-    }
+    table.wrong(key, mend);
+    false
 }
 
 /// Two points under one channel name.
@@ -186,11 +186,11 @@ mod tests {
             word_order = "little"
             [points]
             p = { channel = "power_kw", address = 7, type = "int32", count = 2, scale = -0.001, offset = 1, unit = "kW",
-                  table = "input", byte_order = "little", access = "RW", unit_id = 225, kind = "gauge" }
+                  table = "holding", byte_order = "little", access = "RW", unit_id = 225, kind = "gauge" }
         "#;
         let profile = read("box", text).unwrap();
         let point = &profile.points[0];
-        assert_eq!((point.channel.as_str(), point.address, point.table), ("power_kw", 7, Registers::Input));
+        assert_eq!((point.channel.as_str(), point.address, point.table), ("power_kw", 7, Registers::Holding));
         assert_eq!((point.layout.bytes, point.layout.words), (Order::Little, Order::Little));
         assert_eq!((point.unit_id, point.access), (Some(UnitId(225)), Access::ReadWrite));
         assert_eq!(point.scaling.apply(2000.0), -1.0);
@@ -216,7 +216,7 @@ mod tests {
         );
         check(
             "a = { address = 1, type = \"int32\", scale = 1 }\nb = { address = 2, type = \"uint16\", scale = 1 }",
-            "box.points.b.address = 2: overlaps a at 1 to 2",
+            "box.points.b.address = 2: overlaps a at 1 to 2; where the maker means it so, write overlaps = true",
         );
         check(
             "a = { address = 65535, type = \"int32\", scale = 1 }",
