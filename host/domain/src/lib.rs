@@ -20,6 +20,7 @@ pub mod session;
 pub mod settings;
 pub mod site;
 pub mod state;
+pub mod sunspec;
 pub mod time;
 pub mod topic;
 pub mod view;

@@ -1,0 +1,212 @@
+//! What a device says about itself, as a profile: a point and a channel for each value.
+
+use std::time::Duration;
+
+use super::quantity::{Quantity, choose};
+use super::table::PointType;
+use super::{Found, FoundPoint, Scale};
+use crate::profile::{Access, Point, Profile, SetPoint};
+use crate::register::{Format, Layout, Scaling, Table, TextLayout};
+use crate::site::ChannelKind;
+
+/// The profile's name.
+const NAME: &str = "sunspec";
+
+/// The source of what hardly ever changes: texts, ratings, settings. At the device's own period they would be most of the traffic.
+const NAMEPLATE: &str = "nameplate";
+const NAMEPLATE_PERIOD: Duration = Duration::from_secs(60);
+
+/// Channels that a profile may have: half of the values that a plugin gets at once, so that a frame always fits. A device with a
+/// model for each of its cells can have 20,000; its owner chooses the models that are wanted.
+const MAX_POINTS: usize = 4_096;
+
+/// Models that hold ratings, settings and curves only, which change when somebody works at the device: the common model and
+/// those for security and communication (1 to 19, 220), ratings and settings (120, 121, 125 to 145), and of IEEE 1547-2018
+/// capacity, enter service and the curves (702, 703, 705 to 712). Controls (123, 124, 704) are not among them: what a dispatch
+/// has written is to be seen at once.
+fn is_nameplate(model: u16) -> bool {
+    matches!(model, 1..=19 | 120 | 121 | 125..=145 | 220 | 702 | 703 | 705..=712)
+}
+
+impl Found {
+    /// A profile of all points, or of those of some models only.
+    ///
+    /// Addresses of networks are left out: they are no quantities. What the device's power is set with is named where it is a power
+    /// (model 704); the percentages of 123 and 124 limit it, and are only channels that can be written.
+    pub fn profile(&self, only: Option<&[u16]>) -> Profile {
+        let wanted = |model: u16| only.is_none_or(|only| only.contains(&model));
+        let quantities = choose(self, &wanted);
+        let quantity_of = |point: &FoundPoint| {
+            let chosen = quantities.iter().find(|(_, chosen)| std::ptr::eq(*chosen, point));
+            chosen.map(|(quantity, _)| *quantity)
+        };
+        let points = self.points.iter().filter(|point| wanted(point.model));
+        let points = points.filter_map(|point| Some((quantity_of(point), to_point(point, quantity_of(point))?)));
+        let mut points: Vec<_> = points.collect();
+        let total = points.len();
+        let mut taken = 0_usize..MAX_POINTS;
+        // The known quantities are in whatever comes before them.
+        points.retain(|(quantity, _)| quantity.is_some() || taken.next().is_some());
+        let points: Vec<_> = points.into_iter().map(|(_, point)| point).collect();
+        let left_out = total - points.len();
+        let words = format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
+        let has_nameplate = points.iter().any(|point| point.source.is_some());
+        Profile {
+            manufacturer: self.nameplate.manufacturer.clone(),
+            model: self.nameplate.model.clone(),
+            sources: if has_nameplate { vec![(NAMEPLATE.to_owned(), NAMEPLATE_PERIOD)] } else { Vec::new() },
+            set_point: set_point(&points),
+            watchdog: watchdog(&points),
+            points,
+            is_discovered: true,
+            mended: if left_out > 0 { vec![words] } else { Vec::new() },
+            ..Profile::new(NAME)
+        }
+    }
+}
+
+fn to_point(found: &FoundPoint, quantity: Option<&Quantity>) -> Option<Point> {
+    let definition = found.definition;
+    let name = name(found);
+    let (exponent, unit, kind) = match quantity {
+        Some(quantity) => (quantity.exponent, quantity.unit, quantity.kind),
+        // A set-point is in kW everywhere in the gateway.
+        None if is_set_point(found) => (-3, "kW", ChannelKind::Gauge),
+        None => (0, unit(definition.unit), kind(found)),
+    };
+    let (fixed, scale_register) = match found.scale {
+        Scale::One => (0, None),
+        Scale::Fixed(power) => (i32::from(power), None),
+        Scale::Register(address) => (0, Some(address)),
+    };
+    let bit_or_value = |&(value, name): &(u32, &str)| (u64::from(value), name.to_owned());
+    let is_slow = definition.fixed || is_nameplate(found.model) || kind == ChannelKind::Text;
+    let plain = Point::new(&name, Table::Holding, found.address, Layout::plain(format(found)?));
+    Some(Point {
+        channel: quantity.map_or(name, |quantity| quantity.channel.to_owned()),
+        scaling: Scaling::NONE.times_ten_to(fixed + exponent),
+        scale_register,
+        unavailable: definition.kind.unavailable().into_iter().collect(),
+        names: definition.symbols.iter().map(bit_or_value).collect(),
+        unit: unit.to_owned(),
+        kind,
+        access: if definition.writable { Access::ReadWrite } else { Access::Read },
+        source: (is_slow && quantity.is_none()).then(|| NAMEPLATE.to_owned()),
+        description: description(found, quantity),
+        ..plain
+    })
+}
+
+/// `m160_module_2_DCW`; the second model of a kind is `m103_2_W`.
+fn name(found: &FoundPoint) -> String {
+    let mut name = format!("m{}", found.model);
+    let mut add = |part: &str| {
+        name.push('_');
+        name.extend(part.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }));
+    };
+    if found.instance > 1 {
+        add(&found.instance.to_string());
+    }
+    for place in &found.path {
+        add(place.group);
+        if let Some(index) = place.index {
+            add(&index.to_string());
+        }
+    }
+    add(found.definition.name);
+    name
+}
+
+fn description(found: &FoundPoint, quantity: Option<&Quantity>) -> String {
+    match quantity.map(|quantity| quantity.note).filter(|note| !note.is_empty()) {
+        Some(note) => format!("{} ({note})", found.definition.label),
+        None => found.definition.label.to_owned(),
+    }
+}
+
+fn format(found: &FoundPoint) -> Option<Format> {
+    Some(match found.kind() {
+        PointType::Int16 => Format::Int16,
+        PointType::UInt16 | PointType::Acc16 | PointType::Enum16 | PointType::Bitfield16 | PointType::Count => {
+            Format::UInt16
+        }
+        PointType::Int32 => Format::Int32,
+        PointType::UInt32 | PointType::Acc32 | PointType::Enum32 | PointType::Bitfield32 => Format::UInt32,
+        PointType::Int64 => Format::Int64,
+        PointType::UInt64 | PointType::Acc64 => Format::UInt64,
+        PointType::Float32 => Format::Float32,
+        PointType::Float64 => Format::Float64,
+        PointType::Text => Format::Text(found.definition.size, TextLayout::HighLow),
+        PointType::IpAddress | PointType::Ipv6Address | PointType::Eui48 => return None,
+        PointType::ScaleFactor | PointType::Pad => return None,
+    })
+}
+
+fn kind(found: &FoundPoint) -> ChannelKind {
+    let is_energy = matches!(unit(found.definition.unit), "Wh" | "kWh" | "varh" | "VAh");
+    match found.kind() {
+        PointType::Enum16 | PointType::Enum32 => ChannelKind::State,
+        PointType::Bitfield16 | PointType::Bitfield32 => ChannelKind::Flag,
+        PointType::Text => ChannelKind::Text,
+        PointType::Acc16 | PointType::Acc32 | PointType::Acc64 => ChannelKind::Counter,
+        // A capacity or what is left of it is no total: these are in single registers.
+        PointType::UInt32 | PointType::UInt64 | PointType::Float32 | PointType::Float64 if is_energy => {
+            ChannelKind::Counter
+        }
+        _ => ChannelKind::Gauge,
+    }
+}
+
+/// The UCUM code of a unit as the models write it; those that both write the same are not named.
+fn unit(unit: &'static str) -> &'static str {
+    match unit.trim() {
+        "" | "cos()" | "PF" | "SF" | "text" | "YYYYMMDD" | "hhmmss" | "hhmmss.sssZ" | "%ARtg/%dV" => "1",
+        "Secs" | "Sec" | "Tms" => "s",
+        "mSecs" => "ms",
+        "Tmh" => "h",
+        "Tmd" => "d",
+        "C" => "Cel",
+        "Degrees" => "deg",
+        "Ah" | "AH" => "A.h",
+        "kAH" => "kA.h",
+        "WH" => "Wh",
+        "Var" => "var",
+        "Varh" => "varh",
+        "W/m^2" => "W/m2",
+        "ohms" => "Ohm",
+        "kO" => "kOhm",
+        "meters" => "m",
+        "HPa" => "hPa",
+        "mps" => "m/s",
+        "Vm" => "V/m",
+        "bps" => "bit/s",
+        "Mbps" => "Mbit/s",
+        "% PM/Hz" => "%/Hz",
+        "Pct" | "VNomPct" | "WMaxPct" | "VarPct" | "DeptRef" => "%",
+        percent if percent.starts_with('%') && percent.to_lowercase().ends_with("/sec") => "%/s",
+        percent if percent.starts_with('%') && percent.ends_with("/min") => "%/min",
+        percent if percent.starts_with('%') => "%",
+        same => same,
+    }
+}
+
+fn is_set_point(found: &FoundPoint) -> bool {
+    found.model == 704 && found.path.is_empty() && found.definition.name == "WSet"
+}
+
+fn named(points: &[Point], name: &str) -> Option<String> {
+    points.iter().find(|point| point.name == name).map(|point| point.name.clone())
+}
+
+/// `WSetEna` hands the control over. `WSetMod` must stand at `WATTS` (1): a set-point has one register for its mode, so that a
+/// person sees to it.
+fn set_point(points: &[Point]) -> Option<SetPoint> {
+    let power = named(points, "m704_WSet")?;
+    let mode = named(points, "m704_WSetEna");
+    Some(SetPoint { power: Some(power), mode, mode_values: vec![("remote".to_owned(), 1.0)], ..SetPoint::default() })
+}
+
+/// The register that a controller counts up while it lives: the battery's, or else the DER's.
+fn watchdog(points: &[Point]) -> Option<String> {
+    named(points, "m802_CtrlHb").or_else(|| named(points, "m715_ControllerHb"))
+}
