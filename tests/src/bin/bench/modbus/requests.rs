@@ -9,7 +9,7 @@ pub(super) fn measure() -> Vec<Measured> {
     let profiles = profile::built_in_names().filter_map(profile::built_in);
     let row = |profile: profile::Profile| {
         let points = profile.readable().count();
-        let requests = Plan::new(profile.readable(), profile.unit).requests().len();
+        let requests = Plan::new(profile.readable(), profile.unit, profile.blocks).requests().len();
         Measured {
             figure: format!("requests to read all of {}", profile.name),
             target: "",
