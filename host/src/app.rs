@@ -6,23 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use bessai_domain::profile::Point;
-use bessai_domain::site::{ChannelLists, Device, Site, Source};
+use bessai_domain::site::Site;
 use bessai_domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::inference::Inference;
 use crate::journal::Journal;
-use crate::pipeline::{Outlets, Pipeline};
+use crate::pipeline::{Input, Outlets, Pipeline};
 use crate::plugin::{CompileLimits, Engine};
-use crate::{health, modbus};
+use crate::{health, modbus, pipeline};
 
 mod adapters;
 mod feeds;
 mod report;
+mod site;
 
 use feeds::Feeds;
 use report::Report;
@@ -71,7 +71,9 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
         tracing::info!("{note}");
     }
     let journal = Journal::open(&adapters::journal(&config.journal), now())?;
-    let site = Arc::new(numbered(describe(&config), journal.site().map(AsRef::as_ref)));
+    let in_force = journal.site();
+    let in_force = in_force.as_ref().map(AsRef::as_ref);
+    let site = Arc::new(numbered(site::describe(&config, in_force), in_force));
     let report = Rc::new(RefCell::new(Report::new(&site, Instant::now())));
     let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);
     let (inputs, received) = mpsc::channel(PIPELINE_QUEUE);
@@ -81,11 +83,13 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let mut feeds = Feeds::new(&config, engine, &journal, &report, &stop);
     let folder = feeds.start(config.feeds);
     let feeds = tokio::task::spawn_local(feeds.run(folder));
-    let outlets = outlets(&journal, &report, inference);
-    let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, now, outlets);
+    let outlets = outlets(&journal, &report, inference, site::reports(&config.devices));
+    let reporters = site::reporters(&config.devices);
+    let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, reporters, now, outlets);
     let pipeline = tokio::task::spawn_local(pipeline.run(received, stop.clone()));
-    let devices: Vec<_> =
-        (0..).zip(config.devices).map(|(source, device)| device_task(source, device, &inputs)).collect();
+    let (start, mut writer) = (tokio::time::Instant::now(), modbus::Writer::default());
+    let lines = site::lines(&config.devices);
+    let lines: Vec<_> = lines.into_iter().map(|line| line_task(line, start, &mut writer, &inputs)).collect();
     drop(inputs);
     let (served, read) = (Rc::clone(&report), journal.clone());
     let shown = move || served.borrow().json(&read.health(), |feed| read.lag(feed));
@@ -94,7 +98,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     let mut stopping = stop;
     // The sender lives in the caller; its end means stop as well.
     let _ = stopping.wait_for(|stop| *stop).await;
-    devices.iter().for_each(JoinHandle::abort);
+    lines.iter().for_each(JoinHandle::abort);
     let _ = pipeline.await;
     if timeout(DRAINED_WITHIN, feeds).await.is_err() {
         tracing::error!(
@@ -106,22 +110,35 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
     Ok(())
 }
 
-fn device_task(source: u32, device: config::Device, inputs: &mpsc::Sender<crate::pipeline::Input>) -> JoinHandle<()> {
-    tokio::task::spawn_local(modbus::run(adapters::device(source, device), now, inputs.clone()))
+fn line_task(
+    line: modbus::Line,
+    start: tokio::time::Instant,
+    writer: &mut modbus::Writer,
+    inputs: &mpsc::Sender<Input>,
+) -> JoinHandle<()> {
+    let (orders, received) = mpsc::channel(modbus::WRITES_WAITING);
+    writer.add(&line.devices, &orders);
+    tokio::task::spawn_local(modbus::run(line, start, now, inputs.clone(), received))
 }
 
-fn outlets(journal: &Journal, report: &Rc<RefCell<Report>>, inference: Option<Inference>) -> Outlets {
+fn outlets(
+    journal: &Journal,
+    report: &Rc<RefCell<Report>>,
+    inference: Option<Inference>,
+    reports: pipeline::Reports,
+) -> Outlets {
     let (journal, report) = (journal.clone(), Rc::clone(report));
     Outlets {
         append: Box::new(move |at, body| {
             report.borrow_mut().note(&body);
             journal.append(at, body);
         }),
-        infer: Box::new(move |at, frame| {
+        infer: Box::new(move |at, frame, site| {
             if let Some(inference) = &inference {
-                inference.offer(at, frame);
+                inference.offer(at, frame, site);
             }
         }),
+        reports,
     }
 }
 
@@ -133,32 +150,4 @@ fn numbered(site: Site, in_force: Option<&Site>) -> Site {
         Some(known) => known.revision.saturating_add(1),
     };
     Site { revision, ..site }
-}
-
-/// One source per device: all its readable points, at the device's period.
-fn describe(config: &Config) -> Site {
-    let device = |device: &config::Device| {
-        let text = |key: &str, value: &str| (!value.is_empty()).then(|| (key.to_owned(), value.to_owned()));
-        let profile = &device.profile;
-        let attributes = [
-            text("profile", &profile.name),
-            text("manufacturer", &profile.manufacturer),
-            text("model", &profile.model),
-        ];
-        Device { name: device.name.clone(), attributes: attributes.into_iter().flatten().collect() }
-    };
-    let mut lists = ChannelLists::default();
-    let source = |device: &config::Device| Source {
-        device: device.name.clone(),
-        period: device.period,
-        channels: lists.shared(device.profile.readable().map(Point::to_channel).collect()),
-        attributes: Vec::new(),
-    };
-    Site {
-        id: config.site.clone(),
-        revision: 1,
-        devices: config.devices.iter().map(device).collect(),
-        sources: config.devices.iter().map(source).collect(),
-        attributes: Vec::new(),
-    }
 }

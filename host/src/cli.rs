@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bessai_domain::profile;
 use bessai_domain::settings::Mistake;
 use bessai_domain::time::parse_duration;
 use clap::{Parser, Subcommand};
@@ -50,6 +51,12 @@ enum Command {
         /// Ends after this time, such as 20s, with a summary.
         #[arg(long = "for", value_name = "TIME", value_parser = duration)]
         duration: Option<Duration>,
+        /// The device model to simulate.
+        #[arg(long, value_name = "NAME", default_value = demo::DEFAULT_PROFILE, value_parser = profile_name)]
+        profile: String,
+        /// Lets the device misbehave now and then, such as silence, slow, exception, garbage or block-limit.
+        #[arg(long, value_name = "NAME", value_parser = demo::Trouble::named)]
+        fault: Option<demo::Trouble>,
     },
     /// Reads the configuration and everything that it names, opens nothing, and says what the gateway would do.
     Check {
@@ -78,6 +85,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write a time such as 20s or 5m".into())
 }
 
+fn profile_name(text: &str) -> Result<String, String> {
+    if profile::built_in(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let known: Vec<_> = profile::built_in_names().collect();
+    Err(format!("no such profile is built in; write one of {}", known.join(", ")))
+}
+
 /// The program.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -91,7 +106,7 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run { config } => run(config.as_deref()),
-        Command::Demo { duration } => finish(demo::run(duration)),
+        Command::Demo { duration, profile, fault } => finish(demo::run(duration, &profile, fault)),
         Command::Check { config } => check::run(config.as_deref()),
         Command::Plugin(command) => author::run(command),
         Command::Journal(command) => journal::run(command),

@@ -36,7 +36,7 @@ mod tests;
 
 pub use self::broker::{Broker, Protocol, Tls};
 pub(crate) use self::case::CaseSettings;
-pub use self::device::Device;
+pub use self::device::{Address, Device, Parity, Reading, Scheme, parse_address};
 pub use self::feed::{Component, Feed, FeedLimits};
 pub use self::journal::{Journal, Sync};
 pub use self::plugins::{Found, Plugins};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bessai_domain::profile;
-use bessai_simulator::battery::{Battery, DEMO_DAY};
-use bessai_simulator::plant;
+use bessai_domain::profile::{self, Profile};
+use bessai_simulator::battery::DEMO_DAY;
+use bessai_simulator::plant::Plant;
 use bessai_simulator::registers::Registers;
 use bessai_simulator::server::Server;
 use tokio::sync::watch;
@@ -20,13 +20,15 @@ use crate::config::{self, Config, LogLevel, Outside};
 use crate::mqtt;
 
 mod printer;
+mod trouble;
 
 use printer::Printer;
+pub use trouble::Trouble;
 
 /// The demo's site, unless `SITE_ID` names another.
 const SITE: &str = "SITE-CL-001";
-/// The demo's device model.
-const PROFILE: &str = "huawei-sun2000";
+/// The demo's device model, unless another is wanted.
+pub const DEFAULT_PROFILE: &str = "huawei-sun2000";
 /// How often the simulated battery moves.
 const STEP: Duration = Duration::from_millis(100);
 /// Time between readings, unless `WATCHDOG_TIMEOUT` says otherwise: a watcher does not like to wait.
@@ -38,21 +40,30 @@ const STOP_LIMIT: Duration = Duration::from_secs(12);
 const MODEL: &[u8] = include_bytes!("../../models/dispatch.onnx");
 const MANIFEST: &str = include_str!("../../models/dispatch.toml");
 
-/// Runs until the time is over or a signal comes. Fails when no telemetry arrived.
-pub fn run(duration: Option<Duration>) -> anyhow::Result<()> {
+/// Simulates a built-in profile's device, which is in trouble now and then, until the time is over or a signal comes.
+/// Fails when no telemetry arrived.
+pub fn run(duration: Option<Duration>, profile: &str, trouble: Option<Trouble>) -> anyhow::Result<()> {
+    let profile = profile::built_in(profile).with_context(|| format!("the profile {profile} is not built in"))?;
     let folder = Folder::new()?;
     let broker_url = broker_url()?;
     let runtime = app::runtime()?;
     let tasks = LocalSet::new();
-    tasks.block_on(&runtime, play(&folder.0, broker_url, duration))
+    tasks.block_on(&runtime, play(&folder.0, broker_url, duration, profile, trouble))
 }
 
-async fn play(folder: &Path, broker_url: String, duration: Option<Duration>) -> anyhow::Result<()> {
-    let device = start_battery()?;
-    let config = configure(folder, &broker_url, device.address())?;
+async fn play(
+    folder: &Path,
+    broker_url: String,
+    duration: Option<Duration>,
+    profile: Profile,
+    trouble: Option<Trouble>,
+) -> anyhow::Result<()> {
+    let name = profile.name.clone();
+    let device = start_battery(profile)?;
+    let config = configure(folder, &broker_url, &name, device.address())?;
     crate::cli::log_to_stderr(if config.log_level == LogLevel::Info { LogLevel::Warn } else { config.log_level });
     println!(
-        "battery   a simulated {PROFILE} on tcp://{}, a day every {} minutes",
+        "battery   a simulated {name} on tcp://{}, a day every {} minutes",
         device.address(),
         DEMO_DAY.as_secs() / 60
     );
@@ -74,9 +85,16 @@ async fn play(folder: &Path, broker_url: String, duration: Option<Duration>) -> 
             None => std::future::pending().await,
         }
     };
+    let troubling = async {
+        match trouble {
+            Some(trouble) => trouble.strike(&device).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = printing => {}
         () = end => {}
+        () = troubling => {}
         _ = tokio::signal::ctrl_c() => {}
     }
     stop.send_replace(true);
@@ -106,27 +124,24 @@ fn embedded_broker() -> anyhow::Result<String> {
 }
 
 /// A Modbus server on a free port whose registers follow the battery.
-fn start_battery() -> anyhow::Result<Server> {
-    let profile = profile::built_in(PROFILE).context("the demo's profile is not built in")?;
+fn start_battery(profile: Profile) -> anyhow::Result<Server> {
     let registers = Registers::new();
-    let mut battery = Battery::new(DEMO_DAY);
-    plant::show(&battery.state(), &profile, &registers);
-    let device = Server::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), registers.clone())
+    let mut plant = Plant::new(profile, registers.clone(), DEMO_DAY);
+    let device = Server::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), registers)
         .context("failed to start the simulated battery")?;
     tokio::task::spawn_local(async move {
         let mut steps = interval(STEP);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             steps.tick().await;
-            battery.advance(STEP);
-            plant::show(&battery.state(), &profile, &registers);
+            plant.advance(STEP);
         }
     });
     Ok(device)
 }
 
 /// The same configuration as a user's, from variables alone, in a folder of its own.
-fn configure(folder: &Path, broker_url: &str, device: SocketAddr) -> anyhow::Result<Config> {
+fn configure(folder: &Path, broker_url: &str, profile: &str, device: SocketAddr) -> anyhow::Result<Config> {
     std::fs::write(folder.join("dispatch.onnx"), MODEL)?;
     std::fs::write(folder.join("dispatch.toml"), MANIFEST)?;
     std::fs::write(folder.join("bessai.toml"), "[[model]]\nname = \"dispatch\"\nfile = \"dispatch.onnx\"\n")?;
@@ -145,7 +160,7 @@ fn configure(folder: &Path, broker_url: &str, device: SocketAddr) -> anyhow::Res
     variables.insert("MQTT_BROKER_URL".into(), broker_url.into());
     variables.insert("INVERTER_IP".into(), device.ip().to_string());
     variables.insert("INVERTER_PORT".into(), device.port().to_string());
-    variables.insert("DRIVER_PROFILE_PATH".into(), PROFILE.into());
+    variables.insert("DRIVER_PROFILE_PATH".into(), profile.into());
     let outside = Outside { variables, working_dir: folder.to_path_buf() };
     let mut config = config::load(None, &outside).map_err(|mistakes| {
         let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();

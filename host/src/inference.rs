@@ -4,6 +4,7 @@
 //! choice per process. A model that is missing or does not fit is said once, and everything else runs on.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Instant;
@@ -31,8 +32,11 @@ pub struct Settings {
 
 /// Hands frames to the models' thread. A reading that comes while one is computed waits; a second one is passed over.
 pub struct Inference {
-    frames: SyncSender<(Timestamp, Frame)>,
+    frames: SyncSender<Reading>,
 }
+
+/// A frame and the description that it refers to.
+type Reading = (Timestamp, Frame, Arc<Site>);
 
 /// One model with the places of its inputs in a frame.
 struct Runner {
@@ -48,7 +52,7 @@ impl Inference {
     /// Starts the thread, which loads the models; none where there is no model. `hour` gives the local hour of a time.
     pub fn start(
         models: Vec<Settings>,
-        site: &Site,
+        site: &Arc<Site>,
         hour: fn(Timestamp) -> f64,
         results: impl Fn(Timestamp, Dispatch) + Send + 'static,
     ) -> Option<Self> {
@@ -56,11 +60,8 @@ impl Inference {
             return None;
         }
         let (frames, received) = sync_channel(1);
-        let site = site.clone();
-        let run = move || {
-            let runners = load(&models, &site);
-            serve(runners, &received, hour, &results);
-        };
+        let site = Arc::clone(site);
+        let run = move || serve(&models, site, &received, hour, &results);
         match thread::Builder::new().name("inference".into()).spawn(run) {
             Ok(_) => Some(Self { frames }),
             Err(error) => {
@@ -71,8 +72,8 @@ impl Inference {
     }
 
     /// Hands a frame over; never waits.
-    pub fn offer(&self, at: Timestamp, frame: &Frame) {
-        match self.frames.try_send((at, frame.clone())) {
+    pub fn offer(&self, at: Timestamp, frame: &Frame, site: &Arc<Site>) {
+        match self.frames.try_send((at, frame.clone(), Arc::clone(site))) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => tracing::debug!("the models are busy: a reading is passed over"),
             Err(TrySendError::Disconnected(_)) => tracing::debug!("the models' thread has ended"),
@@ -122,12 +123,19 @@ fn runner(settings: &Settings, site: &Site) -> Result<Runner, String> {
 }
 
 fn serve(
-    mut runners: Vec<Runner>,
-    frames: &Receiver<(Timestamp, Frame)>,
+    models: &[Settings],
+    mut site: Arc<Site>,
+    frames: &Receiver<Reading>,
     hour: fn(Timestamp) -> f64,
     results: &impl Fn(Timestamp, Dispatch),
 ) {
-    while let Ok((at, frame)) = frames.recv() {
+    let mut runners = load(models, &site);
+    while let Ok((at, frame, described_by)) = frames.recv() {
+        // Channels have other places since a device told what it has.
+        if described_by.revision != site.revision {
+            site = described_by;
+            runners = load(models, &site);
+        }
         for runner in runners.iter_mut().filter(|runner| runner.source == frame.source) {
             if !frame.is_empty() {
                 results(at, runner.dispatch(&frame, hour(at)));

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety};
+use bessai_domain::profile::{Point, Profile};
+use bessai_domain::report::{Report, Reporter};
 use bessai_domain::safety::{Guard, Limits};
-use bessai_domain::site::Site;
+use bessai_domain::site::{SOURCE_NAME, Site};
 use bessai_domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -25,12 +27,17 @@ pub enum Input {
     Frame(Timestamp, Frame),
     /// A device came or went.
     Status(Timestamp, DeviceStatus),
+    /// A device told what it has, for the first time or anew.
+    Found(Timestamp, String, Arc<Profile>),
     /// A model's answer.
     Dispatch(Timestamp, Dispatch),
 }
 
-/// Something that is shown each frame.
-pub type TakesFrame = Box<dyn FnMut(Timestamp, &Frame)>;
+/// Something that is shown each frame, with the description that it refers to.
+pub type TakesFrame = Box<dyn FnMut(Timestamp, &Frame, &Arc<Site>)>;
+
+/// When a point of a device is worth a frame; none where each reading is.
+pub type Reports = Box<dyn Fn(&str, &Point) -> Option<Report>>;
 
 /// Where everything goes, given by whoever connects the rooms.
 pub struct Outlets {
@@ -38,6 +45,8 @@ pub struct Outlets {
     pub append: Box<dyn FnMut(Timestamp, EventBody)>,
     /// Hands a frame to the models; must not wait.
     pub infer: TakesFrame,
+    /// Which readings are kept of devices that tell their points themselves.
+    pub reports: Reports,
 }
 
 /// Safe or not, and the broken rules by device and channel.
@@ -47,6 +56,8 @@ type Essence = (bool, Vec<(String, String)>);
 pub struct Pipeline {
     site: Arc<Site>,
     guard: Guard,
+    /// By source.
+    reporters: Vec<Reporter>,
     verdict: Option<Essence>,
     devices: BTreeMap<String, DeviceStatus>,
     outlets: Outlets,
@@ -57,11 +68,18 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Appends the site's description at once.
-    pub fn new(site: Arc<Site>, limits: &Limits, clock: fn() -> Timestamp, outlets: Outlets) -> Self {
+    pub fn new(
+        site: Arc<Site>,
+        limits: &Limits,
+        reporters: Vec<Reporter>,
+        clock: fn() -> Timestamp,
+        outlets: Outlets,
+    ) -> Self {
         let guard = Guard::new(&site, limits, clock());
         let mut pipeline = Self {
             site: Arc::clone(&site),
             guard,
+            reporters,
             verdict: None,
             devices: BTreeMap::new(),
             outlets,
@@ -102,6 +120,7 @@ impl Pipeline {
                 self.devices.insert(status.device.clone(), status.clone());
                 self.append(at, EventBody::Device(status));
             }
+            Input::Found(at, device, profile) => self.found(at, &device, &profile),
             Input::Dispatch(at, dispatch) => self.append(at, EventBody::Dispatch(dispatch)),
             Input::Frame(..) | Input::Status(..) => {}
         }
@@ -109,11 +128,41 @@ impl Pipeline {
 
     fn frame(&mut self, at: Timestamp, frame: Frame) {
         self.guard.observe(at, &frame);
-        (self.outlets.infer)(at, &frame);
-        self.append(at, EventBody::Frame(frame));
+        (self.outlets.infer)(at, &frame, &self.site);
+        let reporter = usize::try_from(frame.source).ok().and_then(|source| self.reporters.get_mut(source));
+        if reporter.is_none_or(|reporter| reporter.wants(at, &frame)) {
+            self.append(at, EventBody::Frame(frame));
+        }
         let safety = self.guard.judge(at);
         if self.verdict.as_ref() != Some(&essence(&safety)) {
             self.publish_safety(at, safety);
+        }
+    }
+
+    /// The device's channels change, and with them what the frames after this refer to.
+    fn found(&mut self, at: Timestamp, device: &str, profile: &Profile) {
+        let mut site = Site::clone(&self.site);
+        for known in site.devices.iter_mut().filter(|known| known.name == device) {
+            known.attributes = profile.attributes();
+        }
+        for (index, source) in site.sources.iter_mut().enumerate().filter(|(_, source)| source.device == device) {
+            let name = source.attributes.iter().find(|(key, _)| key == SOURCE_NAME).map(|(_, name)| name.as_str());
+            source.channels = profile.source(name).map(Point::to_channel).collect();
+            let reports = profile.source(name).map(|point| (self.outlets.reports)(device, point));
+            if let Some(reporter) = self.reporters.get_mut(index) {
+                *reporter = Reporter::new(reports);
+            }
+        }
+        if site == *self.site {
+            return;
+        }
+        site.revision = site.revision.saturating_add(1);
+        self.guard.describe(&site);
+        self.site = Arc::new(site);
+        self.append(at, EventBody::Site(Arc::clone(&self.site)));
+        // Whoever joins now knows the present again.
+        for status in self.devices.clone().into_values() {
+            self.append(at, EventBody::Device(status));
         }
     }
 
@@ -205,8 +254,8 @@ mod tests {
         let events = Rc::new(RefCell::new(Vec::new()));
         let kept = Rc::clone(&events);
         let append = Box::new(move |_, body| kept.borrow_mut().push(body));
-        let outlets = Outlets { append, infer: Box::new(|_, _| {}) };
-        let mut pipeline = Pipeline::new(site(), &Limits::default(), clock, outlets);
+        let outlets = Outlets { append, infer: Box::new(|_, _, _| {}), reports: Box::new(|_, _| None) };
+        let mut pipeline = Pipeline::new(site(), &Limits::default(), Vec::new(), clock, outlets);
         pipeline.take(Input::Frame(at, Frame { source: 0, values: vec![1.0], faults: vec![], texts: vec![] }));
         pipeline.tick();
         drop(pipeline);

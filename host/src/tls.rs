@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Which certificates to trust and to show.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +45,21 @@ pub fn client(settings: &Settings) -> Result<Arc<ClientConfig>, String> {
     };
     config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// Speaks TLS with the server of that name over a stream. The files are read anew each time: certificates get renewed.
+pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    settings: &Settings,
+    server_name: &str,
+    stream: S,
+) -> Result<TlsStream<S>, String> {
+    let config = client(settings)?;
+    let name = ServerName::try_from(server_name.to_owned())
+        .map_err(|_| format!("{server_name:?} is no name that a certificate can have"))?;
+    TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
+        let explained = explain_of(&DEVICE, &error);
+        format!("no TLS with {server_name}: {}", explained.unwrap_or_else(|| error.to_string()))
+    })
 }
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
@@ -83,39 +101,59 @@ fn pem(error: &rustls::pki_types::pem::Error) -> String {
     }
 }
 
-/// What an error of a handshake means, if it is one of TLS.
-pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return Some(sentence(error));
-    }
-    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
-    inner.downcast_ref::<rustls::Error>().map(sentence)
+/// The other end, as messages call it and its settings.
+struct Peer {
+    who: &'static str,
+    ca: &'static str,
+    name: &'static str,
 }
 
-fn sentence(error: &rustls::Error) -> String {
+const BROKER: Peer = Peer { who: "broker", ca: "MQTT_TLS_CA_CERT_PATH", name: "MQTT_BROKER_URL" };
+const DEVICE: Peer = Peer { who: "device", ca: "the device's `ca`", name: "the device's `server_name`" };
+
+/// What an error of a broker's handshake means, if it is one of TLS.
+pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
+    explain_of(&BROKER, error)
+}
+
+/// The same of a Modbus device, once it is connected: TLS 1.3 refuses a client's certificate only then.
+pub fn explain_device(error: &(dyn Error + 'static)) -> Option<String> {
+    explain_of(&DEVICE, error)
+}
+
+fn explain_of(peer: &Peer, error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(sentence(peer, error));
+    }
+    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    inner.downcast_ref::<rustls::Error>().map(|error| sentence(peer, error))
+}
+
+fn sentence(peer: &Peer, error: &rustls::Error) -> String {
+    let Peer { who, ca, name } = peer;
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
             CertificateError::UnknownIssuer => {
-                "the broker's certificate is from a CA that is not trusted; check MQTT_TLS_CA_CERT_PATH".into()
+                format!("the {who}'s certificate is from a CA that is not trusted; check {ca}")
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the broker's certificate has expired; renew it there, or check this machine's clock".into()
+                format!("the {who}'s certificate has expired; renew it there, or check this machine's clock")
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the broker's certificate is not valid yet; check this machine's clock".into()
+                format!("the {who}'s certificate is not valid yet; check this machine's clock")
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "the broker's certificate is for another name; write the name in it into MQTT_BROKER_URL".into()
+                format!("the {who}'s certificate is for another name; write the name in it into {name}")
             }
-            other => format!("the broker's certificate is not accepted: {other:?}"),
+            other => format!("the {who}'s certificate is not accepted: {other:?}"),
         },
         rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
-            "the broker does not speak the protocol that is asked for by ALPN; check `alpn`, and the port".into()
+            format!("the {who} does not speak the protocol that is asked for by ALPN; check `alpn`, and the port")
         }
         rustls::Error::AlertReceived(alert) => {
-            format!("the broker refuses with alert {alert:?}; does it want another client certificate?")
+            format!("the {who} refuses with alert {alert:?}; does it want another client certificate?")
         }
-        rustls::Error::InvalidMessage(_) => "the broker does not speak TLS on this port".into(),
+        rustls::Error::InvalidMessage(_) => format!("the {who} does not speak TLS on this port"),
         other => other.to_string(),
     }
 }

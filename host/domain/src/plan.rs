@@ -61,6 +61,13 @@ pub struct Request {
     items: Vec<usize>,
 }
 
+impl Request {
+    /// A request for whatever lies there.
+    pub fn of(unit: UnitId, table: Table, start: u16, count: u16) -> Self {
+        Self { unit, table, start, count, items: Vec::new() }
+    }
+}
+
 /// A value, or a scale factor, in the registers of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item {

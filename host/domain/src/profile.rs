@@ -222,6 +222,13 @@ impl Profile {
         self.readable().filter(move |point| point.source.as_deref() == name)
     }
 
+    /// What is known of a device from it, as the site's description has it.
+    pub fn attributes(&self) -> Vec<(String, String)> {
+        let text = |key: &str, value: &str| (!value.is_empty()).then(|| (key.to_owned(), value.to_owned()));
+        let known = [text("profile", &self.name), text("manufacturer", &self.manufacturer), text("model", &self.model)];
+        known.into_iter().flatten().collect()
+    }
+
     /// By its name or its channel's.
     pub fn point(&self, name: &str) -> Option<&Point> {
         let named = self.points.iter().find(|point| point.name == name);
@@ -238,15 +245,26 @@ const BUILT_IN: [(&str, &str); 2] = [
 /// The profile that is used when none is named.
 pub const DEFAULT: &str = "huawei-sun2000";
 
+/// The profile of devices that tell their points themselves.
+pub const SUNSPEC: &str = "sunspec";
+
 /// Names of the profiles compiled into the program.
 pub fn built_in_names() -> impl Iterator<Item = &'static str> {
-    BUILT_IN.iter().map(|&(name, _)| name)
+    BUILT_IN.iter().map(|&(name, _)| name).chain([SUNSPEC])
+}
+
+/// Its points are found when the device is read; its sources are known.
+fn sunspec() -> Profile {
+    Profile { is_discovered: true, sources: vec![crate::sunspec::nameplate()], ..Profile::new(SUNSPEC) }
 }
 
 /// A compiled-in profile, by its name or by a file name that means it (`huawei_sun2000.json`).
 pub fn built_in(name: &str) -> Option<Profile> {
     let stem = name.rsplit(['/', '\\']).next().unwrap_or(name);
     let stem = stem.trim_end_matches(".json").trim_end_matches(".toml").replace('_', "-").to_lowercase();
+    if stem == SUNSPEC {
+        return Some(sunspec());
+    }
     let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == stem)?;
     toml::read(name, text).ok()
 }

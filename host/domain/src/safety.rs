@@ -50,6 +50,7 @@ struct Awaited {
 
 /// Judges a site's readings against its limits.
 pub struct Guard {
+    limits: Limits,
     watched: Vec<Watched>,
     awaited: BTreeMap<usize, Awaited>,
     started: Timestamp,
@@ -58,9 +59,13 @@ pub struct Guard {
 impl Guard {
     /// Nothing read yet.
     pub fn new(site: &Site, limits: &Limits, now: Timestamp) -> Self {
-        let mut guard = Self { watched: Vec::new(), awaited: BTreeMap::new(), started: now };
+        let (watched, awaited) = (Vec::new(), BTreeMap::new());
+        let mut guard = Self { limits: limits.clone(), watched, awaited, started: now };
         for (index, source) in site.sources.iter().enumerate() {
-            guard.awaited.insert(index, Awaited { period: source.period, newest: None });
+            // Nothing is awaited of a device that has not yet said what it has.
+            if !source.channels.is_empty() {
+                guard.awaited.insert(index, Awaited { period: source.period, newest: None });
+            }
             for (position, channel) in source.channels.iter().enumerate() {
                 let Some(&bounds) = limits.0.get(&channel.name) else { continue };
                 let (device, channel) = (source.device.clone(), channel.name.clone());
@@ -68,6 +73,18 @@ impl Guard {
             }
         }
         guard
+    }
+
+    /// The site has another description; what is known of channels that stay is kept.
+    pub fn describe(&mut self, site: &Site) {
+        let before = std::mem::replace(self, Self::new(site, &self.limits, self.started));
+        for watched in &mut self.watched {
+            let same = |known: &&Watched| (&known.device, &known.channel) == (&watched.device, &watched.channel);
+            watched.newest = before.watched.iter().find(same).and_then(|known| known.newest);
+        }
+        for (index, awaited) in &mut self.awaited {
+            awaited.newest = before.awaited.get(index).and_then(|known| known.newest);
+        }
     }
 
     /// Takes note of a reading.

@@ -72,6 +72,9 @@ impl ChannelLists {
     }
 }
 
+/// The attribute of a source that bears its name, where a device has several.
+pub const SOURCE_NAME: &str = "name";
+
 /// The description that frames refer to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {

@@ -11,6 +11,7 @@ mod quantity;
 pub mod table;
 
 pub use discovery::{Discovery, DiscoveryError, Read, Refused};
+pub use profile::nameplate;
 
 use table::PointType;
 

@@ -1,9 +1,12 @@
-//! A battery of 200 kWh and 100 kW whose day passes in minutes: charged around noon, discharged in the evening. Pure
-//! arithmetic without a clock, so the same calls give the same day.
+//! A battery of 200 kWh and 100 kW whose day passes in minutes: charged around noon, discharged in the evening, unless it is
+//! told what to do. Pure arithmetic without a clock, so the same calls give the same day.
 
 use std::f64::consts::TAU;
 use std::time::Duration;
 
+/// How fast the power changes, in kW per second of real time; with very short days, in kW per simulated hour.
+pub const RAMP_KW_PER_S: f64 = 50.0;
+const RAMP_KW_PER_H: f64 = 500.0;
 /// Energy between empty and full, in kWh.
 pub const CAPACITY_KWH: f64 = 200.0;
 /// Largest power in either direction, in kW.
@@ -59,6 +62,8 @@ pub struct Battery {
     hours: f64,
     soc_pct: f64,
     power_kw: f64,
+    /// What it is told, instead of the day's schedule.
+    command_kw: Option<f64>,
     temp_c: f64,
     charged_kwh: f64,
     discharged_kwh: f64,
@@ -108,12 +113,19 @@ impl Battery {
             hours: FIRST_HOUR,
             soc_pct: FIRST_SOC_PCT,
             power_kw: 0.0,
+            command_kw: None,
             temp_c: AMBIENT_C,
             charged_kwh: 0.0,
             discharged_kwh: 0.0,
             cycle_count: FIRST_CYCLE_COUNT,
             throughput_kwh: 0.0,
         }
+    }
+
+    /// Follows this power from now on, positive discharging, as far as its rating and its charge allow; with `None` the
+    /// day's schedule again.
+    pub fn command(&mut self, power_kw: Option<f64>) {
+        self.command_kw = power_kw.filter(|power| power.is_finite());
     }
 
     /// Lets `elapsed` of real time pass.
@@ -144,23 +156,28 @@ impl Battery {
     }
 
     fn step(&mut self, step_h: f64) {
-        self.power_kw = self.wanted_kw() * self.taper();
+        let wanted_kw = self.command_kw.unwrap_or_else(|| self.scheduled_kw()).clamp(-RATED_POWER_KW, RATED_POWER_KW);
+        let change_kw = wanted_kw * self.taper(wanted_kw) - self.power_kw;
+        let most_kw = (RAMP_KW_PER_S * step_h / self.hours_per_second).max(RAMP_KW_PER_H * step_h);
+        self.power_kw += change_kw.clamp(-most_kw, most_kw);
+        // No ramp leads beyond the bounds of the charge.
+        let allowed_kw = RATED_POWER_KW * self.taper(self.power_kw);
+        self.power_kw = self.power_kw.clamp(-allowed_kw, allowed_kw);
         self.hours += step_h;
         self.store(self.power_kw * step_h);
         self.warm(step_h);
     }
 
     /// The schedule's power with its ripple, in kW.
-    fn wanted_kw(&self) -> f64 {
+    fn scheduled_kw(&self) -> f64 {
         let hour = self.hours.rem_euclid(HOURS_PER_DAY);
         let scheduled_kw = CHARGE.power_kw(hour) + DISCHARGE.power_kw(hour);
-        let rippled_kw = scheduled_kw * (1.0 + waves(&RIPPLES, self.hours));
-        rippled_kw.clamp(-RATED_POWER_KW, RATED_POWER_KW)
+        scheduled_kw * (1.0 + waves(&RIPPLES, self.hours))
     }
 
-    /// The share of the power that the state of charge allows, 0 at the bound ahead.
-    fn taper(&self) -> f64 {
-        let margin_pct = if self.wanted_kw() < 0.0 { SOC_MAX_PCT - self.soc_pct } else { self.soc_pct - SOC_MIN_PCT };
+    /// The share of a power that the state of charge allows, 0 at the bound ahead.
+    fn taper(&self, power_kw: f64) -> f64 {
+        let margin_pct = if power_kw < 0.0 { SOC_MAX_PCT - self.soc_pct } else { self.soc_pct - SOC_MIN_PCT };
         (margin_pct / TAPER_PCT).clamp(0.0, 1.0)
     }
 
@@ -276,6 +293,29 @@ mod tests {
         for pair in states.windows(2) {
             assert!((pair[1].power_kw - pair[0].power_kw).abs() < 3.0, "{pair:?}");
         }
+    }
+
+    #[test]
+    fn a_command_is_followed_with_a_ramp_and_within_bounds() {
+        let second = Duration::from_secs(1);
+        let mut battery = Battery::new(REAL_DAY);
+        battery.command(Some(80.0));
+        battery.advance(second);
+        assert!((battery.state().power_kw - RAMP_KW_PER_S).abs() < 1e-9, "{:?}", battery.state());
+        battery.advance(second);
+        assert!((battery.state().power_kw - 80.0).abs() < 1e-9, "{:?}", battery.state());
+        battery.command(Some(-1000.0));
+        battery.advance(10 * second);
+        assert!((battery.state().power_kw + RATED_POWER_KW).abs() < 1e-9, "{:?}", battery.state());
+        for state in days(&mut battery, 1) {
+            assert!((SOC_MIN_PCT..=SOC_MAX_PCT).contains(&state.soc_pct), "{state:?}");
+        }
+        assert!(battery.state().soc_pct > SOC_MAX_PCT - 1.0);
+        battery.command(None);
+        let day = days(&mut battery, 1);
+        assert!(day.iter().any(|state| state.power_kw > 40.0), "the schedule is followed again");
+        battery.command(Some(f64::NAN));
+        assert!(battery.command_kw.is_none());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The memory of a Modbus server: 16-bit words by unit, table and address, shared between the server and its operator.
+//! The memory of a Modbus server: 16-bit words and single bits by unit, table and address, shared between the server and
+//! its operator.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -13,9 +14,14 @@ pub struct Registers {
     memory: Arc<Mutex<Memory>>,
 }
 
-/// One of the two register tables of a Modbus unit; addresses count from 0, as on the wire.
+/// One of the four tables of a Modbus unit; addresses count from 0, as on the wire. A bit is a word that is 0 or not, so
+/// that every call here serves all four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
+    /// Bits read with function 1, written with functions 5 and 15.
+    Coil,
+    /// Bits read with function 2.
+    Discrete,
     /// Read with function 3, written with functions 6 and 16.
     Holding,
     /// Read with function 4.
@@ -27,6 +33,8 @@ pub enum Table {
 pub struct Memory {
     any_unit: bool,
     counters: Vec<(u8, Table, u16)>,
+    /// How often clients have written each word that they have.
+    writes: BTreeMap<(u8, Table, u16), u64>,
     tables: BTreeMap<(u8, Table), BTreeMap<u16, u16>>,
 }
 
@@ -48,6 +56,17 @@ impl Registers {
         self.lock().get(unit, table, address, count)
     }
 
+    /// Sets consecutive bits, creating those absent; see [`Memory::set_bits`].
+    pub fn set_bits(&self, unit: u8, table: Table, address: u16, bits: &[bool]) {
+        self.lock().set_bits(unit, table, address, bits);
+    }
+
+    /// `count` consecutive bits, or `None` when any of them is absent.
+    #[must_use]
+    pub fn get_bits(&self, unit: u8, table: Table, address: u16, count: u16) -> Option<Vec<bool>> {
+        self.lock().get_bits(unit, table, address, count)
+    }
+
     /// Sets every word of a range of addresses to one value.
     pub fn fill(&self, unit: u8, table: Table, addresses: RangeInclusive<u16>, value: u16) {
         self.lock().fill(unit, table, addresses, value);
@@ -57,6 +76,12 @@ impl Registers {
     /// reads can tell whether a reading is missing.
     pub fn count_reads(&self, unit: u8, table: Table, address: u16) {
         self.lock().counters.push((unit, table, address));
+    }
+
+    /// How often clients have written the word at an address; what is set from here does not count.
+    #[must_use]
+    pub fn writes(&self, unit: u8, table: Table, address: u16) -> u64 {
+        self.lock().writes(unit, table, address)
     }
 
     /// Whether requests to every unit id are answered from the memory of unit 0, as by devices that ignore the id.
@@ -87,7 +112,21 @@ impl Memory {
     #[must_use]
     pub fn get(&self, unit: u8, table: Table, address: u16, count: u16) -> Option<Vec<u16>> {
         let stored = self.tables.get(&(unit, table))?;
-        (0..count).map(|offset| stored.get(&address.checked_add(offset)?).copied()).collect()
+        let Some(last) = count.checked_sub(1) else { return Some(Vec::new()) };
+        let words: Vec<u16> = stored.range(address..=address.checked_add(last)?).map(|(_, &word)| word).collect();
+        (words.len() == usize::from(count)).then_some(words)
+    }
+
+    /// Sets consecutive bits, creating those absent; bits beyond address 65535 are dropped.
+    pub fn set_bits(&mut self, unit: u8, table: Table, address: u16, bits: &[bool]) {
+        let words: Vec<u16> = bits.iter().copied().map(u16::from).collect();
+        self.set(unit, table, address, &words);
+    }
+
+    /// `count` consecutive bits, or `None` when any of them is absent.
+    #[must_use]
+    pub fn get_bits(&self, unit: u8, table: Table, address: u16, count: u16) -> Option<Vec<bool>> {
+        Some(self.get(unit, table, address, count)?.into_iter().map(|word| word != 0).collect())
     }
 
     /// Sets every word of a range of addresses to one value.
@@ -111,11 +150,29 @@ impl Memory {
         }
     }
 
+    /// How often clients have written the word at an address.
+    #[must_use]
+    pub fn writes(&self, unit: u8, table: Table, address: u16) -> u64 {
+        self.writes.get(&(unit, table, address)).copied().unwrap_or(0)
+    }
+
+    /// Counts a client's write of each of these words.
+    pub(crate) fn note_write(&mut self, unit: u8, table: Table, address: u16, count: u16) {
+        for at in (address..=u16::MAX).take(usize::from(count)) {
+            let writes = self.writes.entry((unit, table, at)).or_default();
+            *writes = writes.saturating_add(1);
+        }
+    }
+
     /// The unit whose memory answers requests to `requested`; `None` when nobody does.
     pub(crate) fn serving_unit(&self, requested: u8) -> Option<u8> {
         let unit = if self.any_unit { SHARED_UNIT } else { requested };
-        let known = [Table::Holding, Table::Input].into_iter().any(|table| self.tables.contains_key(&(unit, table)));
-        known.then_some(unit)
+        self.units().any(|known| known == unit).then_some(unit)
+    }
+
+    /// The units that have any memory, each once or more.
+    pub(crate) fn units(&self) -> impl Iterator<Item = u8> {
+        self.tables.keys().map(|&(unit, _)| unit)
     }
 }
 
@@ -147,6 +204,16 @@ mod tests {
         let registers = Registers::new();
         registers.fill(1, Table::Holding, 0..=u16::MAX, 5);
         assert_eq!(registers.get(1, Table::Holding, 65_500, 36), Some(vec![5; 36]));
+    }
+
+    #[test]
+    fn bits_are_words_that_are_not_0() {
+        let registers = Registers::new();
+        registers.set_bits(1, Table::Coil, 3, &[true, false]);
+        registers.set(1, Table::Coil, 5, &[7]);
+        assert_eq!(registers.get_bits(1, Table::Coil, 3, 3), Some(vec![true, false, true]));
+        assert_eq!(registers.get_bits(1, Table::Coil, 3, 4), None);
+        assert_eq!(registers.get_bits(1, Table::Discrete, 3, 1), None);
     }
 
     #[test]

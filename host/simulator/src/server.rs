@@ -1,42 +1,52 @@
-//! A Modbus TCP server over [`Registers`] that misbehaves on command. It speaks the framing itself, since a library
-//! would not let it break the rules.
+//! A Modbus server over [`Registers`] that misbehaves on command, behind TCP, TLS, a serial line or any stream. It speaks
+//! the framing itself, since a library would not let it break the rules.
 
 mod answer;
+mod connection;
 mod fault;
 mod frame;
+mod line;
+mod network;
+mod rtu;
+mod rule;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
+use self::connection::{Connection, Presence};
 pub use self::fault::Fault;
 use self::frame::Frame;
+pub use self::frame::Framing;
+use self::line::Line;
+pub use self::network::Transport;
+pub use self::rule::Rule;
+use self::rule::{Arrival, Rules};
 use crate::registers::Registers;
 
-/// Connections served at once; further ones wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 256;
 /// Requests remembered by [`Server::request_log`]; the oldest is forgotten first.
 const REQUEST_LOG_MAX: usize = 4096;
-/// Pause after a failed accept, so that a lack of file descriptors does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// The unit id that speaks to every slave of a serial line.
+const BROADCAST: u8 = 0;
 
 /// A running server. Dropping it stops it as soon as the runtime gets round to it; [`Server::stop`] waits for that.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    place: Place,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
-    /// Never sent on: the accepting task ends when this is dropped.
-    running: oneshot::Sender<()>,
+    runtime: Handle,
+    /// True when the server is to end. Every task holds a receiver.
+    stopped: watch::Sender<bool>,
 }
 
 /// A request as it arrived; what its function does not carry is 0.
@@ -46,17 +56,26 @@ pub struct Request {
     pub unit: u8,
     /// Function code.
     pub function: u8,
-    /// First register, from 0 as on the wire.
+    /// First register or bit, from 0 as on the wire.
     pub address: u16,
-    /// Number of registers.
+    /// Number of registers or bits.
     pub count: u16,
+}
+
+/// Where clients find the server.
+#[derive(Debug)]
+enum Place {
+    Network(SocketAddr),
+    Line(PathBuf),
+    Nowhere,
 }
 
 #[derive(Debug)]
 struct Shared {
     registers: Registers,
-    fault: Mutex<Option<Fault>>,
+    rules: Mutex<Rules>,
     journal: Mutex<Journal>,
+    accepted: AtomicU64,
     /// Marked as changed to cut all connections, each of which holds one receiver.
     cut: watch::Sender<()>,
 }
@@ -64,42 +83,80 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Journal {
     total: u64,
-    last: VecDeque<Request>,
-}
-
-/// One client. The stream is closed before the receiver that counts the connection is gone.
-struct Connection {
-    stream: TcpStream,
-    cut: watch::Receiver<()>,
-    shared: Arc<Shared>,
+    last: VecDeque<(Instant, Request)>,
 }
 
 impl Server {
-    /// Listens on an address, where port 0 picks a free one, and serves on the current tokio runtime.
+    /// Listens for Modbus TCP on an address, where port 0 picks a free one, and serves on the current tokio runtime.
     ///
     /// # Errors
     /// When the address cannot be bound, or outside of a tokio runtime.
     pub fn start(listen: SocketAddr, registers: Registers) -> io::Result<Self> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
-        let listener = std::net::TcpListener::bind(listen)?;
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            registers,
-            fault: Mutex::default(),
-            journal: Mutex::default(),
-            cut: watch::Sender::new(()),
-        });
-        let (running, stopped) = oneshot::channel();
-        let accepting = runtime.spawn(accept(listener, Arc::clone(&shared), stopped));
-        Ok(Self { address, shared, accepting, running })
+        Self::start_on(listen, Transport::Tcp, registers)
     }
 
-    /// The address listened on, with the real port.
+    /// The same behind any transport of the network.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_on(listen: SocketAddr, transport: Transport, registers: Registers) -> io::Result<Self> {
+        let mut server = Self::start_detached(registers)?;
+        let listener = std::net::TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        server.place = Place::Network(listener.local_addr()?);
+        let accepting = network::accept(listener, transport, Arc::clone(&server.shared), server.stopped.subscribe());
+        server.runtime.spawn(accepting);
+        Ok(server)
+    }
+
+    /// Serves Modbus RTU on a serial line of its own, found at [`path`](Self::path). It has no speed and takes every
+    /// setting; clients may open it, close it and come back.
+    ///
+    /// # Errors
+    /// When the system has no pseudo terminal left, or outside of a tokio runtime.
+    pub fn start_line(registers: Registers) -> io::Result<Self> {
+        let mut server = Self::start_detached(registers)?;
+        let (line, path) = Line::open()?;
+        let presence = server.presence();
+        let connection = Connection::new(line, Framing::Rtu, |_| Ok(()), Arc::clone(&server.shared));
+        server.runtime.spawn(connection.run_line(presence));
+        server.place = Place::Line(path);
+        Ok(server)
+    }
+
+    /// Serves nobody but who is [attached](Self::attach).
+    ///
+    /// # Errors
+    /// Outside of a tokio runtime.
+    pub fn start_detached(registers: Registers) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            registers,
+            rules: Mutex::default(),
+            journal: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            cut: watch::Sender::new(()),
+        });
+        Ok(Self { place: Place::Nowhere, shared, runtime, stopped: watch::Sender::new(false) })
+    }
+
+    /// Serves this stream too, as one more connection, such as one end of [`tokio::io::duplex`]. A reset merely ends it.
+    pub fn attach(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, framing: Framing) {
+        let connection = Connection::new(stream, framing, |_| Ok(()), Arc::clone(&self.shared));
+        self.runtime.spawn(connection.run(self.presence()));
+    }
+
+    /// The address listened on, with the real port; 0.0.0.0:0 when there is none.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        if let Place::Network(address) = self.place { address } else { (Ipv4Addr::UNSPECIFIED, 0).into() }
+    }
+
+    /// The client's end of the serial line, if there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        if let Place::Line(path) = &self.place { Some(path) } else { None }
     }
 
     /// The memory served.
@@ -117,114 +174,93 @@ impl Server {
     /// The last 4096 requests, oldest first.
     #[must_use]
     pub fn request_log(&self) -> Vec<Request> {
+        lock(&self.shared.journal).last.iter().map(|&(_, request)| request).collect()
+    }
+
+    /// The same with the time at which each had arrived, by tokio's clock.
+    #[must_use]
+    pub fn request_times(&self) -> Vec<(Instant, Request)> {
         lock(&self.shared.journal).last.iter().copied().collect()
     }
 
-    /// Connections open now.
+    /// Connections open now. A serial line counts as one, opened or not.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.cut.receiver_count()
     }
 
-    /// Applies a fault to every request from now on, or with `None` behaves again.
-    pub fn misbehave(&self, fault: Option<Fault>) {
-        *lock(&self.shared.fault) = fault;
+    /// Connections made since the start, a serial line's one included.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Cuts every connection counted by [`Server::connections`]; new ones are welcome.
+    /// Applies a fault to every request from now on, or with `None` behaves again.
+    pub fn misbehave(&self, fault: Option<Fault>) {
+        self.misbehave_by(fault.map(Rule::new));
+    }
+
+    /// Applies several faults at once from now on, each to the requests its rule picks. Of several that refuse, or that
+    /// take the place of a reply, or that change how it is sent, the first does; delays add up, and changes of the reply
+    /// follow each other.
+    pub fn misbehave_by(&self, rules: impl IntoIterator<Item = Rule>) {
+        lock(&self.shared.rules).replace(rules);
+    }
+
+    /// Requests that a fault has hit since the start.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        lock(&self.shared.rules).hits()
+    }
+
+    /// Cuts every connection counted by [`Server::connections`]; new ones are welcome. A serial line stays, and forgets
+    /// what is under way.
     pub fn drop_connections(&self) {
         self.shared.cut.send_replace(());
     }
 
-    /// Closes the listener and all connections; on return the port refuses.
+    /// Closes the listener, the line and all connections; on return the port refuses.
     pub async fn stop(self) {
-        drop(self.running);
-        if let Err(error) = self.accepting.await {
-            tracing::debug!(%error, "simulated server ended early");
-        }
+        self.stopped.send_replace(true);
+        self.stopped.closed().await;
     }
-}
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            _ = &mut stopped => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    let (cut, shared) = (shared.cut.subscribe(), Arc::clone(&shared));
-                    connections.spawn(Connection { stream, cut, shared }.run());
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "simulated server failed to accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
+    fn presence(&self) -> Presence {
+        self.shared.presence(self.stopped.subscribe())
     }
-    drop(listener);
-    connections.shutdown().await;
-}
-
-impl Connection {
-    async fn run(mut self) {
-        let ended = tokio::select! {
-            _ = self.cut.changed() => Ok(()),
-            ended = serve(&mut self.stream, &self.shared) => ended,
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "simulated connection ended");
-        }
-    }
-}
-
-/// Answers requests until the client leaves, sends something ill-formed, or a fault ends the connection.
-async fn serve(stream: &mut TcpStream, shared: &Shared) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    loop {
-        let frame = Frame::read(stream).await?;
-        let request = answer::describe(&frame);
-        lock(&shared.journal).note(request);
-        let fault = *lock(&shared.fault);
-        match fault {
-            Some(Fault::Silence) => continue,
-            Some(Fault::Garbage) => {
-                stream.write_all(&fault::GARBAGE).await?;
-                continue;
-            }
-            Some(Fault::HalfClose) => return half_close(stream).await,
-            Some(Fault::Reset) => return stream.set_zero_linger(),
-            Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
-            _ => {}
-        }
-        let reply = shared.reply(&frame, request, fault).to_bytes();
-        if fault == Some(Fault::Truncate) {
-            let (first_half, _) = reply.split_at(reply.len() / 2);
-            return stream.write_all(first_half).await;
-        }
-        stream.write_all(&reply).await?;
-    }
-}
-
-/// Says goodbye, but listens on until the client leaves too.
-async fn half_close(stream: &mut TcpStream) -> io::Result<()> {
-    stream.shutdown().await?;
-    tokio::io::copy(stream, &mut tokio::io::sink()).await?;
-    Ok(())
 }
 
 impl Shared {
-    fn reply(&self, frame: &Frame, request: Request, fault: Option<Fault>) -> Frame {
-        let pdu = match fault.and_then(|fault| fault.refusal(request)) {
+    /// A place among the connections.
+    fn presence(&self, stopped: watch::Receiver<bool>) -> Presence {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Presence { cut: self.cut.subscribe(), stopped }
+    }
+
+    fn note(&self, request: Request) {
+        lock(&self.journal).note(request);
+    }
+
+    fn strike(&self, request: Request, arrival: Arrival) -> Vec<Fault> {
+        lock(&self.rules).strike(request, arrival)
+    }
+
+    /// Whether a slave of a serial line has to reply. What is meant for all of them is carried out here.
+    fn is_spoken_to(&self, frame: &Frame, request: Request) -> bool {
+        if request.unit == BROADCAST {
+            answer::broadcast(&self.registers, request, &frame.pdu);
+            return false;
+        }
+        self.registers.revise(|memory| memory.serving_unit(request.unit)).is_some()
+    }
+
+    fn reply(&self, frame: &Frame, request: Request, faults: &[Fault]) -> Frame {
+        let pdu = match faults.iter().find_map(|fault| fault.refusal(request)) {
             Some(code) => answer::refusal(request.function, code),
             None => answer::answer(&self.registers, request, &frame.pdu),
         };
         let honest = Frame { transaction: frame.transaction, unit: frame.unit, pdu };
-        match fault {
-            Some(fault) => fault.distort(honest),
-            None => honest,
-        }
+        faults.iter().fold(honest, |reply, fault| fault.distort(reply))
     }
 }
 
@@ -234,7 +270,7 @@ impl Journal {
         if self.last.len() == REQUEST_LOG_MAX {
             self.last.pop_front();
         }
-        self.last.push_back(request);
+        self.last.push_back((Instant::now(), request));
     }
 }
 

@@ -12,27 +12,60 @@ use tokio::sync::mpsc;
 
 use crate::app::now;
 use crate::pipeline::Input;
-use crate::{config, feed, inference, journal, modbus, mqtt, plugin};
+use crate::{config, feed, inference, journal, modbus, mqtt, plugin, tls};
 
 impl From<modbus::Reported> for Input {
     fn from(reported: modbus::Reported) -> Self {
         match reported {
             modbus::Reported::Frame(at, frame) => Self::Frame(at, frame),
             modbus::Reported::Status(at, status) => Self::Status(at, status),
+            modbus::Reported::Found(at, device, profile) => Self::Found(at, device, profile),
         }
     }
 }
 
-pub(super) fn device(source: u32, device: config::Device) -> modbus::Settings {
+pub(super) fn device(device: &config::Device, sources: Vec<modbus::Source>) -> modbus::Settings {
     modbus::Settings {
-        name: device.name,
-        host: device.host,
-        port: device.port,
+        name: device.name.clone(),
         unit: device.unit,
         unit_was_given: device.unit_was_given,
-        profile: device.profile,
-        period: device.period,
-        source,
+        profile: Arc::clone(&device.profile),
+        models: device.reading.models.clone(),
+        timeout: device.reading.timeout,
+        pacing: device.reading.pacing,
+        blocks: device.reading.blocks,
+        sources,
+    }
+}
+
+pub(super) fn address(device: &config::Device) -> modbus::Address {
+    match &device.address {
+        config::Address::Network(config::Scheme::Tcp, host, port) => modbus::Address::Tcp(host.clone(), *port),
+        config::Address::Network(config::Scheme::RtuOverTcp, host, port) => {
+            modbus::Address::RtuOverTcp(host.clone(), *port)
+        }
+        config::Address::Network(config::Scheme::Tls, host, port) => modbus::Address::Tls(modbus::Tls {
+            host: host.clone(),
+            port: *port,
+            server_name: device.reading.server_name.clone(),
+            certificates: tls::Settings {
+                ca: device.reading.ca.clone(),
+                identity: device.reading.identity.clone(),
+                alpn: None,
+            },
+        }),
+        config::Address::Serial(serial) => modbus::Address::Serial(modbus::Serial {
+            path: serial.path.clone(),
+            baud: serial.baud,
+            data_bits: serial.data_bits,
+            parity: match serial.parity {
+                config::Parity::None => modbus::Parity::None,
+                config::Parity::Even => modbus::Parity::Even,
+                config::Parity::Odd => modbus::Parity::Odd,
+            },
+            stop_bits: serial.stop_bits,
+            turnaround: serial.turnaround,
+        }),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bessai_domain::plan::Plan;
+use bessai_domain::profile::Access;
 use bessai_domain::settings::Mistake;
 
 use crate::app;
@@ -45,22 +47,37 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
 
 fn show_device(device: &Device) {
     let profile = &device.profile;
-    let (unit, period) = (device.unit.0, device.period);
-    println!(
-        "device {}: {}:{} unit {unit}, profile {}, every {period:?}",
-        device.name, device.host, device.port, profile.name
-    );
-    let plan = Plan::new(profile.readable(), device.unit, profile.blocks);
-    let points = profile.readable().count();
-    println!("  {points} points in {} requests:", plan.requests().len());
+    let (unit, address) = (device.unit.0, &device.address);
+    println!("device {}: {address} unit {unit}, profile {}, every {:?}", device.name, profile.name, device.period);
+    if profile.is_discovered {
+        println!("  its points are found when it is first read; `bessai-edge device scan` shows them");
+        return;
+    }
+    show_source(device, None, device.period);
+    for (name, period) in &device.reading.sources {
+        show_source(device, Some(name), *period);
+    }
+    let written = profile.points.iter().filter(|point| point.access != Access::Read).count();
+    let named =
+        |what: &str, name: &Option<String>| name.as_ref().map_or_else(String::new, |name| format!(", {what} {name}"));
+    let set_point = profile.set_point.as_ref().and_then(|set_point| set_point.power.clone().or(set_point.mode.clone()));
+    if written > 0 {
+        let (set_point, watchdog) = (named("set-point", &set_point), named("watchdog", &profile.watchdog));
+        println!("  {written} points can be written{set_point}{watchdog}");
+    }
+}
+
+fn show_source(device: &Device, name: Option<&str>, period: Duration) {
+    let points = device.profile.source(name).count();
+    let plan = Plan::new(device.profile.source(name), device.unit, device.reading.blocks);
+    let named = name.map_or_else(String::new, |name| format!("{name}, every {period:?}: "));
+    println!("  {named}{points} points in {} requests:", plan.requests().len());
     for request in plan.requests() {
         let function = request.table.read_function();
+        let what = if request.table.is_bits() { "bits" } else { "registers" };
         let last = u32::from(request.start) + u32::from(request.count) - 1;
         let values = plan.channels(request).count();
-        println!(
-            "    unit {} function {function} registers {} to {last}: {values} values",
-            request.unit.0, request.start
-        );
+        println!("    unit {} function {function} {what} {} to {last}: {values} values", request.unit.0, request.start);
     }
 }
 

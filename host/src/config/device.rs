@@ -1,39 +1,40 @@
 //! `[[device]]`, and the variables that set the first one.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::profile::{self, Profile};
+use bessai_domain::plan::Blocks;
+use bessai_domain::profile::{self, Pacing, Profile};
 use bessai_domain::register::UnitId;
 use bessai_domain::settings::{Mistake, Mistakes, Table, nearest};
 
 use super::environment::Variables;
 use super::findings::{Findings, Sourced};
 use super::rights::Nameable;
-use super::{ConfigFile, address, level_mistake};
+use super::{ConfigFile, address as host_and_port, level_mistake};
+
+mod address;
+mod reading;
+
+pub use address::{Address, Parity, Scheme, parse as parse_address};
+pub use reading::Reading;
 
 const DEFAULT_NAME: &str = "battery";
-/// The port of Modbus/TCP.
-const DEFAULT_PORT: u16 = 502;
 /// Between two readings, as the Python gateway has it.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
-const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+/// Shorter than any device answers: as fast as it goes.
+const SHORTEST_PERIOD: Duration = Duration::from_micros(100);
 const LONGEST_PERIOD: Duration = Duration::from_hours(24);
-/// Addresses that are known but not spoken.
-const OTHER_SCHEMES: [&str; 3] = ["rtu+tcp", "rtu", "tls"];
 
 /// One Modbus server address and unit id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
     /// Unique in the site, and one level of a topic.
     pub name: String,
-    /// Name or address.
-    pub host: String,
-    /// Of Modbus/TCP.
-    pub port: u16,
+    /// Where it is.
+    pub address: Address,
     /// The settings', else the profile's.
     pub unit: UnitId,
     /// The settings named the unit.
@@ -42,6 +43,8 @@ pub struct Device {
     pub profile: Arc<Profile>,
     /// Time between two readings.
     pub period: Duration,
+    /// How it is asked, and what of it is reported.
+    pub reading: Reading,
 }
 
 /// The devices, and whether all that were written could be read.
@@ -52,6 +55,11 @@ pub(super) struct Devices {
 }
 
 impl Devices {
+    /// Whether every channel is known: a discovered device tells its own only when it is read.
+    pub(super) fn know_channels(&self) -> bool {
+        self.complete && !self.list.iter().any(|device| device.profile.is_discovered)
+    }
+
     /// What rights may name; none where a device is missing here, as its mistakes are told already.
     pub(super) fn nameable(&self) -> Option<Vec<Nameable<'_>>> {
         self.complete.then(|| self.list.iter().map(Device::nameable).collect())
@@ -59,10 +67,18 @@ impl Devices {
 }
 
 impl Device {
+    /// Whether one connection reaches both.
+    pub fn shares_line(&self, other: &Self) -> bool {
+        let shown = |device: &Self| {
+            (device.reading.ca.clone(), device.reading.identity.clone(), device.reading.server_name.clone())
+        };
+        self.address == other.address && shown(self) == shown(other)
+    }
+
     fn nameable(&self) -> Nameable<'_> {
         let points = self.profile.points.iter();
         let channels = points.map(|point| (point.channel.as_str(), point.to_channel().writable)).collect();
-        Nameable { name: &self.name, channels }
+        Nameable { name: &self.name, channels: (!self.profile.is_discovered).then_some(channels) }
     }
 }
 
@@ -71,14 +87,17 @@ struct Raw<'a> {
     name: String,
     address_key: String,
     address_is_wrong: bool,
+    address: Option<Address>,
     host: Option<String>,
     port: Option<u16>,
     unit: Option<UnitId>,
     profile: Option<Sourced<'a, Reference>>,
     period: Option<Duration>,
+    reading: Option<reading::Raw<'a>>,
 }
 
 /// A profile's name or path, and the file that a path means.
+#[derive(Clone, PartialEq)]
 struct Reference {
     written: String,
     path: PathBuf,
@@ -89,6 +108,7 @@ pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'
     let tables = table.tables("device");
     let mut raws: Vec<_> = tables.iter().map(|table| Raw::from_table(table, &file.folder)).collect();
     check_names(&raws, table.mistakes());
+    check_lines(&raws, table.mistakes());
     let from_variables = raws.is_empty();
     if from_variables {
         raws.push(Raw::named(DEFAULT_NAME));
@@ -99,8 +119,8 @@ pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'
         first.address_is_wrong |= !file.is_sound;
     }
     let count = raws.len();
-    let mut profiles = Profiles::default();
-    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, &mut profiles, findings)).collect();
+    let mut known = Known::default();
+    let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, &mut known, findings)).collect();
     Devices { complete: list.len() == count, list }
 }
 
@@ -116,22 +136,40 @@ fn check_names(raws: &[Raw<'_>], mistakes: &Mistakes) {
     }
 }
 
+/// A serial port is spoken on in one way.
+fn check_lines(raws: &[Raw<'_>], mistakes: &Mistakes) {
+    let port = |raw: &Raw<'_>| match &raw.address {
+        Some(Address::Serial(serial)) => Some(serial.clone()),
+        _ => None,
+    };
+    for (index, raw) in raws.iter().enumerate() {
+        let Some(serial) = port(raw) else { continue };
+        let mut earlier = raws.iter().take(index).filter_map(port);
+        if let Some(earlier) = earlier.find(|earlier| earlier.path == serial.path && *earlier != serial) {
+            let mend = format!("an earlier device says {}; write the same for both", Address::Serial(earlier));
+            mistakes.add(Mistake::new(&raw.address_key, Address::Serial(serial), mend));
+        }
+    }
+}
+
 impl<'a> Raw<'a> {
     fn named(name: &str) -> Self {
         Self {
             name: name.into(),
             address_key: String::new(),
             address_is_wrong: false,
+            address: None,
             host: None,
             port: None,
             unit: None,
             profile: None,
             period: None,
+            reading: None,
         }
     }
 
     fn from_table(table: &Table<'a>, folder: &Path) -> Self {
-        let address = read_address(table);
+        let address = address::read(table);
         let profile = table.text("profile").map(|written| Sourced {
             key: table.key("profile"),
             value: Reference { written: written.into(), path: folder.join(written) },
@@ -140,11 +178,11 @@ impl<'a> Raw<'a> {
         let raw = Self {
             address_key: table.key("address"),
             address_is_wrong: address.is_none() && table.value("address").is_some(),
-            port: address.as_ref().and_then(|(_, port)| *port),
-            host: address.map(|(host, _)| host),
+            address,
             unit: table.integer("unit", 0..=255).map(UnitId),
             period: table.duration("period", SHORTEST_PERIOD..=LONGEST_PERIOD),
             profile,
+            reading: Some(reading::Raw::read(table, folder)),
             ..Self::named(table.text("name").unwrap_or(DEFAULT_NAME))
         };
         table.finish();
@@ -161,9 +199,9 @@ impl<'a> Raw<'a> {
                 }
             }
         }
-        let port =
-            variables.parsed("INVERTER_PORT", "write a whole number from 1 to 65535", |text| address::port(text).ok());
-        self.port = port.or(self.port);
+        let port = variables
+            .parsed("INVERTER_PORT", "write a whole number from 1 to 65535", |text| host_and_port::port(text).ok());
+        self.port = port;
         let unit = variables.parsed("MODBUS_UNIT_ID", "write a whole number from 0 to 255", |text| text.parse().ok());
         self.unit = unit.map(UnitId).or(self.unit);
         let mend = "write the seconds between two readings, from 0.001 to 86400";
@@ -176,8 +214,8 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn finish(self, from_variables: bool, profiles: &mut Profiles, findings: &Findings) -> Option<Device> {
-        if self.host.is_none() && !self.address_is_wrong {
+    fn finish(self, from_variables: bool, known: &mut Known, findings: &Findings) -> Option<Device> {
+        if self.address.is_none() && self.host.is_none() && !self.address_is_wrong {
             let (mistakes, key) = if from_variables {
                 (&findings.environment, "INVERTER_IP")
             } else {
@@ -191,46 +229,39 @@ impl<'a> Raw<'a> {
             mistakes.add(Mistake::bare(key, mend));
         }
         let profile = match self.profile {
-            Some(reference) => profiles.find(&reference, findings)?,
+            Some(reference) => known.find(&reference, findings)?,
             None => Arc::new(profile::built_in(profile::DEFAULT)?),
         };
+        for mended in &profile.mended {
+            findings.note(format!("profile {}: {mended}", profile.name));
+        }
+        let reading = match self.reading {
+            Some(raw) => raw.finish(&profile),
+            None => Reading::of(&profile),
+        };
+        let address = match (self.address, self.host) {
+            (Some(address), host) => address.moved(host, self.port),
+            (None, host) => Address::tcp(host?, self.port),
+        };
+        reading::check_files(&address, &reading, &self.address_key, &findings.file);
         Some(Device {
             name: self.name,
-            host: self.host?,
-            port: self.port.unwrap_or(DEFAULT_PORT),
+            address,
             unit: self.unit.unwrap_or(profile.unit),
             unit_was_given: self.unit.is_some(),
             profile,
             period: self.period.unwrap_or(DEFAULT_PERIOD),
+            reading,
         })
-    }
-}
-
-fn read_address(table: &Table<'_>) -> Option<(String, Option<u16>)> {
-    let text = table.text("address")?;
-    let wrong = |mend: &str| {
-        table.wrong("address", mend);
-        None
-    };
-    let Some((scheme, rest)) = text.trim().split_once("://") else { return wrong("write \"tcp://host:502\"") };
-    if OTHER_SCHEMES.contains(&scheme) {
-        return wrong(&format!("{scheme}:// is not spoken by this version; write tcp://host:502"));
-    }
-    if scheme != "tcp" {
-        return wrong("write \"tcp://host:502\"");
-    }
-    match address::split(rest) {
-        Ok(address) => Some(address),
-        Err(error) => wrong(&format!("{error}; write \"tcp://host:502\"")),
     }
 }
 
 /// `INVERTER_IP`, which is a host and nothing more.
 fn host_alone(text: &str) -> Result<String, &'static str> {
-    if address::is_host(text) {
+    if host_and_port::is_host(text) {
         return Ok(text.into());
     }
-    if text.contains("://") || address::split(text).is_ok() {
+    if text.contains("://") || host_and_port::split(text).is_ok() {
         return Err("write the host alone, such as 192.168.1.20; its port goes into INVERTER_PORT");
     }
     Err("write an IP address or a host name, such as 192.168.1.20")
@@ -241,22 +272,17 @@ fn seconds(text: &str) -> Option<Duration> {
     (SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period).then_some(period)
 }
 
-/// The sound ones so far, by what was written: each is read once, and its devices share it.
+/// Profiles read so far: a hundred devices of one model have one.
 #[derive(Default)]
-struct Profiles(BTreeMap<(String, PathBuf), Arc<Profile>>);
+struct Known(Vec<(Reference, Arc<Profile>)>);
 
-impl Profiles {
+impl Known {
     fn find(&mut self, reference: &Sourced<'_, Reference>, findings: &Findings) -> Option<Arc<Profile>> {
-        let Reference { written, path } = &reference.value;
-        let key = (written.clone(), path.clone());
-        if let Some(known) = self.0.get(&key) {
-            return Some(Arc::clone(known));
+        if let Some((_, profile)) = self.0.iter().find(|(known, _)| *known == reference.value) {
+            return Some(Arc::clone(profile));
         }
         let profile = Arc::new(find_profile(reference, findings)?);
-        for mended in &profile.mended {
-            findings.note(format!("profile {}: {mended}", profile.name));
-        }
-        self.0.insert(key, Arc::clone(&profile));
+        self.0.push((reference.value.clone(), Arc::clone(&profile)));
         Some(profile)
     }
 }

@@ -22,8 +22,8 @@ pub struct Rights {
 /// A device that rights may name.
 pub(super) struct Nameable<'a> {
     pub(super) name: &'a str,
-    /// Its channels, and whether they can be written.
-    pub(super) channels: Vec<(&'a str, bool)>,
+    /// Its channels, and whether they can be written; none where the device tells them when it is read.
+    pub(super) channels: Option<Vec<(&'a str, bool)>>,
 }
 
 /// Reads them; every device, channel and filter that they name must be one, as far as the devices are
@@ -81,8 +81,9 @@ fn write_fault(entry: &str, devices: &[Nameable<'_>]) -> Option<String> {
         Ok(device) => device,
         Err(mend) => return Some(mend),
     };
-    match device.channels.iter().find(|(name, _)| *name == channel) {
-        None => Some(format!("the channel {}", unknown(channel, device.channels.iter().map(|(name, _)| *name)))),
+    let channels = device.channels.as_ref()?;
+    match channels.iter().find(|(name, _)| *name == channel) {
+        None => Some(format!("the channel {}", unknown(channel, channels.iter().map(|(name, _)| *name)))),
         Some((_, false)) => Some("the profile lets this channel only be read".into()),
         Some((_, true)) => None,
     }

@@ -27,7 +27,7 @@ pub(super) fn read(table: &Table<'_>, devices: &Devices, findings: &Findings) ->
         }
     }
     let unwatched =
-        limits.0.keys().filter(|channel| devices.complete && !channels(devices).any(|known| known == *channel));
+        limits.0.keys().filter(|channel| devices.know_channels() && !channels(devices).any(|known| known == *channel));
     unwatched
         .for_each(|channel| findings.note(format!("no device has the channel `{channel}`: its limit watches nothing")));
     limits
@@ -48,7 +48,7 @@ fn read_bounds(table: &Table<'_>, before: Bounds) -> Bounds {
 }
 
 fn check_channel(key: &str, channel: &str, devices: &Devices, defaults: &Limits, mistakes: &Mistakes) {
-    if !devices.complete || defaults.0.contains_key(channel) || channels(devices).any(|known| known == channel) {
+    if !devices.know_channels() || defaults.0.contains_key(channel) || channels(devices).any(|known| known == channel) {
         return;
     }
     let mend = match nearest(channel, channels(devices)) {

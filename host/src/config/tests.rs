@@ -89,7 +89,7 @@ fn the_environment_alone_is_enough() {
     let config = case.config();
     assert_eq!(config.site, "S");
     let device = &config.devices[0];
-    assert_eq!((device.name.as_str(), device.host.as_str(), device.port), ("battery", "10.0.0.1", 502));
+    assert_eq!((device.name.as_str(), device.address.to_string()), ("battery", "10.0.0.1:502".into()));
     assert_eq!((device.unit, device.unit_was_given), (UnitId(1), false));
     assert_eq!((device.profile.name.as_str(), device.period), ("huawei-sun2000", Duration::from_secs(5)));
     let broker = config.broker.as_ref().unwrap();
@@ -161,8 +161,8 @@ fn a_whole_file() {
     case.config_file = Some("etc/gateway.toml".into());
     let config = case.config();
     assert_eq!(config.site, "SITE-CL-001");
-    let devices: Vec<_> = config.devices.iter().map(|d| (d.name.as_str(), d.host.as_str(), d.port, d.unit.0)).collect();
-    assert_eq!(devices, [("battery", "192.168.1.20", 1502, 3), ("meter", "::1", 502, 1)]);
+    let devices: Vec<_> = config.devices.iter().map(|d| (d.name.as_str(), d.address.to_string(), d.unit.0)).collect();
+    assert_eq!(devices, [("battery", "192.168.1.20:1502".into(), 3), ("meter", "[::1]:502".into(), 1)]);
     let broker = config.broker.unwrap();
     assert_eq!((broker.username.as_deref(), broker.client_id.as_deref()), (Some("u"), Some("me")));
     assert_eq!((broker.port, broker.password.unwrap().read().as_deref()), (8883, Ok("p@")));

@@ -1,48 +1,85 @@
-//! A Modbus TCP connection that is dropped at the first doubt.
+//! An open line that is not used again after the first doubt.
 
 use std::time::Duration;
 
 use bessai_domain::plan::Request;
-use bessai_domain::register::Table;
-use tokio::net::TcpStream;
+use bessai_domain::register::{Table, UnitId};
+use bessai_domain::write::{Write, WriteFunction};
 use tokio::time::timeout;
-use tokio_modbus::client::{Client, Context, tcp};
+use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::{Response, Slave, SlaveContext};
 use tokio_modbus::{ExceptionCode, Request as ModbusRequest};
 
+use super::shared::Shared;
+use super::transport::Address;
+use crate::tls;
+
 /// What a device said to a request.
+#[derive(Debug)]
 pub(super) enum Answer {
-    /// As many registers as were asked for.
+    /// As many registers as were asked for, or bits as 0 and 1.
     Registers(Vec<u16>),
+    /// The write was done.
+    Written,
     /// An exception.
-    Refused {
-        /// For people.
-        reason: String,
-        /// The block may have a hole or be too long: a smaller one may do.
-        block_too_wide: bool,
-    },
+    Refused(Refusal, String),
 }
 
-pub(super) struct Link(Context);
+/// What an exception means for what comes next (Modbus Application Protocol V1.1b3 §7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// 1: the function is not known: the device has not got the table.
+    Function,
+    /// 2, 3: an address that is not there, or a block too long.
+    Block,
+    /// 5, 6: later.
+    Busy,
+    /// 0x0A, 0x0B: a gateway does not reach the unit.
+    Unreachable,
+    /// 4, 8 and any other.
+    Failure,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing came in time.
+    Silent(String),
+    /// What came is no answer, or the connection is gone.
+    Broken(String),
+}
+
+pub(super) struct Link {
+    context: Context,
+    stream: Shared,
+    is_rtu: bool,
+}
 
 impl Link {
-    pub(super) async fn connect(host: &str, port: u16, limit: Duration) -> Result<Self, String> {
-        let connecting = timeout(limit, TcpStream::connect((host, port))).await;
-        let stream = match connecting {
-            Err(_) => return Err(format!("no connection to {host}:{port} within {limit:?}")),
-            Ok(Err(error)) => return Err(format!("failed to connect to {host}:{port}: {error}")),
-            Ok(Ok(stream)) => stream,
-        };
-        // Requests are single small packets: waiting to fill one only adds delay.
-        stream
-            .set_nodelay(true)
-            .map_err(|error| format!("failed to set up the connection to {host}:{port}: {error}"))?;
-        Ok(Self(tcp::attach_slave(stream, Slave(0))))
+    pub(super) async fn open(address: &Address, limit: Duration) -> Result<Self, String> {
+        let opened = timeout(limit, address.open()).await;
+        let stream = opened.map_err(|_| format!("no connection to {address} within {limit:?}"))??;
+        Ok(Self::over(stream, address.is_rtu()))
     }
 
-    /// An error means that the connection must not be used again.
-    pub(super) async fn read(&mut self, request: &Request, limit: Duration) -> Result<Answer, String> {
-        self.0.set_slave(Slave(request.unit.0));
+    fn over(stream: Shared, is_rtu: bool) -> Self {
+        // The unit is set before each request.
+        let context = if is_rtu {
+            rtu::attach_slave(stream.clone(), Slave(0))
+        } else {
+            tcp::attach_slave(stream.clone(), Slave(0))
+        };
+        Self { context, stream, is_rtu }
+    }
+
+    /// The same line when all that was still under way has come and gone.
+    pub(super) async fn drained(mut self, silence: Duration) -> Result<Self, String> {
+        drop(self.context);
+        self.stream.drain(silence).await.map_err(|error| error.to_string())?;
+        Ok(Self::over(self.stream, self.is_rtu))
+    }
+
+    pub(super) async fn read(&mut self, request: &Request, limit: Duration) -> Result<Answer, Failure> {
         let (start, count) = (request.start, request.count);
         let call = match request.table {
             Table::Coil => ModbusRequest::ReadCoils(start, count),
@@ -50,45 +87,110 @@ impl Link {
             Table::Holding => ModbusRequest::ReadHoldingRegisters(start, count),
             Table::Input => ModbusRequest::ReadInputRegisters(start, count),
         };
-        let answered = timeout(limit, self.0.call(call)).await;
-        match answered {
-            Err(_) => {
-                Err(format!("no answer within {limit:?} from unit {} to registers {start}+{count}", request.unit.0))
-            }
-            Ok(Err(error)) => {
-                Err(format!("connection broke while reading registers {start}+{count}: {}", told(&error)))
-            }
-            Ok(Ok(Err(exception))) => Ok(refused(exception)),
-            Ok(Ok(Ok(response))) => registers(request, response),
+        let what = || format!("{} {start}+{count}", if request.table.is_bits() { "bits" } else { "registers" });
+        match self.call(request.unit, call, limit, what).await? {
+            Ok(response) => registers(request, response).map_err(Failure::Broken),
+            Err(exception) => Ok(refused(exception)),
+        }
+    }
+
+    pub(super) async fn write(&mut self, write: &Write, limit: Duration) -> Result<Answer, Failure> {
+        let address = write.address;
+        let first = write.words.first().copied().unwrap_or_default();
+        let bits = || write.words.iter().map(|word| *word != 0).collect();
+        let call = match write.function {
+            WriteFunction::Coil => ModbusRequest::WriteSingleCoil(address, first != 0),
+            WriteFunction::Register => ModbusRequest::WriteSingleRegister(address, first),
+            WriteFunction::Coils => ModbusRequest::WriteMultipleCoils(address, bits()),
+            WriteFunction::Registers => ModbusRequest::WriteMultipleRegisters(address, write.words.clone().into()),
+        };
+        let what = || format!("a write to {address}");
+        match self.call(write.unit, call, limit, what).await? {
+            Ok(response) if confirms(write, &response) => Ok(Answer::Written),
+            Ok(_) => Err(Failure::Broken(format!("the reply to the write to {address} names something else"))),
+            Err(exception) => Ok(refused(exception)),
+        }
+    }
+
+    async fn call(
+        &mut self,
+        unit: UnitId,
+        call: ModbusRequest<'_>,
+        limit: Duration,
+        what: impl Fn() -> String,
+    ) -> Result<Result<Response, ExceptionCode>, Failure> {
+        self.context.set_slave(Slave(unit.0));
+        match timeout(limit, self.context.call(call)).await {
+            Err(_) => Err(Failure::Silent(format!("no answer within {limit:?} from unit {} to {}", unit.0, what()))),
+            Ok(Err(error)) => Err(Failure::Broken(format!(
+                "connection broke while asking unit {} for {}: {}",
+                unit.0,
+                what(),
+                told(&error)
+            ))),
+            Ok(Ok(answer)) => Ok(answer),
         }
     }
 }
 
 /// tokio-modbus gives the end of a connection as whatever the last system call said, even as success.
 fn told(error: &tokio_modbus::Error) -> String {
+    if let tokio_modbus::Error::Transport(error) = error
+        && let Some(explained) = tls::explain_device(error)
+    {
+        return explained;
+    }
     let text = error.to_string();
     if text.contains("os error 0") { "closed by the device".into() } else { text }
 }
 
 fn refused(exception: ExceptionCode) -> Answer {
-    let block_too_wide = matches!(exception, ExceptionCode::IllegalDataAddress | ExceptionCode::IllegalDataValue);
-    Answer::Refused { reason: exception.to_string(), block_too_wide }
+    let refusal = match exception {
+        ExceptionCode::IllegalFunction => Refusal::Function,
+        ExceptionCode::IllegalDataAddress | ExceptionCode::IllegalDataValue => Refusal::Block,
+        ExceptionCode::Acknowledge | ExceptionCode::ServerDeviceBusy => Refusal::Busy,
+        ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice => Refusal::Unreachable,
+        _ => Refusal::Failure,
+    };
+    Answer::Refused(refusal, exception.to_string())
 }
 
-/// The library trusts the reply's own count; a device may send another.
+/// The library trusts the reply's own count; a device may send another. Bits come in whole bytes.
 fn registers(request: &Request, response: Response) -> Result<Answer, String> {
-    let registers = match (request.table, response) {
-        (Table::Holding, Response::ReadHoldingRegisters(registers)) => registers,
-        (Table::Input, Response::ReadInputRegisters(registers)) => registers,
-        (Table::Coil, Response::ReadCoils(bits)) | (Table::Discrete, Response::ReadDiscreteInputs(bits)) => {
-            bits.into_iter().map(u16::from).collect()
+    let (start, count) = (request.start, request.count);
+    let (mut registers, is_right): (Vec<u16>, bool) = match (request.table, response) {
+        (Table::Holding, Response::ReadHoldingRegisters(registers))
+        | (Table::Input, Response::ReadInputRegisters(registers)) => {
+            let is_right = registers.len() == usize::from(count);
+            (registers, is_right)
         }
-        _ => return Err(format!("a reply of another function to registers {}+{}", request.start, request.count)),
+        (Table::Coil, Response::ReadCoils(bits)) | (Table::Discrete, Response::ReadDiscreteInputs(bits)) => {
+            let is_right = bits.len().div_ceil(8) == usize::from(count).div_ceil(8);
+            (bits.into_iter().map(u16::from).collect(), is_right)
+        }
+        _ => return Err(format!("a reply of another function to {start}+{count}")),
     };
-    if registers.len() == usize::from(request.count) {
-        Ok(Answer::Registers(registers))
-    } else {
-        let (start, count, got) = (request.start, request.count, registers.len());
-        Err(format!("{got} registers came where {start}+{count} were asked"))
+    if !is_right {
+        return Err(format!("{} values came where {start}+{count} were asked", registers.len()));
+    }
+    registers.truncate(usize::from(count));
+    Ok(Answer::Registers(registers))
+}
+
+/// The reply repeats what was asked.
+fn confirms(write: &Write, response: &Response) -> bool {
+    let first = write.words.first().copied().unwrap_or_default();
+    match (write.function, response) {
+        (WriteFunction::Coil, Response::WriteSingleCoil(address, on)) => {
+            (*address, u16::from(*on)) == (write.address, u16::from(first != 0))
+        }
+        (WriteFunction::Register, Response::WriteSingleRegister(address, word)) => {
+            (*address, *word) == (write.address, first)
+        }
+        (WriteFunction::Coils, Response::WriteMultipleCoils(address, count))
+        | (WriteFunction::Registers, Response::WriteMultipleRegisters(address, count)) => {
+            *address == write.address && usize::from(*count) == write.words.len()
+        }
+        _ => false,
     }
 }

@@ -10,7 +10,7 @@ use crate::register::{Format, Layout, Scaling, Table, TextLayout};
 use crate::site::ChannelKind;
 
 /// The profile's name.
-const NAME: &str = "sunspec";
+const NAME: &str = crate::profile::SUNSPEC;
 
 /// The source of what hardly ever changes: texts, ratings, settings. At the device's own period they would be most of the traffic.
 const NAMEPLATE: &str = "nameplate";
@@ -26,6 +26,11 @@ const MAX_POINTS: usize = 4_096;
 /// has written is to be seen at once.
 fn is_nameplate(model: u16) -> bool {
     matches!(model, 1..=19 | 120 | 121 | 125..=145 | 220 | 702 | 703 | 705..=712)
+}
+
+/// The source of what hardly ever changes, with its usual period.
+pub fn nameplate() -> (String, Duration) {
+    (NAMEPLATE.to_owned(), NAMEPLATE_PERIOD)
 }
 
 impl Found {
@@ -50,11 +55,10 @@ impl Found {
         let points: Vec<_> = points.into_iter().map(|(_, point)| point).collect();
         let left_out = total - points.len();
         let words = format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
-        let has_nameplate = points.iter().any(|point| point.source.is_some());
         Profile {
             manufacturer: self.nameplate.manufacturer.clone(),
             model: self.nameplate.model.clone(),
-            sources: if has_nameplate { vec![(NAMEPLATE.to_owned(), NAMEPLATE_PERIOD)] } else { Vec::new() },
+            sources: vec![nameplate()],
             set_point: set_point(&points),
             watchdog: watchdog(&points),
             points,

@@ -1,4 +1,5 @@
-//! What an honest device answers to functions 3, 4, 6 and 16 (Modbus Application Protocol V1.1b3, 6.3, 6.4, 6.6, 6.12).
+//! What an honest device answers to functions 1 to 6, 15 and 16 (Modbus Application Protocol V1.1b3, 6.1 to 6.6, 6.11,
+//! 6.12).
 
 use std::ops::RangeInclusive;
 
@@ -6,13 +7,23 @@ use super::Request;
 use super::frame::Frame;
 use crate::registers::{Memory, Registers, Table};
 
+pub(super) const READ_COILS: u8 = 1;
+pub(super) const READ_DISCRETE: u8 = 2;
 pub(super) const READ_HOLDING: u8 = 3;
 pub(super) const READ_INPUT: u8 = 4;
-const WRITE_ONE: u8 = 6;
-const WRITE_MANY: u8 = 16;
+pub(super) const WRITE_COIL: u8 = 5;
+pub(super) const WRITE_REGISTER: u8 = 6;
+pub(super) const WRITE_COILS: u8 = 15;
+pub(super) const WRITE_REGISTERS: u8 = 16;
 
-const READ_COUNTS: RangeInclusive<u16> = 1..=125;
-const WRITE_COUNTS: RangeInclusive<u16> = 1..=123;
+const READ_REGISTER_COUNTS: RangeInclusive<u16> = 1..=125;
+const READ_BIT_COUNTS: RangeInclusive<u16> = 1..=2000;
+const WRITE_REGISTER_COUNTS: RangeInclusive<u16> = 1..=123;
+const WRITE_BIT_COUNTS: RangeInclusive<u16> = 1..=1968;
+
+/// The two values of function 5.
+const ON: [u8; 2] = [0xff, 0];
+const OFF: [u8; 2] = [0, 0];
 
 /// Set in the function code of a refusal.
 const REFUSED: u8 = 0x80;
@@ -29,22 +40,47 @@ pub(super) struct Exception(pub(super) u8);
 /// The parts of a request that the journal keeps.
 pub(super) fn describe(frame: &Frame) -> Request {
     let (function, address, count) = match *frame.pdu {
-        [function @ (READ_HOLDING | READ_INPUT | WRITE_MANY), a1, a0, c1, c0, ..] => {
-            let address = u16::from_be_bytes([a1, a0]);
-            (function, address, u16::from_be_bytes([c1, c0]))
+        [function @ (WRITE_COIL | WRITE_REGISTER), a1, a0, ..] => (function, u16::from_be_bytes([a1, a0]), 1),
+        [function, a1, a0, c1, c0, ..] if is_read(function) || is_write(function) => {
+            (function, u16::from_be_bytes([a1, a0]), u16::from_be_bytes([c1, c0]))
         }
-        [WRITE_ONE, a1, a0, ..] => (WRITE_ONE, u16::from_be_bytes([a1, a0]), 1),
         [function, ..] => (function, 0, 0),
         [] => (0, 0, 0),
     };
     Request { unit: frame.unit, function, address, count }
 }
 
+pub(super) fn is_read(function: u8) -> bool {
+    matches!(function, READ_COILS | READ_DISCRETE | READ_HOLDING | READ_INPUT)
+}
+
+pub(super) fn is_write(function: u8) -> bool {
+    matches!(function, WRITE_COIL | WRITE_REGISTER | WRITE_COILS | WRITE_REGISTERS)
+}
+
 /// Carries out a request and returns the PDU of its reply.
 pub(super) fn answer(registers: &Registers, request: Request, pdu: &[u8]) -> Vec<u8> {
-    registers
-        .revise(|memory| execute(memory, request, pdu))
-        .unwrap_or_else(|exception| refusal(request.function, exception))
+    let executed = registers.revise(|memory| {
+        let unit = memory.serving_unit(request.unit).ok_or(UNIT_FAILED_TO_RESPOND)?;
+        execute(memory, unit, request, pdu)
+    });
+    executed.unwrap_or_else(|exception| refusal(request.function, exception))
+}
+
+/// Carries out a write at every unit, as a serial line's slaves do when they are all spoken to at once (Modbus over Serial
+/// Line V1.02, 2.1); nobody replies.
+pub(super) fn broadcast(registers: &Registers, request: Request, pdu: &[u8]) {
+    if !is_write(request.function) {
+        return;
+    }
+    registers.revise(|memory| {
+        let mut units: Vec<u8> = memory.units().collect();
+        units.dedup();
+        for unit in units {
+            // A slave that cannot carry it out keeps silent like the others.
+            let _ = execute(memory, unit, request, pdu);
+        }
+    });
 }
 
 /// The PDU of a refusal.
@@ -52,46 +88,97 @@ pub(super) fn refusal(function: u8, exception: Exception) -> Vec<u8> {
     vec![function | REFUSED, exception.0]
 }
 
-fn execute(memory: &mut Memory, request: Request, pdu: &[u8]) -> Result<Vec<u8>, Exception> {
-    let unit = memory.serving_unit(request.unit).ok_or(UNIT_FAILED_TO_RESPOND)?;
+fn execute(memory: &mut Memory, unit: u8, request: Request, pdu: &[u8]) -> Result<Vec<u8>, Exception> {
     match (request.function, pdu) {
-        (READ_HOLDING, [_, _, _, _, _]) => read(memory, unit, Table::Holding, request),
-        (READ_INPUT, [_, _, _, _, _]) => read(memory, unit, Table::Input, request),
-        (WRITE_ONE, [_, _, _, data @ ..]) => {
-            write(memory, unit, request, data)?;
+        (READ_COILS, [_, _, _, _, _]) => read_bits(memory, unit, Table::Coil, request),
+        (READ_DISCRETE, [_, _, _, _, _]) => read_bits(memory, unit, Table::Discrete, request),
+        (READ_HOLDING, [_, _, _, _, _]) => read_registers(memory, unit, Table::Holding, request),
+        (READ_INPUT, [_, _, _, _, _]) => read_registers(memory, unit, Table::Input, request),
+        (WRITE_COIL, [_, _, _, data @ ..]) => {
+            let on = match <[u8; 2]>::try_from(data) {
+                Ok(ON) => 1,
+                Ok(OFF) => 0,
+                _ => return Err(ILLEGAL_VALUE),
+            };
+            write(memory, unit, Table::Coil, request, &[on])?;
             Ok(pdu.to_vec())
         }
-        (WRITE_MANY, [function, a1, a0, c1, c0, bytes, data @ ..]) if usize::from(*bytes) == data.len() => {
-            write(memory, unit, request, data)?;
-            Ok(vec![*function, *a1, *a0, *c1, *c0])
+        (WRITE_REGISTER, [_, _, _, data @ ..]) => {
+            write(memory, unit, Table::Holding, request, &words(request, data)?)?;
+            Ok(pdu.to_vec())
         }
-        (READ_HOLDING | READ_INPUT | WRITE_ONE | WRITE_MANY, _) => Err(ILLEGAL_VALUE),
+        (WRITE_COILS | WRITE_REGISTERS, [_, a1, a0, c1, c0, bytes, data @ ..]) if usize::from(*bytes) == data.len() => {
+            match request.function {
+                WRITE_COILS => write(memory, unit, Table::Coil, request, &bits(request, data)?)?,
+                _ => write(memory, unit, Table::Holding, request, &words(request, data)?)?,
+            }
+            Ok(vec![request.function, *a1, *a0, *c1, *c0])
+        }
+        (function, _) if is_read(function) || is_write(function) => Err(ILLEGAL_VALUE),
         _ => Err(ILLEGAL_FUNCTION),
     }
 }
 
-fn read(memory: &mut Memory, unit: u8, table: Table, request: Request) -> Result<Vec<u8>, Exception> {
+fn read_registers(memory: &mut Memory, unit: u8, table: Table, request: Request) -> Result<Vec<u8>, Exception> {
+    let words = read(memory, unit, table, request, READ_REGISTER_COUNTS)?;
+    let data: Vec<u8> = words.into_iter().flat_map(u16::to_be_bytes).collect();
+    reply(request.function, &data)
+}
+
+/// The first bit is the lowest of the first byte; the last byte is filled up with zeros.
+fn read_bits(memory: &mut Memory, unit: u8, table: Table, request: Request) -> Result<Vec<u8>, Exception> {
+    let bits = read(memory, unit, table, request, READ_BIT_COUNTS)?;
+    let byte = |bits: &[u16]| bits.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit != 0));
+    let data: Vec<u8> = bits.chunks(8).map(byte).collect();
+    reply(request.function, &data)
+}
+
+fn reply(function: u8, data: &[u8]) -> Result<Vec<u8>, Exception> {
+    let data_bytes = u8::try_from(data.len()).map_err(|_| ILLEGAL_VALUE)?;
+    Ok([&[function, data_bytes], data].concat())
+}
+
+fn read(
+    memory: &mut Memory,
+    unit: u8,
+    table: Table,
+    request: Request,
+    counts: RangeInclusive<u16>,
+) -> Result<Vec<u16>, Exception> {
     let Request { address, count, .. } = request;
-    if !READ_COUNTS.contains(&count) {
+    if !counts.contains(&count) {
         return Err(ILLEGAL_VALUE);
     }
     let words = memory.get(unit, table, address, count).ok_or(ILLEGAL_ADDRESS)?;
     memory.note_read(unit, table, address, count);
-    let data_bytes = u8::try_from(2 * count).map_err(|_| ILLEGAL_VALUE)?;
-    let mut pdu = vec![request.function, data_bytes];
-    pdu.extend(words.into_iter().flat_map(u16::to_be_bytes));
-    Ok(pdu)
+    Ok(words)
 }
 
-/// Overwrites holding registers that exist with big-endian words.
-fn write(memory: &mut Memory, unit: u8, request: Request, data: &[u8]) -> Result<(), Exception> {
-    let Request { address, count, .. } = request;
-    if !WRITE_COUNTS.contains(&count) || data.len() != 2 * usize::from(count) {
+/// The big-endian words of a write.
+fn words(request: Request, data: &[u8]) -> Result<Vec<u16>, Exception> {
+    let count = request.count;
+    if !WRITE_REGISTER_COUNTS.contains(&count) || data.len() != 2 * usize::from(count) {
         return Err(ILLEGAL_VALUE);
     }
     let (pairs, _) = data.as_chunks::<2>();
-    let words: Vec<u16> = pairs.iter().copied().map(u16::from_be_bytes).collect();
-    memory.get(unit, Table::Holding, address, count).ok_or(ILLEGAL_ADDRESS)?;
-    memory.set(unit, Table::Holding, address, &words);
+    Ok(pairs.iter().copied().map(u16::from_be_bytes).collect())
+}
+
+/// The bits of a write, each as a word.
+fn bits(request: Request, data: &[u8]) -> Result<Vec<u16>, Exception> {
+    let count = request.count;
+    if !WRITE_BIT_COUNTS.contains(&count) || data.len() != usize::from(count.div_ceil(8)) {
+        return Err(ILLEGAL_VALUE);
+    }
+    let bits = data.iter().flat_map(|byte| (0..8).map(move |bit| u16::from(byte >> bit & 1)));
+    Ok(bits.take(usize::from(count)).collect())
+}
+
+/// Overwrites what exists.
+fn write(memory: &mut Memory, unit: u8, table: Table, request: Request, words: &[u16]) -> Result<(), Exception> {
+    let Request { address, count, .. } = request;
+    memory.get(unit, table, address, count).ok_or(ILLEGAL_ADDRESS)?;
+    memory.set(unit, table, address, words);
+    memory.note_write(unit, table, address, count);
     Ok(())
 }

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use super::Request;
-use super::answer::{Exception, ILLEGAL_ADDRESS, READ_HOLDING, READ_INPUT};
+use super::answer::{Exception, ILLEGAL_ADDRESS, READ_COILS, READ_DISCRETE, READ_HOLDING, READ_INPUT, is_read};
 use super::frame::Frame;
 
-/// What [`Fault::Garbage`] sends: its place of the protocol id is not 0, so no client can take it for a frame.
+/// What [`Fault::Garbage`] sends: its place of the protocol id is not 0, and no part of it ends in a check, so no client
+/// can take it for a frame.
 pub(super) const GARBAGE: [u8; 24] = [
     0x9e, 0x37, 0x79, 0xb9, 0x7f, 0x4a, 0x7c, 0x15, 0xf3, 0x9c, 0xc0, 0x60, 0x5c, 0xed, 0xc8, 0x34, 0x10, 0x82, 0x27,
     0x6b, 0xf3, 0xa2, 0x72, 0x51,
 ];
+/// What [`Fault::Noise`] sends.
+pub(super) const NOISE: [u8; 3] = [0xff, 0x00, 0xfe];
 
-/// A rule to break, for every request on every connection. Unless said otherwise a write is still carried out.
+/// A rule to break, on every connection and for every request, unless a [`Rule`](super::Rule) picks some. Unless said
+/// otherwise a write is still carried out. A serial line has no connection to end: there, what would end one is silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Every request is refused with this exception code; nothing is written.
@@ -21,31 +25,81 @@ pub enum Fault {
     Silence,
     /// The reply comes this much later; requests behind it wait.
     Slow(Duration),
-    /// A well-formed reply to a read that holds one register too few.
+    /// The reply is held back until the connection's next request has arrived, and comes just before that one's own: after
+    /// the client gave up, in the middle of its next exchange.
+    Late,
+    /// A well-formed reply to a read that holds one register, or eight bits, too few.
     ShortReply,
-    /// A well-formed reply to a read that holds one register too many, for 125 registers beyond the longest PDU.
+    /// A well-formed reply to a read that holds one register, or eight bits, too many, for 125 registers beyond the longest
+    /// PDU.
     LongReply,
     /// Half the bytes of the reply, then the connection is closed: the device dies in mid-read.
     Truncate,
+    /// Half the bytes of the reply, then the connection is reset (RST).
+    ResetMidFrame,
+    /// The reply comes byte by byte, with this pause after each.
+    Dribble(Duration),
+    /// The reply comes twice.
+    Duplicate,
     /// The reply bears the next unit id.
     WrongUnit,
-    /// The reply bears the next transaction id.
+    /// The reply bears the next transaction id; RTU has none.
     WrongTransaction,
-    /// The reply bears another function code: 3 and 4 change places.
+    /// The reply bears another function code: 3 and 4 change places, and so do 1 and 2.
     WrongFunction,
+    /// The check of the reply is wrong; only RTU has one.
+    WrongCheck,
     /// The reply is 24 bytes that are no frame; nothing is written, and the connection stays open.
     Garbage,
+    /// Three bytes that belong to no frame come before the reply.
+    Noise,
     /// The server shuts down its side without a reply and ignores what the client still sends; nothing is written.
     HalfClose,
     /// The connection is reset (RST) without a reply; nothing is written.
     Reset,
-    /// Reads of more registers than this are refused with exception 2.
+    /// Reads of more registers or bits than this are refused with exception 2.
     BlockLimit(u16),
-    /// Reads that touch this register, in either table, are refused with exception 2.
+    /// Reads that touch this register or bit, in any table, are refused with exception 2.
     RefuseAddress(u16),
 }
 
+/// Where a reply goes, or what comes in its place.
+#[derive(Clone, Copy)]
+pub(super) enum Instead {
+    Nothing,
+    Garbage,
+    HalfClose,
+    Reset,
+}
+
+/// How a reply is sent.
+#[derive(Clone, Copy)]
+pub(super) enum Delivery {
+    Whole,
+    HalfThenClose,
+    HalfThenReset,
+    WithNextRequest,
+    ByteByByte(Duration),
+    Twice,
+}
+
 impl Fault {
+    /// How long the reply waits.
+    pub(super) fn delay(self) -> Duration {
+        if let Self::Slow(delay) = self { delay } else { Duration::ZERO }
+    }
+
+    /// What comes in the place of a reply.
+    pub(super) fn instead(self) -> Option<Instead> {
+        match self {
+            Self::Silence => Some(Instead::Nothing),
+            Self::Garbage => Some(Instead::Garbage),
+            Self::HalfClose => Some(Instead::HalfClose),
+            Self::Reset => Some(Instead::Reset),
+            _ => None,
+        }
+    }
+
     /// The exception with which this fault refuses the request, if it does.
     pub(super) fn refusal(self, request: Request) -> Option<Exception> {
         let reads = is_read(request.function);
@@ -62,8 +116,8 @@ impl Fault {
     /// The reply that this fault makes of an honest one.
     pub(super) fn distort(self, mut reply: Frame) -> Frame {
         match self {
-            Self::ShortReply => drop_register(&mut reply.pdu),
-            Self::LongReply => add_register(&mut reply.pdu),
+            Self::ShortReply => shorten(&mut reply.pdu),
+            Self::LongReply => lengthen(&mut reply.pdu),
             Self::WrongUnit => reply.unit = reply.unit.wrapping_add(1),
             Self::WrongTransaction => reply.transaction = reply.transaction.wrapping_add(1),
             Self::WrongFunction => change_function(&mut reply.pdu),
@@ -71,29 +125,49 @@ impl Fault {
         }
         reply
     }
-}
 
-fn is_read(function: u8) -> bool {
-    matches!(function, READ_HOLDING | READ_INPUT)
-}
-
-fn drop_register(pdu: &mut Vec<u8>) {
-    if let [READ_HOLDING | READ_INPUT, data_bytes, ..] = pdu.as_mut_slice() {
-        *data_bytes = data_bytes.saturating_sub(2);
-        pdu.truncate(pdu.len().saturating_sub(2));
+    /// How the reply is sent, if not as usual.
+    pub(super) fn delivery(self) -> Option<Delivery> {
+        match self {
+            Self::Truncate => Some(Delivery::HalfThenClose),
+            Self::ResetMidFrame => Some(Delivery::HalfThenReset),
+            Self::Late => Some(Delivery::WithNextRequest),
+            Self::Dribble(pause) => Some(Delivery::ByteByByte(pause)),
+            Self::Duplicate => Some(Delivery::Twice),
+            _ => None,
+        }
     }
 }
 
-fn add_register(pdu: &mut Vec<u8>) {
-    if let [READ_HOLDING | READ_INPUT, data_bytes, ..] = pdu.as_mut_slice() {
-        *data_bytes = data_bytes.saturating_add(2);
-        pdu.extend([0, 0]);
+/// The bytes of the smallest change to a read's data: a register, or a byte of bits.
+fn step(function: u8) -> u8 {
+    match function {
+        READ_HOLDING | READ_INPUT => 2,
+        READ_COILS | READ_DISCRETE => 1,
+        _ => 0,
     }
 }
 
-/// Swaps 3 and 4; refusals keep their mark.
+fn shorten(pdu: &mut Vec<u8>) {
+    if let [function, data_bytes, ..] = pdu.as_mut_slice() {
+        let step = step(*function);
+        *data_bytes = data_bytes.saturating_sub(step);
+        pdu.truncate(pdu.len().saturating_sub(usize::from(step)));
+    }
+}
+
+fn lengthen(pdu: &mut Vec<u8>) {
+    if let [function, data_bytes, ..] = pdu.as_mut_slice() {
+        let step = step(*function);
+        *data_bytes = data_bytes.saturating_add(step);
+        pdu.extend(std::iter::repeat_n(0, usize::from(step)));
+    }
+}
+
+/// Refusals keep their mark.
 fn change_function(pdu: &mut [u8]) {
     if let [function, ..] = pdu {
-        *function ^= READ_HOLDING ^ READ_INPUT;
+        let is_of_bits = matches!(*function & 0x7f, READ_COILS | READ_DISCRETE);
+        *function ^= if is_of_bits { READ_COILS ^ READ_DISCRETE } else { READ_HOLDING ^ READ_INPUT };
     }
 }

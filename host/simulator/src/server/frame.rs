@@ -1,24 +1,69 @@
-//! The frame of Modbus TCP: a 7-byte MBAP header and a PDU (Modbus Messaging on TCP/IP V1.0b, 3.1.3).
+//! The two frames of Modbus around one PDU: the 7-byte MBAP header of TCP (Modbus Messaging on TCP/IP V1.0b, 3.1.3), and
+//! the unit id and check of RTU (see [`rtu`](super::rtu)).
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::rtu;
+
 /// The protocol id of Modbus.
 const PROTOCOL: u16 = 0;
 /// The longest PDU, function code included (Modbus Application Protocol V1.1b3, 4.1).
-const PDU_BYTES_MAX: usize = 253;
+pub(super) const PDU_BYTES_MAX: usize = 253;
+
+/// How requests and replies are set apart in a stream of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// With a header that bears a transaction id and the length, as over TCP and TLS.
+    Tcp,
+    /// By silence and with a check, as on a serial line, also when it is carried over TCP.
+    Rtu,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
+    /// Always 0 on RTU, which has none.
     pub(super) transaction: u16,
     pub(super) unit: u8,
     /// Function code and data; never empty when read.
     pub(super) pdu: Vec<u8>,
 }
 
+/// Requests out of a stream, one after the other.
+pub(super) enum Reader {
+    Tcp,
+    Rtu(rtu::Reader),
+}
+
+impl Framing {
+    pub(super) fn reader(self) -> Reader {
+        match self {
+            Self::Tcp => Reader::Tcp,
+            Self::Rtu => Reader::Rtu(rtu::Reader::default()),
+        }
+    }
+
+    pub(super) fn to_bytes(self, frame: &Frame) -> Vec<u8> {
+        match self {
+            Self::Tcp => frame.to_bytes(),
+            Self::Rtu => rtu::to_bytes(frame),
+        }
+    }
+}
+
+impl Reader {
+    /// The next request; an error, the end of the stream included, ends the connection.
+    pub(super) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+        match self {
+            Self::Tcp => Frame::read(stream).await,
+            Self::Rtu(reader) => reader.next(stream).await,
+        }
+    }
+}
+
 impl Frame {
-    /// Reads one frame of at most 260 bytes; an error, the end of the stream included, ends the connection.
+    /// Reads one frame of at most 260 bytes.
     pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let mut header = [0; 7];
         stream.read_exact(&mut header).await?;

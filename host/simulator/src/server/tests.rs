@@ -1,5 +1,10 @@
 //! The server seen from a raw socket.
 
+mod bits;
+mod rtu;
+mod rules;
+mod tls;
+
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::frame::Frame;
-use super::{Fault, Request, Server, fault};
+use super::{Fault, Request, Rule, Server, fault};
 use crate::registers::{Registers, Table};
 
 /// Far longer than anything here takes; a hang fails instead of hanging.
@@ -110,6 +115,8 @@ async fn reads_and_writes() {
         assert_eq!(client.ask(UNIT, request).await, reply, "{request:?}");
     }
     assert_eq!(server.registers().get(UNIT, Table::Holding, 10, 2), Some(vec![0xaabb, 0xccdd]));
+    let writes = |address| server.registers().writes(UNIT, Table::Holding, address);
+    assert_eq!([writes(9), writes(10), writes(11), writes(12)], [0, 2, 1, 0]);
     let full = client.ask(UNIT, &[3, 0, 100, 0, 125]).await;
     assert_eq!((full.len(), full[1]), (252, 250));
 }
@@ -120,7 +127,7 @@ async fn refusals() {
     let mut too_many_written = vec![16, 0, 100, 0, 124, 248];
     too_many_written.resize(6 + 247, 0);
     let cases: [(u8, &[u8], [u8; 2]); 14] = [
-        (UNIT, &[1, 0, 10, 0, 1], [0x81, 1]),
+        (UNIT, &[7], [0x87, 1]),
         (UNIT, &[43], [0xab, 1]),
         (UNIT, &[3, 0, 11, 0, 2], [0x83, 2]),
         (UNIT, &[4, 0, 10, 0, 1], [0x84, 2]),
@@ -327,6 +334,44 @@ async fn half_close_leaves_the_other_half() {
     assert_eq!((server.connections(), server.requests()), (1, 1));
     drop(client);
     until(|| server.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn reset_in_mid_frame_breaks_off_after_half() {
+    let (_server, mut client) = started_with(Fault::ResetMidFrame).await;
+    client.send(UNIT, &READ_TWO).await;
+    let mut half = [0; 6];
+    timeout(LIMIT, client.stream.read_exact(&mut half)).await.expect("no half").unwrap();
+    assert_eq!(half, [0, 1, 0, 0, 0, 7]);
+    let broken = client.rest().await.unwrap_err();
+    assert_eq!(broken.kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn replies_in_pieces_twice_or_behind_noise() {
+    let (server, mut client) = started().await;
+    server.misbehave(Some(Fault::Dribble(Duration::from_millis(1))));
+    assert_eq!(client.ask(UNIT, &READ_TWO).await, TWO_WORDS);
+    server.misbehave(Some(Fault::Duplicate));
+    let first = client.ask(UNIT, &READ_TWO).await;
+    assert_eq!((first, client.receive().await.pdu), (TWO_WORDS.to_vec(), TWO_WORDS.to_vec()));
+    server.misbehave(Some(Fault::Noise));
+    client.send(UNIT, &READ_TWO).await;
+    let mut noise = fault::NOISE;
+    timeout(LIMIT, client.stream.read_exact(&mut noise)).await.expect("no noise").unwrap();
+    assert_eq!((noise, client.receive().await.pdu), (fault::NOISE, TWO_WORDS.to_vec()));
+}
+
+#[tokio::test]
+async fn a_late_reply_comes_into_the_next_exchange() {
+    let (server, mut client) = started().await;
+    server.misbehave_by([Rule::new(Fault::Late).times(1)]);
+    client.send(UNIT, &READ_TWO).await;
+    until(|| server.hits() == 1).await;
+    client.send(UNIT, &[4, 0, 20, 0, 1]).await;
+    let (late, own) = (client.receive().await, client.receive().await);
+    assert_eq!((late.transaction, late.pdu), (1, TWO_WORDS.to_vec()));
+    assert_eq!((own.transaction, own.pdu), (2, vec![4, 2, 0, 42]));
 }
 
 #[tokio::test]

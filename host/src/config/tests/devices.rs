@@ -8,14 +8,13 @@ fn addresses_that_cannot_be() {
         let text = format!("[[device]]\naddress = \"tcp://a\"\n[[device]]\nname = \"b\"\naddress = \"{address}\"");
         check_file(&text, &[&format!("device[1].address = \"{address}\": {mend}")]);
     };
-    for scheme in ["rtu", "rtu+tcp", "tls"] {
-        let mend = format!("{scheme}:// is not spoken by this version; write tcp://host:502");
-        check(&format!("{scheme}:///dev/ttyUSB0?baud=9600"), &mend);
-    }
-    check("10.0.0.1", "write \"tcp://host:502\"");
-    check("http://a", "write \"tcp://host:502\"");
+    let shapes =
+        "write \"tcp://host:502\", \"rtu+tcp://host:502\", \"tls://host:802\" or \"rtu:///dev/ttyUSB0?baud=9600\"";
+    check("10.0.0.1", shapes);
+    check("http://a", shapes);
     check("tcp://", "the host is missing; write \"tcp://host:502\"");
     check("tcp://a:0", "the port is a whole number from 1 to 65535; write \"tcp://host:502\"");
+    check("rtu:///dev/ttyS0?parity=x", "parity=x: write none, even or odd");
     check_file("[[device]]\n[[device]]\nname = \"b\"", &["device[1].address: is missing; write \"tcp://host:502\""]);
 }
 
@@ -29,7 +28,7 @@ fn names_units_and_periods_that_cannot_be() {
     check_file(&two("a/b"), &[&format!("device[1].name = a/b: {mend}")]);
     check_file(&two(""), &["device[1].name = : is empty; write a name"]);
     check_file("[[device]]\nunit = 256", &["device[0].unit = 256: write a whole number from 0 to 255"]);
-    let mend = "write a time from 1ms to 86400s, such as \"5s\"";
+    let mend = "write a time from 100µs to 86400s, such as \"5s\"";
     for period in ["\"0s\"", "\"25h\"", "5"] {
         check_file(&format!("[[device]]\nperiod = {period}"), &[&format!("device[0].period = {period}: {mend}")]);
     }
@@ -76,4 +75,52 @@ fn profiles_that_cannot_be() {
     assert!(mistakes.iter().all(|mistake| mistake.starts_with("acme.points.a.")), "{mistakes:?}");
     let case = Case::new().file("bessai.toml", "[[device]]\nprofile = \"acme.json\"").file("acme.json", "{");
     assert!(case.mistakes()[0].starts_with("acme: is not JSON"), "{:?}", case.mistakes());
+}
+
+#[test]
+fn a_serial_port_is_spoken_on_in_one_way() {
+    let text = "[[device]]\naddress = \"rtu:///dev/ttyS0\"\n[[device]]\nname = \"b\"\naddress = \"rtu:///dev/ttyS0?baud=19200\"";
+    let mend = "an earlier device says /dev/ttyS0 at 9600 baud, 8N1; write the same for both";
+    check_file(text, &[&format!("device[1].address = /dev/ttyS0 at 19200 baud, 8N1: {mend}")]);
+}
+
+#[test]
+fn how_a_device_is_asked_and_reported() {
+    let text = "[[device]]\naddress = \"tls://a\"\nprofile = \"simulator\"\nrequest_gap = \"50ms\"\nconnect_pause = \"1s\"\n\
+        reconnect_after = 3\nmax_registers = 32\nbridged_gap = 0\ntimeout = \"500ms\"\ndeadband = 0\nmax_silence = \"10s\"\n\
+        ca = \"ca.pem\"\ncert = \"c.pem\"\nkey = \"k.pem\"\nserver_name = \"plc\"\n\
+        channels.soc_pct = { deadband = 0.5 }";
+    let config = Case::new().file("bessai.toml", text).config();
+    let device = &config.devices[0];
+    let reading = &device.reading;
+    assert_eq!(device.address.to_string(), "tls://10.0.0.1:802");
+    let ms = |pause: Option<Duration>| pause.unwrap().as_millis();
+    assert_eq!((ms(reading.pacing.request_gap), ms(reading.pacing.connect_pause)), (50, 1000));
+    assert_eq!((reading.pacing.reconnect_after, reading.timeout.as_millis()), (Some(3), 500));
+    assert_eq!((reading.blocks.registers, reading.blocks.bits, reading.blocks.bridged_gap), (32, 2000, 0));
+    let report =
+        |channel: &str| reading.report(channel, None).map(|report| (report.deadband, report.max_silence.as_secs()));
+    assert_eq!((report("soc_pct"), report("temp_c")), (Some((0.5, 60)), Some((0.0, 10))));
+    assert!(reading.identity.is_some());
+}
+
+#[test]
+fn what_does_not_belong_to_the_device_is_named() {
+    let check = |line: &str, expected: &str| {
+        check_file(&format!("[[device]]\naddress = \"tcp://a\"\nprofile = \"simulator\"\n{line}"), &[expected]);
+    };
+    check("channels.soc_pc = { deadband = 1 }", "device[0].channels.soc_pc: is unknown; did you mean `soc_pct`?");
+    check("channels.soc_pct = 1", "device[0].channels.soc_pct = 1: write a table, such as { deadband = 0.5 }");
+    check("channels.soc_pct = {}", "device[0].channels.soc_pct.deadband: is missing; write how far the value may move");
+    check("sources = { slow = \"1m\" }", "device[0].sources.slow: is unknown; remove it");
+    check("models = [1]", "device[0].models: is for devices of the profile `sunspec`; remove it");
+    check(
+        "ca = \"ca.pem\"",
+        "device[0].address = 10.0.0.1:502: certificates are shown to tls:// addresses alone; write tls://host:802, or remove ca, \
+         cert, key and server_name",
+    );
+    check(
+        "max_silence = \"5s\"",
+        "device[0].max_silence = \"5s\": has no effect without a deadband; write deadband = 0 to report every change",
+    );
 }

@@ -14,8 +14,9 @@ fn the_environment_wins_over_env_file_over_file() {
         let (device, broker) = (&config.devices[0], config.broker.as_ref().unwrap());
         let password = broker.password.as_ref().unwrap().read().unwrap();
         let broker = [&broker.host, broker.username.as_ref().unwrap(), &password, broker.client_id.as_ref().unwrap()];
-        let words: Vec<_> = [&config.site, &device.host].into_iter().chain(broker).cloned().collect();
-        (words.join(" "), device.port, device.unit.0, device.period.as_millis())
+        let host = device.address.host().unwrap().to_owned();
+        let words: Vec<_> = [&config.site, &host].into_iter().chain(broker).cloned().collect();
+        (words.join(" "), device.address.port().unwrap(), device.unit.0, device.period.as_millis())
     };
     assert_eq!(seen(&case), ("file file file file file file".into(), 1, 1, 1000));
     let case = case.file("config/.env", env);
@@ -127,7 +128,7 @@ fn what_kubernetes_sets_for_a_service_is_none_of_ours() {
     };
     let case = ["MQTT_BROKER", "BESSAI_EDGE", "INVERTER", "HEALTH"].into_iter().fold(Case::new(), service);
     let config = case.config();
-    assert_eq!((config.devices[0].port, config.health.port(), config.notes.len()), (502, 8000, 0));
+    assert_eq!((config.devices[0].address.port(), config.health.port(), config.notes.len()), (Some(502), 8000, 0));
     let case = Case::new().set("MQTT_SERVICE_HOST", "example.com").set("MQTT_X_PORT", "tcp://10.0.0.1:1");
     assert_eq!(case.mistakes().len(), 2, "only with the values that Kubernetes writes, and all of them");
 }

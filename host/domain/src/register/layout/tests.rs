@@ -1,3 +1,5 @@
+//! Every format in every order, from the table of vectors.
+
 use super::*;
 
 const VECTORS: &str = include_str!("../../../../../tests/vectors/registers.txt");

@@ -34,7 +34,8 @@ pub(super) fn run(addresses: u16, units: u8, values: u16) -> anyhow::Result<()> 
             let listener = TcpListener::bind(ANY_PORT).await.context("failed to find a free port")?;
             listening.push(listener.local_addr()?);
             let numbers = (0..=units).map(|_| Cell::new(0)).collect();
-            let device = Rc::new(Device { readings: Rc::clone(&readings), numbers });
+            let written = (0..=units).map(|_| Cell::new([0; VALUE_BYTES])).collect();
+            let device = Rc::new(Device { readings: Rc::clone(&readings), numbers, written });
             tokio::task::spawn_local(accept(listener, device));
         }
         say("addresses", listening.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
@@ -56,6 +57,8 @@ struct Device {
     readings: Rc<Vec<Vec<u8>>>,
     /// Of each unit's readings, by unit id.
     numbers: Vec<Cell<u32>>,
+    /// What was written to each unit's one value behind the others.
+    written: Vec<Cell<[u8; VALUE_BYTES]>>,
 }
 
 async fn accept(listener: TcpListener, device: Rc<Device>) {
@@ -87,6 +90,10 @@ impl Device {
     fn answer(&self, request: &[u8], replies: &mut Vec<u8>) {
         match *request {
             [high, low, _, _, _, _, unit, function @ (3 | 4), a1, a0, c1, c0] => {
+                if let Some(written) = self.written(unit, u16::from_be_bytes([a1, a0])) {
+                    replies.extend([high, low, 0, 0, 0, 7, unit, function, 4]);
+                    return replies.extend(written.get());
+                }
                 let Some(registers) = self.registers(unit, u16::from_be_bytes([a1, a0]), u16::from_be_bytes([c1, c0]))
                 else {
                     return replies.extend([high, low, 0, 0, 0, 3, unit, function | 0x80, 2]);
@@ -102,12 +109,20 @@ impl Device {
                 }
                 replies.extend_from_slice(rest);
             }
-            // A write is acknowledged by its address, and its value or count.
-            [high, low, _, _, _, _, unit, function @ (5 | 6 | 15 | 16), a1, a0, c1, c0, ..] => {
+            // A write of one value of two registers is acknowledged by its address and count.
+            [high, low, _, _, _, _, unit, function @ 16, a1, a0, c1, c0, _, v3, v2, v1, v0] => {
+                let Some(written) = self.written(unit, u16::from_be_bytes([a1, a0])) else { return };
+                written.set([v3, v2, v1, v0]);
                 replies.extend([high, low, 0, 0, 0, 6, unit, function, a1, a0, c1, c0]);
             }
             _ => {}
         }
+    }
+
+    /// At the address behind the values.
+    fn written(&self, unit: u8, address: u16) -> Option<&Cell<[u8; VALUE_BYTES]>> {
+        let end = self.readings.first().map_or(0, Vec::len) / 2;
+        self.written.get(usize::from(unit)).filter(|_| usize::from(address) == end)
     }
 
     fn number(&self, unit: u8) -> u32 {

@@ -31,9 +31,13 @@ pub(super) struct Load {
     pub(super) window: Duration,
 }
 
+pub(super) fn hundred_devices() -> anyhow::Result<Devices> {
+    Devices::start(ADDRESSES, UNITS, VALUES)
+}
+
 pub(super) fn measure(bench: &Bench<'_>) -> anyhow::Result<Vec<Compared>> {
     let lengths = &bench.lengths;
-    let devices = Devices::start(ADDRESSES, UNITS, VALUES)?;
+    let devices = hundred_devices()?;
     eprintln!("100,000 values a second, {} turns of {:?} of a bare loop and the room", lengths.turns, lengths.window);
     let (mut bare, mut room, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..lengths.turns {

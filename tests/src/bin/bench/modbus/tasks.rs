@@ -59,6 +59,7 @@ pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
             match *task {
                 "bare" => local.block_on(&runtime, bare_loop::run(task_of)),
                 "room" => local.block_on(&runtime, room::run(task_of)),
+                "write" => local.block_on(&runtime, room::write(task_of)),
                 _ => bail!("no worker does {task}"),
             }
         }

@@ -15,7 +15,7 @@ const UNITS: u8 = 1;
 const VALUES: u16 = 100;
 const SLOW: Duration = Duration::from_secs(1);
 /// Shorter than a reading takes: the next begins when the last one is done.
-const FAST: Duration = Duration::from_millis(1);
+const FAST: Duration = Duration::from_micros(100);
 
 pub(super) fn measure(bench: &Bench<'_>) -> anyhow::Result<Vec<Measured>> {
     let devices = Devices::start(ADDRESSES, UNITS, VALUES)?;

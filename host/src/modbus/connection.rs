@@ -1,0 +1,185 @@
+//! One connection, shared by all that is behind it: opened when it is needed, paced, and given up at the first doubt.
+
+use std::time::Duration;
+
+use bessai_domain::plan::Request;
+use bessai_domain::profile::Pacing;
+use bessai_domain::write::Write;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::link::{Answer, Failure, Link, Refusal};
+use super::pace::Pace;
+use super::transport::Address;
+
+/// Pause after the first failed connection; doubles up to [`RECONNECT_MAX`].
+const RECONNECT_MIN: Duration = Duration::from_millis(500);
+/// Longest pause between two attempts to connect.
+const RECONNECT_MAX: Duration = Duration::from_secs(10);
+/// A busy device is asked again after this.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// So often in a row.
+const BUSY_TRIES: u32 = 2;
+
+/// What is sent.
+#[derive(Clone, Copy)]
+pub(super) enum Call<'a> {
+    Read(&'a Request),
+    Write(&'a Write),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Nobody is there, or it is not yet time to try again.
+    NoConnection(String),
+    /// The unit does not answer.
+    Silent(String),
+    /// The connection ended.
+    Broken(String),
+}
+
+impl Trouble {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::NoConnection(reason) | Self::Silent(reason) | Self::Broken(reason) => reason,
+        }
+    }
+}
+
+pub(super) struct Connection {
+    address: Address,
+    pace: Pace,
+    link: Option<Link>,
+    /// How often it was opened.
+    opened: u64,
+    /// Answers since it was opened.
+    answers: u32,
+    errors_in_row: u32,
+    backoff: Duration,
+    not_before: Option<Instant>,
+    quiet_until: Option<Instant>,
+}
+
+impl Connection {
+    pub(super) fn new(address: Address, devices: impl Iterator<Item = Pacing>) -> Self {
+        let pace = Pace::new(devices, address.least_gap());
+        Self {
+            address,
+            pace,
+            link: None,
+            opened: 0,
+            answers: 0,
+            errors_in_row: 0,
+            backoff: RECONNECT_MIN,
+            not_before: None,
+            quiet_until: None,
+        }
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// How often it was opened so far: what was learnt of a device before may be old.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Sends a request and waits for its answer; a busy device is asked a few times.
+    pub(super) async fn ask(&mut self, call: Call<'_>, limit: Duration) -> Result<Answer, Trouble> {
+        for _ in 0..BUSY_TRIES {
+            match self.ask_once(call, limit).await? {
+                Answer::Refused(Refusal::Busy, _) if self.link.is_some() => sleep(BUSY_PAUSE).await,
+                answer => return Ok(answer),
+            }
+        }
+        self.ask_once(call, limit).await
+    }
+
+    async fn ask_once(&mut self, call: Call<'_>, limit: Duration) -> Result<Answer, Trouble> {
+        let mut link = self.open(limit).await?;
+        let answered = match call {
+            Call::Read(request) => link.read(request, limit).await,
+            Call::Write(write) => link.write(write, limit).await,
+        };
+        match answered {
+            Ok(answer) => {
+                self.link = Some(link);
+                self.answered(&answer);
+                Ok(answer)
+            }
+            Err(failure) => {
+                self.failed(link, &failure, limit).await;
+                Err(match failure {
+                    Failure::Silent(reason) => Trouble::Silent(reason),
+                    Failure::Broken(reason) => Trouble::Broken(reason),
+                })
+            }
+        }
+    }
+
+    /// The open line, when it may be spoken on.
+    async fn open(&mut self, limit: Duration) -> Result<Link, Trouble> {
+        let link = match self.link.take() {
+            Some(link) => link,
+            None => self.connect(limit).await.map_err(Trouble::NoConnection)?,
+        };
+        if let Some(until) = self.quiet_until.take().filter(|until| *until > Instant::now()) {
+            sleep_until(until).await;
+        }
+        Ok(link)
+    }
+
+    async fn connect(&mut self, limit: Duration) -> Result<Link, String> {
+        let address = &self.address;
+        if self.not_before.is_some_and(|not_before| Instant::now() < not_before) {
+            return Err(format!("waiting to connect to {address} again"));
+        }
+        let connected = Link::open(address, limit).await;
+        self.not_before = Some(Instant::now() + self.backoff);
+        self.backoff = (self.backoff * 2).min(RECONNECT_MAX);
+        let link = connected?;
+        (self.answers, self.errors_in_row) = (0, 0);
+        self.opened = self.opened.saturating_add(1);
+        let pause = self.pace.pause();
+        self.quiet_until = (!pause.is_zero()).then(|| Instant::now() + pause);
+        Ok(link)
+    }
+
+    fn answered(&mut self, answer: &Answer) {
+        self.backoff = RECONNECT_MIN;
+        self.answers = self.answers.saturating_add(1);
+        self.pace.answered(self.answers);
+        let gap = self.pace.gap();
+        self.quiet_until = (!gap.is_zero()).then(|| Instant::now() + gap);
+        match answer {
+            Answer::Refused(Refusal::Busy | Refusal::Unreachable | Refusal::Failure, _) => self.count_error(),
+            Answer::Registers(_) | Answer::Written | Answer::Refused(Refusal::Function | Refusal::Block, _) => {
+                self.errors_in_row = 0;
+            }
+        }
+    }
+
+    /// On a serial line a new connection would not keep a late answer away, so the line is drained instead.
+    async fn failed(&mut self, link: Link, failure: &Failure, limit: Duration) {
+        let address = &self.address;
+        if let Some(note) = self.pace.broke(self.answers) {
+            tracing::info!(%address, "{address} broke off after {} answers: {note}", self.answers);
+        }
+        if self.address.is_drained() && matches!(failure, Failure::Silent(_) | Failure::Broken(_)) {
+            self.link = link.drained(limit).await.ok();
+        }
+        self.count_error();
+    }
+
+    fn count_error(&mut self) {
+        self.errors_in_row = self.errors_in_row.saturating_add(1);
+        if self.errors_in_row >= self.pace.reconnect_after() {
+            self.link = None;
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is known of one device: its plans, whether it answers, what it was already said to lack.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_domain::event::{DeviceStatus, Frame};
+use bessai_domain::plan::Plan;
+use bessai_domain::profile::Profile;
+use bessai_domain::sunspec::Found;
+use tokio::time::Instant;
+
+use super::connection::{Connection, Trouble};
+use super::{Settings, Source};
+
+/// A unit that does not answer is left alone for this long, where others wait for the same line; doubles up to
+/// [`SILENT_MAX`].
+const SILENT_MIN: Duration = Duration::from_secs(1);
+/// The longest that it is left alone.
+const SILENT_MAX: Duration = Duration::from_secs(60);
+/// A point that the device does not have is asked for again after this: it may have been updated.
+const FORGIVEN_AFTER: Duration = Duration::from_hours(1);
+/// The same, where it has none of them: it may not have been ready.
+const ALL_FORGIVEN_AFTER: Duration = Duration::from_secs(10);
+/// A device is asked what it has at most so often, when it was gone in between.
+const REDISCOVERED_AFTER: Duration = Duration::from_secs(10);
+/// A device that is no SunSpec device is asked again after this: it may have been switched over.
+const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(30);
+
+pub(super) struct Device {
+    pub(super) settings: Settings,
+    sources: Vec<SourceState>,
+    online: Option<bool>,
+    silent: Option<Silence>,
+    discovery: Option<Discovered>,
+}
+
+/// When a device was asked what it has.
+struct Discovered {
+    at: Instant,
+    connection: u64,
+}
+
+/// A source's plan and what came of it.
+pub(super) struct SourceState {
+    pub(super) settings: Source,
+    pub(super) plan: Plan,
+    /// The connection that it was last read on.
+    connection: u64,
+    refused: Vec<usize>,
+    forgiven: Instant,
+    brought_nothing: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Silence {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Device {
+    pub(super) fn new(settings: Settings) -> Self {
+        let sources = settings.sources.iter().map(|source| SourceState::new(source.clone(), &settings)).collect();
+        Self { settings, sources, online: None, silent: None, discovery: None }
+    }
+
+    /// Whether it tells its points itself and is to be asked for them: at first, and when it may have become another since.
+    pub(super) fn is_to_be_discovered(&self, connection: &Connection) -> bool {
+        let is_old = |discovered: &Discovered| {
+            let is_refused = self.sources.iter().any(|source| source.plan.is_refused());
+            (is_refused || !connection.is_open() || discovered.connection != connection.opened())
+                && discovered.at.elapsed() >= REDISCOVERED_AFTER
+        };
+        self.settings.profile.is_discovered && self.discovery.as_ref().is_none_or(is_old)
+    }
+
+    /// Reads what was found from now on. Gives it, if that is new.
+    pub(super) fn discovered(&mut self, found: &Found, connection: &Connection) -> Option<Arc<Profile>> {
+        self.discovery = Some(Discovered { at: Instant::now(), connection: connection.opened() });
+        let profile = found.profile(self.settings.models.as_deref());
+        if profile == *self.settings.profile {
+            return None;
+        }
+        let (device, models, points) = (&self.settings.name, found.models.len(), profile.points.len());
+        tracing::info!(%device, "{} {}: {models} SunSpec models, {points} points", profile.manufacturer, profile.model);
+        profile.mended.iter().for_each(|note| tracing::warn!(%device, "{note}"));
+        self.settings.profile = Arc::new(profile);
+        let sources = self.sources.iter().map(|state| SourceState::new(state.settings.clone(), &self.settings));
+        self.sources = sources.collect();
+        Some(Arc::clone(&self.settings.profile))
+    }
+
+    /// It answers, but not as a SunSpec device: it is asked again after a while.
+    pub(super) fn undescribed(&mut self, reason: String) -> Trouble {
+        let pause = UNDESCRIBED_PAUSE;
+        self.silent = Some(Silence { until: Instant::now() + pause, pause });
+        Trouble::Silent(reason)
+    }
+
+    pub(super) fn sources(&self) -> &[SourceState] {
+        &self.sources
+    }
+
+    pub(super) fn source(&mut self, index: usize) -> Option<(&Settings, &mut SourceState)> {
+        Some((&self.settings, self.sources.get_mut(index)?))
+    }
+
+    /// Why it is not to be asked now.
+    pub(super) fn left_alone(&self, now: Instant) -> Option<Trouble> {
+        let silence = self.silent.filter(|silence| now < silence.until)?;
+        let unit = self.settings.unit.0;
+        Some(Trouble::Silent(format!("unit {unit} did not answer and is left alone for {:?}", silence.pause)))
+    }
+
+    /// Takes note of a cycle; gives the change of its state, with its line in the log.
+    pub(super) fn read(
+        &mut self,
+        source: usize,
+        frame: &Frame,
+        trouble: Option<&Trouble>,
+        connection: &Connection,
+        shares_line: bool,
+    ) -> Option<DeviceStatus> {
+        if let Some(state) = self.sources.get_mut(source) {
+            state.brought_nothing = frame.is_empty();
+        }
+        match trouble {
+            // A cycle that was left out says nothing new.
+            Some(Trouble::Silent(_)) if self.left_alone(Instant::now()).is_some() => {}
+            Some(Trouble::Silent(_)) if shares_line => {
+                let pause = self.silent.map_or(SILENT_MIN, |silence| (silence.pause * 2).min(SILENT_MAX));
+                self.silent = Some(Silence { until: Instant::now() + pause, pause });
+            }
+            Some(_) => {}
+            None => self.silent = None,
+        }
+        let online = match trouble {
+            Some(_) => !frame.is_empty(),
+            None => self.sources.iter().any(|source| !source.brought_nothing),
+        };
+        self.status(online, trouble, connection)
+    }
+
+    fn status(&mut self, online: bool, trouble: Option<&Trouble>, connection: &Connection) -> Option<DeviceStatus> {
+        if self.online == Some(online) {
+            return None;
+        }
+        let (device, address) = (self.settings.name.clone(), connection.address());
+        let detail = match trouble {
+            Some(trouble) if !online => trouble.reason().to_owned(),
+            _ if online => "answers".to_owned(),
+            _ => "answers, but refuses every point".to_owned(),
+        };
+        if online {
+            tracing::info!(%device, "{address} answers");
+        } else {
+            // Only a connection that stands can tell a silent unit from an absent device.
+            let unit_is_silent = connection.is_open() || matches!(trouble, Some(Trouble::Silent(_)));
+            let hint = if unit_is_silent { self.unit_hint() } else { String::new() };
+            tracing::warn!(%device, "{address} is not read: {detail}{hint}");
+        }
+        self.online = Some(online);
+        Some(DeviceStatus { device, online, detail })
+    }
+
+    /// Names the maker's unit id when nobody chose one and the default is silent.
+    fn unit_hint(&self) -> String {
+        let asked = self.settings.unit;
+        match self.settings.profile.usual_unit {
+            Some(usual) if !self.settings.unit_was_given && usual != asked => format!(
+                "; unit {} was asked, the maker ships {} as unit {}: set MODBUS_UNIT_ID={}",
+                asked.0, self.settings.profile.model, usual.0, usual.0
+            ),
+            _ => String::new(),
+        }
+    }
+}
+
+impl SourceState {
+    fn new(source: Source, device: &Settings) -> Self {
+        let plan = Plan::new(device.profile.source(source.name.as_deref()), device.unit, device.blocks);
+        let now = Instant::now();
+        Self { settings: source, plan, connection: 0, refused: Vec::new(), forgiven: now, brought_nothing: true }
+    }
+
+    /// Asks again for what the device did not have, when it may have it now: on a new connection, and from time to time.
+    pub(super) fn renew(&mut self, connection: &Connection) {
+        let after = if self.plan.is_refused() { ALL_FORGIVEN_AFTER } else { FORGIVEN_AFTER };
+        let is_new = std::mem::replace(&mut self.connection, connection.opened()) != connection.opened();
+        if (is_new || self.forgiven.elapsed() >= after) && self.plan.forgive() {
+            self.forgiven = Instant::now();
+        }
+    }
+
+    /// A point that the device does not have is said once, not in every cycle.
+    pub(super) fn note_refusal(&mut self, settings: &Settings, channels: Vec<usize>, reason: &str) {
+        let device = &settings.name;
+        self.forgiven = Instant::now();
+        for channel in channels {
+            if self.refused.contains(&channel) {
+                continue;
+            }
+            self.refused.push(channel);
+            let point = settings.profile.source(self.settings.name.as_deref()).nth(channel);
+            let (point, address) = point.map_or(("", 0), |point| (point.name.as_str(), point.address));
+            tracing::warn!(%device, point, address, "the device refuses to read {point} at {address}: {reason}");
+        }
+    }
+}
