@@ -49,9 +49,12 @@ async fn a_sunspec_device_is_found_read_and_described_anew_when_it_changes() {
     let mut listener = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
     let gateway = settings(device.address().port(), &broker).run();
     assert_eq!(listener.next("/telemetry").await.json()["power_kw"], json!(-85.5));
-    // A battery is added, and the device starts again.
-    lay_out(device.registers(), 1, 40_000, &[Model::common("Acme", "Hybrid", "SN-7"), inverter(), storage()]);
-    device.drop_connections();
+    // It is switched off, a battery is added, and it is switched on again.
+    let (address, registers) = (device.address(), device.registers().clone());
+    device.stop().await;
+    gateway.says("is not read").await;
+    lay_out(&registers, 1, 40_000, &[Model::common("Acme", "Hybrid", "SN-7"), inverter(), storage()]);
+    let _device = Server::start(address, registers).unwrap();
     let with_battery = listener.wait("/telemetry", |heard| heard.json()["soc_pct"] == json!(72.3)).await;
     assert_eq!(with_battery.json()["power_kw"], json!(-85.5));
     let (_, setup) = gateway.stop_for_now().await;

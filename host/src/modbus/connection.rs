@@ -65,6 +65,7 @@ pub(super) struct Connection {
     link: Option<Link>,
     /// How often it was opened, but not where the device had merely closed it while it was idle.
     opened: u64,
+    connected: u64,
     /// Answers since it was opened; of each unit since it last failed.
     answers: u32,
     answers_of: BTreeMap<UnitId, u32>,
@@ -83,6 +84,7 @@ impl Connection {
             doubts: Doubts::default(),
             link: None,
             opened: 0,
+            connected: 0,
             answers: 0,
             answers_of: BTreeMap::new(),
             errors_in_row: 0,
@@ -99,6 +101,11 @@ impl Connection {
     /// How often it was opened so far: what was learnt of a device before may be old.
     pub(super) fn opened(&self) -> u64 {
         self.opened
+    }
+
+    /// The same, with those after a connection that was closed while nothing was asked.
+    pub(super) fn connected(&self) -> u64 {
+        self.connected
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -186,6 +193,7 @@ impl Connection {
         (self.answers, self.errors_in_row) = (0, 0);
         self.answers_of.clear();
         let link = connected?;
+        self.connected = self.connected.saturating_add(1);
         let pause = self.pace.pause().max(address.least_pause());
         self.quiet_until = (!pause.is_zero()).then(|| Instant::now() + pause);
         Ok(link)
