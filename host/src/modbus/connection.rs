@@ -130,7 +130,7 @@ impl Connection {
             Call::Read(request) => link.read(request, limit).await,
             Call::Write(write) => link.write(write, limit).await,
         };
-        match answered {
+        match answered.and_then(|answer| self.doubts.believed(call.unit(), answer)) {
             Ok(answer) => {
                 self.link = Some(link);
                 self.answered(call.unit(), &answer);
