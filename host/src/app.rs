@@ -121,6 +121,11 @@ fn line_task(
     tokio::task::spawn_local(modbus::run(line, start, now, inputs.clone(), received))
 }
 
+/// A device alone: where it is, and how it is asked.
+pub fn line(device: &crate::config::Device) -> (modbus::Address, modbus::Settings) {
+    (adapters::address(device), adapters::device(device, Vec::new()))
+}
+
 fn outlets(
     journal: &Journal,
     report: &Rc<RefCell<Report>>,

@@ -21,6 +21,7 @@ use crate::{app, demo, health, plugin};
 
 mod author;
 mod check;
+mod device;
 mod journal;
 
 /// Something failed while running.
@@ -67,6 +68,9 @@ enum Command {
     /// Makes, inspects, tests and measures plugins; needs no gateway.
     #[command(subcommand)]
     Plugin(author::Command),
+    /// Looks at a Modbus device, with or without settings; needs no gateway.
+    #[command(subcommand)]
+    Device(device::Command),
     /// Looks into the journal, also while a gateway runs.
     #[command(subcommand)]
     Journal(journal::Command),
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Demo { duration, profile, fault } => finish(demo::run(duration, &profile, fault)),
         Command::Check { config } => check::run(config.as_deref()),
         Command::Plugin(command) => author::run(command),
+        Command::Device(command) => device::run(command),
         Command::Journal(command) => journal::run(command),
         Command::Health => finish(ask_health()),
         Command::Compile { memory_bytes, time_ms, metered } => {

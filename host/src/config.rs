@@ -26,6 +26,7 @@ mod journal;
 mod json;
 mod names;
 mod plugins;
+mod profiles;
 mod rights;
 mod safety;
 mod secret;
@@ -36,7 +37,7 @@ mod tests;
 
 pub use self::broker::{Broker, Protocol, Tls};
 pub(crate) use self::case::CaseSettings;
-pub use self::device::{Address, Device, Parity, Reading, Scheme, parse_address};
+pub use self::device::{Address, Device, Parity, Reading, Scheme, parse_address, profile};
 pub use self::feed::{Component, Feed, FeedLimits};
 pub use self::journal::{Journal, Sync};
 pub use self::plugins::{Found, Plugins};

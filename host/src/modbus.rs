@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 mod connection;
+mod console;
 mod device;
 mod discovery;
 mod doubt;
@@ -29,7 +30,9 @@ mod tests;
 mod transport;
 mod write;
 
-pub use transport::{Address, Dial, Given, Parity, Serial, Tls};
+pub use console::Console;
+pub use shared::ByteStream;
+pub use transport::{Address, Dial, Given, Parity, Secure, Serial, Tls, TlsExplanation};
 pub use write::{Order, Writer, Written};
 
 /// Writes that may wait for a line; a further one is refused.

@@ -12,6 +12,7 @@
 
 mod author;
 mod broker;
+mod commissioning;
 mod configuration;
 mod delivery;
 mod device;
@@ -22,6 +23,7 @@ mod hostile;
 mod journal;
 mod path;
 mod program;
+mod pymodbus;
 mod sessions;
 mod sign_in;
 mod support;

@@ -8,6 +8,8 @@ mod cycle;
 mod reading;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

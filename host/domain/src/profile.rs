@@ -12,8 +12,11 @@ use crate::settings::Mistake;
 use crate::site::{Channel, ChannelKind};
 use crate::write::WriteFunction;
 
+mod built_in;
 pub mod json;
 pub mod toml;
+
+pub use built_in::{DEFAULT, SUNSPEC, built_in, built_in_names};
 
 /// Time that a device has for an answer, unless its profile says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -153,7 +156,8 @@ pub struct SetPoint {
     pub discharge: Option<String>,
     /// The register that hands control to the gateway, and
     pub mode: Option<String>,
-    /// the raw value that does, by what is wanted: `remote`, or `charge` and `discharge`.
+    /// the raw value that does, by what is wanted: `remote`, or `charge` and `discharge`. With a mode of which no value is
+    /// known the power cannot be set.
     pub mode_values: Vec<(String, f64)>,
 }
 
@@ -236,39 +240,6 @@ impl Profile {
     }
 }
 
-/// The profiles compiled into the program: name and text.
-const BUILT_IN: [(&str, &str); 2] = [
-    ("huawei-sun2000", include_str!("../profiles/huawei-sun2000.toml")),
-    ("simulator", include_str!("../profiles/simulator.toml")),
-];
-
-/// The profile that is used when none is named.
-pub const DEFAULT: &str = "huawei-sun2000";
-
-/// The profile of devices that tell their points themselves.
-pub const SUNSPEC: &str = "sunspec";
-
-/// Names of the profiles compiled into the program.
-pub fn built_in_names() -> impl Iterator<Item = &'static str> {
-    BUILT_IN.iter().map(|&(name, _)| name).chain([SUNSPEC])
-}
-
-/// Its points are found when the device is read; its sources are known.
-fn sunspec() -> Profile {
-    Profile { is_discovered: true, sources: vec![crate::sunspec::nameplate()], ..Profile::new(SUNSPEC) }
-}
-
-/// A compiled-in profile, by its name or by a file name that means it (`huawei_sun2000.json`).
-pub fn built_in(name: &str) -> Option<Profile> {
-    let stem = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let stem = stem.trim_end_matches(".json").trim_end_matches(".toml").replace('_', "-").to_lowercase();
-    if stem == SUNSPEC {
-        return Some(sunspec());
-    }
-    let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == stem)?;
-    toml::read(name, text).ok()
-}
-
 /// A profile's text, in the format that its file name says.
 pub fn read(name: &str, file_name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
     if file_name.to_lowercase().ends_with(".json") { json::read(name, text) } else { toml::read(name, text) }
@@ -286,42 +257,5 @@ fn unit_and_kind(unit: &str) -> (&str, ChannelKind) {
         "Ah" => ("A.h", ChannelKind::Gauge),
         "" | "SF" => ("1", ChannelKind::Gauge),
         unit => (unit, ChannelKind::Gauge),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::site::channel;
-
-    #[test]
-    fn every_built_in_profile_is_sound() {
-        for (name, text) in BUILT_IN {
-            let profile = toml::read(name, text).unwrap_or_else(|mistakes| panic!("{name}: {mistakes:?}"));
-            assert_eq!(profile.name, name);
-            assert!(profile.readable().any(|point| point.channel == channel::SOC), "{name}");
-        }
-        assert!(built_in(DEFAULT).is_some());
-    }
-
-    #[test]
-    fn file_names_of_the_python_gateway_mean_the_built_in_ones() {
-        for name in ["huawei-sun2000", "registry/huawei_sun2000.json", "HUAWEI_SUN2000.json", "a\\simulator.toml"] {
-            assert!(built_in(name).is_some(), "{name}");
-        }
-        assert!(built_in("registry/unknown.json").is_none());
-    }
-
-    #[test]
-    fn the_default_profile_names_its_channels() {
-        let profile = built_in(DEFAULT).unwrap();
-        let point = |channel: &str| profile.points.iter().find(|point| point.channel == channel).unwrap();
-        assert_eq!((point("soc_pct").address, point("soc_pct").scaling.apply(750.0)), (37760, 75.0));
-        assert_eq!((point("power_kw").address, point("power_kw").scaling.apply(5750.0)), (32080, 5.75));
-        assert_eq!((point("temp_c").address, point("temp_c").scaling.apply(260.0)), (37752, 26.0));
-        assert_eq!((point("cycle_count").address, point("cycle_count").scaling.apply(7.0)), (37762, 7.0));
-        let battery = point("battery_power_kw");
-        assert_eq!((battery.name.as_str(), battery.scaling.apply(-2500.0)), ("luna_power", 2.5));
-        assert_eq!(profile.points.len(), 29);
     }
 }

@@ -1,5 +1,6 @@
 //! The rooms do not name each other: what one gives is made here into what the next one takes.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bessai_domain::event::{Dispatch, Event, Sequence};
@@ -11,6 +12,7 @@ use bessai_domain::time::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::app::now;
+use crate::config::Reading;
 use crate::pipeline::Input;
 use crate::{config, feed, inference, journal, modbus, mqtt, plugin, tls};
 
@@ -47,12 +49,8 @@ pub(super) fn address(device: &config::Device) -> modbus::Address {
         config::Address::Network(config::Scheme::Tls, host, port) => modbus::Address::Tls(modbus::Tls {
             host: host.clone(),
             port: *port,
-            server_name: device.reading.server_name.clone(),
-            certificates: tls::Settings {
-                ca: device.reading.ca.clone(),
-                identity: device.reading.identity.clone(),
-                alpn: None,
-            },
+            secure: secure(device, host),
+            explain: tls::explain_device,
         }),
         config::Address::Serial(serial) => modbus::Address::Serial(modbus::Serial {
             path: serial.path.clone(),
@@ -67,6 +65,20 @@ pub(super) fn address(device: &config::Device) -> modbus::Address {
             turnaround: serial.turnaround,
         }),
     }
+}
+
+/// Speaks TLS with a device.
+fn secure(device: &config::Device, host: &str) -> modbus::Secure {
+    let Reading { ca, identity, server_name, .. } = device.reading.clone();
+    let settings = Rc::new(tls::Settings { ca, identity, alpn: None });
+    let name: Rc<str> = server_name.as_deref().unwrap_or(host).into();
+    Rc::new(move |stream| {
+        let (settings, name) = (Rc::clone(&settings), Rc::clone(&name));
+        Box::pin(async move {
+            let stream = tls::connect(&settings, &name, stream).await?;
+            Ok(Box::new(stream) as Box<dyn modbus::ByteStream>)
+        })
+    })
 }
 
 pub(super) fn model(model: &config::Model) -> inference::Settings {

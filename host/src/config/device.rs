@@ -12,6 +12,7 @@ use bessai_domain::settings::{Mistake, Mistakes, Table, nearest};
 
 use super::environment::Variables;
 use super::findings::{Findings, Sourced};
+use super::profiles::OwnProfiles;
 use super::rights::Nameable;
 use super::{ConfigFile, address as host_and_port, level_mistake};
 
@@ -118,7 +119,7 @@ pub(super) fn read(table: &Table<'_>, file: &ConfigFile, variables: &Variables<'
         first.address_is_wrong |= !file.is_sound;
     }
     let count = raws.len();
-    let mut known = Known::default();
+    let mut known = Known { own: OwnProfiles::read(table, &file.folder, findings), read: Vec::new() };
     let list: Vec<_> = raws.into_iter().filter_map(|raw| raw.finish(from_variables, &mut known, findings)).collect();
     Devices { complete: list.len() == count, list }
 }
@@ -272,25 +273,38 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 /// Profiles read so far: a hundred devices of one model have one.
-#[derive(Default)]
-struct Known(Vec<(PathBuf, Arc<Profile>)>);
+struct Known {
+    own: OwnProfiles,
+    read: Vec<(PathBuf, Arc<Profile>)>,
+}
 
 impl Known {
     fn find(&mut self, reference: &Sourced<'_, Reference>, findings: &Findings) -> Option<Arc<Profile>> {
         let path = &reference.value.path;
-        if let Some((_, profile)) = self.0.iter().find(|(known, _)| known == path) {
+        if let Some((_, profile)) = self.read.iter().find(|(known, _)| known == path) {
             return Some(Arc::clone(profile));
         }
-        let profile = Arc::new(find_profile(reference, findings)?);
-        self.0.push((path.clone(), Arc::clone(&profile)));
+        let profile = Arc::new(find_profile(reference, &self.own, findings)?);
+        self.read.push((path.clone(), Arc::clone(&profile)));
         Some(profile)
     }
 }
 
-/// By its built-in name, by its file, or by a file's name that means a built-in one.
-fn find_profile(reference: &Sourced<'_, Reference>, findings: &Findings) -> Option<Profile> {
+/// A profile by its name or its file, as a command line names it; own ones are looked for in the working folder.
+pub fn profile(written: &str) -> Result<Profile, Vec<Mistake>> {
+    let findings = Findings::default();
+    let value = Reference { written: written.into(), path: PathBuf::from(written) };
+    let reference = Sourced { key: "--profile".into(), value, mistakes: &findings.environment };
+    let profile = find_profile(&reference, &OwnProfiles::beside(Path::new("")), &findings);
+    profile.ok_or_else(|| findings.finish().0)
+}
+
+/// By the name of an own one, by its built-in name, by its file, or by a file's name that means a built-in one.
+fn find_profile(reference: &Sourced<'_, Reference>, own: &OwnProfiles, findings: &Findings) -> Option<Profile> {
     let Reference { written, path } = &reference.value;
-    if profile::built_in_names().any(|name| name == written) {
+    let own_path = own.find(written, findings);
+    let path = own_path.unwrap_or(path);
+    if own_path.is_none() && profile::built_in_names().any(|name| name == written) {
         return profile::built_in(written);
     }
     let error = match std::fs::read_to_string(path) {
@@ -304,11 +318,11 @@ fn find_profile(reference: &Sourced<'_, Reference>, findings: &Findings) -> Opti
         return Some(profile);
     }
     let looks_like_path = written.contains(['/', '\\', '.']);
-    let mend = match nearest(written, profile::built_in_names()).filter(|_| !looks_like_path) {
-        Some(name) => format!("is no built-in profile; did you mean `{name}`?"),
+    let mend = match nearest(written, own.names().into_iter()).filter(|_| !looks_like_path) {
+        Some(name) => format!("is no profile; did you mean `{name}`?"),
         None => {
-            let names: Vec<_> = profile::built_in_names().collect();
-            format!("{} cannot be read: {error}; write a path or one of {}", path.display(), names.join(", "))
+            let names = own.names().join(", ");
+            format!("{} cannot be read: {error}; write a path or one of {names}", path.display())
         }
     };
     reference.wrong(written, mend);

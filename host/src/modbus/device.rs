@@ -28,9 +28,9 @@ const RETURNS_AFTER_MAX: Duration = Duration::from_secs(60);
 /// this: a fault may have taught it.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 /// A device is asked what it has at most so often, when it was gone in between.
-const REDISCOVERED_AFTER: Duration = Duration::from_secs(10);
+const REDISCOVERED_AFTER: Duration = Duration::from_secs(5);
 /// A device that is no SunSpec device is asked again after this: it may have been switched over.
-const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(30);
+const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Device {
     pub(super) settings: Settings,

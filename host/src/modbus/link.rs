@@ -11,8 +11,7 @@ use tokio_modbus::prelude::{Response, Slave, SlaveContext};
 use tokio_modbus::{ExceptionCode, Request as ModbusRequest};
 
 use super::shared::{Shared, Unasked};
-use super::transport::Address;
-use crate::tls;
+use super::transport::{Address, TlsExplanation};
 
 /// A line on which nothing came for so long is quiet: a frame that a converter hands on in pieces has shorter holes, and
 /// other units wait.
@@ -57,23 +56,24 @@ pub(super) struct Link {
     context: Context,
     stream: Shared,
     is_rtu: bool,
+    explain: Option<TlsExplanation>,
 }
 
 impl Link {
     pub(super) async fn open(address: &Address, limit: Duration) -> Result<Self, String> {
         let opened = timeout(limit, address.open()).await;
         let stream = opened.map_err(|_| format!("no connection to {address} within {limit:?}"))??;
-        Ok(Self::over(stream, address.is_rtu()))
+        Ok(Self::over(stream, address.is_rtu(), address.explanation()))
     }
 
-    fn over(stream: Shared, is_rtu: bool) -> Self {
+    fn over(stream: Shared, is_rtu: bool, explain: Option<TlsExplanation>) -> Self {
         // The unit is set before each request.
         let context = if is_rtu {
             rtu::attach_slave(stream.clone(), Slave(0))
         } else {
             tcp::attach_slave(stream.clone(), Slave(0))
         };
-        Self { context, stream, is_rtu }
+        Self { context, stream, is_rtu, explain }
     }
 
     /// Throws away what came unasked. False where the other end has closed, or never falls silent.
@@ -95,7 +95,7 @@ impl Link {
     pub(super) async fn drained(mut self) -> Option<Self> {
         drop(self.context);
         self.stream.drain(DRAIN_SILENCE).await.ok()?;
-        Some(Self::over(self.stream, self.is_rtu))
+        Some(Self::over(self.stream, self.is_rtu, self.explain))
     }
 
     pub(super) async fn read(&mut self, request: &Request, limit: Duration) -> Result<Answer, Failure> {
@@ -145,7 +145,7 @@ impl Link {
                 "connection broke while asking unit {} for {}: {}",
                 unit.0,
                 what(),
-                told(&error)
+                told(self.explain, &error)
             ))),
             Ok(Ok(answer)) => Ok(answer),
         }
@@ -153,9 +153,9 @@ impl Link {
 }
 
 /// tokio-modbus gives the end of a connection as whatever the last system call said, even as success.
-fn told(error: &tokio_modbus::Error) -> String {
+fn told(explain: Option<TlsExplanation>, error: &tokio_modbus::Error) -> String {
     if let tokio_modbus::Error::Transport(error) = error
-        && let Some(explained) = tls::explain_device(error)
+        && let Some(explained) = explain.and_then(|explain| explain(error))
     {
         return explained;
     }

@@ -26,16 +26,16 @@ pub(super) enum Unasked {
 }
 
 /// Any byte stream.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 
 /// A handle; clones are the same stream, used by one at a time.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<Box<dyn Stream>>>);
+pub(super) struct Shared(Arc<Mutex<Box<dyn ByteStream>>>);
 
 impl Shared {
-    pub(super) fn new(stream: impl Stream + 'static) -> Self {
+    pub(super) fn new(stream: impl ByteStream + 'static) -> Self {
         Self(Arc::new(Mutex::new(Box::new(stream))))
     }
 
@@ -70,7 +70,7 @@ impl Shared {
     }
 
     /// Nothing panics while it is held, so a poisoned lock is as good.
-    fn lock(&self) -> MutexGuard<'_, Box<dyn Stream>> {
+    fn lock(&self) -> MutexGuard<'_, Box<dyn ByteStream>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

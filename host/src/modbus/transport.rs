@@ -1,5 +1,7 @@
 //! How a line is reached: TCP, TLS, a serial port.
 
+use std::error::Error;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -8,8 +10,7 @@ use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 use tokio_serial::SerialPortBuilderExt;
 
-use super::shared::Shared;
-use crate::tls;
+use super::shared::{ByteStream, Shared};
 
 /// Where a line is.
 #[derive(Clone, Debug)]
@@ -27,16 +28,28 @@ pub enum Address {
 }
 
 /// A server that is spoken to in TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tls {
     /// IP address or host name.
     pub host: String,
     /// Usually 802.
     pub port: u16,
-    /// The name in its certificate; the host where there is none.
-    pub server_name: Option<String>,
-    /// Whom to trust, and who we are.
-    pub certificates: tls::Settings,
+    /// Speaks TLS over a connection.
+    pub secure: Secure,
+    /// What an error means, if it is one of TLS: a certificate may be refused after the handshake.
+    pub explain: TlsExplanation,
+}
+
+/// Speaks TLS over a connection.
+pub type Secure = Rc<dyn Fn(TcpStream) -> Pin<Box<dyn Future<Output = Result<Box<dyn ByteStream>, String>>>>>;
+
+/// What an error means, if it is one of TLS.
+pub type TlsExplanation = fn(&(dyn Error + 'static)) -> Option<String>;
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tls").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 /// A serial port.
@@ -106,6 +119,14 @@ impl Address {
         }
     }
 
+    /// Says what errors mean that come from TLS.
+    pub(super) fn explanation(&self) -> Option<TlsExplanation> {
+        match self {
+            Self::Tls(server) => Some(server.explain),
+            _ => None,
+        }
+    }
+
     /// Whether opening it anew does not help against a late reply, so that it must be drained.
     pub(super) fn is_drained(&self) -> bool {
         match self {
@@ -145,8 +166,7 @@ impl Address {
             }
             Self::Tls(server) => {
                 let stream = connect(&server.host, server.port).await.map_err(failed)?;
-                let name = server.server_name.as_deref().unwrap_or(&server.host);
-                Ok(Shared::new(tls::connect(&server.certificates, name, stream).await?))
+                Ok(Shared::new((server.secure)(stream).await?))
             }
             Self::Serial(serial) => Ok(Shared::new(open_serial(serial)?)),
             Self::Given(given) => Ok(Shared::new((given.dial)().map_err(failed)?)),

@@ -1,3 +1,5 @@
+//! Packing, learning and decoding, also by property: any points, any limits, any holes.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -296,7 +298,7 @@ proptest! {
     }
 
     #[test]
-    fn the_second_cycle_runs_clean_and_reads_all_there_is(
+    fn the_third_cycle_runs_clean_and_reads_all_there_is(
         addresses in any_points(),
         blocks in any_blocks(),
         holes in prop::collection::btree_set(0_u16..2000, 0..100),
@@ -310,8 +312,11 @@ proptest! {
         let gone: Vec<u32> = (0..).zip(&points).filter(|(_, point)| {
             (u32::from(point.address)..point.end()).any(|at| !peer.there.contains(&u16::try_from(at).unwrap()))
         }).map(|(channel, _)| channel).collect();
-        let (frame, ..) = peer.read(&mut plan);
-        prop_assert_eq!(missing(&frame), gone.clone());
+        // A limit learnt late in the first cycle cuts its earlier blocks anew, over holes perhaps that it went around.
+        for _ in 0..2 {
+            let (frame, ..) = peer.read(&mut plan);
+            prop_assert_eq!(missing(&frame), gone.clone());
+        }
         let (frame, _, refused) = peer.read(&mut plan);
         prop_assert_eq!(missing(&frame), gone);
         prop_assert_eq!(refused, 0);

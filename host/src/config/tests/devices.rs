@@ -62,11 +62,12 @@ fn profiles_that_cannot_be() {
     let check = |written: &str, expected: &str| {
         assert_eq!(Case::new().set("DRIVER_PROFILE_PATH", written).mistakes(), [expected]);
     };
-    check("simulato", "DRIVER_PROFILE_PATH = simulato: is no built-in profile; did you mean `simulator`?");
+    check("simulato", "DRIVER_PROFILE_PATH = simulato: is no profile; did you mean `simulator`?");
     check(
         "no/acme.json",
         "DRIVER_PROFILE_PATH = no/acme.json: no/acme.json cannot be read: No such file or directory (os error 2); \
-         write a path or one of huawei-sun2000, simulator",
+         write a path or one of huawei-sun2000, sma-sunny-tripower, victron-multiplus2, fronius-gen24, \
+         solaredge-storedge, simulator, sunspec",
     );
     let text = "[[device]]\nprofile = \"acme.toml\"";
     let case =
@@ -75,6 +76,42 @@ fn profiles_that_cannot_be() {
     assert!(mistakes.iter().all(|mistake| mistake.starts_with("acme.points.a.")), "{mistakes:?}");
     let case = Case::new().file("bessai.toml", "[[device]]\nprofile = \"acme.json\"").file("acme.json", "{");
     assert!(case.mistakes()[0].starts_with("acme: is not JSON"), "{:?}", case.mistakes());
+}
+
+#[test]
+fn own_profiles_are_found_by_name() {
+    const PROFILE: &str = "[points]\na = { address = 7, type = \"uint16\", scale = 1 }";
+    const JSON: &str = r#"{"registers": {"b": {"address": 8, "type": "UINT16", "scale": 1}}}"#;
+    let case = |toml: &str| Case::new().file("bessai.toml", toml);
+    let address = |case: Case| case.config().devices[0].profile.points[0].address;
+    let beside = case("[[device]]\nprofile = \"acme-box\"").file("profiles/acme-box.toml", PROFILE);
+    assert_eq!(address(beside.file("profiles/acme-box.json", JSON)), 7, "TOML goes first");
+    let elsewhere = "[profiles]\ndir = \"own\"\n[[device]]\nprofile = \"acme-meter\"";
+    assert_eq!(address(case(elsewhere).file("own/acme-meter.json", JSON)), 8);
+    let by_variable = Case::new().set("DRIVER_PROFILE_PATH", "acme-box").file("profiles/acme-box.toml", PROFILE);
+    assert_eq!(address(by_variable), 7);
+    let case = case("[[device]]\nprofile = \"simulator\"").file("profiles/simulator.toml", PROFILE);
+    let notes = case.notes();
+    assert!(
+        notes.iter().any(|note| note.ends_with("profiles/simulator.toml is used, not the built-in one")),
+        "{notes:?}"
+    );
+    assert_eq!(address(case), 7);
+}
+
+#[test]
+fn own_profiles_that_cannot_be() {
+    const PROFILE: &str = "[points]\na = { address = 7, type = \"uint16\", scale = 1 }";
+    let case = |toml: &str| Case::new().file("bessai.toml", toml).file("profiles/acme-box.toml", PROFILE);
+    let mistakes = case("[[device]]\nprofile = \"acme-bx\"").mistakes();
+    assert_eq!(mistakes, ["device[0].profile = acme-bx: is no profile; did you mean `acme-box`?"]);
+    let mistakes = case("[[device]]\nprofile = \"quite another\"").mistakes();
+    assert!(mistakes[0].ends_with("simulator, sunspec, acme-box"), "{mistakes:?}");
+    let mistakes = case("[profiles]\ndir = \"absent\"").mistakes();
+    assert!(mistakes[0].starts_with("profiles.dir = \"absent\": "), "{mistakes:?}");
+    assert!(mistakes[0].ends_with("No such file or directory (os error 2); write the folder of the profiles"));
+    let mistakes = case("[profiles]\ndirr = \"own\"").mistakes();
+    assert_eq!(mistakes, ["profiles.dirr: is unknown; did you mean `dir`?"]);
 }
 
 #[test]

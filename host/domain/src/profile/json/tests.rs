@@ -1,0 +1,267 @@
+//! What is mended in the Python gateway's profiles, and what cannot be.
+
+use super::*;
+use crate::plan::Plan;
+use crate::profile::{SetPoint, built_in};
+
+fn profile(text: &str) -> Profile {
+    read("box", text).unwrap()
+}
+
+fn point<'a>(profile: &'a Profile, channel: &str) -> &'a Point {
+    profile.points.iter().find(|point| point.channel == channel).unwrap()
+}
+
+#[test]
+fn reads_registers_and_finds_the_channels() {
+    let profile = profile(
+        r#"{ "device": {"manufacturer": "M", "model": "X", "slave_id_default": 3},
+             "connection": {"byte_order": "BIG", "word_order": "BIG", "timeout_seconds": 2},
+             "driver": {"slave_id": 7},
+             "registers": {
+               "soc": {"address": 0, "count": 1, "type": "UINT16", "access": "RO", "scale": 1, "unit": "%"},
+               "temp_c": {"address": 1, "count": 1, "type": "UINT16", "scale": 1, "unit": "°C"},
+               "active_power": {"address": 2, "count": 1, "type": "INT16", "scale": 1, "unit": "W"},
+               "watchdog_heartbeat": {"address": 6, "count": 1, "type": "UINT16", "access": "RW", "scale": 1, "unit": "count"}
+             } }"#,
+    );
+    assert_eq!(
+        (profile.unit, profile.usual_unit, profile.timeout),
+        (UnitId(7), Some(UnitId(3)), Duration::from_secs(2))
+    );
+    assert_eq!(point(&profile, "soc_pct").name, "soc");
+    assert_eq!((point(&profile, "temp_c").unit.as_str(), point(&profile, "temp_c").address), ("Cel", 1));
+    let power = point(&profile, "power_kw");
+    assert_eq!((power.unit.as_str(), power.scaling.apply(-8550.0)), ("kW", -8.55));
+    assert!(profile.points.iter().all(|point| point.table == Table::Holding));
+    assert_eq!(profile.mended, ["active_power: W is published as kW"]);
+}
+
+#[test]
+fn the_profiles_own_mapping_wins_and_signs_are_turned() {
+    let text = |transform: &str| {
+        format!(
+            r#"{{ "registers": {{
+                 "storage_power": {{"address": 1, "type": "INT16", "scale": 1, "unit": "W",
+                                    "description": "Battery power. Positive = charging, Negative = discharging."}},
+                 "ac_power": {{"address": 2, "type": "INT16", "scale": 1, "unit": "W"}},
+                 "temperature": {{"address": 3, "type": "INT16", "scale": 0.01, "unit": "°C"}},
+                 "temp_c": {{"address": 4, "type": "INT16", "scale": 1, "unit": "°C"}} }},
+               "bessai_mapping": {{ "temp_c": "temperature",
+                 "active_power_kw": {{"register": "storage_power", "transform": "{transform}"}} }} }}"#
+        )
+    };
+    for transform in ["divide_by_1000", "negate_divide_by_1000"] {
+        let profile = profile(&text(transform));
+        assert_eq!(point(&profile, "power_kw").scaling.apply(-1500.0), 1.5, "{transform}");
+        assert_eq!(point(&profile, "temp_c").name, "temperature");
+        assert_eq!(point(&profile, "temp_c_register").name, "temp_c");
+    }
+}
+
+#[test]
+fn known_faults_are_mended_and_named() {
+    let profile = profile(
+        r#"{ "registers": {
+               "ac_current": {"address": 40071, "count": 1, "type": "INT32", "scale": 0.001, "unit": "A"},
+               "ac_voltage": {"address": 40072, "count": 2, "type": "FLOAT32", "scale": 1, "unit": "V"},
+               "ac_power": {"address": 40083, "count": 1, "type": "INT16", "scale": null, "scale_register": 40085, "unit": "W"} } }"#,
+    );
+    assert_eq!(
+        profile.mended,
+        [
+            "ac_current: count 1 does not fit INT32, 2 registers are read",
+            "ac_power: null scale, the scale factor at 40085 is used",
+            "ac_voltage at 40072 overlaps ac_current, they are read apart",
+            "ac_power: W is published as kW",
+        ]
+    );
+    assert_eq!(point(&profile, "power_kw").scale_register, Some(40085));
+}
+
+#[test]
+fn byte_and_word_order_give_all_four_layouts() {
+    let check = |connection: &str, expected: (Order, Order)| {
+        assert_eq!(orders(&serde_json::from_str(connection).unwrap()), expected, "{connection}");
+    };
+    check("{}", (Order::Big, Order::Big));
+    check(r#"{"byte_order":"LITTLE"}"#, (Order::Little, Order::Little));
+    check(r#"{"byte_order":"BIG","word_order":"LITTLE"}"#, (Order::Big, Order::Little));
+    check(r#"{"byte_order":"LITTLE","word_order":"BIG"}"#, (Order::Little, Order::Big));
+}
+
+#[test]
+fn what_cannot_be_mended_names_the_register() {
+    let check = |text: &str, expected: &[&str]| {
+        let mistakes: Vec<_> = read("box", text).unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(mistakes, expected, "{text}");
+    };
+    check(
+        r#"{"device": {"protocol": "CAN"}}"#,
+        &["box: has no `registers`: it describes CAN, which is not read over Modbus"],
+    );
+    check(
+        r#"{"registers": {"a": {"address": 70000, "type": "UINT16"}, "b": {"address": 1, "type": "STRING"}}}"#,
+        &[
+            "box.registers.a.address = 70000: write a register address from 0 to 65535",
+            "box.registers.b.type = \"STRING\": write one of INT16, UINT16, INT32, UINT32, INT48, UINT48, INT64, UINT64, FLOAT16, FLOAT32, FLOAT64, BCD16, BCD32, BCD48, BCD64",
+        ],
+    );
+    check(
+        r#"{"registers": {"a": {"address": 1, "type": "UINT16", "scale": "x"}}}"#,
+        &["box.registers.a.scale = \"x\": write a number other than 0"],
+    );
+    assert!(read("box", "{").unwrap_err()[0].to_string().starts_with("box: is not JSON"));
+}
+
+/// The six register maps of the Python gateway, and two of its files that describe no registers.
+const PYTHON: [(&str, &str); 6] = [
+    ("huawei_sun2000", include_str!("../../../../../tests/profiles/huawei_sun2000.json")),
+    ("sma_sunny_tripower", include_str!("../../../../../tests/profiles/sma_sunny_tripower.json")),
+    ("victron_multiplus2", include_str!("../../../../../tests/profiles/victron_multiplus2.json")),
+    ("fronius_gen24_byd", include_str!("../../../../../tests/profiles/fronius_gen24_byd.json")),
+    ("solaredge_storedge", include_str!("../../../../../tests/profiles/solaredge_storedge.json")),
+    ("simulator", include_str!("../../../../../tests/profiles/simulator.json")),
+];
+
+fn python(name: &str) -> Profile {
+    let (_, text) = PYTHON.iter().find(|(known, _)| *known == name).unwrap();
+    read(name, text).unwrap_or_else(|mistakes| panic!("{name}: {mistakes:?}"))
+}
+
+#[test]
+fn the_python_gateways_files_mean_what_the_built_in_profiles_do() {
+    for (name, _) in PYTHON {
+        let (own, profile) = (built_in(name).unwrap(), python(name));
+        assert_eq!(profile.points.len(), own.points.len(), "{name}");
+        for point in &profile.points {
+            let same = own.points.iter().find(|same| same.name == point.name).unwrap();
+            assert_eq!((point.address, point.layout), (same.address, same.layout), "{name} {}", point.name);
+            assert_eq!((point.access, point.kind), (same.access, same.kind), "{name} {}", point.name);
+            assert_eq!(point.scale_register, same.scale_register, "{name} {}", point.name);
+            // Those files map StorEdge's channels themselves: power_kw is the battery's.
+            if name != "solaredge_storedge" || same.channel == same.name {
+                assert_eq!(point.channel, same.channel, "{name} {}", point.name);
+            }
+            if point.unit == same.unit {
+                let (value, expected) = (point.scaling.apply(123.0), same.scaling.apply(123.0));
+                assert!((value - expected).abs() < 1e-9, "{name} {}: {value}, not {expected}", point.name);
+            } else {
+                assert_eq!((point.unit.as_str(), same.unit.as_str()), ("W", "kW"), "{name} {}", point.name);
+            }
+        }
+        assert_eq!(profile.watchdog, own.watchdog, "{name}");
+    }
+    let units = PYTHON.map(|(name, _)| (python(name).unit.0, python(name).usual_unit.map_or(0, |unit| unit.0)));
+    assert_eq!(units, [(1, 3), (1, 3), (1, 227), (1, 1), (1, 1), (1, 0)]);
+}
+
+#[test]
+fn what_was_mended_in_the_python_gateways_files_is_said() {
+    let check = |name: &str, expected: &[&str]| assert_eq!(python(name).mended, expected, "{name}");
+    let turned = |name: &str| format!("{name}: its + = charge is turned, battery_power_kw is + = discharge");
+    let in_kilowatts = |name: &str| format!("{name}: W is published as kW");
+    check("huawei_sun2000", &["ac_current: count 1 does not fit INT32, 2 registers are read", &turned("luna_power")]);
+    check(
+        "sma_sunny_tripower",
+        &[&in_kilowatts("ac_power_total"), &in_kilowatts("battery_power"), &turned("battery_power")],
+    );
+    check(
+        "victron_multiplus2",
+        &[
+            &in_kilowatts("ac_output_power"),
+            &in_kilowatts("battery_power"),
+            &turned("battery_power"),
+            &in_kilowatts("ess_setpoint"),
+            "ess_setpoint: its + = charge is turned, set_point_kw is + = discharge",
+        ],
+    );
+    check(
+        "fronius_gen24_byd",
+        &[
+            "ac_voltage_l1 at 40072 overlaps ac_current_total, they are read apart",
+            &in_kilowatts("ac_power_total"),
+            &in_kilowatts("battery_power"),
+            &turned("battery_power"),
+            &in_kilowatts("storage_setpoint_power"),
+            "storage_setpoint_power: its + = charge is turned, set_point_kw is + = discharge",
+        ],
+    );
+    check(
+        "solaredge_storedge",
+        &[
+            "ac_power: null scale, the scale factor at 40085 is used",
+            "storage_power: its + = charge is turned, power_kw is + = discharge",
+            &in_kilowatts("storage_charge_setpoint"),
+            &in_kilowatts("storage_discharge_setpoint"),
+        ],
+    );
+    check("simulator", &[&in_kilowatts("active_power")]);
+}
+
+#[test]
+fn what_sets_the_power_is_named() {
+    assert_eq!(python("victron_multiplus2").set_point.unwrap().power.as_deref(), Some("ess_setpoint"));
+    assert_eq!(python("fronius_gen24_byd").set_point.unwrap().power.as_deref(), Some("storage_setpoint_power"));
+    let expected = SetPoint {
+        power: None,
+        charge: Some("storage_charge_setpoint".into()),
+        discharge: Some("storage_discharge_setpoint".into()),
+        mode: Some("storage_control_mode".into()),
+        mode_values: vec![("remote".into(), 3.0)],
+    };
+    assert_eq!(python("solaredge_storedge").set_point, Some(expected));
+    assert_eq!(python("sma_sunny_tripower").set_point, None);
+}
+
+#[test]
+fn all_of_their_points_can_be_read() {
+    for (name, _) in PYTHON {
+        let profile = python(name);
+        let plan = Plan::new(profile.readable(), profile.unit, profile.blocks);
+        let read: usize = plan.requests().map(|request| plan.channels(request).count()).sum();
+        assert_eq!(read, profile.readable().count(), "{name}");
+    }
+}
+
+#[test]
+fn files_without_registers_are_refused_in_words() {
+    let check = |text: &str, expected: &str| assert_eq!(read("box", text).unwrap_err()[0].to_string(), expected);
+    check(
+        include_str!("../../../../../tests/profiles/byd_battery_box.json"),
+        "box: has no `registers`: it describes CAN, which is not read over Modbus",
+    );
+    check(
+        include_str!("../../../../../tests/profiles/tesla_powerwall3.json"),
+        "box: has no `registers`: it describes HTTP_REST, which is not read over Modbus",
+    );
+}
+
+#[test]
+fn short_names_of_types() {
+    let check = |name: &str, expected: Option<Format>| assert_eq!(format_named(name), expected, "{name}");
+    check("U16", Some(Format::UInt16));
+    check("i32", Some(Format::Int32));
+    check("S64", Some(Format::Int64));
+    check("F32", Some(Format::Float32));
+    check("Uint64", Some(Format::UInt64));
+    check("BCD32", Some(Format::Bcd32));
+    check("U8", None);
+    check("FLOAT", None);
+    check("BOOL", None);
+}
+
+#[test]
+fn a_sign_that_is_not_told_is_not_guessed() {
+    let text = |description: &str| {
+        format!(
+            r#"{{"registers": {{"battery_power": {{"address": 1, "type": "INT16", "scale": 1, "unit": "W", "description": "{description}"}}}}}}"#
+        )
+    };
+    let silent = profile(&text("Power"));
+    assert_eq!((silent.points[0].channel.as_str(), silent.points[0].unit.as_str()), ("battery_power", "W"));
+    let discharging = profile(&text("Power, + = discharge"));
+    assert_eq!(point(&discharging, "battery_power_kw").scaling.apply(1500.0), 1.5);
+    let charging = profile(&text("Power. Positive = charging"));
+    assert_eq!(point(&charging, "battery_power_kw").scaling.apply(1500.0), -1.5);
+}

@@ -1,0 +1,161 @@
+//! What was read, for people's eyes and as JSON.
+
+use std::fmt::Write;
+
+use bessai_domain::event::{FaultKind, Frame};
+use bessai_domain::profile::Point;
+use bessai_domain::register::{Layout, Table};
+use bessai_domain::site::ChannelKind;
+use bessai_domain::sunspec::Found;
+use bessai_domain::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::config::Device;
+
+/// A unit, where there is one.
+pub(super) fn unit(unit: &str) -> &str {
+    match unit {
+        "1" => "",
+        "Cel" => "°C",
+        unit => unit,
+    }
+}
+
+/// Registers in hexadecimal, without and with a sign; or as values of a layout.
+pub(super) fn raw(table: Table, start: u16, words: &[u16], layout: Option<Layout>, json: bool) -> String {
+    let width = usize::from(layout.map_or(1, |layout| layout.format.width()));
+    let rows: Vec<_> = words.chunks(width).zip((start..).step_by(width)).collect();
+    if json {
+        let row = |(words, address): &(&[u16], u16)| {
+            let value = layout.map_or_else(|| json!(words), |layout| json!(layout.decode(words)));
+            (address.to_string(), value)
+        };
+        let values: Map<_, _> = rows.iter().map(row).collect();
+        return format!("{}\n", json!({ "table": table.name(), "values": values }));
+    }
+    let mut text = String::new();
+    for (words, address) in rows {
+        let hexadecimal: Vec<_> = words.iter().map(|word| format!("{word:04x}")).collect();
+        let value = match (layout, words) {
+            (Some(layout), words) => {
+                layout.decode(words).map_or_else(|| "no value".to_owned(), |value| value.to_string())
+            }
+            (None, [word]) if table.is_bits() => word.to_string(),
+            (None, [word]) => format!("{word:>5}  {:>6}  {}", word.cast_signed(), characters(*word)),
+            (None, _) => String::new(),
+        };
+        let _ = writeln!(text, "{} {address:>5}  {}  {value}", table.name(), hexadecimal.join(" "));
+    }
+    text
+}
+
+fn characters(word: u16) -> String {
+    let shown = |byte: u8| if byte.is_ascii_graphic() { char::from(byte) } else { '.' };
+    word.to_be_bytes().into_iter().map(shown).collect()
+}
+
+/// A value, or why there is none.
+fn value(point: &Point, frame: &Frame, channel: usize) -> String {
+    let fault = frame.faults.iter().find(|fault| usize::try_from(fault.channel) == Ok(channel));
+    let text = frame.texts.iter().find(|text| usize::try_from(text.channel) == Ok(channel));
+    match (fault.map(|fault| fault.kind), text) {
+        (Some(FaultKind::Missing), _) => "refused".into(),
+        (Some(FaultKind::Unavailable), _) => "no value now".into(),
+        (_, Some(text)) => text.value.clone(),
+        (kind, None) => {
+            let value = frame.values.get(channel).copied().unwrap_or(f64::NAN);
+            let note = if kind == Some(FaultKind::OutOfRange) { " (outside its range)" } else { "" };
+            format!("{value} {}{}{note}", unit(&point.unit), meaning(point, value))
+        }
+    }
+}
+
+/// The name of a state, the names of the bits that are set.
+#[allow(clippy::float_cmp, reason = "a state is a whole number")]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a flag's bits are whole and positive")]
+fn meaning(point: &Point, value: f64) -> String {
+    let is_flag = point.kind == ChannelKind::Flag;
+    let is_meant = |number: u64| match u32::try_from(number) {
+        Ok(bit) if is_flag => (value as u64).checked_shr(bit).is_some_and(|bits| bits & 1 == 1),
+        Ok(state) => f64::from(state) == value,
+        Err(_) => false,
+    };
+    let names: Vec<_> =
+        point.names.iter().filter(|(number, _)| is_meant(*number)).map(|(_, name)| name.as_str()).collect();
+    if names.is_empty() { String::new() } else { format!("({})", names.join(", ")) }
+}
+
+/// One reading of points.
+pub(super) fn points(device: &Device, points: &[&Point], frame: &Frame, at: Timestamp, json: bool) -> String {
+    if json {
+        return as_json(device, points, frame, at);
+    }
+    let longest = points.iter().map(|point| point.channel.chars().count()).max().unwrap_or(0);
+    let mut text = format!("{} {} unit {}, {at}\n", device.name, device.address, device.unit.0);
+    for (channel, point) in points.iter().enumerate() {
+        let named = if point.name == point.channel { String::new() } else { format!("{} ", point.name) };
+        let place = format!("{named}{} {}", point.table.name(), point.address);
+        let _ = writeln!(text, "  {:longest$}  {:24} {place}", point.channel, value(point, frame, channel));
+    }
+    text
+}
+
+fn as_json(device: &Device, points: &[&Point], frame: &Frame, at: Timestamp) -> String {
+    let (mut values, mut faults) = (Map::new(), Map::new());
+    for (channel, point) in points.iter().enumerate() {
+        let text = frame.texts.iter().find(|text| usize::try_from(text.channel) == Ok(channel));
+        let number = frame.values.get(channel).copied().filter(|value| value.is_finite());
+        let value = text.map_or_else(|| json!(number), |text| json!(text.value));
+        values.insert(point.channel.clone(), value);
+    }
+    for fault in &frame.faults {
+        let point = usize::try_from(fault.channel).ok().and_then(|channel| points.get(channel));
+        let kind = match fault.kind {
+            FaultKind::Missing => "missing",
+            FaultKind::Unavailable => "unavailable",
+            FaultKind::Stale => "stale",
+            FaultKind::OutOfRange => "out-of-range",
+            FaultKind::Other => "other",
+        };
+        faults.extend(point.map(|point| (point.channel.clone(), Value::from(kind))));
+    }
+    format!("{}\n", json!({ "device": device.name, "at": at.to_string(), "values": values, "faults": faults }))
+}
+
+/// The models of a SunSpec device, and their points.
+pub(super) fn found(device: &Device, found: &Found, with_points: bool) -> String {
+    let plate = &found.nameplate;
+    let mut text = format!(
+        "{} unit {}: SunSpec at register {}\n  {} {}, version {}, serial number {}\n",
+        device.address, device.unit.0, found.base, plate.manufacturer, plate.model, plate.version, plate.serial
+    );
+    let profile = found.profile(device.reading.models.as_deref());
+    for model in &found.models {
+        let label = if model.label.is_empty() { "unknown to SunSpec: passed over" } else { model.label };
+        let length = match model.expected {
+            Some(expected) if expected != u32::from(model.length) => {
+                format!("{} registers, where {expected} were expected", model.length)
+            }
+            _ => format!("{} registers", model.length),
+        };
+        let _ = writeln!(text, "  model {:>5} at {:>5}: {label}, {length}", model.id, model.address);
+        let range = model.address..=model.address.saturating_add(1).saturating_add(model.length);
+        for point in profile.points.iter().filter(|point| with_points && range.contains(&point.address)) {
+            let _ = writeln!(
+                text,
+                "    {:>5}  {} {}  {}",
+                point.address,
+                point.channel,
+                unit(&point.unit),
+                point.description
+            );
+        }
+    }
+    let channel = |name: &str| profile.points.iter().find(|point| point.channel == name);
+    for name in ["soc_pct", "power_kw", "battery_power_kw", "temp_c", "cycle_count"] {
+        if let Some(point) = channel(name) {
+            let _ = writeln!(text, "  {name} is {} at {}", point.name, point.address);
+        }
+    }
+    text
+}

@@ -1,0 +1,271 @@
+//! Devices that tell their points themselves, and the commands with which a person looks at a device.
+
+use std::net::SocketAddr;
+use std::process::Output;
+
+use bessai_simulator::registers::{Registers, Table};
+use bessai_simulator::server::Server;
+use bessai_simulator::sunspec::{Model, lay_out};
+use serde_json::{Value, json};
+
+use crate::support::broker::Broker;
+use crate::support::device::Device;
+use crate::support::gateway::{Setup, program};
+use crate::support::listener::Listener;
+
+/// A three-phase inverter of -85.5 kW.
+fn inverter() -> Model {
+    let mut words = vec![0x8000; 50];
+    // W and its factor: -855 × 10^2 W.
+    (words[12], words[13]) = (0xfca9, 2);
+    Model { id: 103, words }
+}
+
+/// A battery at 72.3 %.
+fn storage() -> Model {
+    Model { id: 713, words: vec![1000, 723, 723, 990, 1, 2, 0xffff] }
+}
+
+fn start(registers: &Registers) -> Server {
+    Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), registers.clone()).unwrap()
+}
+
+fn sunspec(models: &[Model]) -> Server {
+    let registers = Registers::new();
+    lay_out(&registers, 1, 40_000, models);
+    start(&registers)
+}
+
+fn settings(port: u16, broker: &Broker) -> Setup {
+    let device =
+        format!("[[device]]\naddress = \"tcp://127.0.0.1:{port}\"\nprofile = \"sunspec\"\nperiod = \"100ms\"\n");
+    Setup::new().broker(broker.url()).file("bessai.toml", device)
+}
+
+#[tokio::test]
+async fn a_sunspec_device_is_found_read_and_described_anew_when_it_changes() {
+    let broker = Broker::start();
+    let device = sunspec(&[Model::common("Acme", "Hybrid", "SN-7"), inverter()]);
+    let mut listener = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    let gateway = settings(device.address().port(), &broker).run();
+    assert_eq!(listener.next("/telemetry").await.json()["power_kw"], json!(-85.5));
+    // A battery is added, and the device starts again.
+    lay_out(device.registers(), 1, 40_000, &[Model::common("Acme", "Hybrid", "SN-7"), inverter(), storage()]);
+    device.drop_connections();
+    let with_battery = listener.wait("/telemetry", |heard| heard.json()["soc_pct"] == json!(72.3)).await;
+    assert_eq!(with_battery.json()["power_kw"], json!(-85.5));
+    let (_, setup) = gateway.stop_for_now().await;
+
+    let events = exported(&setup);
+    let sites: Vec<&Value> = events.iter().filter_map(|event| event.get("site")).collect();
+    let revisions: Vec<_> = sites.iter().map(|site| site["revision"].as_u64().unwrap()).collect();
+    assert_eq!(revisions, [1, 2, 3]);
+    let attributes = &sites[1]["devices"][0]["attributes"];
+    assert!(attributes.to_string().contains("Hybrid") && attributes.to_string().contains("Acme"), "{attributes}");
+    // Every frame has as many values as the description before it has channels.
+    let mut channels = Vec::new();
+    for event in &events {
+        if let Some(site) = event.get("site") {
+            let of = |source: &Value| source["channels"].as_array().unwrap().len();
+            channels = site["sources"].as_array().unwrap().iter().map(of).collect();
+        }
+        if let Some(frame) = event.get("frame") {
+            let source = usize::try_from(frame["source"].as_u64().unwrap()).unwrap();
+            assert_eq!(frame["values"].as_array().unwrap().len(), channels[source], "{event}");
+        }
+    }
+    // The next run knows what it read before: nothing changes.
+    let gateway = setup.run();
+    listener.next("/telemetry").await;
+    let (_, setup) = gateway.stop_for_now().await;
+    let events = exported(&setup);
+    let last = events.iter().filter_map(|event| event.get("site")).next_back().unwrap();
+    assert_eq!(last["revision"], json!(3));
+}
+
+fn exported(setup: &Setup) -> Vec<Value> {
+    let output = setup.output(&["journal", "export"]);
+    text(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_sunspec_device_that_is_switched_on_late_is_found() {
+    let broker = Broker::start();
+    let registers = Registers::new();
+    registers.fill(1, Table::Holding, 0..=u16::MAX, 0);
+    let device = start(&registers);
+    let mut listener = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    let gateway = settings(device.address().port(), &broker).run();
+    gateway.says("no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000").await;
+    lay_out(device.registers(), 1, 0, &[Model::common("Acme", "Late", "1"), storage()]);
+    assert_eq!(listener.next("/telemetry").await.json()["soc_pct"], json!(72.3));
+    gateway.says("Acme Late: 2 SunSpec models").await;
+}
+
+fn run(arguments: &[&str]) -> Output {
+    std::process::Command::new(program()).args(arguments).env_clear().output().unwrap()
+}
+
+/// In a thread of its own, as the device answers on the runtime of the test.
+async fn device(command: &str, port: u16, arguments: &[&str]) -> Output {
+    let address = format!("tcp://127.0.0.1:{port}");
+    let arguments: Vec<String> =
+        ["device", command, "--address", &address].iter().chain(arguments).map(|a| (*a).to_owned()).collect();
+    let run = move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn error(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn points_and_ranges_are_read() {
+    let inverter = Device::huawei();
+    let read = async |arguments: &[&str]| text(&device("read", inverter.port(), arguments).await);
+    let shown = read(&["--profile", "huawei-sun2000", "soc_pct", "active_power"]).await;
+    let row = |name: &str| shown.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
+    assert!(row("soc_pct").contains("72.3 %") && row("soc_pct").contains("luna_soc holding 37760"), "{shown}");
+    assert!(row("power_kw").contains("-85.5 kW"), "{shown}");
+    assert_eq!(shown.lines().count(), 3);
+    let all: Value = serde_json::from_str(&read(&["--profile", "huawei-sun2000", "--json"]).await).unwrap();
+    assert_eq!((&all["values"]["temp_c"], &all["values"]["cycle_count"]), (&json!(28.1), &json!(312.0)));
+    assert_eq!(all["values"].as_object().unwrap().len(), 28);
+    let raw = read(&["--raw", "37760+2"]).await;
+    assert!(raw.starts_with("holding 37760  02d3    723"), "{raw}");
+    assert_eq!(raw.lines().count(), 2);
+    // More than one request may read.
+    assert_eq!(read(&["--raw", "0+300", "--table", "holding"]).await.lines().count(), 300);
+    inverter.registers.set(1, Table::Input, 5, &[0x0000, 0x4120]);
+    let floats = read(&["--raw", "5+2", "--table", "input", "--type", "float32", "--order", "CDAB"]).await;
+    assert_eq!(floats, "input     5  0000 4120  10\n");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_said() {
+    let inverter = Device::huawei();
+    let read = async |arguments: &[&str]| device("read", inverter.port(), arguments).await;
+    let said = error(&read(&["--profile", "huawei-sun2000", "soc_pc"]).await, 64);
+    assert!(said.contains("the profile huawei-sun2000 has no such point; did you mean `soc_pct`?"), "{said}");
+    let said = error(&read(&["--raw", "10", "--table", "input"]).await, 1);
+    assert!(said.contains("the device refuses to read input 10+1: Illegal data address"), "{said}");
+    let said = error(&read(&["--profile", "huawei-sun200"]).await, 78);
+    assert!(said.contains("did you mean `huawei-sun2000`?"), "{said}");
+    let said = error(&read(&[]).await, 64);
+    assert!(said.contains("say what to read"), "{said}");
+    let said = error(&read(&["--raw", "65530+10"]).await, 64);
+    assert!(said.contains("within 0 to 65535"), "{said}");
+    let said = error(&read(&["--raw", "1", "--unit", "9"]).await, 1);
+    assert!(said.contains("127.0.0.1:"), "{said}");
+}
+
+#[tokio::test]
+async fn a_device_is_watched_live() {
+    let inverter = Device::counting();
+    let address = format!("tcp://127.0.0.1:{}", inverter.port());
+    let watch = move || {
+        let mut child = std::process::Command::new(program())
+            .args(["device", "read", "--address", &address, "--profile", "huawei-sun2000", "cycle_count", "--json"])
+            .args(["--watch", "20ms"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let lines: Vec<_> = lines.take(5).map(Result::unwrap).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lines
+    };
+    let lines = tokio::task::spawn_blocking(watch).await.unwrap();
+    let count = |line: &String| serde_json::from_str::<Value>(line).unwrap()["values"]["cycle_count"].as_f64().unwrap();
+    let counts: Vec<_> = lines.iter().map(count).collect();
+    assert!(counts.is_sorted_by(|a, b| a + 1.0 == *b), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_scan_prints_the_model_map() {
+    let server = sunspec(&[
+        Model::common("Acme", "Hybrid", "SN-7"),
+        inverter(),
+        Model { id: 64_999, words: vec![1; 5] },
+        storage(),
+    ]);
+    let port = server.address().port();
+    let map = text(&device("scan", port, &[]).await);
+    for expected in [
+        "SunSpec at register 40000",
+        "Acme Hybrid",
+        "serial number SN-7",
+        "model     1 at 40002",
+        "model   103 at 40070",
+        "model 64999 at 40122: unknown to SunSpec: passed over, 5 registers",
+        "model   713 at 40129",
+        "soc_pct is m713_SoC at 40133",
+        "power_kw is m103_W at 40084",
+    ] {
+        assert!(map.contains(expected), "{expected} is missing in\n{map}");
+    }
+    assert!(text(&device("scan", port, &["--points"]).await).contains("m103_PhVphA"));
+    let read: Value = serde_json::from_str(&text(
+        &device("read", port, &["--profile", "sunspec", "--json", "soc_pct", "m1_SN"]).await,
+    ))
+    .unwrap();
+    assert_eq!((&read["values"]["soc_pct"], &read["values"]["m1_SN"]), (&json!(72.3), &json!("SN-7")));
+    let units = text(&device("scan", port, &["--units", "1-3"]).await);
+    assert_eq!(units, "unit 1 answers\n");
+    let said = error(&device("scan", Device::huawei().port(), &[]).await, 1);
+    assert!(said.contains("no answer") || said.contains("refused") || said.contains("SunS"), "{said}");
+}
+
+#[tokio::test]
+async fn a_point_is_written_and_read_back() {
+    let inverter = Device::huawei();
+    let write = async |arguments: &[&str]| device("write", inverter.port(), arguments).await;
+    let said = text(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "87.54"]).await);
+    assert_eq!(said, "luna_charge_target_soc is set to 87.54 %, and reads 87.5\n");
+    assert_eq!(inverter.registers.get(1, Table::Holding, 47_087, 1), Some(vec![875]));
+    let said = error(&write(&["--profile", "huawei-sun2000", "soc_pct", "50"]).await, 1);
+    assert!(said.contains("luna_soc is only read"), "{said}");
+    let said = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "-1"]).await, 1);
+    assert!(said.contains("cannot be set to -1: its profile allows 0 to"), "{said}");
+    assert_eq!(inverter.registers.get(1, Table::Holding, 47_087, 1), Some(vec![875]));
+}
+
+#[tokio::test]
+async fn readings_within_the_deadband_are_not_reported() {
+    let (broker, inverter) = (Broker::start(), Device::huawei());
+    let device = format!(
+        "[[device]]\naddress = \"tcp://127.0.0.1:{}\"\nperiod = \"20ms\"\ndeadband = 0\nchannels.soc_pct = {{ deadband = 1 }}\n",
+        inverter.port()
+    );
+    let gateway = Setup::new().broker(broker.url()).file("bessai.toml", device).run();
+    let mut listener = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    gateway.says("answers").await;
+    let requests = inverter.server.requests();
+    let mut reported = async |soc: f64, power: f64| {
+        inverter.set("soc_pct", soc);
+        inverter.set("power_kw", power);
+        let json = listener.wait("/telemetry", |heard| heard.json()["power_kw"] == json!(power)).await.json();
+        json["soc_pct"].as_f64().unwrap()
+    };
+    // Within its deadband the state of charge alone is no reason to report; the power's change is, and takes it along.
+    assert_eq!(reported(73.0, -85.4).await, 73.0);
+    inverter.set("soc_pct", 73.9);
+    assert_eq!(reported(73.9, -85.3).await, 73.9);
+    inverter.set("soc_pct", 75.0);
+    let heard = listener.next("/telemetry").await.json();
+    assert_eq!(heard["soc_pct"], json!(75.0));
+    // Many more readings, in which nothing changes.
+    while inverter.server.requests() < requests + 1000 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let (_, setup) = gateway.stop_for_now().await;
+    let frames = exported(&setup).iter().filter(|event| event.get("frame").is_some()).count();
+    assert!((4..12).contains(&frames), "{frames} frames");
+}
