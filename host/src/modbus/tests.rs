@@ -2,6 +2,7 @@
 
 mod bench;
 mod hour;
+mod nonsense;
 mod pacing;
 mod reading;
 mod sharing;

@@ -184,7 +184,18 @@ impl Observer {
     }
 }
 
-/// A fault for an hour. Whether it is borne, so that nothing shows, comes out.
+/// Whether nothing of it shows in the frames.
+fn is_borne(framing: Framing, fault: Fault) -> bool {
+    match fault {
+        Fault::BlockLimit(_) | Fault::Dribble(_) | Fault::Duplicate => true,
+        Fault::Slow(delay) => delay == 400 * MS,
+        Fault::WrongTransaction | Fault::Noise => framing == Framing::Rtu,
+        Fault::WrongCheck => framing == Framing::Tcp,
+        _ => false,
+    }
+}
+
+/// A fault for a while, and what is left of it.
 fn hour(framing: Framing, rule: Rule, lasts: Duration) {
     virtually(async {
         let case = format!("{framing:?} {:?} every {}", rule.fault, rule.every);
@@ -201,6 +212,10 @@ fn hour(framing: Framing, rule: Rule, lasts: Duration) {
         let requests = observer.bench.server.requests() - requests;
         let accepted = observer.bench.server.accepted() - accepted;
         assert!(observer.bench.server.hits() > 0, "{case}");
+        match is_borne(framing, rule.fault) {
+            true => assert_eq!(good, frames, "{case}"),
+            false => assert!(rule.every > 1 || good == 0, "{case}: {good} of {frames}"),
+        }
         // No more than one frame a period, two connections a cycle, and three requests where one was; a device that refuses
         // at random, as if it had no such address, is searched for what it has, with two requests a value.
         let refuses = matches!(rule.fault, Fault::RefuseAddress(_) | Fault::Exception(2 | 3));
