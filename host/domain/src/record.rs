@@ -60,20 +60,12 @@ pub fn read_events(text: &str) -> Result<Vec<Event>, Vec<Mistake>> {
 
 /// The line of an event, without the newline.
 pub fn write_event(event: &Event, note: Option<&str>) -> String {
-    let (kind, body) = write::body(&event.body);
-    let line = value::object([
-        ("sequence", Some(event.sequence.0.into())),
-        ("at", Some(event.at.to_string().into())),
-        (kind, Some(body)),
-        ("note", note.map(Value::from)),
-    ]);
-    line.to_string()
+    write::line(&event.body, Some(event), note)
 }
 
 /// What happened alone, without number and time: an object with the key that names the kind.
 pub fn write_body(body: &EventBody) -> String {
-    let (kind, body) = write::body(body);
-    value::object([(kind, Some(body))]).to_string()
+    write::line(body, None, None)
 }
 
 /// What [`write_body`] wrote of anything but a frame, which needs its site's description to be read.

@@ -182,7 +182,7 @@ mod tests {
         let source = Source {
             device: "battery".into(),
             period: Duration::from_secs(5),
-            channels: vec![channel("soc_pct", "%"), channel("temp_c", "Cel")],
+            channels: [channel("soc_pct", "%"), channel("temp_c", "Cel")].into(),
             attributes: Vec::new(),
         };
         let device = Device { name: "battery".into(), attributes: Vec::new() };

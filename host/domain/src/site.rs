@@ -1,5 +1,6 @@
 //! What a site is made of: devices, sources and channels.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What kind of quantity a channel carries.
@@ -49,9 +50,26 @@ pub struct Source {
     /// Time between two readings.
     pub period: Duration,
     /// In the order of a frame's values.
-    pub channels: Vec<Channel>,
+    pub channels: Arc<[Channel]>,
     /// More about it.
     pub attributes: Vec<(String, String)>,
+}
+
+/// Lists of channels so far: devices of one model have the same one, and a hundred of a thousand channels take much memory
+/// unless they share it.
+#[derive(Debug, Default)]
+pub struct ChannelLists(Vec<Arc<[Channel]>>);
+
+impl ChannelLists {
+    /// The list of these channels.
+    pub fn shared(&mut self, channels: Vec<Channel>) -> Arc<[Channel]> {
+        if let Some(known) = self.0.iter().find(|known| ***known == *channels) {
+            return Arc::clone(known);
+        }
+        let list = Arc::from(channels);
+        self.0.push(Arc::clone(&list));
+        list
+    }
 }
 
 /// The attribute of a source that bears its name, where a device has several.

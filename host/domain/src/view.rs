@@ -83,7 +83,7 @@ mod tests {
         let source = |name: &str| Source {
             device: name.into(),
             period: Duration::from_secs(1),
-            channels: Vec::new(),
+            channels: [].into(),
             attributes: Vec::new(),
         };
         let names = ["a", "b", "c"];

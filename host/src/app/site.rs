@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bessai_domain::profile::Point;
 use bessai_domain::report::Reporter;
-use bessai_domain::site::{Device, SOURCE_NAME, Site, Source};
+use bessai_domain::site::{ChannelLists, Device, SOURCE_NAME, Site, Source};
 
 use super::adapters;
 use crate::config::{self, Config};
@@ -19,9 +19,11 @@ fn sources(device: &config::Device) -> Vec<(Option<String>, std::time::Duration)
 /// The description of the site. Of a device that tells its points itself they are taken to be those of the description in force,
 /// until it says otherwise.
 pub(super) fn describe(config: &Config, in_force: Option<&Site>) -> Site {
-    let source = |device: &config::Device, name: Option<&str>, period| {
+    let mut lists = ChannelLists::default();
+    let mut source = |device: &config::Device, name: Option<&str>, period| {
         let attributes = name.map(|name| (SOURCE_NAME.to_owned(), name.to_owned())).into_iter().collect();
-        let (device, channels) = (device.name.clone(), device.profile.source(name).map(Point::to_channel).collect());
+        let channels = lists.shared(device.profile.source(name).map(Point::to_channel).collect());
+        let device = device.name.clone();
         Source { device, period, channels, attributes }
     };
     let of_device = |device: &config::Device| -> Vec<Source> {

@@ -30,7 +30,7 @@ impl CaseSettings {
 fn nameable(site: &Site) -> Vec<Nameable<'_>> {
     let of = |name: &str| {
         let sources = site.sources.iter().filter(|source: &&Source| source.device == name);
-        let channels = sources.flat_map(|source| &source.channels);
+        let channels = sources.flat_map(|source| source.channels.iter());
         Some(channels.map(|channel| (channel.name.as_str(), channel.writable)).collect())
     };
     site.devices.iter().map(|device| Nameable { name: &device.name, channels: of(&device.name) }).collect()

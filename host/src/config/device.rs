@@ -98,6 +98,7 @@ struct Raw<'a> {
 }
 
 /// A profile's name or path, and the file that a path means.
+#[derive(Clone, PartialEq)]
 struct Reference {
     written: String,
     path: PathBuf,
@@ -275,17 +276,16 @@ fn seconds(text: &str) -> Option<Duration> {
 /// Profiles read so far: a hundred devices of one model have one.
 struct Known {
     own: OwnProfiles,
-    read: Vec<(PathBuf, Arc<Profile>)>,
+    read: Vec<(Reference, Arc<Profile>)>,
 }
 
 impl Known {
     fn find(&mut self, reference: &Sourced<'_, Reference>, findings: &Findings) -> Option<Arc<Profile>> {
-        let path = &reference.value.path;
-        if let Some((_, profile)) = self.read.iter().find(|(known, _)| known == path) {
+        if let Some((_, profile)) = self.read.iter().find(|(known, _)| *known == reference.value) {
             return Some(Arc::clone(profile));
         }
         let profile = Arc::new(find_profile(reference, &self.own, findings)?);
-        self.read.push((path.clone(), Arc::clone(&profile)));
+        self.read.push((reference.value.clone(), Arc::clone(&profile)));
         Some(profile)
     }
 }

@@ -27,6 +27,8 @@ const REMEMBERED: usize = 64;
 /// A record's body has at most so many bytes: the largest is the description of a site with a million channels.
 const LONGEST_BODY: usize = 256 << 20;
 const CHECKSUM_BYTES: usize = 4;
+/// What is kept of a buffer for the next events: more than a second of many devices takes, less than a large site's description.
+pub(super) const SCRATCH_BYTES: usize = 1 << 20;
 
 const FAULTS: [FaultKind; 5] =
     [FaultKind::Missing, FaultKind::Unavailable, FaultKind::Stale, FaultKind::OutOfRange, FaultKind::Other];
@@ -103,11 +105,12 @@ impl Encoder {
     /// Adds an event's record.
     pub(super) fn write(&mut self, event: &Event, bytes: &mut Vec<u8>) {
         let mut body = std::mem::take(&mut self.body);
-        body.clear();
         self.body_of(event, &mut body);
         put_size(bytes, body.len());
         bytes.extend_from_slice(&body);
         bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+        body.clear();
+        body.shrink_to(SCRATCH_BYTES);
         self.body = body;
     }
 

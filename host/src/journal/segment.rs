@@ -16,7 +16,7 @@ use bessai_domain::site::Site;
 use bessai_domain::time::Timestamp;
 
 use super::bytes::{Bytes, Unsound, put, put_text};
-use super::record::{Decoder, Encoder, Stopped};
+use super::record::{Decoder, Encoder, SCRATCH_BYTES, Stopped};
 
 /// What is written. Rises with every change of the bytes; files of lower ones stay readable.
 pub(super) const FORMAT: u16 = 1;
@@ -160,16 +160,19 @@ impl Writer {
 
     /// Adds events, which have the numbers that follow. After an error nothing more can be added.
     pub(super) fn append(&mut self, events: &[Arc<Event>]) -> io::Result<()> {
-        self.buffer.clear();
         for event in events {
             self.encoder.write(event, &mut self.buffer);
         }
-        if let Err(error) = self.file.write_all_at(&self.buffer, self.segment.bytes) {
+        let length = self.buffer.len() as u64;
+        let written = self.file.write_all_at(&self.buffer, self.segment.bytes);
+        self.buffer.clear();
+        self.buffer.shrink_to(SCRATCH_BYTES);
+        if let Err(error) = written {
             // What was written of it goes, if it can: the foot stands behind sound events.
             let _ = self.file.set_len(self.segment.bytes);
             return Err(error);
         }
-        self.segment.bytes += self.buffer.len() as u64;
+        self.segment.bytes += length;
         events.iter().for_each(|event| self.segment.note(event));
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! From a line's object to what happened, all kinds but frames.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::object::{Field, Object};
 use super::{CHANNEL_KINDS, WATCHDOGS};
 use crate::event::{Anomaly, DeviceStatus, Dispatch, Gap, Safety, Violation, Watchdog};
 use crate::settings::unknown;
-use crate::site::{Channel, ChannelKind, Device, Site, Source};
+use crate::site::{Channel, ChannelKind, ChannelLists, Device, Site, Source};
 
 /// `revision` is that of a description that does not say.
 pub(super) fn site(object: &Object<'_>, revision: u64) -> Site {
@@ -15,7 +16,8 @@ pub(super) fn site(object: &Object<'_>, revision: u64) -> Site {
     let id = object.required("id", Field::text);
     let revision = object.optional("revision", Field::whole).unwrap_or(revision);
     let devices = object.required("devices", |field| field.objects(device));
-    let sources = object.required("sources", |field| field.objects(|object| source(object, &devices)));
+    let lists = RefCell::default();
+    let sources = object.required("sources", |field| field.objects(|object| source(object, &devices, &lists)));
     Site { id, revision, devices, sources, attributes: attributes(object) }
 }
 
@@ -23,7 +25,7 @@ fn attributes(object: &Object<'_>) -> Vec<(String, String)> {
     object.optional("attributes", Field::pairs).unwrap_or_default()
 }
 
-fn source(object: &Object<'_>, devices: &[Device]) -> Source {
+fn source(object: &Object<'_>, devices: &[Device], lists: &RefCell<ChannelLists>) -> Source {
     let names = || devices.iter().map(|device| device.name.as_str());
     let known = |field: &Field<'_>| {
         let name = field.text()?;
@@ -35,7 +37,7 @@ fn source(object: &Object<'_>, devices: &[Device]) -> Source {
     Source {
         device: object.required("device", known),
         period: object.required("period_ms", period),
-        channels: object.required("channels", |field| field.objects(channel)),
+        channels: lists.borrow_mut().shared(object.required("channels", |field| field.objects(channel))),
         attributes: attributes(object),
     }
 }

@@ -20,7 +20,7 @@ fn site() -> Site {
     let source = |period| Source {
         device: "battery".into(),
         period,
-        channels: vec![channel("a", ChannelKind::Gauge, true), channel("b", ChannelKind::State, false)],
+        channels: [channel("a", ChannelKind::Gauge, true), channel("b", ChannelKind::State, false)].into(),
         attributes: vec![pair("twice", "a"), pair("twice", "b")],
     };
     Site {

@@ -5,14 +5,14 @@
 
 mod bare_loop;
 mod catch_up;
-mod frames;
+pub(crate) mod frames;
 mod journal;
 mod live;
 mod memory;
 mod peers;
 mod plant;
 mod session;
-pub(crate) mod worker;
+pub(crate) mod tasks;
 
 use anyhow::ensure;
 

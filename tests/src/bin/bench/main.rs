@@ -14,6 +14,7 @@ mod delivery;
 mod figures;
 mod gateway;
 mod machine;
+mod modbus;
 mod plugins;
 mod process;
 mod program;
@@ -21,19 +22,22 @@ mod shown;
 mod subscriber;
 mod surroundings;
 mod table;
+mod worker;
 
 use program::Program;
 use surroundings::Surroundings;
 use table::Table;
 
-const USAGE: &str = "usage: bench [--quick] [--markdown] [--plugins | --delivery[=PART]] [PROGRAM]
+const USAGE: &str = "usage: bench [--quick] [--markdown] [--plugins | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
   --quick     shorter windows: rougher figures
   --markdown  the tables as Markdown on standard output, and as text on standard error
   --plugins   the plugins' figures alone
   --delivery  the figures of delivery alone, or of one part: sessions, live, catch-up, journal or memory
+  --modbus    the figures of reading devices alone, or of one part: rate, values, connections, write or requests
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
 const DEFAULT_PROGRAM: &str = "dist/bessai-edge";
 const DELIVERY_OF: &str = "--delivery=";
+const MODBUS_OF: &str = "--modbus=";
 
 struct Options {
     is_quick: bool,
@@ -47,15 +51,16 @@ struct Options {
 enum Part {
     All,
     Plugins,
-    Delivery,
-    DeliveryOf(String),
+    /// All of it, or that part.
+    Delivery(Option<String>),
+    Modbus(Option<String>),
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let ended = match arguments.split_first() {
         Some((first, rest)) if first == bare::FLAG => bare::run(rest),
-        Some((first, rest)) if first == delivery::worker::FLAG => delivery::worker::run(rest),
+        Some((first, rest)) if first == worker::FLAG => worker::run(rest),
         _ => Options::read(&arguments).and_then(|options| measure(&options)),
     };
     match ended {
@@ -63,6 +68,15 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Part {
+    fn only(&self) -> Option<&str> {
+        match self {
+            Self::All | Self::Plugins => None,
+            Self::Delivery(part) | Self::Modbus(part) => part.as_deref(),
         }
     }
 }
@@ -76,9 +90,13 @@ impl Options {
                 "--quick" => options.is_quick = true,
                 "--markdown" => options.as_markdown = true,
                 "--plugins" => options.part = Part::Plugins,
-                "--delivery" => options.part = Part::Delivery,
-                flag if flag.starts_with(DELIVERY_OF) => {
-                    options.part = Part::DeliveryOf(flag.trim_start_matches(DELIVERY_OF).to_owned());
+                "--delivery" => options.part = Part::Delivery(None),
+                "--modbus" => options.part = Part::Modbus(None),
+                flag if let Some(part) = flag.strip_prefix(DELIVERY_OF) => {
+                    options.part = Part::Delivery(Some(part.to_owned()));
+                }
+                flag if let Some(part) = flag.strip_prefix(MODBUS_OF) => {
+                    options.part = Part::Modbus(Some(part.to_owned()));
                 }
                 flag if flag.starts_with('-') => bail!("{flag} is not known\n{USAGE}"),
                 path => options.gateway = path.into(),
@@ -93,27 +111,26 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     machine::allow_many_files()?;
     let surroundings = Surroundings::start()?;
     let gateway = Program::gateway(&options.gateway)?;
-    if options.part != Part::Plugins {
+    let show = |table: &Table| print(table, options.as_markdown);
+    if let Part::All | Part::Delivery(_) = &options.part {
         let lengths = if options.is_quick { delivery::Lengths::QUICK } else { delivery::Lengths::FULL };
-        let only = match &options.part {
-            Part::DeliveryOf(part) => Some(part.as_str()),
-            _ => None,
-        };
+        let only = options.part.only();
         let bench = delivery::Bench { gateway: &gateway, surroundings: &surroundings, lengths, only };
-        delivery::measure(&bench, |table| print(table, options.as_markdown))?;
+        delivery::measure(&bench, show)?;
     }
-    if matches!(options.part, Part::Delivery | Part::DeliveryOf(_)) {
-        println!("{machine}");
-        return Ok(());
+    if let Part::All | Part::Modbus(_) = &options.part {
+        let lengths = if options.is_quick { modbus::Lengths::QUICK } else { modbus::Lengths::FULL };
+        let only = options.part.only();
+        modbus::measure(&modbus::Bench { gateway: &gateway, surroundings: &surroundings, lengths, only }, show)?;
     }
     if options.part == Part::All {
         let lengths = if options.is_quick { figures::Lengths::QUICK } else { figures::Lengths::FULL };
-        let rows = figures::measure(&gateway, &Program::bare()?, &surroundings, &lengths)?;
-        print(&Table::of(&rows), options.as_markdown);
+        show(&Table::of(&figures::measure(&gateway, &Program::bare()?, &surroundings, &lengths)?));
     }
-    let lengths = if options.is_quick { plugins::Lengths::QUICK } else { plugins::Lengths::FULL };
-    let rows = plugins::measure(&gateway, &surroundings, &lengths)?;
-    print(&Table::of(&rows), options.as_markdown);
+    if let Part::All | Part::Plugins = &options.part {
+        let lengths = if options.is_quick { plugins::Lengths::QUICK } else { plugins::Lengths::FULL };
+        show(&Table::of(&plugins::measure(&gateway, &surroundings, &lengths)?));
+    }
     println!("{machine}");
     Ok(())
 }

@@ -24,7 +24,7 @@ const FEED: &str = "default";
 
 /// How a channel's values change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Never: set-points, states, alarms.
     Constant,
     /// Decimals of one place, by a step every third time on average: voltages, temperatures.
@@ -63,18 +63,18 @@ impl Kind {
 }
 
 /// Readings of one source, one after the other.
-pub(super) struct Series {
+pub(crate) struct Series {
     channels: Vec<(Kind, i32)>,
     noise: u64,
 }
 
 impl Series {
-    pub(super) fn new(kind: Kind, channels: usize) -> Self {
+    pub(crate) fn new(kind: Kind, channels: usize) -> Self {
         let start = |channel| (kind.of(channel), 5000 + i32::try_from(channel).unwrap_or_default());
         Self { channels: (0..channels).map(start).collect(), noise: 88_172_645_463_325_252 }
     }
 
-    pub(super) fn next(&mut self) -> Frame {
+    pub(crate) fn next(&mut self) -> Frame {
         let Self { channels, noise } = self;
         let values = channels.iter_mut().map(|(kind, state)| {
             *noise ^= *noise << 13;

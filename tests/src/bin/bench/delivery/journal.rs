@@ -9,10 +9,11 @@ use anyhow::{Context, ensure};
 use rustix::fs::{Advice, fadvise};
 
 use super::frames::Kind;
-use super::worker::{self, CHANNELS, Told};
+use super::tasks::CHANNELS;
 use crate::shown;
 use crate::surroundings::Surroundings;
 use crate::table::Measured;
+use crate::worker::{self, Told};
 
 /// 1 GiB, and what is added before each kill: the newest file is then nearly full, which is what opening reads.
 const LARGE_MEBIBYTES: f64 = 1024.0;

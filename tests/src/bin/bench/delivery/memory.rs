@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::peers::Device;
 use super::plant::Plant;
-use super::worker;
 use crate::gateway::{Health, is_signed_in};
 use crate::plugins::{missing, write};
 use crate::process::Memory;
@@ -17,6 +16,7 @@ use crate::program::Program;
 use crate::shown;
 use crate::surroundings::{ANY_PORT, Surroundings};
 use crate::table::Measured;
+use crate::worker;
 
 /// Devices that together make many events in a short time.
 const DEVICES: usize = 10;

@@ -1,13 +1,9 @@
-//! One measurement in a process of its own, so that memory, processor time and what is cached are of one task alone. A worker
-//! prints lines of a name and a value.
+//! What workers do for delivery's figures.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
-use std::process::{Child, Command, Stdio};
 use std::task::Poll;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,75 +13,23 @@ use bessai_domain::event::EventBody;
 use bessai_domain::session::Login;
 use bessai_edge::journal::look;
 use bessai_edge::mqtt::{Broker, Protocol, Session};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 use super::frames::{self, Kind, Series};
 use super::session;
-
-/// The argument that makes the benchmark a worker; then follow the task and what it needs.
-pub(crate) const FLAG: &str = "--worker";
+use crate::worker::{processor, say, say_ready};
 
 /// Channels of a frame.
 pub(super) const CHANNELS: usize = 100;
 const SITE: &str = "bench-journal";
 /// Between two frames that come singly.
 const PACE: Duration = Duration::from_millis(1);
-/// The last line of a worker that stays until it is killed.
-const READY: &str = "ready";
 /// For what threads beside do.
 const SETTLED: Duration = Duration::from_millis(1500);
 
-/// What a worker has printed.
-pub(super) struct Told(BTreeMap<String, f64>);
-
-/// A worker that waits to be killed; so it is when it is dropped.
-pub(super) struct Held(Child);
-
-impl Told {
-    pub(super) fn value(&self, name: &str) -> anyhow::Result<f64> {
-        self.0.get(name).copied().with_context(|| format!("the worker has said nothing of {name}"))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Fails only for a child that has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn spawn(arguments: &[&str]) -> anyhow::Result<Child> {
-    let mut command = Command::new(std::env::current_exe().context("failed to find the benchmark's own file")?);
-    command.arg(FLAG).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-    command.spawn().context("failed to start a worker")
-}
-
-/// Runs a worker to its end.
-pub(super) fn ask(arguments: &[&str]) -> anyhow::Result<Told> {
-    let output = spawn(arguments)?.wait_with_output()?;
-    ensure!(output.status.success(), "the worker {arguments:?} has failed");
-    let text = String::from_utf8(output.stdout)?;
-    let told = text.lines().filter_map(|line| {
-        let (name, value) = line.split_once(' ')?;
-        Some((name.to_owned(), value.parse().ok()?))
-    });
-    Ok(Told(told.collect()))
-}
-
-/// Runs one until it has done its work and waits.
-pub(super) fn hold(arguments: &[&str]) -> anyhow::Result<Held> {
-    let mut held = Held(spawn(arguments)?);
-    let stdout = held.0.stdout.take().context("the worker has no output")?;
-    let is_ready = BufReader::new(stdout).lines().any(|line| line.is_ok_and(|line| line == READY));
-    ensure!(is_ready, "the worker {arguments:?} has ended");
-    Ok(held)
-}
-
-/// The worker.
-pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    match arguments.as_slice() {
+/// The task that the arguments name.
+pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
+    match arguments {
         ["full", kind, frames, folder] => full(Kind::named(kind)?, frames.parse()?, Path::new(folder)),
         ["paced", kind, frames, folder] => paced(Kind::named(kind)?, frames.parse()?, Path::new(folder)),
         ["hold", kind, frames, folder] => hold_open(Kind::named(kind)?, frames.parse()?, Path::new(folder)),
@@ -95,16 +39,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
 }
 
-fn say(name: &str, value: f64) {
-    println!("{name} {value}");
-}
-
 fn micros_each(spent: Duration, count: u32) -> f64 {
     spent.as_secs_f64() * 1e6 / f64::from(count)
-}
-
-fn processor(clock: ClockId) -> anyhow::Result<Duration> {
-    Ok(Duration::try_from(clock_gettime(clock))?)
 }
 
 /// Of this thread the calls alone count, without what makes the readings.
@@ -178,7 +114,7 @@ fn hold_open(kind: Kind, count: u32, folder: &Path) -> anyhow::Result<()> {
     let journal = frames::open(folder)?;
     frames::append_to(&journal, &mut Series::new(kind, CHANNELS), frames::now()?, count)?;
     sleep(SETTLED);
-    println!("{READY}");
+    say_ready();
     loop {
         std::thread::park();
     }
