@@ -21,6 +21,7 @@ mod drop_in;
 mod feeds;
 mod hostile;
 mod journal;
+mod modbus;
 mod path;
 mod program;
 mod pymodbus;

@@ -23,6 +23,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// So often in a row.
 const BUSY_TRIES: u32 = 2;
 
+/// Many a device closes a connection that is idle. That is no trouble; where it does so again and again within this time, it
+/// says nothing about the device either. Once, it may have started anew.
+const HABIT_MAX: Duration = Duration::from_mins(10);
+
 /// What is sent.
 #[derive(Clone, Copy)]
 pub(super) enum Call<'a> {
@@ -63,9 +67,11 @@ pub(super) struct Connection {
     pace: Pace,
     doubts: Doubts,
     link: Option<Link>,
-    /// How often it was opened, but not where the device had merely closed it while it was idle.
+    /// How often it was opened, but for a device's habit of closing it.
     opened: u64,
-    connected: u64,
+    opened_at: Option<Instant>,
+    /// The device itself closed the one before this, in less than [`HABIT_MAX`] and while nothing was asked.
+    was_closed_soon: bool,
     /// Answers since it was opened; of each unit since it last failed.
     answers: u32,
     answers_of: BTreeMap<UnitId, u32>,
@@ -84,7 +90,8 @@ impl Connection {
             doubts: Doubts::default(),
             link: None,
             opened: 0,
-            connected: 0,
+            opened_at: None,
+            was_closed_soon: false,
             answers: 0,
             answers_of: BTreeMap::new(),
             errors_in_row: 0,
@@ -101,11 +108,6 @@ impl Connection {
     /// How often it was opened so far: what was learnt of a device before may be old.
     pub(super) fn opened(&self) -> u64 {
         self.opened
-    }
-
-    /// The same, with those after a connection that was closed while nothing was asked.
-    pub(super) fn connected(&self) -> u64 {
-        self.connected
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -137,7 +139,7 @@ impl Connection {
             Call::Read(request) => link.read(request, limit).await,
             Call::Write(write) => link.write(write, limit).await,
         };
-        match answered {
+        match answered.and_then(|answer| self.doubts.believed(call.unit(), answer)) {
             Ok(answer) => {
                 self.link = Some(link);
                 self.answered(call.unit(), &answer);
@@ -155,17 +157,18 @@ impl Connection {
 
     /// The open line, when it may be spoken on.
     async fn open(&mut self, limit: Duration) -> Result<Link, Trouble> {
-        let kept = self.link.take();
-        let was_kept = kept.is_some();
-        if let Some(mut link) = kept {
+        let mut is_habit = false;
+        if let Some(mut link) = self.link.take() {
             self.quiet().await;
             if link.clear().await {
                 return Ok(link);
             }
+            let soon = self.opened_at.is_some_and(|opened| opened.elapsed() < HABIT_MAX);
+            is_habit = std::mem::replace(&mut self.was_closed_soon, soon) && soon;
         }
         let mut link = self.connect(limit).await.map_err(Trouble::NoConnection)?;
-        // Many a device closes a connection that is idle: that is no trouble, and says nothing about the device.
-        self.opened = self.opened.saturating_add(u64::from(!was_kept));
+        self.opened_at = Some(Instant::now());
+        self.opened = self.opened.saturating_add(u64::from(!is_habit));
         self.quiet().await;
         // Where this one has ended too, the request says so.
         link.clear().await;
@@ -193,7 +196,6 @@ impl Connection {
         (self.answers, self.errors_in_row) = (0, 0);
         self.answers_of.clear();
         let link = connected?;
-        self.connected = self.connected.saturating_add(1);
         let pause = self.pace.pause().max(address.least_pause());
         self.quiet_until = (!pause.is_zero()).then(|| Instant::now() + pause);
         Ok(link)

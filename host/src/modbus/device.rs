@@ -29,8 +29,6 @@ const RETURNS_AFTER_MAX: Duration = Duration::from_secs(60);
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 /// A device is asked what it has at most so often, when it was gone in between.
 const REDISCOVERED_AFTER: Duration = Duration::from_secs(5);
-/// And at most so often when its connection was closed between two readings, as many do with an idle one.
-const RESTARTED_AFTER: Duration = Duration::from_secs(60);
 /// A device that is no SunSpec device is asked again after this: it may have been switched over.
 const UNDESCRIBED_PAUSE: Duration = Duration::from_secs(5);
 
@@ -45,8 +43,7 @@ pub(super) struct Device {
 /// When a device was asked what it has.
 struct Discovered {
     at: Instant,
-    opened: u64,
-    connected: u64,
+    connection: u64,
 }
 
 /// A source's plan and what came of it.
@@ -82,18 +79,15 @@ impl Device {
     pub(super) fn is_to_be_discovered(&self, connection: &Connection) -> bool {
         let is_old = |discovered: &Discovered| {
             let is_refused = self.sources.iter().any(|source| source.plan.is_refused());
-            let was_gone = is_refused || !connection.is_open() || discovered.opened != connection.opened();
-            let may_have_restarted = discovered.connected != connection.connected();
-            let age = discovered.at.elapsed();
-            was_gone && age >= REDISCOVERED_AFTER || may_have_restarted && age >= RESTARTED_AFTER
+            (is_refused || !connection.is_open() || discovered.connection != connection.opened())
+                && discovered.at.elapsed() >= REDISCOVERED_AFTER
         };
         self.settings.profile.is_discovered && self.discovery.as_ref().is_none_or(is_old)
     }
 
     /// Reads what was found from now on. Gives it, if that is new.
     pub(super) fn discovered(&mut self, found: &Found, connection: &Connection) -> Option<Arc<Profile>> {
-        self.discovery =
-            Some(Discovered { at: Instant::now(), opened: connection.opened(), connected: connection.connected() });
+        self.discovery = Some(Discovered { at: Instant::now(), connection: connection.opened() });
         let profile = found.profile(self.settings.models.as_deref());
         if profile == *self.settings.profile {
             return None;

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use bessai_domain::plan::Request;
 use bessai_domain::register::UnitId;
 
+use super::link::{Answer, Failure};
+
 /// Answers that a unit may owe. With more they are taken for lost: the last ones were asked for with lengths of their own,
 /// so that even then the next request is not as long as the one before it.
 const OWED_MAX: u16 = 4;
@@ -32,6 +34,17 @@ impl Doubts {
     /// The unit has answered what it was asked last.
     pub(super) fn settled(&mut self, unit: UnitId) {
         self.owed.remove(&unit);
+    }
+
+    /// An exception is as long as any other: it may answer whatever is owed, but where that is one request, which was asked
+    /// for because it is there, it rather answers the longer one after it.
+    pub(super) fn believed(&self, unit: UnitId, answer: Answer) -> Result<Answer, Failure> {
+        match answer {
+            Answer::Refused(_, reason) if self.owed.get(&unit).is_some_and(|owed| owed.len() > 1) => {
+                Err(Failure::Broken(format!("unit {} refuses, perhaps an older request: {reason}", unit.0)))
+            }
+            answer => Ok(answer),
+        }
     }
 
     /// What to ask a unit before anything else.

@@ -1,8 +1,13 @@
-//! Certificates of every sort that a broker may show.
+//! Certificates of every sort that a broker or a device may show.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 /// A certificate and its key as files.
 pub struct Pem {
@@ -46,6 +51,24 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         save(&self.folder, name, &certificate.pem(), &key)
     }
+}
+
+/// A server that shows this certificate, and lets in whom these clients' authority has signed, or anybody.
+pub fn server_config(own: &Pem, clients: Option<&Pem>) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_file(&authority.certificate).unwrap()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+            config.with_client_cert_verifier(verifier)
+        }
+    };
+    let chain = vec![CertificateDer::from_pem_file(&own.certificate).unwrap()];
+    Arc::new(config.with_single_cert(chain, PrivateKeyDer::from_pem_file(&own.key).unwrap()).unwrap())
 }
 
 fn params(host: &str) -> CertificateParams {

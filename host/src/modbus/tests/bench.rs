@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bessai_domain::event::{DeviceStatus, Frame};
+use bessai_domain::event::Frame;
 use bessai_domain::plan::Blocks;
 use bessai_domain::profile::{self, Pacing};
 use bessai_domain::register::UnitId;
@@ -155,16 +155,6 @@ impl Bench {
             self.frame().await;
         }
         self.frame().await
-    }
-
-    /// The next change of a device's state.
-    pub(super) async fn status(&mut self) -> Heard<DeviceStatus> {
-        loop {
-            let Heard { at, what } = self.report().await;
-            if let Reported::Status(_, status) = what {
-                return Heard { at, what: status };
-            }
-        }
     }
 
     /// The requests so far, with their times from the start.
