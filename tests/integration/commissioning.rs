@@ -220,7 +220,7 @@ async fn a_scan_prints_the_model_map() {
     ))
     .unwrap();
     assert_eq!((&read["values"]["soc_pct"], &read["values"]["m1_SN"]), (&json!(72.3), &json!("SN-7")));
-    let units = text(&device("scan", port, &["--units", "1-3"]).await);
+    let units = text(&device("scan", port, &["--units", "0-5", "--timeout", "100ms"]).await);
     assert_eq!(units, "unit 1 answers\n");
     let said = error(&device("scan", Device::huawei().port(), &[]).await, 1);
     assert!(said.contains("no answer") || said.contains("refused") || said.contains("SunS"), "{said}");

@@ -1,5 +1,7 @@
 //! A device that a person looks at: one connection, no schedule.
 
+use std::iter;
+
 use bessai_domain::event::Frame;
 use bessai_domain::plan::{Plan, Request};
 use bessai_domain::profile::Point;
@@ -7,7 +9,7 @@ use bessai_domain::register::{Table, UnitId};
 use bessai_domain::sunspec::Found;
 
 use super::Settings;
-use super::connection::{Call, Connection};
+use super::connection::{Call, Connection, Trouble};
 use super::discovery::{NotFound, discover};
 use super::link::{Answer, Refusal};
 use super::transport::Address;
@@ -22,7 +24,7 @@ pub struct Console {
 impl Console {
     /// Nothing is opened yet.
     pub fn new(address: Address, settings: Settings) -> Self {
-        let connection = Connection::new(address, [settings.pacing].into_iter());
+        let connection = Connection::new(address, iter::once(settings.pacing));
         Self { connection, settings }
     }
 
@@ -87,8 +89,15 @@ impl Console {
         match self.connection.ask(Call::Read(&request), self.settings.timeout).await {
             Ok(Answer::Refused(Refusal::Unreachable, _)) => Ok(false),
             Ok(_) => Ok(true),
-            Err(super::connection::Trouble::NoConnection(reason)) => Err(reason),
-            Err(_) => Ok(false),
+            Err(Trouble::NoConnection(reason)) => Err(reason),
+            Err(_) => {
+                // The pauses between attempts to connect are for a plant that is polled; here the next unit is asked at once.
+                if !self.connection.is_open() {
+                    self.connection =
+                        Connection::new(self.connection.address().clone(), iter::once(self.settings.pacing));
+                }
+                Ok(false)
+            }
         }
     }
 

@@ -45,11 +45,20 @@ impl Decoder {
     }
 }
 
+/// What a scale factor's register said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Factor {
+    Unread,
+    /// That there is no value now.
+    None,
+    Exponent(i32),
+}
+
 /// The values of one cycle so far.
 #[derive(Clone, Debug)]
 pub struct Reading {
     values: Vec<f64>,
-    factors: Vec<Option<i32>>,
+    factors: Vec<Factor>,
     unavailable: Vec<usize>,
     texts: Vec<(usize, String)>,
 }
@@ -59,7 +68,7 @@ impl Plan {
     pub fn reading(&self) -> Reading {
         Reading {
             values: vec![f64::NAN; self.wanted.decoders.len()],
-            factors: vec![None; self.wanted.factors],
+            factors: vec![Factor::Unread; self.wanted.factors],
             unavailable: Vec::new(),
             texts: Vec::new(),
         }
@@ -103,8 +112,15 @@ impl Plan {
         let mut faults = Vec::new();
         for (channel, (value, decoder)) in values.iter_mut().zip(&self.wanted.decoders).enumerate() {
             if let Some(number) = decoder.factor {
-                let exponent = factors.get(number).copied().flatten();
-                *value = exponent.map_or(f64::NAN, |exponent| decoder.scaling.times_ten_to(exponent).apply(*value));
+                *value = match factors.get(number) {
+                    Some(Factor::Exponent(exponent)) => decoder.scaling.times_ten_to(*exponent).apply(*value),
+                    Some(Factor::None) if !value.is_nan() => {
+                        faults.extend(fault(channel, FaultKind::Unavailable));
+                        *value = f64::NAN;
+                        continue;
+                    }
+                    _ => f64::NAN,
+                };
             }
             let kind = if value.is_nan() {
                 match decoder.layout.format {
@@ -120,11 +136,15 @@ impl Plan {
             } else {
                 continue;
             };
-            faults.extend(u32::try_from(channel).map(|channel| Fault { channel, kind }));
+            faults.extend(fault(channel, kind));
         }
         let text = |(channel, value)| Some(Text { channel: u32::try_from(channel).ok()?, value });
         Frame { source, values, faults, texts: texts.into_iter().filter_map(text).collect() }
     }
+}
+
+fn fault(channel: usize, kind: FaultKind) -> Option<Fault> {
+    u32::try_from(channel).ok().map(|channel| Fault { channel, kind })
 }
 
 impl Reading {
@@ -132,7 +152,7 @@ impl Reading {
         let exponent = registers.first().map(|register| register.cast_signed());
         let exponent = exponent.filter(|exponent| EXPONENTS.contains(exponent)).map(i32::from);
         if let Some(slot) = self.factors.get_mut(number) {
-            *slot = exponent;
+            *slot = exponent.map_or(Factor::None, Factor::Exponent);
         }
     }
 }

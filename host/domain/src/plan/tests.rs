@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{FaultKind, Frame};
+use crate::event::{Fault, FaultKind, Frame};
 use crate::profile;
 use crate::register::{Format, Layout};
 
@@ -218,7 +218,10 @@ fn a_scale_factor_from_a_register() {
     };
     assert_eq!(read(0xffff).values, [123.4, 0.5]);
     assert_eq!(read(2).values, [123_400.0, 500.0]);
-    assert_eq!(missing(&read(0x8000)), [0, 1]);
+    // Read, and none: unlike a register that was not read.
+    let none = |channel| Fault { channel, kind: FaultKind::Unavailable };
+    assert_eq!(read(0x8000).faults, [none(0), none(1)]);
+    assert_eq!(missing(&plan.finish(plan.reading(), 0)), [0, 1]);
 }
 
 #[test]
