@@ -145,22 +145,20 @@ impl Link {
                 "connection broke while asking unit {} for {}: {}",
                 unit.0,
                 what(),
-                told(self.explain, &error)
+                self.told(&error)
             ))),
             Ok(Ok(answer)) => Ok(answer),
         }
     }
-}
 
-/// tokio-modbus gives the end of a connection as whatever the last system call said, even as success.
-fn told(explain: Option<TlsExplanation>, error: &tokio_modbus::Error) -> String {
-    if let tokio_modbus::Error::Transport(error) = error
-        && let Some(explained) = explain.and_then(|explain| explain(error))
-    {
-        return explained;
+    fn told(&self, error: &tokio_modbus::Error) -> String {
+        if let tokio_modbus::Error::Transport(error) = error
+            && let Some(explained) = self.explain.and_then(|explain| explain(error))
+        {
+            return explained;
+        }
+        if self.stream.has_ended() { "closed by the device".into() } else { error.to_string() }
     }
-    let text = error.to_string();
-    if text.contains("os error 0") { "closed by the device".into() } else { text }
 }
 
 fn refused(exception: ExceptionCode) -> Answer {

@@ -32,11 +32,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 
 /// A handle; clones are the same stream, used by one at a time.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<Box<dyn ByteStream>>>);
+pub(super) struct Shared(Arc<Mutex<Line>>);
+
+struct Line {
+    stream: Box<dyn ByteStream>,
+    has_ended: bool,
+}
 
 impl Shared {
     pub(super) fn new(stream: impl ByteStream + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Box::new(stream))))
+        Self(Arc::new(Mutex::new(Line { stream: Box::new(stream), has_ended: false })))
+    }
+
+    /// Whether the other end has closed: the library tells that with whatever the last
+    /// system call said, be it one for another connection.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().has_ended
     }
 
     /// Throws away what is there already, without waiting: it cannot answer what was not yet asked.
@@ -70,7 +81,7 @@ impl Shared {
     }
 
     /// Nothing panics while it is held, so a poisoned lock is as good.
-    fn lock(&self) -> MutexGuard<'_, Box<dyn ByteStream>> {
+    fn lock(&self) -> MutexGuard<'_, Line> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -83,20 +94,26 @@ impl fmt::Debug for Shared {
 
 impl AsyncRead for Shared {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.lock().as_mut()).poll_read(context, buffer)
+        let mut line = self.lock();
+        let before = buffer.filled().len();
+        let read = Pin::new(line.stream.as_mut()).poll_read(context, buffer);
+        if matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0 {
+            line.has_ended = true;
+        }
+        read
     }
 }
 
 impl AsyncWrite for Shared {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.lock().as_mut()).poll_write(context, bytes)
+        Pin::new(self.lock().stream.as_mut()).poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.lock().as_mut()).poll_flush(context)
+        Pin::new(self.lock().stream.as_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.lock().as_mut()).poll_shutdown(context)
+        Pin::new(self.lock().stream.as_mut()).poll_shutdown(context)
     }
 }

@@ -96,6 +96,9 @@ fn read_points(table: &Table<'_>, defaults: point::Defaults, sources: &[(String,
         table.mistakes().add(Mistake::bare(table.key("points"), "is missing; a profile describes at least one point"));
         return Vec::new();
     };
+    if points.entries().is_empty() {
+        table.mistakes().add(Mistake::bare(table.key("points"), "is empty; a profile describes at least one point"));
+    }
     let mut read: Vec<Point> = Vec::new();
     for (name, entry) in points.entries() {
         let Some(entry) = entry else {
@@ -202,7 +205,24 @@ mod tests {
     #[test]
     fn every_fault_names_the_point() {
         let check = |points: &str, expected: &str| assert_eq!(mistakes(points), [expected], "{points}");
-        check("a = { address = 1, type = \"uint16\" }", "box.points.a.scale: is missing");
+        check(
+            "a = { address = 1, type = \"uint16\" }",
+            "box.points.a.scale: is missing; write scale = 1 where the raw number is the value",
+        );
+        check("a = { address = 1, type = \"string\" }", "box.points.a.count: is missing");
+        check(
+            "a = { address = 1, bit = 16 }",
+            "box.points.a.bit = 16: write a whole number from 0 to 15, or a list of them",
+        );
+        check(
+            "a = { address = 1, type = \"uint16\", scale = 1, unavailable = 0x1ffff }",
+            "box.points.a.unavailable = 131071: 131071 has more than the 16 bits of uint16",
+        );
+        check(
+            "a = { address = 1, type = \"uint16\", scale = 1, write_function = 6 }",
+            "box.points.a.write_function = 6: has no effect on a point that is only read; write access = \"RW\", or remove it",
+        );
+        check("", "box.points: is empty; a profile describes at least one point");
         check("a = { type = \"uint16\", scale = 1 }", "box.points.a.address: is missing");
         check(
             "a = { address = 1, type = \"int32\", count = 1, scale = 1 }",

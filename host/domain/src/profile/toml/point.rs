@@ -39,6 +39,7 @@ pub(super) fn read(
     let before = table.mistakes().count();
     let registers = table.word("table", &Registers::NAMES).unwrap_or(defaults.table);
     let layout = read_layout(table, registers, defaults);
+    let is_known = table.mistakes().count() == before;
     let address = required(table, "address", table.integer("address", 0..=u16::MAX));
     let plain = Point::new(name, registers, address.unwrap_or_default(), layout);
     let names = read_names(table);
@@ -51,7 +52,7 @@ pub(super) fn read(
     };
     let point = Point {
         channel: table.text("channel").unwrap_or(name).into(),
-        scaling: read_scaling(table, layout),
+        scaling: read_scaling(table, layout, is_known),
         scale_register: table.integer("scale_register", 0..=u16::MAX),
         unavailable: read_unavailable(table, layout),
         min: table.number("min"),
@@ -162,11 +163,17 @@ fn read_bits(table: &Table<'_>, format: Format) -> Option<BitRange> {
     Some(BitRange { first, count })
 }
 
-fn read_scaling(table: &Table<'_>, layout: Layout) -> Scaling {
-    let needs_none = layout.format.is_text() || layout.format == Format::Bool || layout.bits.is_some();
+/// What is not yet known to be a number is asked for no scale.
+fn read_scaling(table: &Table<'_>, layout: Layout, is_known: bool) -> Scaling {
+    let needs_none = !is_known || layout.format.is_text() || layout.format == Format::Bool || layout.bits.is_some();
     let scale = match table.number("scale") {
         None if needs_none || table.value("scale_register").is_some() => Some(1.0),
-        scale => required(table, "scale", scale),
+        None if table.value("scale").is_none() => {
+            let mend = "is missing; write scale = 1 where the raw number is the value";
+            table.mistakes().add(Mistake::bare(table.key("scale"), mend));
+            None
+        }
+        scale => scale,
     };
     let offset = table.number("offset").unwrap_or(0.0);
     if layout.format.is_text() && (table.value("scale").is_some() || table.value("scale_register").is_some()) {
@@ -181,8 +188,13 @@ fn read_scaling(table: &Table<'_>, layout: Layout) -> Scaling {
 
 /// Raw numbers such as 0x8000, of which the value's own width counts.
 fn read_unavailable(table: &Table<'_>, layout: Layout) -> Vec<u64> {
-    let unused = 64 - 16 * u32::from(layout.format.width().clamp(1, 4));
+    let width = 16 * u32::from(layout.format.width().clamp(1, 4));
+    let unused = 64 - width;
     let values = table.integers("unavailable", i64::MIN..=i64::MAX);
+    let fits = |value: i64| unused == 0 || (-(1_i64 << (width - 1))..1_i64 << width).contains(&value);
+    if let Some(value) = values.iter().find(|value| !fits(**value)) {
+        table.wrong("unavailable", format!("{value} has more than the {width} bits of {}", layout.format.name()));
+    }
     values.into_iter().map(|value| value.cast_unsigned() << unused >> unused).collect()
 }
 
@@ -232,6 +244,10 @@ fn check(table: &Table<'_>, point: &Point) {
     }
     if table.value("write_function").is_some() && point.write_function.is_none() {
         table.wrong("write_function", "write 5, 6, 15 or 16");
+    }
+    if !writes && point.write_function.is_some() {
+        table
+            .wrong("write_function", "has no effect on a point that is only read; write access = \"RW\", or remove it");
     }
     let unsuited = point.function().unsuited(point.table, point.layout.format.width());
     if let Some(reason) = unsuited.filter(|_| writes) {
