@@ -73,7 +73,8 @@ impl Request {
 /// A value, or a scale factor, in the registers of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item {
-    unit: UnitId,
+    /// Where it is not the device's own.
+    unit: Option<UnitId>,
     table: Table,
     address: u16,
     width: u16,
@@ -109,42 +110,69 @@ struct Learnt {
     forbidden: BTreeSet<usize>,
 }
 
-/// All requests of one source.
+/// The points of a source, the same for every device of a model.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct Wanted {
     decoders: Vec<Decoder>,
     factors: usize,
     /// By unit, table and address.
     items: Vec<Item>,
+}
+
+/// All requests of one source of one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    wanted: Arc<Wanted>,
+    unit: UnitId,
     blocks: Blocks,
     learnt: Learnt,
     requests: Vec<Arc<Request>>,
 }
 
-impl Plan {
-    /// For these points, in the order of a frame's values, of a device with that unit id.
-    pub fn new<'a>(points: impl Iterator<Item = &'a Point>, unit: UnitId, blocks: Blocks) -> Self {
+impl Wanted {
+    /// These points, in the order of a frame's values. Where `unit` is the device's own, points that name it are no exception.
+    pub fn new<'a>(points: impl Iterator<Item = &'a Point>, unit: Option<UnitId>) -> Self {
         let (mut decoders, mut items) = (Vec::new(), Vec::new());
-        let mut factors: BTreeMap<(UnitId, Table, u16), usize> = BTreeMap::new();
+        let mut factors: BTreeMap<(Option<UnitId>, Table, u16), usize> = BTreeMap::new();
         for (channel, point) in points.enumerate() {
-            let (unit, table, width) = (point.unit_id.unwrap_or(unit), point.table, point.layout.format.width());
-            items.push(Item { unit, table, address: point.address, width, role: Role::Value(channel) });
+            let own_unit = point.unit_id.filter(|own| Some(*own) != unit);
+            let (table, width) = (point.table, point.layout.format.width());
+            items.push(Item { unit: own_unit, table, address: point.address, width, role: Role::Value(channel) });
             let factor = point.scale_register.map(|address| {
                 let next = factors.len();
-                *factors.entry((unit, table, address)).or_insert(next)
+                *factors.entry((own_unit, table, address)).or_insert(next)
             });
             decoders.push(Decoder::new(point, factor));
         }
-        let factor = |(&(unit, table, address), &number): (&(UnitId, Table, u16), &usize)| {
+        let factor = |(&(unit, table, address), &number): (&(Option<UnitId>, Table, u16), &usize)| {
             let role = Role::Factor(number);
             Item { unit, table, address, width: 1, role }
         };
         items.extend(factors.iter().map(factor));
         items.sort_by_key(|item| (item.unit, item.table, item.address, item.width));
-        let mut plan =
-            Self { decoders, factors: factors.len(), items, blocks, learnt: Learnt::default(), requests: Vec::new() };
+        Self { decoders, factors: factors.len(), items }
+    }
+}
+
+impl Plan {
+    /// For these points, in the order of a frame's values, of a device with that unit id.
+    pub fn new<'a>(points: impl Iterator<Item = &'a Point>, unit: UnitId, blocks: Blocks) -> Self {
+        Self::of(Arc::new(Wanted::new(points, Some(unit))), unit, blocks)
+    }
+
+    /// The same, where other devices have the same points.
+    pub fn of(wanted: Arc<Wanted>, unit: UnitId, blocks: Blocks) -> Self {
+        let mut plan = Self { wanted, unit, blocks, learnt: Learnt::default(), requests: Vec::new() };
         plan.settle();
         plan
+    }
+
+    fn item(&self, index: usize) -> Option<&Item> {
+        self.wanted.items.get(index)
+    }
+
+    fn unit(&self, item: &Item) -> UnitId {
+        item.unit.unwrap_or(self.unit)
     }
 
     /// In the order in which they are to be sent.
@@ -154,7 +182,7 @@ impl Plan {
 
     /// The channels that a request brings, by position.
     pub fn channels<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = usize> + 'a {
-        let roles = request.items.iter().filter_map(|&item| self.items.get(item)).map(|item| item.role);
+        let roles = request.items.iter().filter_map(|&item| self.item(item)).map(|item| item.role);
         roles.filter_map(|role| if let Role::Value(channel) = role { Some(channel) } else { None })
     }
 
@@ -183,12 +211,12 @@ impl Plan {
 
     /// How many values a frame has.
     pub fn channel_count(&self) -> usize {
-        self.decoders.len()
+        self.wanted.decoders.len()
     }
 
     /// Whether the device refuses every point.
     pub fn is_refused(&self) -> bool {
-        self.requests.is_empty() && !self.items.is_empty()
+        self.requests.is_empty() && !self.wanted.items.is_empty()
     }
 
     /// What one request may read of a unit, in registers or bits.
@@ -200,7 +228,7 @@ impl Plan {
 
     /// The requests after everything learnt so far.
     fn settle(&mut self) {
-        let items = (0..self.items.len()).filter(|item| !self.learnt.forbidden.contains(item));
+        let items = (0..self.wanted.items.len()).filter(|item| !self.learnt.forbidden.contains(item));
         self.requests = self.pack(items).into_iter().map(Arc::new).collect();
     }
 
@@ -208,7 +236,7 @@ impl Plan {
     fn pack(&self, items: impl Iterator<Item = usize>) -> Vec<Request> {
         let mut requests: Vec<Request> = Vec::new();
         for index in items {
-            let Some(&item) = self.items.get(index) else { continue };
+            let Some(&item) = self.item(index) else { continue };
             match requests.last_mut() {
                 Some(last) if self.joins(last, index, item) => {
                     let end = item.end().max(u32::from(last.start) + u32::from(last.count));
@@ -216,7 +244,7 @@ impl Plan {
                     last.items.push(index);
                 }
                 _ => requests.push(Request {
-                    unit: item.unit,
+                    unit: self.unit(&item),
                     table: item.table,
                     start: item.address,
                     count: item.width,
@@ -229,7 +257,8 @@ impl Plan {
 
     /// Whether an item may be read along with those of a request, all of which begin before it.
     fn joins(&self, request: &Request, index: usize, item: Item) -> bool {
-        if (request.unit, request.table) != (item.unit, item.table) || self.is_parted(request, index) {
+        let unit = self.unit(&item);
+        if (request.unit, request.table) != (unit, item.table) || self.is_parted(request, index) {
             return false;
         }
         let end = u32::from(request.start) + u32::from(request.count);
@@ -237,7 +266,7 @@ impl Plan {
         let address = u32::from(item.address);
         // Points that share some registers contradict each other: they are asked for apart. Bits of one register do not.
         let apart = address >= end || self.shares(request, item);
-        let limit = u32::from(self.limit(item.unit, item.table)).max(u32::from(request.count));
+        let limit = u32::from(self.limit(unit, item.table)).max(u32::from(request.count));
         span <= limit && apart && address <= end + self.blocks.bridged(item.table)
     }
 
@@ -248,15 +277,21 @@ impl Plan {
     }
 
     fn shares(&self, request: &Request, item: Item) -> bool {
-        let known = |&index: &usize| self.items.get(index).is_some_and(|known| known.same_registers(item));
+        let known = |&index: &usize| self.item(index).is_some_and(|known| known.same_registers(item));
         request.items.iter().rev().take_while(|index| known(index)).count() > 0
     }
 
     /// One request for these items, which lie beside each other.
     fn request(&self, items: &[usize]) -> Option<Request> {
-        let first = *self.items.get(*items.first()?)?;
-        let end = items.iter().filter_map(|&index| self.items.get(index)).map(|item| item.end()).max()?;
+        let first = *self.item(*items.first()?)?;
+        let end = items.iter().filter_map(|&index| self.item(index)).map(|item| item.end()).max()?;
         let count = u16::try_from(end.saturating_sub(u32::from(first.address))).ok()?;
-        Some(Request { unit: first.unit, table: first.table, start: first.address, count, items: items.to_vec() })
+        Some(Request {
+            unit: self.unit(&first),
+            table: first.table,
+            start: first.address,
+            count,
+            items: items.to_vec(),
+        })
     }
 }

@@ -3,9 +3,10 @@
 //! A profile is written in TOML ([`toml`](self::toml)) or comes from the Python gateway as JSON ([`json`](self::json)).
 //! Both end in the same [`Profile`], which cannot be wrong: every point has a layout, a scale and a place.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::plan::Blocks;
+use crate::plan::{Blocks, Plan, Wanted};
 use crate::register::{Layout, Scaling, Table, UnitId};
 use crate::report::Report;
 use crate::settings::Mistake;
@@ -192,6 +193,26 @@ pub struct Profile {
     pub watchdog: Option<String>,
     /// What was mended while reading a profile of the Python gateway, for the log.
     pub mended: Vec<String>,
+    /// What the devices of this model share.
+    pub prepared: Prepared,
+}
+
+/// The sources of a profile as their plans want them, made when they are first asked for.
+#[derive(Debug, Default)]
+pub struct Prepared(OnceLock<Vec<(Option<String>, Arc<Wanted>)>>);
+
+impl Clone for Prepared {
+    /// A copy may be given other points.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Prepared {
+    /// It follows from the rest.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Profile {
@@ -212,6 +233,7 @@ impl Profile {
             set_point: None,
             watchdog: None,
             mended: Vec::new(),
+            prepared: Prepared::default(),
         }
     }
 
@@ -224,6 +246,20 @@ impl Profile {
     /// device's own.
     pub fn source(&self, name: Option<&str>) -> impl Iterator<Item = &Point> {
         self.readable().filter(move |point| point.source.as_deref() == name)
+    }
+
+    /// The plan of a source, as [`source`](Self::source) names it, for a device of this model.
+    pub fn plan(&self, source: Option<&str>, unit: UnitId, blocks: Blocks) -> Plan {
+        if self.points.iter().any(|point| point.unit_id.is_some()) {
+            return Plan::new(self.source(source), unit, blocks);
+        }
+        let wanted = |name: Option<&str>| (name.map(str::to_owned), Arc::new(Wanted::new(self.source(name), None)));
+        let named = || self.sources.iter().map(|(name, _)| Some(name.as_str()));
+        let prepared = self.prepared.0.get_or_init(|| [None].into_iter().chain(named()).map(wanted).collect());
+        match prepared.iter().find(|(name, _)| name.as_deref() == source) {
+            Some((_, wanted)) => Plan::of(Arc::clone(wanted), unit, blocks),
+            None => Plan::new(std::iter::empty(), unit, blocks),
+        }
     }
 
     /// What is known of a device from it, as the site's description has it.

@@ -190,7 +190,7 @@ impl Device {
 
 impl SourceState {
     fn new(source: Source, device: &Settings) -> Self {
-        let plan = Plan::new(device.profile.source(source.name.as_deref()), device.unit, device.blocks);
+        let plan = device.profile.plan(source.name.as_deref(), device.unit, device.blocks);
         let now = Instant::now();
         Self {
             settings: source,

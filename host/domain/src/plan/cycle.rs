@@ -235,7 +235,7 @@ impl Search {
 impl Plan {
     /// Neighbouring items of the same registers together.
     fn groups(&self, items: &[usize]) -> Vec<Vec<usize>> {
-        let same = |a: &usize, b: &usize| match (self.items.get(*a), self.items.get(*b)) {
+        let same = |a: &usize, b: &usize| match (self.item(*a), self.item(*b)) {
             (Some(a), Some(b)) => a.same_registers(*b),
             _ => false,
         };
@@ -243,7 +243,7 @@ impl Plan {
     }
 
     fn has_gap(&self, before: &[usize], after: &[usize]) -> bool {
-        let item = |items: &[usize]| items.first().and_then(|&index| self.items.get(index)).copied();
+        let item = |items: &[usize]| items.first().and_then(|&index| self.item(index)).copied();
         match (item(before), item(after)) {
             (Some(before), Some(after)) => before.end() < u32::from(after.address),
             _ => false,
@@ -252,9 +252,9 @@ impl Plan {
 
     /// The channels that cannot be read, by position: their own register is not there, or their scale factor's.
     fn forbidden_channels(&self) -> Vec<usize> {
-        let forbidden = |index: &usize| self.items.get(*index).map(|item| item.role);
+        let forbidden = |index: &usize| self.item(*index).map(|item| item.role);
         let roles: Vec<Role> = self.learnt.forbidden.iter().filter_map(forbidden).collect();
-        let channels = self.decoders.iter().enumerate().filter(|(channel, decoder)| {
+        let channels = self.wanted.decoders.iter().enumerate().filter(|(channel, decoder)| {
             roles.iter().any(|role| match role {
                 Role::Value(of) => of == channel,
                 Role::Factor(of) => decoder.needs(*of),

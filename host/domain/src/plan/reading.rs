@@ -58,8 +58,8 @@ impl Plan {
     /// A reading with nothing read yet.
     pub fn reading(&self) -> Reading {
         Reading {
-            values: vec![f64::NAN; self.decoders.len()],
-            factors: vec![None; self.factors],
+            values: vec![f64::NAN; self.wanted.decoders.len()],
+            factors: vec![None; self.wanted.factors],
             unavailable: Vec::new(),
             texts: Vec::new(),
         }
@@ -68,7 +68,7 @@ impl Plan {
     /// Puts what a request brought into a reading: registers, or bits as 0 and 1.
     pub fn decode(&self, request: &Request, registers: &[u16], reading: &mut Reading) {
         for &index in &request.items {
-            let Some(item) = self.items.get(index) else { continue };
+            let Some(item) = self.item(index) else { continue };
             let offset = usize::from(item.address.saturating_sub(request.start));
             let Some(registers) = registers.get(offset..offset + usize::from(item.width)) else { continue };
             match item.role {
@@ -79,7 +79,7 @@ impl Plan {
     }
 
     fn decode_value(&self, channel: usize, registers: &[u16], reading: &mut Reading) {
-        let Some(decoder) = self.decoders.get(channel) else { return };
+        let Some(decoder) = self.wanted.decoders.get(channel) else { return };
         if let Format::Text(_, layout) = decoder.layout.format {
             match layout.decode(registers) {
                 Some(text) => reading.texts.push((channel, text)),
@@ -101,7 +101,7 @@ impl Plan {
         // A search for what was refused reads some points twice.
         texts.dedup_by_key(|(channel, _)| *channel);
         let mut faults = Vec::new();
-        for (channel, (value, decoder)) in values.iter_mut().zip(&self.decoders).enumerate() {
+        for (channel, (value, decoder)) in values.iter_mut().zip(&self.wanted.decoders).enumerate() {
             if let Some(number) = decoder.factor {
                 let exponent = factors.get(number).copied().flatten();
                 *value = exponent.map_or(f64::NAN, |exponent| decoder.scaling.times_ten_to(exponent).apply(*value));
