@@ -1,7 +1,5 @@
 //! A device that a person looks at: one connection, no schedule.
 
-use std::iter;
-
 use bessai_domain::event::Frame;
 use bessai_domain::plan::{Plan, Request};
 use bessai_domain::profile::Point;
@@ -24,7 +22,7 @@ pub struct Console {
 impl Console {
     /// Nothing is opened yet.
     pub fn new(address: Address, settings: Settings) -> Self {
-        let connection = Connection::new(address, iter::once(settings.pacing));
+        let connection = Connection::new(address, [settings.pacing].into_iter());
         Self { connection, settings }
     }
 
@@ -91,10 +89,10 @@ impl Console {
             Ok(_) => Ok(true),
             Err(Trouble::NoConnection(reason)) => Err(reason),
             Err(_) => {
-                // The pauses between attempts to connect are for a plant that is polled; here the next unit is asked at once.
+                // Most unit ids are nobody's: the next one need not wait as after a connection that failed.
                 if !self.connection.is_open() {
                     self.connection =
-                        Connection::new(self.connection.address().clone(), iter::once(self.settings.pacing));
+                        Connection::new(self.connection.address().clone(), [self.settings.pacing].into_iter());
                 }
                 Ok(false)
             }
