@@ -230,6 +230,8 @@ pub fn log_to_stderr(level: LogLevel) {
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("bessai_edge", level)
+        // It warns of each damaged frame, which a bad line repeats without end; the device's own line says what follows.
+        .with_target("tokio_modbus", LevelFilter::ERROR)
         .with_target("rumqttd", LevelFilter::OFF);
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);

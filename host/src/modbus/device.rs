@@ -143,6 +143,8 @@ impl Device {
                 let pause = self.silent.map_or(SILENT_MIN, |silence| (silence.pause * 2).min(SILENT_MAX));
                 self.silent = Some(Silence { until: Instant::now() + pause, pause });
             }
+            // Part of a cycle came: the line is bad, not the unit gone.
+            Some(_) if !frame.is_empty() => self.silent = None,
             Some(_) => {}
             None => self.silent = None,
         }

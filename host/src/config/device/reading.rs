@@ -133,6 +133,7 @@ impl<'a> Raw<'a> {
     /// What is not said here is as the profile has it.
     pub(super) fn finish(self, profile: &Profile) -> Reading {
         self.check_names(profile);
+        self.check_paths();
         let given = self.pacing;
         let [registers, bits, gap] = self.has_blocks;
         let period = |(name, usual): &(String, Duration)| {
@@ -174,6 +175,16 @@ impl<'a> Raw<'a> {
             ca: self.ca,
             identity,
             server_name: self.server_name,
+        }
+    }
+
+    /// They are read again for each connection, so that a renewed certificate counts; one that is not there never will.
+    fn check_paths(&self) {
+        for (key, path) in [("ca", &self.ca), ("cert", &self.cert), ("key", &self.identity_key)] {
+            if let Some((path, error)) = path.as_ref().and_then(|path| Some((path, std::fs::read(path).err()?))) {
+                let mend = format!("cannot be read: {error}");
+                self.mistakes.add(Mistake::new(format!("{}{key}", self.key), path.display(), mend));
+            }
         }
     }
 

@@ -142,7 +142,8 @@ fn how_a_device_is_asked_and_reported() {
         reconnect_after = 3\nmax_registers = 32\nbridged_gap = 0\ntimeout = \"500ms\"\ndeadband = 0\nmax_silence = \"10s\"\n\
         ca = \"ca.pem\"\ncert = \"c.pem\"\nkey = \"k.pem\"\nserver_name = \"plc\"\n\
         channels.soc_pct = { deadband = 0.5 }";
-    let config = Case::new().file("bessai.toml", text).config();
+    let files = ["ca.pem", "c.pem", "k.pem"];
+    let config = files.iter().fold(Case::new().file("bessai.toml", text), |case, file| case.file(file, "")).config();
     let device = &config.devices[0];
     let reading = &device.reading;
     assert_eq!(device.address.to_string(), "tls://10.0.0.1:802");
@@ -154,6 +155,14 @@ fn how_a_device_is_asked_and_reported() {
         |channel: &str| reading.report(channel, None).map(|report| (report.deadband, report.max_silence.as_secs()));
     assert_eq!((report("soc_pct"), report("temp_c")), (Some((0.5, 60)), Some((0.0, 10))));
     assert!(reading.identity.is_some());
+}
+
+#[test]
+fn certificates_that_are_not_there_are_named() {
+    let mend = "cannot be read: No such file or directory (os error 2)";
+    let text = "[[device]]\naddress = \"tls://a\"\nprofile = \"simulator\"\nca = \"no.pem\"\ncert = \"c.pem\"\nkey = \"k.pem\"";
+    let expected = ["ca = no.pem", "cert = c.pem", "key = k.pem"].map(|key| format!("device[0].{key}: {mend}"));
+    check_file(text, &expected.each_ref().map(String::as_str));
 }
 
 #[test]
@@ -171,7 +180,7 @@ fn what_does_not_belong_to_the_device_is_named() {
     );
     check("models = [1]", "device[0].models: is for devices of the profile `sunspec`; remove it");
     check(
-        "ca = \"ca.pem\"",
+        "server_name = \"plc\"",
         "device[0].address = 10.0.0.1:502: certificates are shown to tls:// addresses alone; write tls://host:802, or remove ca, \
          cert, key and server_name",
     );
