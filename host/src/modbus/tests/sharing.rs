@@ -149,3 +149,34 @@ fn a_gateway_that_goes_away_and_returns() {
         });
     }
 }
+
+#[test]
+fn a_unit_of_which_a_part_was_read_is_not_the_longer_left_alone() {
+    for framing in BOTH {
+        virtually(async {
+            let points = registers([1]) + "i = { table = \"input\", address = 1, type = \"uint16\", scale = 1 }\n";
+            let memory = memory([1, 2]);
+            memory.set(2, Table::Input, 1, &[7]);
+            let mut other = device("other", 2, &points);
+            other.sources[0].place = 1;
+            let mut bench = Bench::start(framing, &memory, vec![device("box", 1, &registers([1])), other]);
+            let silent = Rule::new(Fault::Silence).unit(2);
+            let mut whole = 0;
+            // Silent for pauses of 1, 2, 4 and 8 s; then only in part; then once more, which costs a second and not sixteen.
+            for (until, rule) in [(15, Some(silent)), (60, Some(silent.function(4))), (61, Some(silent)), (71, None)] {
+                bench.server.misbehave_by(rule);
+                whole = 0;
+                loop {
+                    let Heard { at, what } = bench.report().await;
+                    if let Reported::Frame(_, frame) = what {
+                        whole += usize::from(frame.source == 1 && frame.faults.is_empty());
+                    }
+                    if at >= until * SECOND {
+                        break;
+                    }
+                }
+            }
+            assert!(whole >= 7, "{framing:?}: {whole}");
+        });
+    }
+}
