@@ -220,7 +220,7 @@ async fn a_scan_prints_the_model_map() {
     ))
     .unwrap();
     assert_eq!((&read["values"]["soc_pct"], &read["values"]["m1_SN"]), (&json!(72.3), &json!("SN-7")));
-    let units = text(&device("scan", port, &["--units", "0-5", "--timeout", "100ms"]).await);
+    let units = text(&device("scan", port, &["--units", "1-3"]).await);
     assert_eq!(units, "unit 1 answers\n");
     let said = error(&device("scan", Device::huawei().port(), &[]).await, 1);
     assert!(said.contains("no answer") || said.contains("refused") || said.contains("SunS"), "{said}");
@@ -258,6 +258,10 @@ async fn a_point_is_written_and_read_back() {
     let said = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "-1"]).await, 1);
     assert!(said.contains("cannot be set to -1: its profile allows 0 to"), "{said}");
     assert_eq!(inverter.registers.get(1, Table::Holding, 47_087, 1), Some(vec![875]));
+    let said = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_sok", "1"]).await, 64);
+    assert!(said.contains("did you mean `luna_charge_target_soc`?"), "{said}");
+    let said = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "on"]).await, 64);
+    assert!(said.contains("on is 1 and off is 0"), "{said}");
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ pub(super) enum Command {
         #[arg(value_name = "POINT")]
         point: String,
         /// In the point's unit.
-        #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+        #[arg(value_name = "VALUE", allow_hyphen_values = true, value_parser = number)]
         value: f64,
     },
 }
@@ -116,6 +116,11 @@ fn format(text: &str) -> Result<Format, String> {
     Format::named(text).ok_or_else(|| format!("write one of {}", names.join(", ")))
 }
 
+fn number(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.is_finite());
+    value.ok_or_else(|| "write a number in the point's unit; on is 1 and off is 0, and a state is its number".into())
+}
+
 fn units(text: &str) -> Result<(u8, u8), String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let units = first.parse().ok().zip(last.parse().ok()).filter(|(first, last)| first <= last);
@@ -146,7 +151,10 @@ pub(super) fn run(command: Command) -> ExitCode {
             Err(code) => code,
         },
         Command::Write { place, point, value } => match find(&place) {
-            Ok(device) => within(write(device, point, value)),
+            Ok(device) => match (!device.profile.is_discovered).then(|| self::point(&device.profile, &point)) {
+                Some(Err(mend)) => wrong(&mend),
+                _ => within(write(device, point, value)),
+            },
             Err(code) => code,
         },
     }
@@ -348,9 +356,10 @@ async fn write(mut device: Device, name: String, value: f64) -> anyhow::Result<(
     }
     let point = point(&device.profile, &name).map_err(anyhow::Error::msg)?;
     let written = console.write(point, value).await.map_err(anyhow::Error::msg)?;
+    let value = format!("{value} {}", shown::unit(&point.unit));
     match written.read_back {
-        Some(now) => println!("{} is set to {value} {}, and reads {now}", point.name, shown::unit(&point.unit)),
-        None => println!("{} is set to {value} {}; it cannot be read back", point.name, shown::unit(&point.unit)),
+        Some(now) => println!("{} is set to {}, and reads {now}", point.name, value.trim_end()),
+        None => println!("{} is set to {}; it cannot be read back", point.name, value.trim_end()),
     }
     Ok(())
 }
