@@ -74,7 +74,7 @@ impl Console {
     /// In words, when it is none or does not answer.
     pub async fn scan(&mut self) -> Result<Found, String> {
         let Settings { unit, blocks, timeout, .. } = self.settings;
-        let found = discover(&mut self.connection, unit, blocks.registers, timeout).await;
+        let found = discover(&mut self.connection, unit, blocks.registers, timeout, async |_| ()).await;
         found.map_err(|error| match error {
             NotFound::Trouble(trouble) => trouble.reason().to_owned(),
             NotFound::Undescribed(reason) => reason,

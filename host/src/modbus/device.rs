@@ -132,6 +132,10 @@ impl Device {
         connection: &Connection,
         shares_line: bool,
     ) -> Option<DeviceStatus> {
+        // A source without points, such as that of a profile whose points are all read slowly, asks for nothing.
+        if trouble.is_none() && frame.values.is_empty() && self.has_points() {
+            return None;
+        }
         if let Some(state) = self.sources.get_mut(source) {
             state.brought_nothing = frame.is_empty();
             state.note_values(frame);
@@ -155,6 +159,10 @@ impl Device {
         self.status(online, trouble, connection)
     }
 
+    fn has_points(&self) -> bool {
+        self.sources.iter().any(|source| source.plan.channel_count() > 0)
+    }
+
     fn status(&mut self, online: bool, trouble: Option<&Trouble>, connection: &Connection) -> Option<DeviceStatus> {
         if self.online == Some(online) {
             return None;
@@ -163,6 +171,7 @@ impl Device {
         let detail = match trouble {
             Some(trouble) if !online => trouble.reason().to_owned(),
             _ if online => "answers".to_owned(),
+            _ if !self.has_points() => "there is no point to read".to_owned(),
             _ => "answers, but refuses every point".to_owned(),
         };
         if online {

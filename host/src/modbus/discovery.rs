@@ -17,15 +17,17 @@ pub(super) enum NotFound {
     Undescribed(String),
 }
 
-/// Walks the device's chain of models.
+/// Walks the device's chain of models. Before each request whatever is more urgent is done.
 pub(super) async fn discover(
     connection: &mut Connection,
     unit: UnitId,
     block: u16,
     timeout: Duration,
+    mut before_each: impl AsyncFnMut(&mut Connection),
 ) -> Result<Found, NotFound> {
     let mut discovery = Discovery::new(block);
     while let Some(read) = discovery.next() {
+        before_each(connection).await;
         let request = Request::of(unit, Table::Holding, read.start, read.count);
         match connection.ask(Call::Read(&request), timeout).await {
             Ok(Answer::Registers(registers)) => discovery.answer(Ok(&registers)),

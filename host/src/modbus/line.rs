@@ -111,7 +111,8 @@ impl Asker {
     /// What the device has, if that is new; or why it could not be asked.
     async fn discover(&mut self, device: &mut Device) -> (Option<Arc<Profile>>, Option<Trouble>) {
         let Settings { unit, blocks, timeout, .. } = device.settings;
-        match discover(&mut self.connection, unit, blocks.registers, timeout).await {
+        let write = async |connection: &mut Connection| write::serve(&mut self.orders, &self.targets, connection).await;
+        match discover(&mut self.connection, unit, blocks.registers, timeout, write).await {
             Ok(found) => {
                 let profile = device.discovered(&found, &self.connection);
                 if profile.is_some() {

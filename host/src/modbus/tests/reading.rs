@@ -3,7 +3,8 @@
 use bessai_simulator::registers::{Registers, Table};
 use bessai_simulator::server::{Fault, Rule};
 
-use super::bench::{BOTH, Bench, good, logged, registers, virtually};
+use super::super::{Reported, Settings, Source};
+use super::bench::{BOTH, Bench, SECOND, device, good, logged, registers, virtually};
 
 const UNIT: u8 = 1;
 
@@ -122,4 +123,26 @@ fn what_never_was_there_is_asked_for_less_and_less() {
         bench.server.registers().set(UNIT, Table::Holding, 30, &[30]);
         good(&bench.frames(3602).await.what);
     });
+}
+
+#[test]
+fn a_device_is_told_by_the_sources_that_have_points() {
+    const SLOW: &str = "sources = { slow = \"5s\" }\n[points]\n\
+        n = { address = 3, type = \"uint16\", scale = 1, source = \"slow\" }";
+    const WRITTEN: &str = "[points]\nn = { address = 3, type = \"uint16\", scale = 1, access = \"W\" }";
+    let first_status = |profile: &str, sources: Vec<Source>| {
+        virtually(async {
+            let settings = Settings { sources, ..device("box", UNIT, profile) };
+            let mut bench = Bench::start(BOTH[0], &memory(0..20), vec![settings]);
+            match bench.report().await.what {
+                Reported::Status(_, status) => (status.online, status.detail),
+                other => panic!("{other:?}"),
+            }
+        })
+    };
+    let source = |name: Option<&str>, place| Source { name: name.map(str::to_owned), period: SECOND, place };
+    let both = vec![source(None, 0), source(Some("slow"), 1)];
+    assert_eq!(first_status(SLOW, both), (true, "answers".to_owned()));
+    let one = vec![source(None, 0)];
+    assert_eq!(first_status(WRITTEN, one), (false, "there is no point to read".to_owned()));
 }

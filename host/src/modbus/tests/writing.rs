@@ -1,9 +1,11 @@
 //! Writes: ahead of reads, scaled, checked, read back.
 
+use bessai_domain::profile;
 use bessai_simulator::registers::{Registers, Table};
 use bessai_simulator::server::{Fault, Request, Rule};
+use bessai_simulator::sunspec::{Model, lay_out};
 
-use super::super::Written;
+use super::super::{Settings, Written};
 use super::bench::{BOTH, Bench, MS, SECOND, device, in_blocks, registers, virtually};
 
 const PROFILE: &str = r#"timeout = "500ms"
@@ -164,5 +166,25 @@ fn whoever_takes_the_frames_may_first_want_something_written() {
         // Nobody takes a frame, and the queue is full.
         tokio::time::sleep(200 * SECOND).await;
         assert_eq!(bench.writer.write("box", "mode", 9.0).await, told(9.0));
+    });
+}
+
+#[test]
+fn a_write_does_not_wait_for_a_device_to_be_discovered() {
+    virtually(async {
+        let memory = memory();
+        let models = [Model::common("Acme", "Hybrid", "SN-7"), Model { id: 103, words: vec![1; 50] }];
+        lay_out(&memory, 2, 40_000, &models);
+        let sunspec =
+            Settings { profile: profile::built_in("sunspec").unwrap().into(), ..device("sunspec", 2, PROFILE) };
+        let bench = Bench::start(BOTH[0], &memory, vec![sunspec, device("box", 1, PROFILE)]);
+        bench.server.misbehave_by([Rule::new(Fault::Slow(100 * MS)).unit(2)]);
+        while bench.server.requests() < 2 {
+            tokio::time::sleep(MS).await;
+        }
+        assert_eq!(bench.writer.write("box", "mode", 7.0).await, told(7.0));
+        let asked = asked(&bench, 0);
+        let place = asked.iter().position(|request| request.0 == 6).unwrap();
+        assert!(place <= 3, "{asked:?}");
     });
 }
