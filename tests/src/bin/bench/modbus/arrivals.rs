@@ -12,6 +12,7 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS};
 
 use crate::gateway::LOOK_EVERY;
 use crate::process::Process;
+use crate::subscriber::LARGEST;
 
 /// The channel that numbers a device's readings.
 pub(super) const FIRST_CHANNEL: &str = "reading";
@@ -21,8 +22,6 @@ const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
 const ALL_WITHIN: Duration = Duration::from_secs(60);
 /// Requests that wait in the client; only the subscription ever does.
 const REQUESTS: usize = 10;
-/// Far above a message of 1,000 values.
-const LARGEST: usize = 1 << 20;
 
 /// A subscriber on a thread of its own, until the broker or its receiver ends.
 pub(super) struct Arrivals(Receiver<Arrival>);
