@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Output;
 
 use bessai_simulator::registers::{Registers, Table};
-use bessai_simulator::server::Server;
+use bessai_simulator::server::{Fault, Rule, Server};
 use bessai_simulator::sunspec::{Model, lay_out};
 use serde_json::{Value, json};
 
@@ -224,6 +224,26 @@ async fn a_scan_prints_the_model_map() {
     assert_eq!(units, "unit 1 answers\n");
     let said = error(&device("scan", Device::huawei().port(), &[]).await, 1);
     assert!(said.contains("no answer") || said.contains("refused") || said.contains("SunS"), "{said}");
+}
+
+#[tokio::test]
+async fn a_scan_goes_on_behind_unit_ids_that_are_silent() {
+    let registers = Registers::new();
+    [2, 6].into_iter().for_each(|unit| registers.fill(unit, Table::Holding, 0..=9, 0));
+    let server = start(&registers);
+    server.misbehave_by([1, 3, 4, 5].map(|unit| Rule::new(Fault::Silence).unit(unit)));
+    let units = text(&device("scan", server.address().port(), &["--units", "1-6"]).await);
+    assert_eq!(units, "unit 2 answers\nunit 6 answers\n");
+}
+
+#[tokio::test]
+async fn the_last_registers_are_read() {
+    let registers = Registers::new();
+    registers.fill(1, Table::Holding, 65_530..=65_535, 7);
+    let server = start(&registers);
+    let read = async |range: &str| text(&device("read", server.address().port(), &["--json", "--raw", range]).await);
+    assert_eq!(read("65535+1").await, "{\"table\":\"holding\",\"values\":{\"65535\":[7]}}\n");
+    assert!(read("65530+6").await.contains("\"65534\":[7],\"65535\":[7]"));
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ impl Reporter {
                 faults(told).ne(faults(frame))
                     || told.texts != frame.texts
                     || told.values.len() != frame.values.len()
+                    // A clock that was set back must not silence it until the old time comes again.
+                    || at < *told_at
                     || is_due(reports, at.since(*told_at))
                     || has_moved(reports, &told.values, &frame.values)
             }
@@ -101,6 +103,8 @@ mod tests {
         assert!(reporter.wants(at(0), &frame(&[1.0])));
         assert!(!reporter.wants(at(59), &frame(&[1.0])));
         assert!(reporter.wants(at(60), &frame(&[1.0])));
+        assert!(reporter.wants(at(30), &frame(&[1.0])), "the clock was set back");
+        assert!(!reporter.wants(at(60), &frame(&[1.0])));
         let faulty = Frame { faults: vec![Fault { channel: 0, kind: FaultKind::Missing }], ..frame(&[f64::NAN]) };
         assert!(reporter.wants(at(61), &faulty));
         assert!(!reporter.wants(at(62), &faulty));

@@ -245,10 +245,15 @@ impl<'a> Raw<'a> {
             (None, host) => Address::tcp(host?, self.port),
         };
         reading::check_files(&address, &reading, &self.address_key, &findings.file);
+        let unit = self.unit.unwrap_or(profile.unit);
+        if unit == UnitId(0) && address.is_rtu() {
+            let mend = "on a serial line unit 0 means all of them, and none answers; write the device's own, 1 to 247";
+            findings.file.add(Mistake::new(&self.address_key, &address, mend));
+        }
         Some(Device {
             name: self.name,
             address,
-            unit: self.unit.unwrap_or(profile.unit),
+            unit,
             unit_was_given: self.unit.is_some(),
             profile,
             period: self.period.unwrap_or(DEFAULT_PERIOD),

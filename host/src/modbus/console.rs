@@ -7,7 +7,7 @@ use bessai_domain::register::{Table, UnitId};
 use bessai_domain::sunspec::Found;
 
 use super::Settings;
-use super::connection::{Call, Connection};
+use super::connection::{Call, Connection, Trouble};
 use super::discovery::{NotFound, discover};
 use super::link::{Answer, Refusal};
 use super::transport::Address;
@@ -87,8 +87,15 @@ impl Console {
         match self.connection.ask(Call::Read(&request), self.settings.timeout).await {
             Ok(Answer::Refused(Refusal::Unreachable, _)) => Ok(false),
             Ok(_) => Ok(true),
-            Err(super::connection::Trouble::NoConnection(reason)) => Err(reason),
-            Err(_) => Ok(false),
+            Err(Trouble::NoConnection(reason)) => Err(reason),
+            Err(_) => {
+                // Most unit ids are nobody's: the next one need not wait as after a connection that failed.
+                if !self.connection.is_open() {
+                    self.connection =
+                        Connection::new(self.connection.address().clone(), [self.settings.pacing].into_iter());
+                }
+                Ok(false)
+            }
         }
     }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bessai_domain::event::Frame;
-use bessai_domain::plan::Reading;
+use bessai_domain::plan::{Cycle, Reading};
 use bessai_domain::profile::Profile;
+use bessai_domain::register::UnitId;
 use bessai_domain::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -140,7 +141,7 @@ impl Asker {
         (at.unwrap_or_else(self.clock), frame, trouble)
     }
 
-    /// Sends the plan's requests. Values read before trouble stay good.
+    /// Sends the plan's requests. Values read before trouble stay good, and so does what was learnt.
     async fn ask_all(
         &mut self,
         settings: &Settings,
@@ -150,7 +151,28 @@ impl Asker {
     ) -> Result<(), Trouble> {
         state.renew(&self.connection);
         let mut cycle = state.plan.cycle();
+        let asked = self.ask_each(settings, state, &mut cycle, reading, at).await;
+        cycle.finish(&mut state.plan);
+        asked
+    }
+
+    /// The points of a device may be kept by several units: one that its gateway does not reach is passed over, the others are
+    /// asked all the same.
+    async fn ask_each(
+        &mut self,
+        settings: &Settings,
+        state: &mut SourceState,
+        cycle: &mut Cycle,
+        reading: &mut Reading,
+        at: &mut Option<Timestamp>,
+    ) -> Result<(), Trouble> {
+        let mut unreached: Option<(UnitId, String)> = None;
         while let Some(request) = cycle.request(&state.plan) {
+            // Requests come unit by unit.
+            if unreached.as_ref().is_some_and(|(unit, _)| *unit == request.unit) {
+                cycle.pass();
+                continue;
+            }
             write::serve(&mut self.orders, &self.targets, &mut self.connection).await;
             match self.connection.ask(Call::Read(&request), settings.timeout).await? {
                 Answer::Registers(registers) => {
@@ -165,11 +187,13 @@ impl Asker {
                     let channels = cycle.refused_wholly(&mut state.plan);
                     state.note_refusal(settings, channels, &reason);
                 }
-                Answer::Refused(Refusal::Unreachable, reason) => return Err(Trouble::Silent(reason)),
+                Answer::Refused(Refusal::Unreachable, reason) => {
+                    unreached = Some((request.unit, reason));
+                    cycle.pass();
+                }
                 Answer::Refused(Refusal::Busy | Refusal::Failure, _) | Answer::Written => cycle.pass(),
             }
         }
-        cycle.finish(&mut state.plan);
-        Ok(())
+        unreached.map_or(Ok(()), |(unit, reason)| Err(Trouble::Silent(format!("unit {}: {reason}", unit.0))))
     }
 }

@@ -228,6 +228,14 @@ mod tests {
             "a = { address = 1, type = \"uint16\", scale = 1 }\nb = { channel = \"a\", address = 2, type = \"uint16\", scale = 1 }",
             "box.points.b.channel = a: is the channel of a already",
         );
+        check(
+            "a = { table = \"coil\", address = 1, count = 8 }",
+            "box.points.a.count = 8: a coil is one bit; give each its own point",
+        );
+        check(
+            "a = { address = 1, type = \"uint16\", scale = 1, string_layout = \"low\" }",
+            "box.points.a.string_layout = \"low\": is for strings; remove it, or write type = \"string\"",
+        );
         check("a = 3", "box.points.a = 3: write a table, such as { address = 100, type = \"uint16\", scale = 1 }");
     }
 

@@ -54,7 +54,11 @@ impl Found {
         points.retain(|(quantity, _)| quantity.is_some() || taken.next().is_some());
         let points: Vec<_> = points.into_iter().map(|(_, point)| point).collect();
         let left_out = total - points.len();
-        let words = format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
+        let words =
+            || format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
+        let is_absent = |id: &&u16| !self.models.iter().any(|model| model.id == **id);
+        let absent = only.unwrap_or_default().iter().filter(is_absent);
+        let absent = absent.map(|id| format!("the device has no SunSpec model {id}, which `models` asks for"));
         Profile {
             manufacturer: self.nameplate.manufacturer.clone(),
             model: self.nameplate.model.clone(),
@@ -63,7 +67,7 @@ impl Found {
             watchdog: watchdog(&points),
             points,
             is_discovered: true,
-            mended: if left_out > 0 { vec![words] } else { Vec::new() },
+            mended: (left_out > 0).then(words).into_iter().chain(absent).collect(),
             ..Profile::new(NAME)
         }
     }
@@ -94,7 +98,8 @@ fn to_point(found: &FoundPoint, quantity: Option<&Quantity>) -> Option<Point> {
         names: definition.symbols.iter().map(bit_or_value).collect(),
         unit: unit.to_owned(),
         kind,
-        access: if definition.writable { Access::ReadWrite } else { Access::Read },
+        // Strings are only read, here as in every profile.
+        access: if definition.writable && kind != ChannelKind::Text { Access::ReadWrite } else { Access::Read },
         source: (is_slow && quantity.is_none()).then(|| NAMEPLATE.to_owned()),
         description: description(found, quantity),
         ..plain

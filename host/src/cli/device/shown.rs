@@ -24,9 +24,9 @@ pub(super) fn unit(unit: &str) -> &str {
 /// Registers in hexadecimal, without and with a sign; or as values of a layout.
 pub(super) fn raw(table: Table, start: u16, words: &[u16], layout: Option<Layout>, json: bool) -> String {
     let width = usize::from(layout.map_or(1, |layout| layout.format.width()));
-    let rows: Vec<_> = words.chunks(width).zip((start..).step_by(width)).collect();
+    let rows: Vec<_> = words.chunks(width).zip((u32::from(start)..).step_by(width)).collect();
     if json {
-        let row = |(words, address): &(&[u16], u16)| {
+        let row = |(words, address): &(&[u16], u32)| {
             let value = layout.map_or_else(|| json!(words), |layout| json!(layout.decode(words)));
             (address.to_string(), value)
         };

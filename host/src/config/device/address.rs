@@ -83,6 +83,11 @@ impl Address {
         }
     }
 
+    /// Whether serial frames are spoken there.
+    pub(super) fn is_rtu(&self) -> bool {
+        matches!(self, Self::Serial(_) | Self::Network(Scheme::RtuOverTcp, ..))
+    }
+
     /// The same on another host, or by another port.
     pub(super) fn moved(self, host: Option<String>, port: Option<u16>) -> Self {
         match self {
@@ -107,8 +112,9 @@ impl std::fmt::Display for Address {
                     Parity::Even => 'E',
                     Parity::Odd => 'O',
                 };
-                let Serial { path, baud, data_bits, stop_bits, .. } = serial;
-                write!(formatter, "{path} at {baud} baud, {data_bits}{parity}{stop_bits}")
+                let Serial { path, baud, data_bits, stop_bits, turnaround, .. } = serial;
+                write!(formatter, "{path} at {baud} baud, {data_bits}{parity}{stop_bits}")?;
+                if turnaround.is_zero() { Ok(()) } else { write!(formatter, ", turnaround {turnaround:?}") }
             }
         }
     }
@@ -212,7 +218,7 @@ mod tests {
         let plain = parse("rtu:///dev/ttyUSB0").unwrap();
         assert_eq!(plain.to_string(), "/dev/ttyUSB0 at 9600 baud, 8N1");
         let all = parse("rtu:///dev/ttyS1?baud=19200&parity=even&stop_bits=2&data_bits=7&turnaround=20ms").unwrap();
-        assert_eq!(all.to_string(), "/dev/ttyS1 at 19200 baud, 7E2");
+        assert_eq!(all.to_string(), "/dev/ttyS1 at 19200 baud, 7E2, turnaround 20ms");
         let Address::Serial(serial) = all else { panic!("{all}") };
         assert_eq!(serial.turnaround, Duration::from_millis(20));
     }

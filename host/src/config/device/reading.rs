@@ -106,6 +106,9 @@ impl<'a> Raw<'a> {
         };
         let models = table.value("models").is_some().then(|| {
             let ids = table.integers("models", 1..=i64::from(u16::MAX - 1));
+            if table.value("models").and_then(toml::Value::as_array).is_some_and(Vec::is_empty) {
+                table.wrong("models", "names no model; remove it to read all");
+            }
             ids.into_iter().filter_map(|id| u16::try_from(id).ok()).collect()
         });
         let has = |key: &'static str| table.value(key).is_some();

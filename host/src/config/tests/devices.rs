@@ -122,6 +122,21 @@ fn a_serial_port_is_spoken_on_in_one_way() {
 }
 
 #[test]
+fn nobody_answers_to_unit_0_on_a_serial_line() {
+    let device = |address: &str| {
+        format!("[[device]]\naddress = \"tcp://a\"\n[[device]]\nname = \"b\"\nunit = 0\naddress = \"{address}\"")
+    };
+    let mend = "on a serial line unit 0 means all of them, and none answers; write the device's own, 1 to 247";
+    let check = |address: &str, shown: &str| {
+        check_file(&device(address), &[&format!("device[1].address = {shown}: {mend}")]);
+    };
+    check("rtu:///dev/ttyS0", "/dev/ttyS0 at 9600 baud, 8N1");
+    check("rtu+tcp://a", "rtu+tcp://a:502");
+    let config = Case::new().file("bessai.toml", &device("tcp://b")).config();
+    assert_eq!(config.devices[1].unit, UnitId(0), "a device behind TCP may well be asked as unit 0");
+}
+
+#[test]
 fn how_a_device_is_asked_and_reported() {
     let text = "[[device]]\naddress = \"tls://a\"\nprofile = \"simulator\"\nrequest_gap = \"50ms\"\nconnect_pause = \"1s\"\n\
         reconnect_after = 3\nmax_registers = 32\nbridged_gap = 0\ntimeout = \"500ms\"\ndeadband = 0\nmax_silence = \"10s\"\n\
@@ -150,6 +165,10 @@ fn what_does_not_belong_to_the_device_is_named() {
     check("channels.soc_pct = 1", "device[0].channels.soc_pct = 1: write a table, such as { deadband = 0.5 }");
     check("channels.soc_pct = {}", "device[0].channels.soc_pct.deadband: is missing; write how far the value may move");
     check("sources = { slow = \"1m\" }", "device[0].sources.slow: is unknown; remove it");
+    check_file(
+        "[[device]]\naddress = \"tcp://a\"\nprofile = \"sunspec\"\nmodels = []",
+        &["device[0].models = []: names no model; remove it to read all"],
+    );
     check("models = [1]", "device[0].models: is for devices of the profile `sunspec`; remove it");
     check(
         "ca = \"ca.pem\"",

@@ -63,6 +63,20 @@ fn the_third_cycle_asks_for_nothing_that_is_refused() {
 }
 
 #[test]
+fn what_was_learnt_before_a_connection_broke_is_not_learnt_again() {
+    virtually(async {
+        // Two blocks: the first has a point that is not there, the second, of another unit, breaks the connection each time.
+        let profile = registers(0..20) + "other = { address = 0, type = \"uint16\", scale = 1, unit_id = 2 }";
+        let mut bench = Bench::with(BOTH[0], &memory(0..19), &profile);
+        bench.server.misbehave_by([Rule::new(Fault::Reset).unit(2)]);
+        bench.frames(3).await;
+        let before = bench.server.requests();
+        bench.frames(5).await;
+        assert_eq!(bench.server.requests() - before, 10, "one request for each block");
+    });
+}
+
+#[test]
 fn what_a_device_does_not_have_is_said_once() {
     let log = logged(async {
         let mut bench = Bench::with(BOTH[0], &memory(0..20), &registers(0..21));

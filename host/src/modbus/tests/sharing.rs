@@ -99,6 +99,28 @@ fn a_dead_unit_does_not_hold_the_others_up() {
 }
 
 #[test]
+fn a_unit_that_is_not_reached_does_not_keep_the_points_of_others_from_being_read() {
+    for framing in BOTH {
+        virtually(async {
+            let profile = "timeout = \"500ms\"\n[points]\n".to_owned()
+                + "a = { address = 1, type = \"uint16\", scale = 1 }\n"
+                + "b = { address = 2, type = \"uint16\", scale = 1, unit_id = 2 }\n"
+                + "c = { address = 90, type = \"uint16\", scale = 1, unit_id = 2 }\n"
+                + "d = { address = 4, type = \"uint16\", scale = 1, unit_id = 7 }\n";
+            let mut bench = Bench::start(framing, &memory([2, 5, 7]), vec![device("box", 5, &profile)]);
+            bench.server.misbehave_by([Rule::new(Fault::Exception(0x0B)).unit(2)]);
+            let frame = bench.frames(10).await.what;
+            assert_eq!(frame.faults.iter().map(|fault| fault.channel).collect::<Vec<_>>(), [1, 2]);
+            assert_eq!((frame.values[0], frame.values[3]), (5001.0, 7004.0));
+            let asked = |unit| bench.requests().iter().filter(|(_, request)| request.unit == unit).count();
+            assert_eq!((asked(2), asked(5)), (10, 10), "what is not reached is asked once in a cycle");
+            bench.server.misbehave(None);
+            assert_eq!(good(&bench.frames(2).await.what), [5001.0, 2002.0, 2090.0, 7004.0]);
+        });
+    }
+}
+
+#[test]
 fn a_dead_unit_teaches_no_pauses() {
     for framing in BOTH {
         virtually(async {

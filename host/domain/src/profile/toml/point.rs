@@ -109,7 +109,15 @@ fn read_layout(table: &Table<'_>, registers: Registers, defaults: Defaults) -> L
 
 fn read_format(table: &Table<'_>, registers: Registers) -> Option<Format> {
     let count = table.integer("count", 1..=MAX_READ);
+    let layout = table.word("string_layout", &TextLayout::NAMES);
+    let is_string = table.value("type").and_then(toml::Value::as_str) == Some("string");
+    if layout.is_some() && !is_string {
+        table.wrong("string_layout", "is for strings; remove it, or write type = \"string\"");
+    }
     if registers.is_bits() {
+        if count.is_some_and(|count| count != 1) {
+            table.wrong("count", format!("a {} is one bit; give each its own point", registers.name()));
+        }
         return match table.text("type") {
             None | Some("bool") => Some(Format::Bool),
             Some(_) => {
@@ -118,8 +126,7 @@ fn read_format(table: &Table<'_>, registers: Registers) -> Option<Format> {
             }
         };
     }
-    let layout = table.word("string_layout", &TextLayout::NAMES);
-    if table.value("type").and_then(toml::Value::as_str) == Some("string") {
+    if is_string {
         let count = required(table, "count", count)?;
         return Some(Format::Text(count, layout.unwrap_or(TextLayout::HighLow)));
     }

@@ -135,6 +135,8 @@ fn names_kinds_units_and_sources() {
     assert_eq!(point(&profile, "m103_St").unavailable, [0xffff]);
     assert_eq!(point(&profile, "m103_WH").unavailable, [0]);
     assert_eq!(point(&profile, "m123_WMaxLimPct").access, Access::ReadWrite);
+    let network = Device::at(0).with(12, &[], 0).ended().found().profile(None);
+    assert_eq!(point(&network, "m12_Addr").access, Access::Read, "strings are not written");
     assert_eq!(profile.sources.len(), 1);
 }
 
@@ -163,6 +165,8 @@ fn a_device_of_many_cells_does_not_fill_the_frame() {
     let words = format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
     assert_eq!(profile.mended, [words]);
     assert!(found.profile(Some(&[713])).mended.is_empty());
+    let absent = found.profile(Some(&[713, 103]));
+    assert_eq!(absent.mended, ["the device has no SunSpec model 103, which `models` asks for"]);
 }
 
 /// Every model twice, with groups repeated: no two names alike, and every unit one that a plugin may meet.
