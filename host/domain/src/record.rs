@@ -13,6 +13,7 @@ use crate::settings::{Mistake, Mistakes};
 use crate::site::{ChannelKind, Site};
 use crate::time::{Timestamp, parse_utc};
 
+mod description;
 mod frame;
 pub mod json;
 pub mod object;
@@ -70,6 +71,9 @@ pub fn write_body(body: &EventBody) -> String {
 
 /// What [`write_body`] wrote of anything but a frame, which needs its site's description to be read.
 pub fn read_body(text: &str) -> Option<EventBody> {
+    if let Some(site) = description::read(text) {
+        return Some(EventBody::Site(Arc::new(site?)));
+    }
     let mistakes = Mistakes::default();
     let map = Object::parse(1, text, &mistakes)?;
     let object = Object::new("", &map, &mistakes);

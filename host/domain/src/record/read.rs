@@ -11,8 +11,6 @@ use crate::site::{Channel, ChannelKind, ChannelLists, Device, Site, Source};
 
 /// `revision` is that of a description that does not say.
 pub(super) fn site(object: &Object<'_>, revision: u64) -> Site {
-    let device =
-        |object: &Object<'_>| Device { name: object.required("name", Field::text), attributes: attributes(object) };
     let id = object.required("id", Field::text);
     let revision = object.optional("revision", Field::whole).unwrap_or(revision);
     let devices = object.required("devices", |field| field.objects(device));
@@ -21,11 +19,15 @@ pub(super) fn site(object: &Object<'_>, revision: u64) -> Site {
     Site { id, revision, devices, sources, attributes: attributes(object) }
 }
 
+pub(super) fn device(object: &Object<'_>) -> Device {
+    Device { name: object.required("name", Field::text), attributes: attributes(object) }
+}
+
 fn attributes(object: &Object<'_>) -> Vec<(String, String)> {
     object.optional("attributes", Field::pairs).unwrap_or_default()
 }
 
-fn source(object: &Object<'_>, devices: &[Device], lists: &RefCell<ChannelLists>) -> Source {
+pub(super) fn source(object: &Object<'_>, devices: &[Device], lists: &RefCell<ChannelLists>) -> Source {
     let names = || devices.iter().map(|device| device.name.as_str());
     let known = |field: &Field<'_>| {
         let name = field.text()?;

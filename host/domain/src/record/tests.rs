@@ -213,3 +213,28 @@ fn all_mistakes_are_told_at_once_and_none_that_follows_from_another() {
         ]
     );
 }
+
+#[test]
+fn a_description_alone_is_read_source_by_source() {
+    let written = write_body(&EventBody::Site(Arc::new(site())));
+    let Some(EventBody::Site(read)) = read_body(&written) else { panic!("{written} is not read") };
+    assert_eq!(*read, site());
+    assert!(Arc::ptr_eq(&read.sources[0].channels, &read.sources[1].channels), "equal lists are shared");
+    let empty = Site { devices: vec![], sources: vec![], attributes: vec![], ..site() };
+    let body = EventBody::Site(Arc::new(empty));
+    assert_eq!(read_body(&write_body(&body)), Some(body));
+    let spoilt = [
+        written.replace("\"device\":\"battery\"", "\"device\":\"other\""),
+        written.replace("\"revision\":7", "\"revision\":-7"),
+        written.replace("\"kind\":\"state\"", "\"kind\":\"stat\""),
+        written.replace("\"period_ms\"", "\"period\""),
+        written.replace("\"id\"", "\"name\""),
+        written.replace("\"sources\":", "\"source\":"),
+        format!("{written}}}"),
+        written[..written.len() - 1].to_owned(),
+    ];
+    for text in spoilt {
+        assert_ne!(text, written);
+        assert_eq!(read_body(&text), None, "{text}");
+    }
+}

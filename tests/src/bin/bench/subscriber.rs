@@ -12,6 +12,8 @@ const TELEMETRY: &str = "+/telemetry";
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
 /// Requests that wait in the client; only the subscription ever does.
 const REQUESTS: usize = 10;
+/// Far above a message of 1,000 values; the library ends at one of 10 KiB.
+pub(crate) const LARGEST: usize = 1 << 20;
 
 /// A subscriber on a thread of its own.
 pub(crate) struct Subscriber {
@@ -100,7 +102,8 @@ async fn listen(
     ready: &Sender<()>,
     arrivals: &Sender<Arrival>,
 ) -> anyhow::Result<()> {
-    let options = MqttOptions::new(subscription.client, broker.ip().to_string(), broker.port());
+    let mut options = MqttOptions::new(subscription.client, broker.ip().to_string(), broker.port());
+    options.set_max_packet_size(LARGEST, LARGEST);
     let (client, mut events) = AsyncClient::new(options, REQUESTS);
     client.subscribe(subscription.filter, subscription.qos).await?;
     loop {

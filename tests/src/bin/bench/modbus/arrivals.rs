@@ -12,6 +12,7 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS};
 
 use crate::gateway::LOOK_EVERY;
 use crate::process::Process;
+use crate::subscriber::LARGEST;
 
 /// The channel that numbers a device's readings.
 pub(super) const FIRST_CHANNEL: &str = "reading";
@@ -21,8 +22,6 @@ const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
 const ALL_WITHIN: Duration = Duration::from_secs(60);
 /// Requests that wait in the client; only the subscription ever does.
 const REQUESTS: usize = 10;
-/// Far above a message of 1,000 values.
-const LARGEST: usize = 1 << 20;
 
 /// A subscriber on a thread of its own, until the broker or its receiver ends.
 pub(super) struct Arrivals(Receiver<Arrival>);
@@ -55,10 +54,13 @@ impl Arrivals {
         let (sender, arrivals) = mpsc::channel();
         let site = site.to_owned();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(listen(broker, &site, &ready, &sender))
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.context("failed to start a runtime");
+            let ended = runtime.and_then(|runtime| runtime.block_on(listen(broker, &site, &ready, &sender)));
+            // Of one that was ready once, what does not come tells enough.
+            let _ = ready.send(ended);
         });
-        is_ready.recv_timeout(SUBSCRIBED_WITHIN).context("failed to subscribe at the broker")?;
+        is_ready.recv_timeout(SUBSCRIBED_WITHIN).context("no subscription")?.context("failed to subscribe")?;
         Ok(Self(arrivals))
     }
 
@@ -104,14 +106,19 @@ impl Arrivals {
     }
 }
 
-async fn listen(broker: SocketAddr, site: &str, ready: &Sender<()>, arrivals: &Sender<Arrival>) -> anyhow::Result<()> {
+async fn listen(
+    broker: SocketAddr,
+    site: &str,
+    ready: &Sender<anyhow::Result<()>>,
+    arrivals: &Sender<Arrival>,
+) -> anyhow::Result<()> {
     let mut options = MqttOptions::new(format!("{site}-arrivals"), broker.ip().to_string(), broker.port());
     options.set_max_packet_size(LARGEST, LARGEST);
     let (client, mut events) = AsyncClient::new(options, REQUESTS);
     client.subscribe(format!("{site}/#"), QoS::AtLeastOnce).await?;
     loop {
         match events.poll().await? {
-            Event::Incoming(Packet::SubAck(_)) => ready.send(())?,
+            Event::Incoming(Packet::SubAck(_)) => ready.send(Ok(()))?,
             Event::Incoming(Packet::Publish(message)) => {
                 let at = Instant::now();
                 if let Some(number) = number(&message.payload) {

@@ -18,19 +18,20 @@ static PLANTS: AtomicU32 = AtomicU32::new(0);
 const FEED: &str = "[config]\nchannels = \"all\"\n";
 
 /// A gateway that runs, and what arrives of it.
-pub(super) struct Plant {
+pub(super) struct Plant<'a> {
     pub(super) process: Process,
     pub(super) arrivals: Arrivals,
     /// What it is told to read.
     pub(super) sources: usize,
     data: PathBuf,
+    surroundings: &'a Surroundings,
 }
 
-impl Plant {
+impl<'a> Plant<'a> {
     /// Returns when each device's readings arrive.
     pub(super) fn start(
         gateway: &Program,
-        surroundings: &Surroundings,
+        surroundings: &'a Surroundings,
         devices: &Devices,
         period: Duration,
     ) -> anyhow::Result<Self> {
@@ -45,16 +46,18 @@ impl Plant {
         command.env("HEALTH_PORT", "0").env("BESSAI_DATA", &data);
         let process = Process::spawn(&mut command, &data.join("gateway.log"))?;
         let sources = devices.addresses.len() * usize::from(devices.units);
-        let plant = Self { process, arrivals, sources, data };
+        let plant = Self { process, arrivals, sources, data, surroundings };
         plant.arrivals.wait(sources, &plant.process)?;
         Ok(plant)
     }
 }
 
-impl Drop for Plant {
+impl Drop for Plant<'_> {
     fn drop(&mut self) {
         // Its journal is large; what is left goes with the benchmark's own folder.
         let _ = std::fs::remove_dir_all(self.data.join("journal"));
+        // The first device's messages went there too.
+        self.surroundings.subscriber.take();
     }
 }
 

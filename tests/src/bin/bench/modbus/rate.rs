@@ -82,7 +82,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> anyhow::Result<Vec<Compared>> {
     ])
 }
 
-impl Plant {
+impl Plant<'_> {
     pub(super) fn load(&self, window: Duration) -> anyhow::Result<Load> {
         self.arrivals.skip();
         let (begin, before) = (Instant::now(), self.process.spent()?);

@@ -6,7 +6,8 @@ use bessai_domain::profile;
 use crate::table::Measured;
 
 pub(super) fn measure() -> Vec<Measured> {
-    let profiles = profile::built_in_names().filter_map(profile::built_in);
+    // A profile whose points the device tells has none of its own.
+    let profiles = profile::built_in_names().filter_map(profile::built_in).filter(|profile| !profile.is_discovered);
     let row = |profile: profile::Profile| {
         let points = profile.readable().count();
         let requests = Plan::new(profile.readable(), profile.unit, profile.blocks).requests().len();
