@@ -11,6 +11,7 @@ use bessai_simulator::battery::DEMO_DAY;
 use bessai_simulator::plant::Plant;
 use bessai_simulator::registers::Registers;
 use bessai_simulator::server::Server;
+use bessai_simulator::sunspec;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -39,6 +40,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(12);
 /// The demo's model, made by scripts/make-model.
 const MODEL: &[u8] = include_bytes!("../../models/dispatch.onnx");
 const MANIFEST: &str = include_str!("../../models/dispatch.toml");
+const MODEL_SETTINGS: &str = "[[model]]\nname = \"dispatch\"\nfile = \"dispatch.onnx\"\n";
+/// The embedded broker speaks no other.
+const EMBEDDED: &str = "[broker]\nprotocol = \"3.1.1\"\n";
 
 /// Simulates a built-in profile's device, which is in trouble now and then, until the time is over or a signal comes.
 /// Fails when no telemetry arrived.
@@ -126,6 +130,11 @@ fn embedded_broker() -> anyhow::Result<String> {
 /// A Modbus server on a free port whose registers follow the battery.
 fn start_battery(profile: Profile) -> anyhow::Result<Server> {
     let registers = Registers::new();
+    let profile = if profile.is_discovered {
+        sunspec::battery_inverter(&registers, profile.unit.0).context("failed to lay out the simulated device")?
+    } else {
+        profile
+    };
     let mut plant = Plant::new(profile, registers.clone(), DEMO_DAY);
     let device = Server::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), registers)
         .context("failed to start the simulated battery")?;
@@ -144,7 +153,9 @@ fn start_battery(profile: Profile) -> anyhow::Result<Server> {
 fn configure(folder: &Path, broker_url: &str, profile: &str, device: SocketAddr) -> anyhow::Result<Config> {
     std::fs::write(folder.join("dispatch.onnx"), MODEL)?;
     std::fs::write(folder.join("dispatch.toml"), MANIFEST)?;
-    std::fs::write(folder.join("bessai.toml"), "[[model]]\nname = \"dispatch\"\nfile = \"dispatch.onnx\"\n")?;
+    let is_embedded = std::env::var_os("MQTT_BROKER_URL").is_none_or(|url| url.is_empty());
+    let protocol = if is_embedded { EMBEDDED } else { "" };
+    std::fs::write(folder.join("bessai.toml"), format!("{protocol}{MODEL_SETTINGS}"))?;
     let taken = |name: &String| {
         name.starts_with("MQTT_")
             || matches!(name.as_str(), "SITE_ID" | "WATCHDOG_TIMEOUT" | "LOG_LEVEL" | "HOME" | "XDG_CACHE_HOME")
@@ -168,12 +179,6 @@ fn configure(folder: &Path, broker_url: &str, profile: &str, device: SocketAddr)
     })?;
     // A free port: a gateway may be running here already.
     config.health.set_port(0);
-    if std::env::var_os("MQTT_BROKER_URL").is_none_or(|url| url.is_empty()) {
-        // The embedded broker speaks 3.1.1 alone.
-        for feed in &mut config.feeds {
-            feed.broker.protocol = config::Protocol::V311;
-        }
-    }
     Ok(config)
 }
 

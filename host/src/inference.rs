@@ -90,7 +90,11 @@ fn load(models: &[Settings], site: &Site) -> Vec<Runner> {
                 tracing::info!(%model, "model {file} runs on {}", engine::name());
                 runners.push(runner);
             }
-            Err(error) => {
+            Err(Unused::Early(device)) => {
+                let (model, file) = (&settings.name, settings.file.display());
+                tracing::info!(%model, "model {file} waits for device {device} to tell what it has");
+            }
+            Err(Unused::Unfit(error)) => {
                 let model = &settings.name;
                 tracing::error!(%model, "model {} is not used: {error}", settings.file.display());
             }
@@ -99,7 +103,21 @@ fn load(models: &[Settings], site: &Site) -> Vec<Runner> {
     runners
 }
 
-fn runner(settings: &Settings, site: &Site) -> Result<Runner, String> {
+/// Why a model does not run.
+enum Unused {
+    /// Its device is still to be asked for its channels.
+    Early(String),
+    /// In words.
+    Unfit(String),
+}
+
+impl From<String> for Unused {
+    fn from(reason: String) -> Self {
+        Self::Unfit(reason)
+    }
+}
+
+fn runner(settings: &Settings, site: &Site) -> Result<Runner, Unused> {
     let manifest = Manifest::beside(&settings.file)?;
     let wanted = settings.device.as_deref().or(manifest.device.as_deref());
     let sources = (0..).zip(&site.sources);
@@ -108,6 +126,10 @@ fn runner(settings: &Settings, site: &Site) -> Result<Runner, String> {
         Some(device) => format!("the site has no device {device:?}"),
         None => "the site has no device".into(),
     })?;
+    let mut of_device = site.sources.iter().filter(|source| source.device == description.device);
+    if of_device.all(|source| source.channels.is_empty()) {
+        return Err(Unused::Early(description.device.clone()));
+    }
     let mut positions = Vec::new();
     for input in &manifest.inputs {
         let Some(name) = input.channel() else {

@@ -16,11 +16,23 @@ fn a_wrong_command_line_is_usage() {
 
 #[test]
 fn the_demo_shows_telemetry() {
-    let output = Setup::new().output(&["demo", "--for", "4s"]);
-    let shown = String::from_utf8(output.stdout).unwrap();
+    shows_telemetry(&["demo", "--for", "4s"]);
+}
+
+#[test]
+fn the_demo_shows_the_telemetry_of_a_device_that_tells_its_points_itself() {
+    shows_telemetry(&["demo", "--for", "4s", "--profile", "sunspec"]);
+}
+
+fn shows_telemetry(arguments: &[&str]) {
+    let output = Setup::new().output(arguments);
+    let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{shown}");
     for part in ["SITE-CL-001/telemetry", "SOC ", "SITE-CL-001/ai/dispatch", "safe yes", "messages: "] {
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
+    }
+    for trouble in ["not signed in", "is not used"] {
+        assert!(!said.contains(trouble), "{said}");
     }
 }
 

@@ -1,7 +1,10 @@
 //! A SunSpec device's memory: the mark, and a chain of models each with its number and length (SunSpec Device Information
 //! Model Specification V1.1, 6).
 
+use bessai_domain::profile::Profile;
 use bessai_domain::register::TextLayout;
+use bessai_domain::sunspec::table::{self, Count, PointType};
+use bessai_domain::sunspec::{Discovery, DiscoveryError, Refused};
 
 use crate::registers::{Registers, Table};
 
@@ -17,6 +20,10 @@ const COMMON: u16 = 1;
 const COMMON_TEXTS: [u16; 5] = [16, 16, 8, 8, 16];
 /// The device address 1 and the pad that end the common model.
 const COMMON_END: [u16; 2] = [1, 0x8000];
+
+/// What a battery inverter says of itself behind the common model: its AC side, how its power is set, its storage, its battery
+/// and that battery's cells.
+const BATTERY_INVERTER: [u16; 5] = [103, 704, 713, 802, 803];
 
 /// One model of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +45,44 @@ impl Model {
         };
         Self { id: COMMON, words: texts.flat_map(text).chain(COMMON_END).collect() }
     }
+
+    /// A published model, all of it zero. None where the table has none of this number, or as it is too long.
+    #[must_use]
+    pub fn zeroed(id: u16) -> Option<Self> {
+        let once = |count: Count| match count {
+            Count::Once => 1,
+            Count::Times(times) => u32::from(times),
+            // What the device itself counts is zero too.
+            Count::Room | Count::Point(_) => 0,
+        };
+        let length = usize::try_from(table::model(id)?.group.registers(&once)).ok()?;
+        (length < usize::from(u16::MAX)).then(|| Self { id, words: vec![0; length] })
+    }
+}
+
+/// Lays out a battery inverter, all zero, and returns the profile that a gateway makes of its models: with it a
+/// [`Plant`](crate::plant::Plant) keeps the registers alive.
+///
+/// # Errors
+///
+/// When the chain that was written is not found again.
+pub fn battery_inverter(registers: &Registers, unit: u8) -> Result<Profile, DiscoveryError> {
+    let common = Model::common("bessai", "simulated battery inverter", "BE2600001");
+    let models: Vec<_> = [common].into_iter().chain(BATTERY_INVERTER.into_iter().filter_map(Model::zeroed)).collect();
+    lay_out(registers, unit, BASES[0], &models);
+    let mut discovery = Discovery::default();
+    while let Some(read) = discovery.next() {
+        let words = registers.get(unit, Table::Holding, read.start, read.count);
+        discovery.answer(words.as_deref().ok_or(Refused::Exception(2)));
+    }
+    let found = discovery.found()?;
+    // What counts the groups behind it must stay zero, for there are none.
+    let counts: Vec<u16> =
+        found.points.iter().filter(|point| point.kind() == PointType::Count).map(|point| point.address).collect();
+    let mut profile = found.profile(None);
+    profile.points.retain(|point| !counts.contains(&point.address));
+    profile.unit.0 = unit;
+    Ok(profile)
 }
 
 /// Writes a chain of models into the holding registers from an address on, all at once, and returns the address of each

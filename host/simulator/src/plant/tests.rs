@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::battery::DEMO_DAY;
+use crate::sunspec::battery_inverter;
 use bessai_domain::event::Frame;
 use bessai_domain::plan::Plan;
 use bessai_domain::profile;
@@ -52,8 +53,12 @@ fn a_profile_reads_back_what_the_battery_shows() {
 #[test]
 fn every_built_in_profile_is_alive_and_without_faults() {
     for name in profile::built_in_names() {
-        let profile = profile::built_in(name).unwrap();
         let registers = Registers::new();
+        let profile = match profile::built_in(name).unwrap() {
+            discovered if discovered.is_discovered => battery_inverter(&registers, discovered.unit.0).unwrap(),
+            known => known,
+        };
+        assert!(profile.readable().count() > 0, "{name}");
         let mut plant = Plant::new(profile.clone(), registers.clone(), DEMO_DAY);
         let mut frames = Vec::new();
         for _ in 0..240 {
