@@ -148,6 +148,12 @@ async fn points_and_ranges_are_read() {
     inverter.registers.set(1, Table::Input, 5, &[0x0000, 0x4120]);
     let floats = read(&["--raw", "5+2", "--table", "input", "--type", "float32", "--order", "CDAB"]).await;
     assert_eq!(floats, "input     5  0000 4120  10\n");
+    inverter.registers.set(1, Table::Input, 5, &[0x4366, 0x199a, 0x4e53, 0x372d]);
+    let read_input = async |arguments: &[&str]| read(&[&["--table", "input"], arguments].concat()).await;
+    assert_eq!(read_input(&["--raw", "5+2", "--type", "float32"]).await, "input     5  4366 199a  230.1\n");
+    assert_eq!(read_input(&["--raw", "7+2", "--type", "string"]).await, "input     7  4e53 372d  NS7-\n");
+    let swapped = read_input(&["--raw", "7+2", "--type", "string", "--order", "low-high"]).await;
+    assert_eq!(swapped, "input     7  4e53 372d  SN-7\n");
 }
 
 #[tokio::test]

@@ -55,7 +55,6 @@ pub(super) fn address(device: &config::Device) -> modbus::Address {
         config::Address::Serial(serial) => modbus::Address::Serial(modbus::Serial {
             path: serial.path.clone(),
             baud: serial.baud,
-            data_bits: serial.data_bits,
             parity: match serial.parity {
                 config::Parity::None => modbus::Parity::None,
                 config::Parity::Even => modbus::Parity::Even,

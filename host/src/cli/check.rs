@@ -63,7 +63,7 @@ fn show_device(device: &Device) {
     let set_point = profile.set_point.as_ref().and_then(|set_point| set_point.power.clone().or(set_point.mode.clone()));
     if written > 0 {
         let (set_point, watchdog) = (named("set-point", &set_point), named("watchdog", &profile.watchdog));
-        println!("  {written} points can be written{set_point}{watchdog}");
+        println!("  {} can be written{set_point}{watchdog}", counted(written, "point"));
     }
 }
 
@@ -71,14 +71,18 @@ fn show_source(device: &Device, name: Option<&str>, period: Duration) {
     let points = device.profile.source(name).count();
     let plan = Plan::new(device.profile.source(name), device.unit, device.reading.blocks);
     let named = name.map_or_else(String::new, |name| format!("{name}, every {period:?}: "));
-    println!("  {named}{points} points in {} requests:", plan.requests().len());
+    println!("  {named}{} in {}:", counted(points, "point"), counted(plan.requests().len(), "request"));
     for request in plan.requests() {
         let function = request.table.read_function();
         let what = if request.table.is_bits() { "bits" } else { "registers" };
         let last = u32::from(request.start) + u32::from(request.count) - 1;
-        let values = plan.channels(request).count();
-        println!("    unit {} function {function} {what} {} to {last}: {values} values", request.unit.0, request.start);
+        let values = counted(plan.channels(request).count(), "value");
+        println!("    unit {} function {function} {what} {} to {last}: {values}", request.unit.0, request.start);
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn show_safety(config: &Config) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::profile::{Point, Profile};
-use bessai_domain::register::{Format, Layout, Table, UnitId};
+use bessai_domain::register::{Format, Layout, Table, TextLayout, UnitId};
 use bessai_domain::settings::nearest;
 use clap::{Args, Subcommand};
 use tokio::task::LocalSet;
@@ -40,11 +40,11 @@ pub(super) enum Command {
         /// Table of the range: holding, input, coil or discrete.
         #[arg(long, value_name = "TABLE", value_parser = table, default_value = "holding", requires = "raw")]
         table: Table,
-        /// What the range is read as, such as float32 or int16.
-        #[arg(long = "type", value_name = "TYPE", value_parser = format, requires = "raw")]
-        format: Option<Format>,
-        /// Order of the bytes, such as CDAB.
-        #[arg(long, value_name = "LETTERS", requires = "format")]
+        /// What the range is read as, such as float32, int16 or string.
+        #[arg(long = "type", value_name = "TYPE", value_parser = read_as, requires = "raw")]
+        read_as: Option<ReadAs>,
+        /// Order of the bytes, such as CDAB; of a string's, such as low-high.
+        #[arg(long, value_name = "ORDER", requires = "read_as")]
         order: Option<String>,
         /// Reads again and again, each second or at this period.
         #[arg(long, value_name = "PERIOD", value_parser = duration, num_args = 0..=1, default_missing_value = WATCH_PERIOD)]
@@ -111,9 +111,19 @@ fn table(text: &str) -> Result<Table, String> {
     named.map(|&(_, table)| table).ok_or_else(|| "write holding, input, coil or discrete".into())
 }
 
-fn format(text: &str) -> Result<Format, String> {
+/// What a raw range is read as.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReadAs {
+    Number(Format),
+    Text,
+}
+
+fn read_as(text: &str) -> Result<ReadAs, String> {
+    if text == "string" {
+        return Ok(ReadAs::Text);
+    }
     let names: Vec<_> = Format::NAMES.iter().map(|(name, _)| *name).collect();
-    Format::named(text).ok_or_else(|| format!("write one of {}", names.join(", ")))
+    Format::named(text).map(ReadAs::Number).ok_or_else(|| format!("write one of {} or string", names.join(", ")))
 }
 
 fn number(text: &str) -> Result<f64, String> {
@@ -129,13 +139,13 @@ fn units(text: &str) -> Result<(u8, u8), String> {
 
 pub(super) fn run(command: Command) -> ExitCode {
     match command {
-        Command::Read { place, points, raw, table, format, order, watch, json } => {
+        Command::Read { place, points, raw, table, read_as, order, watch, json } => {
             let device = match find(&place) {
                 Ok(device) => device,
                 Err(code) => return code,
             };
             let what = match raw {
-                Some(range) => match layout(format, order.as_deref()) {
+                Some(range) => match layout(read_as, order.as_deref(), range.1) {
                     Ok(layout) => What::Raw { table, range, layout },
                     Err(mend) => return wrong(&mend),
                 },
@@ -229,8 +239,19 @@ enum What {
     },
 }
 
-fn layout(format: Option<Format>, order: Option<&str>) -> Result<Option<Layout>, String> {
-    let Some(plain) = format.map(Layout::plain) else { return Ok(None) };
+fn layout(read_as: Option<ReadAs>, order: Option<&str>, registers: u16) -> Result<Option<Layout>, String> {
+    let format = match read_as {
+        None => return Ok(None),
+        Some(ReadAs::Number(format)) => format,
+        Some(ReadAs::Text) => {
+            let order = order.unwrap_or("high-low");
+            let named = TextLayout::NAMES.iter().find(|(name, _)| *name == order);
+            let (_, layout) =
+                named.ok_or_else(|| format!("--order {order}: write high-low, low-high, high or low for a string"))?;
+            return Ok(Some(Layout::plain(Format::Text(registers, *layout))));
+        }
+    };
+    let plain = Layout::plain(format);
     let Some(order) = order else { return Ok(Some(plain)) };
     let ordered = plain.ordered(order);
     ordered.map(Some).ok_or_else(|| {

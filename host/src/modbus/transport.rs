@@ -59,8 +59,6 @@ pub struct Serial {
     pub path: String,
     /// Bits per second.
     pub baud: u32,
-    /// 7 or 8.
-    pub data_bits: u8,
     /// The check bit of each character.
     pub parity: Parity,
     /// 1 or 2.
@@ -183,7 +181,7 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 
 fn open_serial(serial: &Serial) -> Result<tokio_serial::SerialStream, String> {
     let builder = tokio_serial::new(&serial.path, serial.baud)
-        .data_bits(if serial.data_bits == 7 { tokio_serial::DataBits::Seven } else { tokio_serial::DataBits::Eight })
+        .data_bits(tokio_serial::DataBits::Eight)
         .stop_bits(if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One })
         .parity(match serial.parity {
             Parity::None => tokio_serial::Parity::None,

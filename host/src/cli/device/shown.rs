@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bessai_domain::event::{FaultKind, Frame};
 use bessai_domain::profile::Point;
-use bessai_domain::register::{Layout, Table};
+use bessai_domain::register::{Format, Layout, Table};
 use bessai_domain::site::ChannelKind;
 use bessai_domain::sunspec::Found;
 use bessai_domain::time::Timestamp;
@@ -27,7 +27,7 @@ pub(super) fn raw(table: Table, start: u16, words: &[u16], layout: Option<Layout
     let rows: Vec<_> = words.chunks(width).zip((u32::from(start)..).step_by(width)).collect();
     if json {
         let row = |(words, address): &(&[u16], u32)| {
-            let value = layout.map_or_else(|| json!(words), |layout| json!(layout.decode(words)));
+            let value = layout.map_or_else(|| json!(words), |layout| decoded(layout, words));
             (address.to_string(), value)
         };
         let values: Map<_, _> = rows.iter().map(row).collect();
@@ -38,7 +38,9 @@ pub(super) fn raw(table: Table, start: u16, words: &[u16], layout: Option<Layout
         let hexadecimal: Vec<_> = words.iter().map(|word| format!("{word:04x}")).collect();
         let value = match (layout, words) {
             (Some(layout), words) => {
-                layout.decode(words).map_or_else(|| "no value".to_owned(), |value| value.to_string())
+                let decoded = decoded(layout, words);
+                let text = decoded.as_str().map(str::to_owned).or(decoded.as_f64().map(|number| number.to_string()));
+                text.unwrap_or_else(|| "no value".to_owned())
             }
             (None, [word]) if table.is_bits() => word.to_string(),
             (None, [word]) => format!("{word:>5}  {:>6}  {}", word.cast_signed(), characters(*word)),
@@ -47,6 +49,23 @@ pub(super) fn raw(table: Table, start: u16, words: &[u16], layout: Option<Layout
         let _ = writeln!(text, "{} {address:>5}  {}  {value}", table.name(), hexadecimal.join(" "));
     }
     text
+}
+
+/// The number or the text in some registers; null where there is none.
+fn decoded(layout: Layout, words: &[u16]) -> Value {
+    match layout.format {
+        Format::Text(_, text) => json!(text.decode(words)),
+        format => json!(layout.decode(words).map(|value| decimal(value, format))),
+    }
+}
+
+/// A number with the digits that a short float has: 230.1, and not 230.10000610351563, what it comes to in twice the bits.
+#[allow(clippy::cast_possible_truncation, reason = "only where nothing is lost")]
+#[allow(clippy::float_cmp, reason = "it is about being the very same")]
+fn decimal(value: f64, format: Format) -> f64 {
+    let short = value as f32;
+    let is_short = matches!(format, Format::Float16 | Format::Float32) && f64::from(short) == value;
+    if is_short { short.to_string().parse().unwrap_or(value) } else { value }
 }
 
 fn characters(word: u16) -> String {
@@ -65,6 +84,7 @@ fn value(point: &Point, frame: &Frame, channel: usize) -> String {
         (kind, None) => {
             let value = frame.values.get(channel).copied().unwrap_or(f64::NAN);
             let note = if kind == Some(FaultKind::OutOfRange) { " (outside its range)" } else { "" };
+            let value = decimal(value, point.layout.format);
             format!("{value} {}{}{note}", unit(&point.unit), meaning(point, value))
         }
     }
@@ -105,6 +125,7 @@ fn as_json(device: &Device, points: &[&Point], frame: &Frame, at: Timestamp) -> 
     for (channel, point) in points.iter().enumerate() {
         let text = frame.texts.iter().find(|text| usize::try_from(text.channel) == Ok(channel));
         let number = frame.values.get(channel).copied().filter(|value| value.is_finite());
+        let number = number.map(|number| decimal(number, point.layout.format));
         let value = text.map_or_else(|| json!(number), |text| json!(text.value));
         values.insert(point.channel.clone(), value);
     }

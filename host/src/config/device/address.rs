@@ -43,8 +43,6 @@ pub struct Serial {
     pub path: String,
     /// Bits per second.
     pub baud: u32,
-    /// 7 or 8.
-    pub data_bits: u8,
     /// The check bit.
     pub parity: Parity,
     /// 1 or 2.
@@ -112,8 +110,8 @@ impl std::fmt::Display for Address {
                     Parity::Even => 'E',
                     Parity::Odd => 'O',
                 };
-                let Serial { path, baud, data_bits, stop_bits, turnaround, .. } = serial;
-                write!(formatter, "{path} at {baud} baud, {data_bits}{parity}{stop_bits}")?;
+                let Serial { path, baud, stop_bits, turnaround, .. } = serial;
+                write!(formatter, "{path} at {baud} baud, 8{parity}{stop_bits}")?;
                 if turnaround.is_zero() { Ok(()) } else { write!(formatter, ", turnaround {turnaround:?}") }
             }
         }
@@ -154,7 +152,6 @@ fn serial(rest: &str) -> Result<Serial, String> {
     let mut serial = Serial {
         path: path.into(),
         baud: DEFAULT_BAUD,
-        data_bits: 8,
         parity: Parity::None,
         stop_bits: 1,
         turnaround: Duration::ZERO,
@@ -187,8 +184,9 @@ fn set(serial: &mut Serial, key: &str, value: &str) -> Result<(), String> {
             serial.stop_bits = bits.ok_or_else(|| wrong("write 1 or 2"))?;
         }
         "data_bits" => {
-            let bits = value.parse().ok().filter(|bits| (7..=8).contains(bits));
-            serial.data_bits = bits.ok_or_else(|| wrong("write 7 or 8"))?;
+            if value != "8" {
+                return Err(wrong("RTU has characters of 8 bits; remove it, or set the device from ASCII to RTU"));
+            }
         }
         "turnaround" => {
             let time = parse_duration(value).filter(|time| *time <= LONGEST_TURNAROUND);
@@ -217,8 +215,8 @@ mod tests {
     fn serial_ports() {
         let plain = parse("rtu:///dev/ttyUSB0").unwrap();
         assert_eq!(plain.to_string(), "/dev/ttyUSB0 at 9600 baud, 8N1");
-        let all = parse("rtu:///dev/ttyS1?baud=19200&parity=even&stop_bits=2&data_bits=7&turnaround=20ms").unwrap();
-        assert_eq!(all.to_string(), "/dev/ttyS1 at 19200 baud, 7E2, turnaround 20ms");
+        let all = parse("rtu:///dev/ttyS1?baud=19200&parity=even&stop_bits=2&data_bits=8&turnaround=20ms").unwrap();
+        assert_eq!(all.to_string(), "/dev/ttyS1 at 19200 baud, 8E2, turnaround 20ms");
         let Address::Serial(serial) = all else { panic!("{all}") };
         assert_eq!(serial.turnaround, Duration::from_millis(20));
     }
@@ -230,6 +228,8 @@ mod tests {
         check("rtu:///dev/ttyS0?baud=fast", "baud=fast: write the bits per second, such as 9600");
         check("rtu:///dev/ttyS0?parity=mark", "parity=mark: write none, even or odd");
         check("rtu:///dev/ttyS0?stop_bits=3", "stop_bits=3: write 1 or 2");
+        let eight = "data_bits=7: RTU has characters of 8 bits; remove it, or set the device from ASCII to RTU";
+        check("rtu:///dev/ttyS0?data_bits=7", eight);
         check("rtu:///dev/ttyS0?bauds=9600", "bauds is unknown; did you mean `baud`?");
         check("tls://a:0", "the port is a whole number from 1 to 65535; write \"tls://host:802\"");
     }
