@@ -261,10 +261,11 @@ impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
         let signing = Signing::new(settings, health);
         let mut course = Course { events, transformer, delivery, broker, signing };
         while !*stop.borrow() {
+            // What is done once takes its room only while it lasts: of 20 KB for a feed 16 were for a sign-in.
             let session = tokio::select! {
-                session = course.sign_in() => session,
+                session = Box::pin(course.sign_in()) => session,
                 Some(replacement) = replacements.recv() => {
-                    course.replace(*replacement).await;
+                    Box::pin(course.replace(*replacement)).await;
                     continue;
                 }
                 _ = stop.wait_for(|stop| *stop) => break,

@@ -135,11 +135,11 @@ impl<C: Cursor> Delivery<C> {
                 Ended::Renewed
             }
             End::Stop => {
-                self.drain(pass, transformer).await;
+                Box::pin(self.drain(pass, transformer)).await;
                 Ended::Stopped
             }
             End::Anew(broker) => {
-                self.drain(pass, transformer).await;
+                Box::pin(self.drain(pass, transformer)).await;
                 Ended::Anew(broker)
             }
         };

@@ -142,7 +142,8 @@ impl<P: Plugin> Transformer<P> {
             tokio::select! {
                 biased;
                 Some(replacement) = replacements.recv() => {
-                    if let Some(replaced) = self.replace(*replacement).await.filter(|replaced| replaced.signs_in_anew) {
+                    let replaced = Box::pin(self.replace(*replacement)).await;
+                    if let Some(replaced) = replaced.filter(|replaced| replaced.signs_in_anew) {
                         return replaced;
                     }
                 }
@@ -251,7 +252,7 @@ impl<P: Plugin> Transformer<P> {
         };
         self.health.borrow_mut().starts += 1;
         (self.is_greeted, self.greeting) = (false, None);
-        self.plugin.start(&site).await.map_err(CallError::Broken)
+        Box::pin(self.plugin.start(&site)).await.map_err(CallError::Broken)
     }
 
     /// The first `count` pending events are done with.

@@ -32,6 +32,8 @@ pub(super) async fn sign_in(login: &Login) -> Result<Connection, Trouble> {
         }
     };
     let granted = Granted::silently(login.in_flight, connack.session_present);
+    // The library keeps room for 100 packets from the broker, of which few ever come at once.
+    events.state.events.shrink_to_fit();
     let mut line = V311 { events, explain };
     resume(&mut line, login, &granted).await?;
     Ok(Connection { client: Client::V311(client), line: driver(line), granted })

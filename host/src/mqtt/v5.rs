@@ -37,6 +37,8 @@ pub(super) async fn sign_in(login: &Login) -> Result<Connection, Trouble> {
     // it gets a state of its own with more of them. Ours is the one that keeps to the window.
     events.state = MqttState::new(Packets::ids(granted.window), false);
     events.state.broker_topic_alias_max = aliases;
+    // The library keeps room for 100 packets from the broker, of which few ever come at once.
+    events.state.events.shrink_to_fit();
     if connack.properties.is_some_and(|properties| properties.server_keep_alive == Some(0)) {
         // None is wanted (§3.2.2.3.14), and the library would ping without a pause.
         events.options.set_keep_alive(login.keep_alive.max(SHORTEST_KEEP_ALIVE));
