@@ -164,17 +164,17 @@ impl<C: Cursor> Delivery<C> {
         pass.to_send.extend(greeting.messages.into_iter().map(|message| Outgoing::Own(Box::new(message))));
     }
 
-    async fn take_given<S>(&mut self, pass: &mut Pass<S>, mut given: Given) {
+    async fn take_given<S>(&mut self, pass: &mut Pass<S>, mut given: Box<Given>) {
         if let Some(greeting) = given.greeting.take() {
             self.greet(pass, greeting).await;
         }
-        pass.to_send.extend(self.calls.push(given).map(Outgoing::Call));
+        pass.to_send.extend(self.calls.push(*given).map(Outgoing::Call));
     }
 
     async fn pump<S: Session, B>(
         &mut self,
         pass: &mut Pass<S>,
-        given: &mut mpsc::Receiver<Given>,
+        given: &mut mpsc::Receiver<Box<Given>>,
         mut work: Pin<&mut impl Future<Output = Replaced<B>>>,
         stop: &mut watch::Receiver<bool>,
     ) -> End<B> {

@@ -82,7 +82,8 @@ struct Passed {
 
 /// What became of the pending events.
 enum Step {
-    Given(Given),
+    /// Boxed, as a channel keeps room for 32.
+    Given(Box<Given>),
     /// The plugin wants them again later.
     Later,
     /// Only more events can tell whether one of them or the plugin is to blame.
@@ -132,7 +133,7 @@ impl<P: Plugin> Transformer<P> {
     pub(super) async fn produce<E: Events, B>(
         &mut self,
         events: &mut E,
-        outbox: mpsc::Sender<Given>,
+        outbox: mpsc::Sender<Box<Given>>,
         replacements: &mut Replacements<P, B>,
     ) -> Replaced<B> {
         loop {
@@ -275,7 +276,7 @@ impl<P: Plugin> Transformer<P> {
         let Some((through, at)) = through else { return Step::NeedsMore };
         self.note_version(through);
         let greeting = self.greeting.take();
-        Step::Given(Given { through, at, messages: processed.messages, state: processed.state, greeting })
+        Step::Given(Box::new(Given { through, at, messages: processed.messages, state: processed.state, greeting }))
     }
 
     /// Said once, until an event passes: the plugin may ask every second, for ever, and for another reason each time.

@@ -7,7 +7,7 @@ use super::line::Step;
 
 /// Packet ids above the window, at most: a late acknowledgement holds up nothing until so many others came before it. Each
 /// takes 230 bytes in the library.
-const SPARE: u16 = 32;
+const SPARE: u16 = 24;
 
 /// Packets that were handed to the library and are not done.
 pub(super) struct Packets {
