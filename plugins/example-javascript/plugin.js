@@ -1,17 +1,18 @@
-// Reports a device's power when it changes, and whether the device answers: the example plugin in JavaScript.
+// The example plugin in JavaScript: publishes a device's power when it changes, and whether the device is online.
 //
-// The same as plugins/example-rust, and it passes the same cases. Integers of 64 bits (`at`, `sequence`, `lost`) are
-// BigInt, a variant is { tag, val }, an enum its name, an absent option undefined, bytes a Uint8Array.
+// It does the same as plugins/example-rust and passes the same cases. 64-bit integers (`at`, `sequence`, `lost`) are
+// BigInt, a variant is { tag, val }, an enum is its name, an option that is none is undefined, bytes are a Uint8Array.
 
 import { write as log } from "bessai:edge/log@0.1.0";
 import { get, set } from "bessai:edge/state@0.1.0";
 
-const MIN_CHANGE_KW = 0.5; // power that changes by less is not news
+// Default of `min_change_kw`: smaller changes of power are not published.
+const MIN_CHANGE_KW = 0.5;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 let config;
-let sources; // where the channels stand in the frames of each source
+let sources; // per source: the device and the positions of its channels
 
 export const transform = {
   configure(site, text) {
@@ -23,7 +24,7 @@ export const transform = {
     try {
       return events.flatMap(report);
     } catch (error) {
-      // A mistake in this file ends the call with a trap; without this line nobody would know where.
+      // An Error ends the call with a trap that does not say where it was thrown.
       if (error instanceof Error) log("error", `${error.message}, at ${error.stack}`);
       throw error;
     }
@@ -47,9 +48,9 @@ function report({ at, body }) {
   }
 }
 
-// What is thrown is the error of the call's `result`: here a text, which the integrator reads.
+// A thrown value becomes the error of the call's `result`: here a text, which the integrator sees.
 function readConfig({ topic, min_change_kw = MIN_CHANGE_KW, ...unknown }) {
-  for (const key in unknown) throw `config.${key} is unknown: there are topic and min_change_kw`;
+  for (const key in unknown) throw `config.${key} is unknown: write topic or min_change_kw`;
   if (topic === undefined) throw 'config.topic is missing: write the first part of the topics, such as "acme/plant-1"';
   if (typeof topic !== "string" || topic === "") {
     throw `config.topic = ${JSON.stringify(topic)}: write a text such as "acme/plant-1"`;
@@ -60,7 +61,7 @@ function readConfig({ topic, min_change_kw = MIN_CHANGE_KW, ...unknown }) {
   return { topic, min_change_kw };
 }
 
-// In the site's order, to which `frame.source` refers; -1 where a source does not have the channel.
+// In the order of the site's sources, so that `frame.source` is the index; -1 for a channel that the source lacks.
 function positions(site) {
   return site.sources.map(({ device, channels }) => ({
     device,
@@ -71,17 +72,17 @@ function positions(site) {
 
 function power(at, frame) {
   const source = sources[frame.source];
-  if (source === undefined) reject(`a frame of source ${frame.source}, but the site has ${sources.length}`);
+  if (source === undefined) reject(`the site has no source ${frame.source}`);
   const kw = goodValue(frame, source.power);
   if (kw === undefined) return [];
-  // State outlives the instance, variables do not.
+  // State outlives the instance; variables do not.
   const key = `power/${source.device}`;
   const last = get(key);
   if (last !== undefined && Math.abs(kw - Number(decoder.decode(last))) < config.min_change_kw) return [];
   try {
     set(key, encoder.encode(String(kw)));
   } catch {
-    reject(`no room left to remember ${key}`);
+    reject(`state is full: ${key} cannot be stored`);
   }
 
   const payload = { ts: seconds(at), kw: rounded(kw, 3) };
@@ -94,7 +95,7 @@ function online(status) {
   return { ...message(`${config.topic}/${status.device}/online`, status.online ? "1" : "0"), retain: true };
 }
 
-// A value outside the range that the profile allows was read all the same; any other fault means that it was not.
+// A value outside the profile's range was still read; any other fault means that it was not.
 function goodValue({ values, faults }, channel) {
   if (faults.some((fault) => fault.channel === channel && fault.kind !== "out-of-range")) return undefined;
   return Number.isFinite(values[channel]) ? values[channel] : undefined;
@@ -104,7 +105,7 @@ function message(topic, text) {
   return { topic, payload: encoder.encode(text), qos: "at-least-once", retain: false, properties: undefined };
 }
 
-// The gateway sets the events aside and goes on.
+// The gateway quarantines the events and goes on.
 function reject(reason) {
   throw { tag: "reject", val: reason };
 }

@@ -1,6 +1,6 @@
-"""Reports a device's power when it changes, and whether the device answers: the example plugin in Python.
+"""The example plugin in Python: publishes a device's power when it changes, and whether the device is online.
 
-The same as plugins/example-rust, and it passes the same cases. `wit_world` is generated from wit/ by componentize-py.
+It does the same as plugins/example-rust and passes the same cases. componentize-py generates `wit_world` from wit/.
 """
 
 import json
@@ -25,11 +25,11 @@ from wit_world.imports.types import (
 )
 
 MIN_CHANGE_KW = 0.5
-"""Power that changes by less is not news."""
+"""Default of `min_change_kw`: smaller changes of power are not published."""
 
 
 class Transform(exports.Transform):
-    """The component's exports. An object of it is made for each call: what is to last is kept in `plugin`."""
+    """The component's exports. Each call gets a new object, so the plugin itself is kept in the global `plugin`."""
 
     def configure(self, site: Site, config: str) -> None:
         global plugin
@@ -41,7 +41,7 @@ class Transform(exports.Transform):
         except Err:
             raise
         except Exception as error:
-            # A mistake in this file ends the call with a trap; without this line nobody would know where.
+            # Any other exception ends the call with a trap that does not say where it was raised.
             log.write(log.Level.ERROR, f"{error!r}, at line {last_line(error)}")
             raise
 
@@ -66,12 +66,12 @@ class ReportOnChange:
 
     def power(self, at: int, frame: Frame) -> list[Message]:
         if frame.source >= len(self.sources):
-            reject(f"a frame of source {frame.source}, but the site has {len(self.sources)}")
+            reject(f"the site has no source {frame.source}")
         device, power_position, soc_position = self.sources[frame.source]
         kw = good_value(frame, power_position)
         if kw is None:
             return []
-        # State outlives the instance, variables do not.
+        # State outlives the instance; variables do not.
         key = f"power/{device}"
         last = state.get(key)
         if last is not None and abs(kw - float(last)) < self.min_change_kw:
@@ -79,7 +79,7 @@ class ReportOnChange:
         try:
             state.set(key, repr(kw).encode())
         except Err:
-            reject(f"no room left to remember {key}")
+            reject(f"state is full: {key} cannot be stored")
 
         payload = {"ts": seconds(at), "kw": round(kw, 3)}
         soc = good_value(frame, soc_position)
@@ -92,9 +92,9 @@ class ReportOnChange:
 
 
 def read_config(config: dict) -> tuple[str, float]:
-    """What is raised as `Err` is the error of the call's `result`: here a text, which the integrator reads."""
+    """A raised `Err` becomes the error of the call's `result`: here a text, which the integrator sees."""
     for key in config.keys() - {"topic", "min_change_kw"}:
-        raise Err(f"config.{key} is unknown: there are topic and min_change_kw")
+        raise Err(f"config.{key} is unknown: write topic or min_change_kw")
     if "topic" not in config:
         raise Err('config.topic is missing: write the first part of the topics, such as "acme/plant-1"')
     topic, least = config["topic"], config.get("min_change_kw", MIN_CHANGE_KW)
@@ -106,7 +106,7 @@ def read_config(config: dict) -> tuple[str, float]:
 
 
 def positions(site: Site) -> list[tuple[str, int | None, int | None]]:
-    """Device, position of the power and of the state of charge, in the order to which `frame.source` refers."""
+    """Per source: device, position of the power, position of the state of charge."""
     found = []
     for source in site.sources:
         names = {channel.name: position for position, channel in enumerate(source.channels)}
@@ -115,7 +115,7 @@ def positions(site: Site) -> list[tuple[str, int | None, int | None]]:
 
 
 def good_value(frame: Frame, channel: int | None) -> float | None:
-    """A value outside the profile's range was read all the same; any other fault means that it was not."""
+    """A value outside the profile's range was still read; any other fault means that it was not."""
     if channel is None or channel >= len(frame.values):
         return None
     if any(fault.channel == channel and fault.kind != FaultKind.OUT_OF_RANGE for fault in frame.faults):
@@ -129,7 +129,7 @@ def message(topic: str, text: str, retain: bool = False) -> Message:
 
 
 def reject(reason: str):
-    """The gateway sets the events aside and goes on."""
+    """The gateway quarantines the events and goes on."""
     raise Err(Failure_Reject(reason))
 
 
@@ -138,7 +138,7 @@ def seconds(at: int) -> float:
 
 
 def last_line(error: Exception) -> int:
-    place = error.__traceback__
-    while place.tb_next:
-        place = place.tb_next
-    return place.tb_lineno
+    traceback = error.__traceback__
+    while traceback.tb_next:
+        traceback = traceback.tb_next
+    return traceback.tb_lineno

@@ -3,7 +3,7 @@
 /// Which channels telemetry carries.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Channels {
-    /// `soc_pct`, `power_kw`, `temp_c`, `cycle_count`: the payload that existing subscribers parse.
+    /// `soc_pct`, `power_kw`, `temp_c` and `cycle_count`: the payload that existing subscribers parse.
     Standard,
     /// Every channel of the source, after the standard ones.
     All,
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_knows_and_names_what_it_does_not() {
+    fn settings_are_read_and_unknown_keys_refused() {
         let check = |json: &str, expected: Result<Channels, &str>| {
             let read = Config::read(json).map(|config| config.channels);
             assert_eq!(read, expected.map_err(str::to_owned), "{json}");

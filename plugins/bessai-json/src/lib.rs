@@ -1,7 +1,7 @@
-//! The default feed: the site's own five topics, with the payloads that users of the gateway already parse.
+//! The default feed's plugin: the site's five topics, with the payloads that existing subscribers parse.
 //!
-//! `<site>/telemetry`, `<site>/safety`, `<site>/ai/ids`, `<site>/ai/dispatch`, `<site>/system/heartbeat`. A second device
-//! and those after it publish on `<site>/<device>/telemetry`. A channel without a good value is left out.
+//! `<site>/telemetry`, `<site>/safety`, `<site>/ai/ids`, `<site>/ai/dispatch` and `<site>/system/heartbeat`. All devices
+//! but the first publish on `<site>/<device>/telemetry`. Channels without a good value are omitted.
 
 use bessai_plugin::{
     Anomaly, Dispatch, Event, Failure, FaultKind, Frame, Message, Messages, Plugin, Safety, Site, Watchdog, json,
@@ -13,7 +13,7 @@ mod telemetry;
 use config::Config;
 use telemetry::Telemetry;
 
-/// The topics of the site and the members of their payloads, formatted once.
+/// The site's topics and payload members, formatted once.
 pub struct BessaiJson {
     sources: Vec<Option<Telemetry>>,
     topics: Topics,
@@ -97,7 +97,7 @@ impl Plugin for BessaiJson {
         Ok(())
     }
 
-    /// A heartbeat says that the gateway lives now; an old one says nothing.
+    /// A heartbeat says that the gateway runs now: a historical one is not published.
     fn heartbeat(&mut self, event: &Event, out: &mut Messages) -> Result<(), Failure> {
         if !event.historical {
             begin(&mut self.writer, &self.keys.ts, &self.site_id, event);
@@ -125,7 +125,7 @@ impl Keys {
     }
 }
 
-/// Every payload opens with the time of the reading and the site.
+/// Starts a payload with its time and the site's id.
 fn begin(writer: &mut json::Writer, ts: &json::Key, site_id: &json::Constant, event: &Event) {
     writer.number(ts, json::seconds(event.at));
     writer.constant(site_id);
@@ -140,8 +140,8 @@ fn watchdog(watchdog: Watchdog) -> &'static str {
     }
 }
 
-/// A value that was not read in this cycle, or not at all, is not news.
+/// A value that was not read in this cycle is not published; one out of range was read.
 fn is_good(frame: &Frame, channel: u32) -> bool {
-    let doubtful = |kind| !matches!(kind, FaultKind::OutOfRange);
-    !frame.faults.iter().any(|fault| fault.channel == channel && doubtful(fault.kind))
+    let unread = |kind| !matches!(kind, FaultKind::OutOfRange);
+    !frame.faults.iter().any(|fault| fault.channel == channel && unread(fault.kind))
 }

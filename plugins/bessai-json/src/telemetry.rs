@@ -5,7 +5,7 @@ use bessai_plugin::{Channel, Frame, Site, Source, json};
 use crate::config::{Channels, Config};
 use crate::is_good;
 
-/// How a channel's value is written.
+/// How a channel's value is formatted.
 #[derive(Clone, Copy)]
 enum Style {
     Rounded(u8),
@@ -13,7 +13,7 @@ enum Style {
     Shortest,
 }
 
-/// The standard channels in the order of the payload, with the decimals that subscribers are used to.
+/// The standard channels in the order of the payload, with the decimals that subscribers expect.
 const STANDARD: [(&str, Style); 4] = [
     ("soc_pct", Style::Rounded(2)),
     ("power_kw", Style::Rounded(3)),
@@ -27,13 +27,13 @@ struct Member {
     style: Style,
 }
 
-/// Topic and members of one source's telemetry.
+/// Topic and payload members of one source.
 pub(crate) struct Telemetry {
     topic: String,
     members: Vec<Member>,
 }
 
-/// One entry per source of the site; none where the source has nothing to publish.
+/// One entry per source of the site; none for a source without channels to publish.
 pub(crate) fn of_site(site: &Site, config: &Config) -> Vec<Option<Telemetry>> {
     let first = site.devices.first().map(|device| device.name.as_str());
     let mut sources = Vec::with_capacity(site.sources.len());

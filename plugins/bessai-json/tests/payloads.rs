@@ -1,4 +1,4 @@
-//! The payloads are those that existing subscribers parse, byte for byte.
+//! The payloads are byte for byte those that existing subscribers parse.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use bessai_json::BessaiJson;
@@ -30,7 +30,7 @@ fn telemetry() {
 }
 
 #[test]
-fn telemetry_leaves_out_what_has_no_good_value() {
+fn telemetry_omits_channels_without_a_good_value() {
     let messages = harness().frame(&[230.0, 72.3, f64::NAN, 28.14, f64::NAN]).unwrap();
     check(
         &messages,
@@ -42,7 +42,7 @@ fn telemetry_leaves_out_what_has_no_good_value() {
 }
 
 #[test]
-fn a_stale_value_is_not_news_and_one_out_of_range_is() {
+fn stale_values_are_omitted_and_values_out_of_range_published() {
     let fault = |channel, kind| bessai_plugin::Fault { channel, kind };
     let frame = Frame {
         source: 0,
@@ -59,7 +59,7 @@ fn a_stale_value_is_not_news_and_one_out_of_range_is() {
 }
 
 #[test]
-fn further_devices_have_a_topic_of_their_own_and_a_source_without_channels_none() {
+fn further_devices_have_their_own_topics_and_sources_without_channels_none() {
     let site = battery().device("meter", &[("power_kw", "kW")]).device("door", &[("open", "1")]);
     let mut harness = Harness::<BessaiJson>::new(site, "{}").unwrap();
     let messages = harness.frame_of(1, &[1.5]).unwrap();
@@ -69,7 +69,7 @@ fn further_devices_have_a_topic_of_their_own_and_a_source_without_channels_none(
 }
 
 #[test]
-fn every_channel_on_demand() {
+fn all_channels_if_configured() {
     let mut harness = Harness::<BessaiJson>::new(battery(), r#"{"channels":"all"}"#).unwrap();
     let messages = harness.frame(&[230.12345, 72.3, -85.5, 28.1, 312.0]).unwrap();
     let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","soc_pct":72.3,"power_kw":-85.5,"temp_c":28.1,"cycle_count":312,"voltage":230.12345}"#;
@@ -134,7 +134,7 @@ fn dispatch() {
 }
 
 #[test]
-fn a_heartbeat_lives_only_now() {
+fn historical_heartbeats_are_not_published() {
     let mut harness = harness();
     let messages = harness.event(EventBody::Heartbeat).unwrap();
     check(&messages, "SITE-CL-001/system/heartbeat", r#"{"ts":1740151200.0,"site_id":"SITE-CL-001"}"#);

@@ -1,6 +1,6 @@
 //! The feed's `[config]` table.
 
-/// Power that changes by less is not news.
+/// Default of `min_change_kw`: smaller changes of power are not published.
 const MIN_CHANGE_KW: f64 = 0.5;
 
 #[derive(Debug, PartialEq)]
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_knows_and_names_what_it_does_not() {
+    fn settings_are_read_and_unknown_keys_refused() {
         let check = |json: &str, expected: Result<(&str, f64), &str>| {
             let expected = expected.map(|(topic, min_change_kw)| Config { topic: topic.into(), min_change_kw });
             assert_eq!(Config::read(json), expected.map_err(str::to_owned), "{json}");

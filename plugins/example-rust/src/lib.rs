@@ -1,7 +1,7 @@
-//! Reports a device's power when it changes, and whether the device answers: the example plugin in Rust.
+//! The example plugin in Rust: publishes a device's power when it changes, and whether the device is online.
 //!
-//! `<topic>/<device>/power` as JSON, `<topic>/<device>/online` as `1` or `0`. The twins in JavaScript and Python do the
-//! same, and all three pass the cases in `cases/`.
+//! `<topic>/<device>/power` as JSON, `<topic>/<device>/online` as `1` or `0`. The examples in JavaScript and Python do
+//! the same, and all three pass the cases in `cases/`.
 
 use bessai_plugin::{
     DeviceStatus, Event, Failure, FaultKind, Frame, Gap, Message, Messages, Plugin, Site, json, log, state,
@@ -13,7 +13,7 @@ mod source;
 use config::Config;
 use source::Source;
 
-/// The settings, and where the channels stand in the frames of each source.
+/// The settings, and the positions of the channels in each source.
 pub struct ReportOnChange {
     config: Config,
     sources: Vec<Source>,
@@ -45,8 +45,7 @@ impl Plugin for ReportOnChange {
     fn frame(&mut self, event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
         let source = usize::try_from(frame.source).ok().and_then(|index| self.sources.get(index));
         let Some(source) = source else {
-            let sources = self.sources.len();
-            return Err(Failure::Reject(format!("a frame of source {}, but the site has {sources}", frame.source)));
+            return Err(Failure::Reject(format!("the site has no source {}", frame.source)));
         };
         let Some(power) = good_value(frame, source.power) else { return Ok(()) };
         let key = format!("power/{}", source.device);
@@ -54,7 +53,7 @@ impl Plugin for ReportOnChange {
             return Ok(());
         }
         state::set(&key, power.to_string().as_bytes())
-            .map_err(|_| Failure::Reject(format!("no room left to remember {key}")))?;
+            .map_err(|_| Failure::Reject(format!("state is full: {key} cannot be stored")))?;
 
         self.writer.number(&self.keys.ts, json::seconds(event.at));
         self.writer.rounded(&self.keys.kw, power, 3);
@@ -81,16 +80,16 @@ impl Plugin for ReportOnChange {
 
 bessai_plugin::export!(ReportOnChange);
 
-/// What a fresh instance still knows: state outlives it, fields do not.
+/// Read from the state, which outlives the instance, unlike its fields.
 fn last_published(key: &str) -> Option<f64> {
     String::from_utf8(state::get(key)?).ok()?.parse().ok()
 }
 
-/// A value outside the range that the profile allows was read all the same; any other fault means that it was not.
+/// A value outside the profile's range was still read; any other fault means that it was not.
 fn good_value(frame: &Frame, channel: Option<u32>) -> Option<f64> {
     let channel = channel?;
-    let doubtful = |kind| !matches!(kind, FaultKind::OutOfRange);
-    if frame.faults.iter().any(|fault| fault.channel == channel && doubtful(fault.kind)) {
+    let unread = |kind| !matches!(kind, FaultKind::OutOfRange);
+    if frame.faults.iter().any(|fault| fault.channel == channel && unread(fault.kind)) {
         return None;
     }
     let value = frame.values.get(usize::try_from(channel).ok()?).copied()?;

@@ -1,15 +1,15 @@
-//! Where a source's frames carry the channels that are reported.
+//! The positions of the published channels in each source.
 
 use bessai_plugin::Site;
 
-/// A channel that the source does not have is none.
+/// A channel that the source lacks is none.
 pub(crate) struct Source {
     pub(crate) device: String,
     pub(crate) power: Option<u32>,
     pub(crate) soc: Option<u32>,
 }
 
-/// In the site's order, to which `frame.source` refers.
+/// In the order of the site's sources, so that `frame.source` is the index.
 pub(crate) fn of_site(site: &Site) -> Vec<Source> {
     let find = |source: &bessai_plugin::Source, name: &str| {
         (0..).zip(&source.channels).find(|(_, channel)| channel.name == name).map(|(position, _)| position)

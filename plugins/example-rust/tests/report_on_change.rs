@@ -1,4 +1,4 @@
-//! What the cases in `cases/` can't show: the log, the stored text, and what happens when the store is full.
+//! What the cases in `cases/` cannot check: the log, the stored text, and a full state.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use bessai_plugin::testing::{Harness, SiteBuilder, logged, site, stored};
@@ -14,7 +14,7 @@ fn harness() -> Harness<ReportOnChange> {
 }
 
 #[test]
-fn the_last_published_value_is_kept_in_full() {
+fn the_last_published_value_is_stored_unrounded() {
     let mut harness = harness();
     assert_eq!(harness.frame(&[50.0, 10.123_456]).unwrap().len(), 1);
     assert_eq!(harness.frame(&[50.0, 10.2]).unwrap(), []);
@@ -22,7 +22,7 @@ fn the_last_published_value_is_kept_in_full() {
 }
 
 #[test]
-fn a_gap_is_logged_with_the_number_lost() {
+fn a_gap_is_logged_with_the_number_of_lost_events() {
     let mut harness = harness();
     for (lost, line) in [(Some(3), "3 events lost: full"), (None, "an unknown number of events lost: full")] {
         assert_eq!(harness.event(EventBody::Gap(Gap { lost, reason: "full".into() })), Ok(Vec::new()));
@@ -31,16 +31,16 @@ fn a_gap_is_logged_with_the_number_lost() {
 }
 
 #[test]
-fn without_room_for_the_last_value_the_event_is_rejected() {
+fn an_event_is_rejected_if_the_state_is_full() {
     let mut harness = harness();
     state::set("other", &[0; (1 << 20) - 10]).unwrap();
     let refused = harness.frame(&[50.0, 10.0]);
-    assert_eq!(refused, Err(Failure::Reject("no room left to remember power/battery".into())));
+    assert_eq!(refused, Err(Failure::Reject("state is full: power/battery cannot be stored".into())));
 }
 
 #[test]
-fn a_frame_of_a_source_that_was_not_described_is_rejected() {
+fn a_frame_of_an_unknown_source_is_rejected() {
     let frame = Frame { source: 1, values: vec![1.0], faults: Vec::new(), texts: Vec::new() };
     let refused = harness().event(EventBody::Frame(frame));
-    assert_eq!(refused, Err(Failure::Reject("a frame of source 1, but the site has 1".into())));
+    assert_eq!(refused, Err(Failure::Reject("the site has no source 1".into())));
 }

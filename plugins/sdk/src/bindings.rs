@@ -1,4 +1,4 @@
-//! The world `transformer` of `wit/`, and what a plugin may export beside it, as a guest sees them; made by scripts/make-bindings.
+//! Guest bindings of the world `transformer` and the optional interfaces of `wit/`; made by scripts/make-bindings.
 #![allow(missing_docs, unsafe_code, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction)]
 
 #[rustfmt::skip]

@@ -1,4 +1,4 @@
-//! The feed's `[config]` table, read key by key; what is left over is a mistake of the integrator's, and is said.
+//! Reads the feed's `[config]` table key by key and reports keys that the plugin does not know.
 
 use crate::json::{self, Value};
 
@@ -17,19 +17,19 @@ use crate::json::{self, Value};
 #[derive(Debug)]
 pub struct Config {
     members: Vec<(String, Value)>,
-    asked: Vec<String>,
+    known: Vec<String>,
 }
 
 impl Config {
-    /// The table that [`configure`](crate::Plugin::configure) gets as JSON.
+    /// Parses the table that [`configure`](crate::Plugin::configure) gets as JSON.
     pub fn read(json: &str) -> Result<Self, String> {
         match json::read(json).map_err(|error| format!("config: {error}"))? {
-            Value::Table(members) => Ok(Self { members, asked: Vec::new() }),
+            Value::Table(members) => Ok(Self { members, known: Vec::new() }),
             _ => Err("config is not a table".into()),
         }
     }
 
-    /// A text, if the key is there.
+    /// The value of `key` as a text; none if the key is missing.
     pub fn text(&mut self, key: &str) -> Result<Option<String>, String> {
         match self.value(key) {
             None => Ok(None),
@@ -38,7 +38,7 @@ impl Config {
         }
     }
 
-    /// A number, if the key is there.
+    /// The value of `key` as a number; none if the key is missing.
     pub fn number(&mut self, key: &str) -> Result<Option<f64>, String> {
         match self.value(key) {
             None => Ok(None),
@@ -47,7 +47,7 @@ impl Config {
         }
     }
 
-    /// `true` or `false`, if the key is there.
+    /// The value of `key` as `true` or `false`; none if the key is missing.
     pub fn boolean(&mut self, key: &str) -> Result<Option<bool>, String> {
         match self.value(key) {
             None => Ok(None),
@@ -56,21 +56,21 @@ impl Config {
         }
     }
 
-    /// Any value, if the key is there.
+    /// The value of `key`, of any type; none if the key is missing.
     pub fn value(&mut self, key: &str) -> Option<Value> {
-        self.asked.push(key.into());
+        self.known.push(key.into());
         let found = self.members.iter().position(|(name, _)| name == key)?;
         Some(self.members.remove(found).1)
     }
 
-    /// Refuses the keys that nobody asked for: a mistyped key would else do nothing, unseen.
+    /// Refuses keys that were not read, because a mistyped key would otherwise be ignored silently.
     pub fn finish(self) -> Result<(), String> {
         let Some((key, _)) = self.members.first() else { return Ok(()) };
-        let mend = match self.asked.as_slice() {
+        let hint = match self.known.as_slice() {
             [] => "this plugin has no settings".into(),
-            asked => format!("write {}", asked.join(" or ")),
+            known => format!("write {}", known.join(" or ")),
         };
-        Err(format!("config.{key} is unknown: {mend}"))
+        Err(format!("config.{key} is unknown: {hint}"))
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gives_what_is_there() {
+    fn reads_values_of_each_type() {
         let mut config = Config::read(r#"{"text": "a", "number": 2, "boolean": true, "list": []}"#).unwrap();
         assert_eq!(config.text("text"), Ok(Some("a".into())));
         assert_eq!(config.number("number"), Ok(Some(2.0)));
@@ -90,9 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn errors_name_the_key_and_the_fix() {
         assert_eq!(Config::read("[]").unwrap_err(), "config is not a table");
-        assert!(Config::read("{").unwrap_err().starts_with("config: the JSON is wrong at byte 1"));
+        assert!(Config::read("{").unwrap_err().starts_with("config: invalid JSON at byte 1: expected "));
         let config = || Config::read(r#"{"a": null}"#).unwrap();
         assert_eq!(config().text("a").unwrap_err(), "config.a is not a text: put it in quotes");
         assert_eq!(config().number("a").unwrap_err(), "config.a is not a number: write it without quotes");

@@ -1,31 +1,32 @@
-//! The trait that a plugin implements, and how the component's exports reach it.
+//! The trait that a plugin implements, and the component exports that call it.
 
 use crate::{Anomaly, DeviceStatus, Dispatch, Event, EventBody, Failure, Frame, Gap, Message, Other, Safety, Site};
 
-/// The messages of one call, in the order in which they are published.
+/// The messages of one call, in the order of publishing.
 pub type Messages = Vec<Message>;
 
-/// A customer's view of the site. Every method but [`configure`](Plugin::configure) has a default that does nothing.
+/// A plugin. Only [`configure`](Plugin::configure) is required; the methods for events do nothing by default.
 ///
-/// A method that returns [`Failure::Retry`] gets the same events again later; [`Failure::Reject`] sets them aside.
+/// After [`Failure::Retry`] the gateway hands over the same events again later; after [`Failure::Reject`] it
+/// quarantines them.
 pub trait Plugin: Sized + 'static {
-    /// Reads the description of the site and the feed's own `[config]` table, which comes as JSON (`{}` where there is
-    /// none). The error is shown to the integrator: name the key and the mend.
+    /// Makes an instance from the site's description and the feed's `[config]` table, given as JSON (`{}` if there is
+    /// none). The integrator sees the error: name the key and the fix.
     fn configure(site: &Site, config: &str) -> Result<Self, String>;
 
-    /// The site's description changed: positions in later frames refer to the new one. By default the plugin starts
-    /// again from [`configure`](Plugin::configure).
+    /// The site's description changed: positions in later frames refer to the new one. By default
+    /// [`configure`](Plugin::configure) replaces the instance.
     fn site(&mut self, site: &Site, config: &str) -> Result<(), String> {
         *self = Self::configure(site, config)?;
         Ok(())
     }
 
-    /// One reading of one source: `frame.values` by the position of its channels, NaN where there is no good value.
+    /// One reading of one source: one value per channel, by position; NaN if a channel has no good value.
     fn frame(&mut self, _event: &Event, _frame: &Frame, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// What the safety rules say of the newest readings; on change and every 5 s.
+    /// The verdict of the safety rules on the newest readings; on a change and every 5 s.
     fn safety(&mut self, _event: &Event, _safety: &Safety, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
     }
@@ -35,12 +36,12 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
-    /// A set-point that a model proposes.
+    /// A set-point proposed by a model.
     fn dispatch(&mut self, _event: &Event, _dispatch: &Dispatch, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// A device came or went.
+    /// A device went online or offline.
     fn device(&mut self, _event: &Event, _status: &DeviceStatus, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
     }
@@ -50,18 +51,18 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
-    /// Event numbers jump here, because events were lost or numbers skipped.
+    /// Event numbers jump here: events were lost, or numbers skipped.
     fn gap(&mut self, _event: &Event, _gap: &Gap, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// A kind of event that is newer than this SDK.
+    /// An event of a kind that this SDK does not know yet.
     fn other(&mut self, _event: &Event, _other: &Other, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
     }
 }
 
-/// A configured plugin and the settings it was made from, kept between two calls.
+/// A configured plugin and its settings, kept between calls.
 #[doc(hidden)]
 pub struct Slot<P> {
     pub(crate) plugin: P,
@@ -72,14 +73,14 @@ pub struct Slot<P> {
 #[doc(hidden)]
 pub fn configure<P: Plugin>(site: &Site, config: String) -> Result<Slot<P>, String> {
     #[cfg(target_arch = "wasm32")]
-    tell_panics();
+    log_panics();
     let plugin = P::configure(site, &config)?;
     Ok(Slot { plugin, config })
 }
 
-/// A panic ends in a bare trap; what it says goes to the feed's log before.
+/// Logs the message of a panic, because the trap that it ends in carries none.
 #[cfg(target_arch = "wasm32")]
-fn tell_panics() {
+fn log_panics() {
     std::panic::set_hook(Box::new(|panic| crate::log::error(&panic.to_string())));
 }
 
@@ -109,8 +110,8 @@ fn deliver<P: Plugin>(slot: &mut Slot<P>, event: &Event, out: &mut Messages) -> 
     }
 }
 
-/// Makes a [`Plugin`] the component's exports; `export!(Acme, session)` one that also [signs in](crate::SignsIn). Natively
-/// it does nothing, so that `cargo test` runs the same crate.
+/// Exports a [`Plugin`] as a component; `export!(Acme, session)` also exports its [sign-in](crate::SignsIn). Natively
+/// it does nothing, so that `cargo test` can build the same crate.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {

@@ -1,8 +1,8 @@
-//! Write a bessai-edge plugin: events of a site in, MQTT messages out.
+//! SDK for bessai-edge plugins: events of a site in, MQTT messages out.
 //!
-//! A plugin is a pure function with a memory: it has no files, sockets, environment or clock. Time comes with each event,
-//! and what must outlive a call lives in [`state`]. Implement [`Plugin`], name it in [`export!`], compile for
-//! WebAssembly, and drop the file into the gateway's plugin folder. [`testing::Harness`] runs the same plugin natively.
+//! A plugin has no files, sockets, environment or clock. Time comes with each event, and what must outlive a call
+//! belongs in [`state`]. Implement [`Plugin`], pass it to [`export!`], compile for WebAssembly, and copy the file into
+//! the gateway's plugins folder. [`testing::Harness`] runs the same plugin natively.
 //!
 //! ```
 //! use bessai_plugin::{Event, Failure, Frame, Message, Messages, Plugin, Site, json};
@@ -54,7 +54,7 @@ pub use config::Config;
 pub use guest::{Messages, Plugin};
 pub use session::SignsIn;
 
-/// What [`export!`] expands to; not for direct use.
+/// Used by the expansion of [`export!`]; not for direct use.
 #[doc(hidden)]
 pub mod export {
     #[cfg(target_arch = "wasm32")]

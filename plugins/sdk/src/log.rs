@@ -1,21 +1,21 @@
-//! Lines for the gateway's log, under the feed's name; the gateway keeps at most 20 a second.
+//! Lines in the gateway's log, under the feed's name; at most 20 per second are logged.
 
-/// A person must act.
+/// Logs an error: a person must act.
 pub fn error(message: &str) {
     write(Level::Error, message);
 }
 
-/// Something unusual was handled.
+/// Logs a warning: something unusual was handled.
 pub fn warn(message: &str) {
     write(Level::Warn, message);
 }
 
-/// Worth knowing once.
+/// Logs a line for the operator.
 pub fn info(message: &str) {
     write(Level::Info, message);
 }
 
-/// For the plugin's author.
+/// Logs a line for the plugin's author.
 pub fn debug(message: &str) {
     write(Level::Debug, message);
 }

@@ -1,6 +1,6 @@
-//! Signing with keys that stay in the gateway: a plugin names one and gets the result.
+//! Signs with keys that never leave the gateway: a plugin names a key and gets the result.
 
-/// Why nothing was signed.
+/// Why the data was not signed.
 pub use crate::bindings::bessai::edge::secrets::SecretError;
 
 #[cfg(target_arch = "wasm32")]

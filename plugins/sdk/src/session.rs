@@ -3,27 +3,27 @@
 use crate::guest::Slot;
 use crate::{Failure, Login, Messages, Plugin, Request, Timestamp, Welcome};
 
-/// A plugin that gives the login for each CONNECT: a token that it signs, a client id, a will. Export it with
+/// A plugin that provides the login for each CONNECT: a token that it signs, a client id, a will. Export it with
 /// `bessai_plugin::export!(Acme, session)`.
 ///
-/// What these methods put into [`state`](crate::state) is on disk before the packet that it leads to, and stays also where
-/// events are handed over again. A fresh instance within a session gets [`connected`](SignsIn::connected) again.
+/// What these methods write to [`state`](crate::state) is synced to disk before the resulting packet is sent, and is
+/// never reverted. A fresh instance within a session gets [`connected`](SignsIn::connected) again.
 pub trait SignsIn: Plugin {
-    /// Before every CONNECT, also before a renewal. [`Login::default`] leaves all to the feed's settings. The error is shown
-    /// to the integrator; the gateway asks again after a pause.
+    /// Called before every CONNECT, also before a renewal. [`Login::default`] takes everything from the feed's
+    /// settings. The integrator sees the error; the gateway calls again after a pause.
     fn connect(&mut self, request: &Request) -> Result<Login, String>;
 
-    /// After every CONNACK: births, discovery, retained state. They are published before anything else.
+    /// Called after every CONNACK, for birth messages, discovery and retained state; they are published first.
     fn connected(&mut self, _welcome: &Welcome, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Before an intended DISCONNECT, but not before a renewal: what is published last.
+    /// Called before an intended DISCONNECT, but not before a renewal; these messages are published last.
     fn closing(&mut self, _at: Timestamp, _out: &mut Messages) {}
 }
 
 impl Default for Login {
-    /// All as the feed's settings have it.
+    /// Everything from the feed's settings.
     fn default() -> Self {
         Self {
             endpoint: None,
@@ -41,6 +41,7 @@ impl Default for Login {
     }
 }
 
+/// The error of a call before `configure`.
 const UNCONFIGURED: &str = "configure was not called";
 
 /// The component's `connect`.

@@ -1,4 +1,4 @@
-//! A small store of the feed's own, saved together with its place in the journal; 1 MiB in all.
+//! The feed's key-value store of 1 MiB, saved together with the feed's cursor in the journal.
 
 /// Why a value was not stored.
 pub use crate::bindings::bessai::edge::state::StateError;

@@ -1,7 +1,7 @@
-//! Runs a plugin natively, in its own `cargo test`: same trait, same calls, no WebAssembly, no broker, no gateway.
+//! Runs a plugin natively, in its own `cargo test`: the same trait and calls, without WebAssembly, broker or gateway.
 //!
-//! The harness plays the host: it describes a site, numbers the events, keeps the plugin's state, logs and secrets.
-//! Limits on time and memory are the gateway's; `bessai-edge plugin test` runs the built component under them.
+//! The harness stands in for the host: it describes a site, numbers the events, and keeps the plugin's state, log and
+//! signatures. It has no limits on time and memory; `bessai-edge plugin test` runs the built component under those.
 
 use crate::guest::{Slot, configure, process};
 use crate::{
@@ -11,19 +11,21 @@ use crate::{
 
 pub use host::{logged, secret, stored};
 
-/// 2025-02-21T15:20:00Z, the time of the first event, in ns since 1970.
+pub(crate) mod host;
+
+/// The time of the first event: 2025-02-21T15:20:00Z, in nanoseconds since 1970.
 pub const START: u64 = 1_740_151_200_000_000_000;
 
-/// A site without devices; [`SiteBuilder`] adds them.
+/// A site without devices; [`SiteBuilder::device`] adds them.
 pub fn site(id: &str) -> SiteBuilder {
     SiteBuilder(Site { id: id.into(), revision: 1, devices: Vec::new(), sources: Vec::new(), attributes: Vec::new() })
 }
 
-/// Describes a site for a test.
+/// Builds a site's description for a test.
 pub struct SiteBuilder(Site);
 
 impl SiteBuilder {
-    /// A device with one source of gauges, given as (name, UCUM unit).
+    /// Adds a device with one source, whose channels are gauges given as (name, UCUM unit).
     #[must_use]
     pub fn device(mut self, name: &str, channels: &[(&str, &str)]) -> Self {
         let channels = channels.iter().map(|&(name, unit)| gauge(name, unit)).collect();
@@ -32,7 +34,7 @@ impl SiteBuilder {
         self
     }
 
-    /// The description as a plugin gets it.
+    /// The description that a plugin gets.
     pub fn build(self) -> Site {
         self.0
     }
@@ -52,38 +54,38 @@ pub struct Harness<P: Plugin> {
 }
 
 impl<P: Plugin> Harness<P> {
-    /// A fresh instance with empty state, configured as the gateway would; the error is the plugin's own.
+    /// A fresh instance with empty state, configured as by the gateway; the error is the plugin's.
     pub fn new(site: SiteBuilder, config: &str) -> Result<Self, String> {
         host::reset();
         let slot = configure::<P>(&site.build(), config.into())?;
         Ok(Self { slot: Some(slot), sequence: 0, at: START, historical: false })
     }
 
-    /// The time of the next event, in ns since 1970.
+    /// Sets the time of the next event, in nanoseconds since 1970.
     pub fn at(&mut self, at: u64) -> &mut Self {
         self.at = at;
         self
     }
 
-    /// Whether the next events are handed over late.
+    /// Sets whether the next events are `historical`.
     pub fn historical(&mut self, historical: bool) -> &mut Self {
         self.historical = historical;
         self
     }
 
-    /// One good reading of the first source.
+    /// Processes a reading of the first source; NaN values are marked as missing.
     pub fn frame(&mut self, values: &[f64]) -> Result<Vec<Message>, Failure> {
         self.frame_of(0, values)
     }
 
-    /// One reading of a source; NaN values are marked as missing.
+    /// Processes a reading of a source, given by its index; NaN values are marked as missing.
     pub fn frame_of(&mut self, source: u32, values: &[f64]) -> Result<Vec<Message>, Failure> {
         let missing = (0_u32..).zip(values).filter(|(_, value)| value.is_nan());
         let faults = missing.map(|(channel, _)| Fault { channel, kind: FaultKind::Missing }).collect();
         self.event(EventBody::Frame(Frame { source, values: values.to_vec(), faults, texts: Vec::new() }))
     }
 
-    /// Any other event.
+    /// Processes any event.
     pub fn event(&mut self, body: EventBody) -> Result<Vec<Message>, Failure> {
         const SECOND: u64 = 1_000_000_000;
         self.sequence += 1;
@@ -95,14 +97,14 @@ impl<P: Plugin> Harness<P> {
 
 /// Sign-ins happen at the time of the next event.
 impl<P: SignsIn> Harness<P> {
-    /// How to sign in, at a broker that the feed's settings name.
+    /// Calls `connect` for a broker as the feed's settings would name it.
     pub fn connect(&mut self, attempt: u32) -> Result<Login, String> {
         let host = "broker.example.com".into();
         let request = Request { host, port: 8883, protocol: Protocol::V311, at: self.at, attempt };
         session::connect(&mut self.slot, &request)
     }
 
-    /// What is published first in a session.
+    /// Calls `connected`, whose messages are the first of a session.
     pub fn connected(&mut self) -> Result<Vec<Message>, Failure> {
         let welcome = Welcome {
             at: self.at,
@@ -115,87 +117,9 @@ impl<P: SignsIn> Harness<P> {
         session::connected(&mut self.slot, &welcome)
     }
 
-    /// What is published last.
+    /// Calls `closing`, whose messages are the last of a session.
     pub fn closing(&mut self) -> Vec<Message> {
         session::closing(&mut self.slot, self.at)
-    }
-}
-
-/// What the gateway gives a plugin, per test thread.
-pub(crate) mod host {
-    use std::cell::RefCell;
-    use std::collections::BTreeMap;
-
-    use crate::log::Level;
-    use crate::secrets::SecretError;
-    use crate::state::StateError;
-
-    /// Bytes of keys and values that a feed may store, as in the gateway.
-    const STATE_LIMIT: usize = 1 << 20;
-
-    #[derive(Default)]
-    struct Host {
-        log: Vec<(Level, String)>,
-        state: BTreeMap<String, Vec<u8>>,
-        signatures: BTreeMap<(String, Vec<u8>), Vec<u8>>,
-    }
-
-    thread_local! {
-        static HOST: RefCell<Host> = RefCell::default();
-    }
-
-    pub(crate) fn reset() {
-        HOST.take();
-    }
-
-    /// The lines that the plugin logged so far.
-    pub fn logged() -> Vec<(Level, String)> {
-        HOST.with_borrow(|host| host.log.clone())
-    }
-
-    /// A value of the plugin's state.
-    pub fn stored(key: &str) -> Option<Vec<u8>> {
-        get(key)
-    }
-
-    /// Teaches the harness what signing `data` with the secret `name` gives; it does no cryptography of its own.
-    pub fn secret(name: &str, data: &[u8], signature: &[u8]) {
-        let key = (name.to_owned(), data.to_vec());
-        HOST.with_borrow_mut(|host| host.signatures.insert(key, signature.to_vec()));
-    }
-
-    #[allow(dead_code, reason = "the native twin of an import")]
-    pub(crate) fn log(level: Level, message: &str) {
-        HOST.with_borrow_mut(|host| host.log.push((level, message.to_owned())));
-    }
-
-    /// The stored value, if any.
-    pub fn get(key: &str) -> Option<Vec<u8>> {
-        HOST.with_borrow(|host| host.state.get(key).cloned())
-    }
-
-    /// Stores a value; refused when the feed's state would grow beyond its limit.
-    pub fn set(key: &str, value: &[u8]) -> Result<(), StateError> {
-        HOST.with_borrow_mut(|host| {
-            let others = host.state.iter().filter(|(other, _)| *other != key);
-            let size: usize = others.map(|(key, value)| key.len() + value.len()).sum();
-            if size + key.len() + value.len() > STATE_LIMIT {
-                return Err(StateError::Full);
-            }
-            host.state.insert(key.to_owned(), value.to_vec());
-            Ok(())
-        })
-    }
-
-    /// Forgets a value.
-    pub fn delete(key: &str) {
-        HOST.with_borrow_mut(|host| host.state.remove(key));
-    }
-
-    /// HMAC-SHA256 with a key of the gateway's.
-    pub fn hmac_sha256(secret: &str, data: &[u8]) -> Result<Vec<u8>, SecretError> {
-        let key = (secret.to_owned(), data.to_vec());
-        HOST.with_borrow(|host| host.signatures.get(&key).cloned()).ok_or(SecretError::Unknown)
     }
 }
 
@@ -233,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_a_plugin_does_not_know_pass() {
+    fn events_without_a_method_are_ignored() {
         let mut harness = Harness::<Counter>::new(site("S"), "{}").unwrap();
         let safety = Safety { is_safe: true, watchdog: Watchdog::Ok, power_limit_kw: None, violations: Vec::new() };
         assert_eq!(harness.event(EventBody::Safety(safety)), Ok(Vec::new()));
@@ -242,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_configuration_is_the_plugins_own_sentence() {
+    fn a_refused_configuration_returns_the_plugins_error() {
         let error = Harness::<Counter>::new(site("S"), "{\"a\":1}").err();
         assert_eq!(error.as_deref(), Some("config {\"a\":1} is not empty"));
     }

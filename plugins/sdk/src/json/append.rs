@@ -1,14 +1,14 @@
-//! Short pieces put at the end of a buffer, in steps of a fixed size.
+//! Appends short byte strings to a buffer in copies of a fixed size.
 //!
-//! A copy whose length is known when it is compiled is one machine instruction; any other is a call into the engine,
-//! which costs more than the few bytes of a key or a number.
+//! A copy whose length is known at compile time is one machine instruction; any other is a call into the engine, which
+//! costs more than the few bytes of a key or a number.
 
-/// Bytes of one step.
+/// Bytes of one copy.
 const STEP: usize = 16;
-/// The digits of two-digit numbers, so that one division gives two of them.
+/// The digits of the numbers below 100, so that one division yields two digits.
 const PAIRS: [[u8; 2]; 100] = pairs();
 
-/// Bytes that are put into many buffers, padded to whole steps.
+/// Bytes that are appended to many buffers, padded to whole steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     steps: Box<[[u8; STEP]]>,
@@ -30,7 +30,7 @@ impl Piece {
     }
 }
 
-/// The padding is written, too, and cut off again.
+/// Appends a piece: its padding is written too, then truncated.
 pub(super) fn push_piece(bytes: &mut Vec<u8>, piece: &Piece) {
     let end = bytes.len() + piece.length;
     for step in &piece.steps {
@@ -39,7 +39,7 @@ pub(super) fn push_piece(bytes: &mut Vec<u8>, piece: &Piece) {
     bytes.truncate(end);
 }
 
-/// A number's digits: up to 24 bytes, in two overlapping steps.
+/// Appends a number's digits, up to 24 bytes, in two overlapping copies.
 pub(super) fn push_digits(bytes: &mut Vec<u8>, digits: &[u8]) {
     let end = bytes.len() + digits.len();
     if let (Some(head), Some(tail)) = (digits.first_chunk::<16>(), digits.last_chunk::<8>()) {
@@ -55,14 +55,14 @@ pub(super) fn push_digits(bytes: &mut Vec<u8>, digits: &[u8]) {
     }
 }
 
-/// Below this, ten thousand, [`push_thousandths`] has all digits in one step.
+/// Thousandths from which on a number does not fit into [`push_thousandths`]: ten thousand.
 pub(super) const SHORT_THOUSANDTHS: f64 = 1e7;
 
-/// Four digits, the point, three digits: 1500 thousandths are `1.5`, 2000 are `2.0`.
+/// Appends up to four digits, the point and up to three decimals: 1500 thousandths are `1.5`, 2000 are `2.0`.
 #[inline(always)]
 pub(super) fn push_thousandths(bytes: &mut Vec<u8>, thousandths: u32) {
     const ZEROS: u64 = 0x3030_3030_3030_3030;
-    // The first of the eight digits is a zero.
+    // The first of the eight digits is always zero.
     let digits = eight_digits(thousandths);
     let hidden = (digits.trailing_zeros() / 8).min(4);
     let before_point = 5 - hidden;
@@ -75,8 +75,8 @@ pub(super) fn push_thousandths(bytes: &mut Vec<u8>, thousandths: u32) {
     bytes.truncate(end);
 }
 
-/// The digits of a number below 10^8, the first one in the lowest byte: halves, then quarters, then single digits side
-/// by side, divided by multiplying with 10486/2^20 for 1/100 and 103/2^10 for 1/10.
+/// The digits of a number below 10^8, the first one in the lowest byte. Splits into halves, quarters and digits in
+/// parallel; multiplies by 10486/2^20 instead of dividing by 100 and by 103/2^10 instead of dividing by 10.
 #[inline]
 fn eight_digits(number: u32) -> u64 {
     let halves = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
@@ -86,11 +86,11 @@ fn eight_digits(number: u32) -> u64 {
     ((quarters - 10 * tens) << 8) + tens
 }
 
-/// A whole number with the point set before its last `decimals` digits, 6 at most, without the zeros behind it but one.
+/// Appends a whole number with the point before its last `decimals` digits, at most 6, without trailing zeros but one.
 pub(super) fn push_fraction(bytes: &mut Vec<u8>, whole: u64, decimals: u8) {
     let unit = 10_u64.pow(u32::from(decimals).min(6));
     push_integer(bytes, whole / unit);
-    // As millionths, so that the digits have fixed places.
+    // In millionths, so that the digits have fixed positions.
     let fraction = u32::try_from(whole % unit * (1_000_000 / unit)).unwrap_or(0);
     let (first, second, third) = (pair(fraction / 10_000), pair(fraction / 100 % 100), pair(fraction % 100));
     let digits = [b'.', first[0], first[1], second[0], second[1], third[0], third[1]];
@@ -118,7 +118,7 @@ pub(super) fn push_integer(bytes: &mut Vec<u8>, number: u64) {
     }
 }
 
-/// Three or four digits.
+/// Appends a number of three or four digits.
 fn push_four(bytes: &mut Vec<u8>, number: u32) {
     let (high, low) = (pair(number / 100), pair(number % 100));
     if number < 1000 {
@@ -128,6 +128,7 @@ fn push_four(bytes: &mut Vec<u8>, number: u32) {
     }
 }
 
+/// Appends four digits, with leading zeros.
 fn push_all_four(bytes: &mut Vec<u8>, number: u32) {
     let (high, low) = (pair(number / 100), pair(number % 100));
     bytes.extend_from_slice(&[high[0], high[1], low[0], low[1]]);
@@ -138,7 +139,7 @@ fn pair(number: u32) -> [u8; 2] {
     PAIRS.get(number as usize).copied().unwrap_or([b'0'; 2])
 }
 
-#[allow(clippy::indexing_slicing, reason = "evaluated when it is compiled")]
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const fn pairs() -> [[u8; 2]; 100] {
     let mut pairs = [[b'0'; 2]; 100];
     let mut number: u8 = 0;

@@ -1,4 +1,4 @@
-//! Reads a JSON text whole; made for settings, which are short and come from the gateway, not for payloads at speed.
+//! Parses a JSON text. Made for settings, which are short and come from the gateway, not for fast parsing of payloads.
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -7,7 +7,7 @@ pub enum Value {
     Null,
     /// `true` or `false`.
     Boolean(bool),
-    /// Any number; one beyond 2^53 may lose its last digits.
+    /// Any number; beyond 2^53 it may lose its last digits.
     Number(f64),
     /// A text.
     Text(String),
@@ -17,22 +17,22 @@ pub enum Value {
     Table(Vec<(String, Value)>),
 }
 
-/// Values within values; more are refused, so that a text cannot exhaust the stack.
-const DEPTH: u32 = 64;
+/// Levels of nesting; deeper texts are refused, so that they cannot exhaust the stack.
+const MAX_DEPTH: u32 = 64;
 
-/// The value that a text is; the error names the place, counted in bytes.
+/// Parses a text; the error names the byte at which it is invalid.
 pub fn read(text: &str) -> Result<Value, String> {
-    let mut reader = Reader { text, at: 0 };
-    let value = reader.value(DEPTH)?;
-    if reader.peek().is_some() { Err(reader.mistake("the end")) } else { Ok(value) }
+    let mut parser = Parser { text, at: 0 };
+    let value = parser.value(MAX_DEPTH)?;
+    if parser.peek().is_some() { Err(parser.expected("the end of the text")) } else { Ok(value) }
 }
 
-struct Reader<'a> {
+struct Parser<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl Reader<'_> {
+impl Parser<'_> {
     /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
@@ -40,48 +40,48 @@ impl Reader<'_> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Passes over `byte` if it comes next.
-    fn passes(&mut self, byte: u8) -> bool {
+    /// Consumes `byte` if it is next.
+    fn accept(&mut self, byte: u8) -> bool {
         let next = self.peek() == Some(byte);
         self.at += usize::from(next);
         next
     }
 
-    fn mistake(&self, wanted: &str) -> String {
-        format!("the JSON is wrong at byte {}: {wanted} should stand there", self.at)
+    fn expected(&self, what: &str) -> String {
+        format!("invalid JSON at byte {}: expected {what}", self.at)
     }
 
     fn value(&mut self, depth: u32) -> Result<Value, String> {
-        let depth = depth.checked_sub(1).ok_or_else(|| format!("the JSON is more than {DEPTH} levels deep"))?;
+        let depth = depth.checked_sub(1).ok_or_else(|| format!("JSON nested more than {MAX_DEPTH} levels deep"))?;
         match self.peek() {
             Some(b'{') => self.table(depth),
             Some(b'[') => self.list(depth),
             Some(b'"') => Ok(Value::Text(self.text()?)),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => self.word(),
+            _ => self.literal(),
         }
     }
 
     fn table(&mut self, depth: u32) -> Result<Value, String> {
         self.at += 1;
         let mut members = Vec::new();
-        if self.passes(b'}') {
+        if self.accept(b'}') {
             return Ok(Value::Table(members));
         }
         loop {
             if self.peek() != Some(b'"') {
-                return Err(self.mistake("a key"));
+                return Err(self.expected("a key"));
             }
             let key = self.text()?;
-            if !self.passes(b':') {
-                return Err(self.mistake("a colon"));
+            if !self.accept(b':') {
+                return Err(self.expected("a colon"));
             }
             members.push((key, self.value(depth)?));
-            if self.passes(b'}') {
+            if self.accept(b'}') {
                 return Ok(Value::Table(members));
             }
-            if !self.passes(b',') {
-                return Err(self.mistake("a comma or }"));
+            if !self.accept(b',') {
+                return Err(self.expected("a comma or }"));
             }
         }
     }
@@ -89,16 +89,16 @@ impl Reader<'_> {
     fn list(&mut self, depth: u32) -> Result<Value, String> {
         self.at += 1;
         let mut values = Vec::new();
-        if self.passes(b']') {
+        if self.accept(b']') {
             return Ok(Value::List(values));
         }
         loop {
             values.push(self.value(depth)?);
-            if self.passes(b']') {
+            if self.accept(b']') {
                 return Ok(Value::List(values));
             }
-            if !self.passes(b',') {
-                return Err(self.mistake("a comma or ]"));
+            if !self.accept(b',') {
+                return Err(self.expected("a comma or ]"));
             }
         }
     }
@@ -107,27 +107,27 @@ impl Reader<'_> {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let end = rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
         let number = rest.get(..end).and_then(|digits| digits.parse::<f64>().ok()).filter(|number| number.is_finite());
-        let number = number.ok_or_else(|| self.mistake("a number"))?;
+        let number = number.ok_or_else(|| self.expected("a number"))?;
         self.at += end;
         Ok(Value::Number(number))
     }
 
-    fn word(&mut self) -> Result<Value, String> {
+    fn literal(&mut self) -> Result<Value, String> {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let words = [("null", Value::Null), ("true", Value::Boolean(true)), ("false", Value::Boolean(false))];
-        let found = words.into_iter().find(|(word, _)| rest.starts_with(word));
-        let (word, value) = found.ok_or_else(|| self.mistake("a value"))?;
-        self.at += word.len();
+        let literals = [("null", Value::Null), ("true", Value::Boolean(true)), ("false", Value::Boolean(false))];
+        let found = literals.into_iter().find(|(literal, _)| rest.starts_with(literal));
+        let (literal, value) = found.ok_or_else(|| self.expected("a value"))?;
+        self.at += literal.len();
         Ok(value)
     }
 
-    /// A quoted text; the opening quote comes next.
+    /// A quoted text; its opening quote is next.
     fn text(&mut self) -> Result<String, String> {
         self.at += 1;
         let mut text = String::new();
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest.find(['"', '\\']).ok_or_else(|| self.mistake("a text that ends"))?;
+            let plain = rest.find(['"', '\\']).ok_or_else(|| self.expected("a closing quote"))?;
             text.push_str(rest.get(..plain).unwrap_or_default());
             self.at += plain + 1;
             if rest.as_bytes().get(plain) == Some(&b'"') {
@@ -137,7 +137,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What follows a backslash.
+    /// The character that an escape stands for; its backslash is consumed already.
     fn escaped(&mut self) -> Result<char, String> {
         let letter = self.text.as_bytes().get(self.at).copied();
         let character = match letter {
@@ -148,13 +148,13 @@ impl Reader<'_> {
             Some(b'f') => '\u{c}',
             Some(letter @ (b'"' | b'\\' | b'/')) => char::from(letter),
             Some(b'u') => return self.unicode(),
-            _ => return Err(self.mistake("an escape")),
+            _ => return Err(self.expected("an escape")),
         };
         self.at += 1;
         Ok(character)
     }
 
-    /// `uXXXX`, or two of them where one UTF-16 unit is not enough.
+    /// `uXXXX`, or two of them for a surrogate pair.
     fn unicode(&mut self) -> Result<char, String> {
         let first = self.unit()?;
         let mut units = vec![first];
@@ -165,7 +165,7 @@ impl Reader<'_> {
         let mut decoded = char::decode_utf16(units);
         match (decoded.next(), decoded.next()) {
             (Some(Ok(character)), None) => Ok(character),
-            _ => Err(self.mistake("a whole character")),
+            _ => Err(self.expected("a complete surrogate pair")),
         }
     }
 
@@ -174,7 +174,7 @@ impl Reader<'_> {
             self.text.get(self.at + 1..self.at + 5).filter(|_| self.text.as_bytes().get(self.at) == Some(&b'u'));
         let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
-        let unit = unit.ok_or_else(|| self.mistake("u and four hexadecimal digits"))?;
+        let unit = unit.ok_or_else(|| self.expected("u and four hexadecimal digits"))?;
         self.at += 5;
         Ok(unit)
     }
@@ -211,25 +211,25 @@ mod tests {
     }
 
     #[test]
-    fn names_the_place_of_a_mistake() {
+    fn errors_name_the_byte() {
         let check = |json: &str, part: &str| {
             let error = read(json).unwrap_err();
             assert!(error.contains(part), "{json}: {error}");
         };
-        check("", "byte 0: a value");
-        check("{\"a\" 1}", "byte 5: a colon");
-        check("{\"a\":1,}", "byte 7: a key");
-        check("[1 2]", "byte 3: a comma or ]");
-        check("nul", "byte 0: a value");
-        check("1-1", "byte 0: a number");
-        check("1e999", "byte 0: a number");
-        check("\"a", "a text that ends");
-        check("\"\\x\"", "an escape");
-        check("\"\\ud800\"", "a whole character");
-        check("\"\\ud800\\u0041\"", "a whole character");
-        check("\"\\u12", "four hexadecimal digits");
-        check("\"\\u+123\"", "four hexadecimal digits");
-        check("1 1", "byte 2: the end");
-        check(&"[".repeat(100), "64 levels deep");
+        check("", "byte 0: expected a value");
+        check("{\"a\" 1}", "byte 5: expected a colon");
+        check("{\"a\":1,}", "byte 7: expected a key");
+        check("[1 2]", "byte 3: expected a comma or ]");
+        check("nul", "byte 0: expected a value");
+        check("1-1", "byte 0: expected a number");
+        check("1e999", "byte 0: expected a number");
+        check("\"a", "expected a closing quote");
+        check("\"\\x\"", "expected an escape");
+        check("\"\\ud800\"", "expected a complete surrogate pair");
+        check("\"\\ud800\\u0041\"", "expected a complete surrogate pair");
+        check("\"\\u12", "expected u and four hexadecimal digits");
+        check("\"\\u+123\"", "expected u and four hexadecimal digits");
+        check("1 1", "byte 2: expected the end of the text");
+        check(&"[".repeat(100), "nested more than 64 levels deep");
     }
 }

@@ -1,22 +1,22 @@
-//! Which build of the plugin this is: a test makes others by changing one letter of the component's bytes.
+//! The build of this plugin: a test makes other builds by changing one letter in the component's bytes.
 
 use std::hint::black_box;
 
-/// A test writes another letter over the last one: `!` and `?` are builds that fail, any other is just another build.
+/// A test overwrites the last letter: `!` and `?` are builds that fail, any other letter is a build that works.
 #[used]
 static NAME: [u8; 16] = *b"hostile-build: A";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Build {
     Works,
-    /// `!`: on every event.
+    /// `!`: traps on every event.
     Traps,
-    /// `?`: whatever its configuration is.
+    /// `?`: refuses every configuration.
     Refuses,
 }
 
 pub(crate) fn letter() -> char {
-    // The compiler must not know what the file will say.
+    // Hidden from the compiler, which would otherwise assume the letter above.
     let [.., letter] = *black_box(&NAME);
     char::from(letter)
 }

@@ -1,6 +1,7 @@
-//! A plugin that does the harm that `do` in its `[config]` names, or, as `echo`, none.
+//! A plugin that misbehaves as `do` in its `[config]` says; `echo` behaves well.
 //!
-//! It takes the contract's calls as they are: the SDK would hand it event by event, and some harm is done per call.
+//! It implements the contract's functions directly, because some of its behaviours concern a whole call, while the SDK
+//! passes events one by one.
 
 use std::cell::RefCell;
 
@@ -12,7 +13,7 @@ mod flood;
 mod settings;
 
 use build::Build;
-use settings::{Deed, Settings};
+use settings::{Behaviour, Settings};
 
 /// The component's exports.
 pub struct Component;
@@ -36,10 +37,10 @@ impl Guest for Component {
             return Err("this build refuses every configuration".into());
         }
         let settings = Settings::read(&config)?;
-        match settings.deed {
-            Deed::TrapAtConfigure => trap(),
-            Deed::LoopAtConfigure => spin(),
-            Deed::Refuse => Err("the config is not the JSON that this plugin wants".into()),
+        match settings.behaviour {
+            Behaviour::TrapAtConfigure => trap(),
+            Behaviour::LoopAtConfigure => spin(),
+            Behaviour::Refuse => Err("the config is not the JSON that this plugin wants".into()),
             _ => {
                 INSTANCE.set(Some(Hostile { settings, seen: 0 }));
                 Ok(())
@@ -61,11 +62,11 @@ impl Hostile {
         if build::this() == Build::Traps {
             trap();
         }
-        match self.settings.deed {
-            Deed::Log => (0..flood::LINES).for_each(|line| log::info(&format!("line {line} of a flood"))),
-            Deed::Alias => return Ok(flood::aliases()),
-            Deed::Retry => return Err(Failure::Retry("not now,\nERROR or ever".into())),
-            Deed::Reject => return Err(Failure::Reject("nothing is good enough".into())),
+        match self.settings.behaviour {
+            Behaviour::Log => (0..flood::LINES).for_each(|line| log::info(&format!("line {line} of a flood"))),
+            Behaviour::Alias => return Ok(flood::aliases()),
+            Behaviour::Retry => return Err(Failure::Retry("not now,\nERROR or ever".into())),
+            Behaviour::Reject => return Err(Failure::Reject("nothing is good enough".into())),
             _ => {}
         }
         let mut out = Messages::new();
@@ -79,20 +80,22 @@ impl Hostile {
         self.seen += 1;
         let topic = &self.settings.topic;
         match &event.body {
-            _ if self.settings.deed == Deed::TrapOn && self.settings.nth == Some(f64::from(self.seen)) => trap(),
-            // It stands for events that are missing, whose numbers nobody is to see.
+            _ if self.settings.behaviour == Behaviour::TrapOn && self.settings.nth == Some(f64::from(self.seen)) => {
+                trap()
+            }
+            // A gap stands for missing events, which must not be echoed.
             EventBody::Gap(_) => {}
-            EventBody::Frame(frame) => match self.settings.deed {
-                Deed::Loop => spin(),
-                Deed::Trap => trap(),
-                Deed::TrapOn if self.settings.value.is_some_and(|value| frame.values.contains(&value)) => trap(),
-                Deed::Allocate => flood::hoard(),
-                Deed::Recurse => drop(flood::recurse(0)),
-                Deed::Messages => flood::messages(topic, out),
-                Deed::Bytes => out.push(flood::huge(topic)),
-                Deed::State => out.push(flood::state(topic)),
-                Deed::Topics => flood::topics(topic, out),
-                Deed::Qos2 => out.push(Message::new(topic, "").with_qos(Qos::ExactlyOnce)),
+            EventBody::Frame(frame) => match self.settings.behaviour {
+                Behaviour::Loop => spin(),
+                Behaviour::Trap => trap(),
+                Behaviour::TrapOn if self.settings.value.is_some_and(|value| frame.values.contains(&value)) => trap(),
+                Behaviour::Allocate => flood::allocate(),
+                Behaviour::Recurse => drop(flood::recurse(0)),
+                Behaviour::Messages => flood::messages(topic, out),
+                Behaviour::Bytes => out.push(flood::huge(topic)),
+                Behaviour::State => out.push(flood::state(topic)),
+                Behaviour::Topics => flood::topics(topic, out),
+                Behaviour::Qos2 => out.push(Message::new(topic, "").with_qos(Qos::ExactlyOnce)),
                 _ => out.push(self.echo(event, Some(frame))),
             },
             _ if self.settings.echoes() => out.push(self.echo(event, None)),
@@ -100,7 +103,7 @@ impl Hostile {
         }
     }
 
-    /// Which event it was, and which version saw it.
+    /// A message with the event's sequence number, and the version and build that processed it.
     fn echo(&self, event: &Event, frame: Option<&Frame>) -> Message {
         let number = |value: &f64| if value.is_finite() { value.to_string() } else { "null".into() };
         let values: Vec<_> = frame.iter().flat_map(|frame| &frame.values).map(number).collect();
@@ -114,7 +117,7 @@ impl Hostile {
     }
 }
 
-/// As a panic does, without its words.
+/// Traps as a panic does, without a message.
 fn trap() -> ! {
     std::process::abort()
 }

@@ -1,9 +1,9 @@
-//! The feed's `[config]` table: which harm is to be done.
+//! The feed's `[config]` table: how the plugin misbehaves.
 
 use bessai_plugin::Config;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Behaviour {
     Loop,
     LoopAtConfigure,
     Allocate,
@@ -24,47 +24,50 @@ pub(crate) enum Deed {
     Echo,
 }
 
-const DEEDS: [(&str, Deed); 18] = [
-    ("loop", Deed::Loop),
-    ("loop-at-configure", Deed::LoopAtConfigure),
-    ("allocate", Deed::Allocate),
-    ("recurse", Deed::Recurse),
-    ("trap", Deed::Trap),
-    ("trap-at-configure", Deed::TrapAtConfigure),
-    ("trap-on", Deed::TrapOn),
-    ("messages", Deed::Messages),
-    ("bytes", Deed::Bytes),
-    ("alias", Deed::Alias),
-    ("log", Deed::Log),
-    ("state", Deed::State),
-    ("topics", Deed::Topics),
-    ("qos2", Deed::Qos2),
-    ("retry", Deed::Retry),
-    ("reject", Deed::Reject),
-    ("refuse", Deed::Refuse),
-    ("echo", Deed::Echo),
+const BEHAVIOURS: [(&str, Behaviour); 18] = [
+    ("loop", Behaviour::Loop),
+    ("loop-at-configure", Behaviour::LoopAtConfigure),
+    ("allocate", Behaviour::Allocate),
+    ("recurse", Behaviour::Recurse),
+    ("trap", Behaviour::Trap),
+    ("trap-at-configure", Behaviour::TrapAtConfigure),
+    ("trap-on", Behaviour::TrapOn),
+    ("messages", Behaviour::Messages),
+    ("bytes", Behaviour::Bytes),
+    ("alias", Behaviour::Alias),
+    ("log", Behaviour::Log),
+    ("state", Behaviour::State),
+    ("topics", Behaviour::Topics),
+    ("qos2", Behaviour::Qos2),
+    ("retry", Behaviour::Retry),
+    ("reject", Behaviour::Reject),
+    ("refuse", Behaviour::Refuse),
+    ("echo", Behaviour::Echo),
 ];
 
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) deed: Deed,
-    /// What the topics begin with.
+    pub(crate) behaviour: Behaviour,
+    /// The first part of the topics.
     pub(crate) topic: String,
-    /// Goes into the payload.
+    /// Published in the payload.
     pub(crate) version: String,
-    /// `trap-on`: the event that is the n-th of an instance.
+    /// `trap-on`: traps on the n-th event of an instance.
     pub(crate) nth: Option<f64>,
-    /// `trap-on`: a frame with this value.
+    /// `trap-on`: traps on a frame with this value.
     pub(crate) value: Option<f64>,
 }
 
 impl Settings {
     pub(crate) fn read(json: &str) -> Result<Self, String> {
         let mut config = Config::read(json)?;
-        let deed = config.text("do")?.unwrap_or_else(|| "echo".into());
-        let (_, deed) = DEEDS.iter().find(|(name, _)| *name == deed).ok_or_else(|| format!("config.do: no {deed}"))?;
+        let behaviour = config.text("do")?.unwrap_or_else(|| "echo".into());
+        let (_, behaviour) = BEHAVIOURS
+            .iter()
+            .find(|(name, _)| *name == behaviour)
+            .ok_or_else(|| format!("config.do: no {behaviour}"))?;
         let settings = Self {
-            deed: *deed,
+            behaviour: *behaviour,
             topic: config.text("topic")?.unwrap_or_else(|| "hostile".into()),
             version: config.text("version")?.unwrap_or_else(|| "1".into()),
             nth: config.number("nth")?,
@@ -74,9 +77,9 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Whether events other than frames are echoed too, so that every number is seen.
+    /// Whether events other than frames are echoed too, so that every sequence number is published.
     pub(crate) fn echoes(&self) -> bool {
-        matches!(self.deed, Deed::Echo | Deed::TrapOn)
+        matches!(self.behaviour, Behaviour::Echo | Behaviour::TrapOn)
     }
 }
 
@@ -85,10 +88,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_deed_is_named_and_harmless_by_default() {
-        let deed = |json: &str| Settings::read(json).map(|settings| settings.deed);
-        assert_eq!(deed(r#"{"do":"trap-on","nth":3,"value":66.6}"#), Ok(Deed::TrapOn));
-        assert_eq!(deed("{}"), Ok(Deed::Echo));
-        assert_eq!(deed(r#"{"do":"good"}"#), Err("config.do: no good".into()));
+    fn the_behaviour_is_named_and_echo_by_default() {
+        let behaviour = |json: &str| Settings::read(json).map(|settings| settings.behaviour);
+        assert_eq!(behaviour(r#"{"do":"trap-on","nth":3,"value":66.6}"#), Ok(Behaviour::TrapOn));
+        assert_eq!(behaviour("{}"), Ok(Behaviour::Echo));
+        assert_eq!(behaviour(r#"{"do":"good"}"#), Err("config.do: no good".into()));
     }
 }

@@ -1,5 +1,5 @@
-//! A plugin that signs in with a token that it signs itself, as Azure IoT Hub wants it, and publishes the number of each
-//! event that it sees; or fails at its sign-ins, as its settings ask.
+//! A plugin that signs in with a token that it signs itself, as for Azure IoT Hub, and publishes the sequence number of
+//! each event. Its settings can make sign-ins fail.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
@@ -12,7 +12,9 @@ mod token;
 
 /// The secret's name in the feed's settings.
 const KEY: &str = "device-key";
+/// The state's key for the number of sign-ins.
 const SIGN_INS: &str = "sign-ins";
+/// Nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
 /// A device of a hub.
@@ -20,17 +22,18 @@ pub struct Signer {
     hub: String,
     device: String,
     topic: String,
-    /// A token is good for so many seconds.
+    /// Seconds that a token is valid.
     valid_s: u64,
-    /// After so many seconds the next one is wanted.
+    /// Seconds after which the sign-in is renewed.
     renew_s: Option<u64>,
-    /// `error` or `trap`, at the first so many sign-ins.
+    /// How sign-ins fail: `error` or `trap`.
     fails: Option<String>,
+    /// How many sign-ins fail.
     times: f64,
     /// The host and port to sign in at instead.
     endpoint: Option<(String, u16)>,
     protocol: Protocol,
-    /// Bytes that the payload of every frame has more.
+    /// Bytes added to the payload of every frame.
     padding: usize,
 }
 
@@ -59,23 +62,23 @@ impl Plugin for Signer {
     }
 
     fn frame(&mut self, event: &Event, _frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
-        self.tell(event, self.padding, out)
+        self.publish_event(event, self.padding, out)
     }
 
     fn safety(&mut self, event: &Event, _safety: &Safety, out: &mut Messages) -> Result<(), Failure> {
-        self.tell(event, 0, out)
+        self.publish_event(event, 0, out)
     }
 
     fn device(&mut self, event: &Event, _: &bessai_plugin::DeviceStatus, out: &mut Messages) -> Result<(), Failure> {
-        self.tell(event, 0, out)
+        self.publish_event(event, 0, out)
     }
 
     fn heartbeat(&mut self, event: &Event, out: &mut Messages) -> Result<(), Failure> {
-        self.tell(event, 0, out)
+        self.publish_event(event, 0, out)
     }
 
     fn gap(&mut self, _event: &Event, _gap: &Gap, _out: &mut Messages) -> Result<(), Failure> {
-        // It stands for events that are missing, whose numbers nobody is to see.
+        // A gap stands for missing events, whose numbers must not be published.
         Ok(())
     }
 }
@@ -94,7 +97,7 @@ impl SignsIn for Signer {
         let (hub, device) = (&self.hub, &self.device);
         let expiry_s = request.at / SECOND + self.valid_s;
         let token = token::make(&format!("{hub}/devices/{device}"), expiry_s, |data| secrets::hmac_sha256(KEY, data))
-            .map_err(|error| format!("the token is not signed with {KEY}: {error:?}"))?;
+            .map_err(|error| format!("failed to sign the token with {KEY}: {error:?}"))?;
         Ok(Login {
             endpoint: self.endpoint.clone().map(|(host, port)| Endpoint { host, port }),
             protocol: Some(self.protocol),
@@ -109,30 +112,30 @@ impl SignsIn for Signer {
     }
 
     fn connected(&mut self, _welcome: &Welcome, out: &mut Messages) -> Result<(), Failure> {
-        self.say("birth", out);
+        self.publish_text("birth", out);
         Ok(())
     }
 
     fn closing(&mut self, _at: Timestamp, out: &mut Messages) {
-        self.say("farewell", out);
+        self.publish_text("farewell", out);
     }
 }
 
 impl Signer {
-    fn tell(&self, event: &Event, padding: usize, out: &mut Messages) -> Result<(), Failure> {
+    fn publish_event(&self, event: &Event, padding: usize, out: &mut Messages) -> Result<(), Failure> {
         let (sequence, padding) = (event.sequence, "x".repeat(padding));
         out.push(Message::new(&self.topic, format!(r#"{{"sequence":{sequence},"padding":"{padding}"}}"#)));
         Ok(())
     }
 
-    fn say(&self, what: &str, out: &mut Messages) {
-        out.push(Message::new(&self.topic, format!(r#"{{"says":"{what}","sign_ins":{}}}"#, sign_ins())));
+    fn publish_text(&self, text: &str, out: &mut Messages) {
+        out.push(Message::new(&self.topic, format!(r#"{{"says":"{text}","sign_ins":{}}}"#, sign_ins())));
     }
 }
 
 fn sign_ins() -> u64 {
-    let kept = state::get(SIGN_INS).and_then(|kept| String::from_utf8(kept).ok());
-    kept.and_then(|kept| kept.parse().ok()).unwrap_or(0)
+    let stored = state::get(SIGN_INS).and_then(|stored| String::from_utf8(stored).ok());
+    stored.and_then(|stored| stored.parse().ok()).unwrap_or(0)
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "settings of a test")]

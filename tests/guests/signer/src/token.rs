@@ -1,10 +1,11 @@
-//! A shared access signature: who, until when, and an HMAC of both in base64.
+//! A shared access signature: the resource, the expiry, and an HMAC of both in base64.
 
 use std::fmt::Write;
 
+/// The alphabet of RFC 4648 §4.
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Signs for `resource` until `expiry_s`, in seconds since 1970.
+/// Makes a token for `resource` that is valid until `expiry_s`, in seconds since 1970.
 pub(crate) fn make<E>(
     resource: &str,
     expiry_s: u64,
@@ -16,7 +17,7 @@ pub(crate) fn make<E>(
     Ok(format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry_s}"))
 }
 
-/// Only RFC 3986's unreserved characters stay as they are.
+/// Encodes all but the unreserved characters of RFC 3986.
 fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -30,7 +31,7 @@ fn percent_encode(text: &str) -> String {
     encoded
 }
 
-/// RFC 4648 §4, padded.
+/// Base64 of RFC 4648 §4, padded.
 fn base64(bytes: &[u8]) -> String {
     let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_published_token() {
-        // The key is "kew=" in base64, the rest as in the vendor's own tests of its SDK for Node.js.
+        // From the tests of the vendor's SDK for Node.js; the key is "kew=" in base64.
         let signature = [
             0xc0, 0xcd, 0xd7, 0x88, 0xfe, 0xa0, 0x0f, 0xde, 0xb4, 0x23, 0x13, 0xfb, 0x27, 0x95, 0x87, 0xaa, 0x7c, 0x50,
             0x1c, 0x47, 0x16, 0x0b, 0xa6, 0x1a, 0x40, 0x2b, 0x68, 0x31, 0x3f, 0xa4, 0x28, 0x77,

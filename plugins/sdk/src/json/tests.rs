@@ -1,0 +1,94 @@
+//! The output equals that of Python and of the standard library.
+
+use super::*;
+
+fn check(write: impl Fn(&mut Writer, &Key), expected: &str) {
+    let mut writer = Writer::default();
+    write(&mut writer, &Key::new("k"));
+    assert_eq!(String::from_utf8(writer.finish()).unwrap(), format!("{{\"k\":{expected}}}"));
+}
+
+// The right column is the output of CPython 3.11 for json.dumps(round(value, decimals)).
+#[test]
+fn rounds_as_python_does() {
+    for (value, decimals, expected) in [
+        (72.3, 2, "72.3"),
+        (-85.5, 3, "-85.5"),
+        (28.149_999, 1, "28.1"),
+        (28.15, 1, "28.1"),
+        (0.25, 1, "0.2"),
+        (0.35, 1, "0.3"),
+        (0.125, 2, "0.12"),
+        (0.375, 2, "0.38"),
+        (2.675, 2, "2.67"),
+        (1.005, 2, "1.0"),
+        (0.0, 2, "0.0"),
+        (-0.001, 2, "-0.0"),
+        (99.999, 2, "100.0"),
+        (0.0005, 3, "0.001"),
+        (5.0, 1, "5.0"),
+        (-123_456.789_5, 3, "-123456.789"),
+        (1e15 + 0.3, 2, "1000000000000000.2"),
+        (f64::NAN, 2, "null"),
+        (f64::INFINITY, 2, "null"),
+    ] {
+        check(|writer, key| writer.rounded(key, value, decimals), expected);
+    }
+}
+
+#[test]
+fn numbers_are_the_shortest_that_round_trip() {
+    for (value, expected) in [
+        (1_740_151_200.0, "1740151200.0"),
+        (1_740_151_200.123_456_7, "1740151200.1234567"),
+        (0.1, "0.1"),
+        (1e-5, "1e-05"),
+        (1.5e-7, "1.5e-07"),
+        (1e16, "1e+16"),
+        (1.25e100, "1.25e+100"),
+        (-0.0, "-0.0"),
+        (f64::NEG_INFINITY, "null"),
+    ] {
+        check(|writer, key| writer.number(key, value), expected);
+    }
+}
+
+#[test]
+fn few_decimals_and_many_give_the_same_digits_as_the_standard_library() {
+    let mut random = 7_u64;
+    for index in 0..100_000_u32 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let any = f64::from(u32::try_from(random >> 33).unwrap());
+        for value in [f64::from(index) * 0.1, f64::from(index) / 1000.0, any / 1e4, any * 1.37, -any / 100.0] {
+            check(|writer, key| writer.number(key, value), &format!("{value:?}"));
+        }
+    }
+}
+
+#[test]
+fn integers_have_no_point() {
+    for (value, expected) in [(312.0, "312"), (-0.2, "0"), (2.5, "2"), (1e15, "1000000000000000"), (f64::NAN, "null")] {
+        check(|writer, key| writer.integer(key, value), expected);
+    }
+}
+
+#[test]
+fn texts_are_escaped_to_ascii() {
+    check(|writer, key| writer.text(key, "a\"\\\n\u{1}ñ😀"), r#""a\"\\\n\u0001\u00f1\ud83d\ude00""#);
+}
+
+#[test]
+fn an_object_of_several_members_and_an_empty_one() {
+    let mut writer = Writer::default();
+    writer.constant(&Key::new("site_id").constant("S"));
+    writer.boolean(&Key::new("ok"), true);
+    writer.null(&Key::new("none"));
+    assert_eq!(writer.finish(), br#"{"site_id":"S","ok":true,"none":null}"#);
+    assert_eq!(writer.finish(), b"{}");
+}
+
+#[test]
+fn timestamps_become_seconds() {
+    assert_eq!(seconds(1_740_151_200_000_000_000), 1_740_151_200.0);
+    assert_eq!(seconds(1_740_151_200_250_000_000), 1_740_151_200.25);
+}

@@ -1,0 +1,76 @@
+//! The functions that the gateway provides, with their own data in each test thread.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::bindings::bessai::edge::log::Level;
+use crate::secrets::SecretError;
+use crate::state::StateError;
+
+/// Bytes of keys and values that a feed may store.
+const STATE_LIMIT: usize = 1 << 20;
+
+#[derive(Default)]
+struct Host {
+    log: Vec<(Level, String)>,
+    state: BTreeMap<String, Vec<u8>>,
+    signatures: BTreeMap<(String, Vec<u8>), Vec<u8>>,
+}
+
+thread_local! {
+    static HOST: RefCell<Host> = RefCell::default();
+}
+
+pub(crate) fn reset() {
+    HOST.take();
+}
+
+/// The lines that the plugin has logged so far.
+pub fn logged() -> Vec<(Level, String)> {
+    HOST.with_borrow(|host| host.log.clone())
+}
+
+/// The value of a key in the plugin's state.
+pub fn stored(key: &str) -> Option<Vec<u8>> {
+    get(key)
+}
+
+/// Sets the signature of `data` by the secret `name`; the harness itself has no cryptography.
+pub fn secret(name: &str, data: &[u8], signature: &[u8]) {
+    let key = (name.to_owned(), data.to_vec());
+    HOST.with_borrow_mut(|host| host.signatures.insert(key, signature.to_vec()));
+}
+
+#[allow(dead_code, reason = "used only by plugins that log")]
+pub(crate) fn log(level: Level, message: &str) {
+    HOST.with_borrow_mut(|host| host.log.push((level, message.to_owned())));
+}
+
+/// The value of a key, if it is set.
+pub fn get(key: &str) -> Option<Vec<u8>> {
+    HOST.with_borrow(|host| host.state.get(key).cloned())
+}
+
+/// Sets a key; fails if the feed's state would exceed its limit.
+pub fn set(key: &str, value: &[u8]) -> Result<(), StateError> {
+    HOST.with_borrow_mut(|host| {
+        let others = host.state.iter().filter(|(other, _)| *other != key);
+        let size: usize = others.map(|(key, value)| key.len() + value.len()).sum();
+        if size + key.len() + value.len() > STATE_LIMIT {
+            return Err(StateError::Full);
+        }
+        host.state.insert(key.to_owned(), value.to_vec());
+        Ok(())
+    })
+}
+
+/// Deletes a key.
+pub fn delete(key: &str) {
+    HOST.with_borrow_mut(|host| host.state.remove(key));
+}
+
+/// The HMAC-SHA256 of `data` with a key of the gateway.
+pub fn hmac_sha256(secret: &str, data: &[u8]) -> Result<Vec<u8>, SecretError> {
+    let key = (secret.to_owned(), data.to_vec());
+    HOST.with_borrow(|host| host.signatures.get(&key).cloned()).ok_or(SecretError::Unknown)
+}
