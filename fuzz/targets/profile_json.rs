@@ -1,7 +1,7 @@
-//! See `profile_json` there.
+//! Fuzzes the reader of the Python gateway's JSON profiles.
 #![no_main]
 
-#[allow(dead_code, reason = "each target calls one of them")]
+#[allow(dead_code, reason = "each target calls one of the functions")]
 #[path = "../../host/domain/tests/fuzz/bodies.rs"]
 mod bodies;
 

@@ -1,7 +1,7 @@
-//! See `profile_toml` there.
+//! Fuzzes the reader of TOML profiles.
 #![no_main]
 
-#[allow(dead_code, reason = "each target calls one of them")]
+#[allow(dead_code, reason = "each target calls one of the functions")]
 #[path = "../../host/domain/tests/fuzz/bodies.rs"]
 mod bodies;
 

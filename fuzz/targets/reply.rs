@@ -1,7 +1,7 @@
-//! See `reply` there.
+//! Fuzzes the handling of device replies.
 #![no_main]
 
-#[allow(dead_code, reason = "each target calls one of them")]
+#[allow(dead_code, reason = "each target calls one of the functions")]
 #[path = "../../host/domain/tests/fuzz/bodies.rs"]
 mod bodies;
 

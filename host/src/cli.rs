@@ -1,39 +1,54 @@
-//! The command line: what each command does, and the exit codes that scripts rely on.
+//! The command line: the commands, their arguments and their help.
 
-use std::io::IsTerminal;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "println! and eprintln! panic on a closed pipe; print through `output`"
+)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bessai_domain::profile;
-use bessai_domain::settings::Mistake;
-use bessai_domain::time::parse_duration;
-use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::LocalSet;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::prelude::*;
+use clap::builder::PossibleValuesParser;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{self, Config, LogLevel, Outside};
-use crate::{app, demo, health, plugin};
+use crate::demo;
 
-mod author;
 mod check;
+mod compile;
+mod completions;
+mod configuration;
 mod device;
+mod error;
+mod health;
 mod journal;
+mod man;
+mod output;
+mod plugin;
+mod run;
+mod values;
 
-/// Something failed while running.
-const FAILED: u8 = 1;
-/// The command line is wrong (sysexits' EX_USAGE).
-const USAGE: u8 = 64;
-/// The configuration is wrong (sysexits' EX_CONFIG).
-const CONFIGURATION: u8 = 78;
+use completions::CompletionShell;
+use configuration::ConfigArgument;
+use device::DeviceCommand;
+use error::CommandError;
+use journal::JournalCommand;
+use plugin::PluginCommand;
 
 /// Gateway between a battery plant and everyone who wants its data.
 #[derive(Parser)]
-#[command(name = "bessai-edge", version)]
+#[command(
+    name = "bessai-edge",
+    version,
+    after_help = "\
+Examples:
+  bessai-edge demo
+  bessai-edge check
+  bessai-edge run"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -41,199 +56,182 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the gateway.
+    /// Run the gateway until SIGTERM or SIGINT.
+    #[command(after_help = "\
+Examples:
+  bessai-edge run
+  bessai-edge run --config /etc/bessai/bessai.toml")]
     Run {
-        /// Settings beside the environment and config/.env [default: bessai.toml, if present].
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        file: ConfigArgument,
     },
-    /// Runs a simulated battery, a broker and the gateway, and prints what is published.
+    /// Run a simulated battery, a broker and the gateway, and print what is published.
+    #[command(after_help = "\
+Examples:
+  bessai-edge demo
+  bessai-edge demo --for 20s --profile victron-multiplus2
+  bessai-edge demo --fault silence")]
     Demo {
-        /// Ends after this time, such as 20s, with a summary.
-        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        /// Stop after this time, for example 20s, and print how many messages were published.
+        #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
         duration: Option<Duration>,
-        /// The device model to simulate.
-        #[arg(long, value_name = "NAME", default_value = demo::DEFAULT_PROFILE, value_parser = profile_name)]
+        /// Profile of the simulated device.
+        #[arg(
+            long,
+            value_name = "NAME",
+            default_value = demo::DEFAULT_PROFILE,
+            value_parser = PossibleValuesParser::new(profile::built_in_names())
+        )]
         profile: String,
-        /// Lets the device misbehave now and then, such as silence, slow, exception, garbage or block-limit.
-        #[arg(long, value_name = "NAME", value_parser = demo::Trouble::named)]
-        fault: Option<demo::Trouble>,
+        /// Fault that the device has from time to time, for example silence, slow, exception, garbage or block-limit.
+        #[arg(long, value_name = "NAME", value_parser = demo::DeviceFault::named)]
+        fault: Option<demo::DeviceFault>,
     },
-    /// Reads the configuration and everything that it names, opens nothing, and says what the gateway would do.
+    /// Validate the configuration without opening a connection, and print what the gateway would do.
+    #[command(after_help = "\
+Examples:
+  bessai-edge check
+  bessai-edge check --config site/bessai.toml")]
     Check {
-        /// Settings beside the environment and config/.env [default: bessai.toml, if present].
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        file: ConfigArgument,
     },
-    /// Makes, inspects, tests and measures plugins; needs no gateway.
-    #[command(subcommand)]
-    Plugin(author::Command),
-    /// Looks at a Modbus device, with or without settings; needs no gateway.
-    #[command(subcommand)]
-    Device(device::Command),
-    /// Looks into the journal, also while a gateway runs.
-    #[command(subcommand)]
-    Journal(journal::Command),
-    /// Asks a running gateway on this machine for its /health.
+    /// Create, inspect, test and measure plugins; needs no gateway.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  bessai-edge plugin new acme
+  bessai-edge plugin test acme.wasm"
+    )]
+    Plugin(PluginCommand),
+    /// Read, scan and write a Modbus device directly, for commissioning; needs no gateway.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  bessai-edge device scan --address tcp://192.168.1.30:502
+  bessai-edge device read --address tcp://192.168.1.20:502 --profile huawei-sun2000"
+    )]
+    Device(DeviceCommand),
+    /// List and export recorded events, also while a gateway runs.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  bessai-edge journal ls
+  bessai-edge journal export --last 1h --out events.jsonl"
+    )]
+    Journal(JournalCommand),
+    /// Print the /health report of the gateway on this machine.
+    #[command(after_help = "\
+Examples:
+  bessai-edge health
+  HEALTH_PORT=8001 bessai-edge health")]
     Health,
-    #[command(name = plugin::COMPILE, hide = true)]
-    Compile {
-        memory_bytes: u64,
-        time_ms: u64,
-        #[arg(long)]
-        metered: bool,
+    /// Print a completion script for a shell.
+    #[command(after_help = "\
+Examples:
+  bessai-edge completions bash > ~/.local/share/bash-completion/completions/bessai-edge
+  bessai-edge completions zsh > ~/.zfunc/_bessai-edge
+  bessai-edge completions fish > ~/.config/fish/completions/bessai-edge.fish")]
+    Completions {
+        /// Shell that will run the script.
+        shell: CompletionShell,
+    },
+    /// Print the manual page, or write the pages of all commands to a folder.
+    #[command(after_help = "\
+Examples:
+  bessai-edge man | man -l -
+  bessai-edge man --out /usr/local/share/man/man1")]
+    Man {
+        /// Folder for one page per command; created if it does not exist.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "write a time such as 20s or 5m".into())
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let done = if compile::is_requested(&arguments) { compile::run(arguments) } else { parse_and_run(arguments) };
+    done.map_or_else(CommandError::report, |()| ExitCode::SUCCESS)
 }
 
-fn profile_name(text: &str) -> Result<String, String> {
-    if profile::built_in(text).is_some() {
-        return Ok(text.to_owned());
+fn parse_and_run(arguments: Vec<OsString>) -> Result<(), CommandError> {
+    match Arguments::try_parse_from(arguments) {
+        Ok(Arguments { command }) => run(command),
+        Err(error) if error.use_stderr() => Err(CommandError::Usage(error.render().to_string())),
+        // Help and version come as errors, too.
+        Err(error) => Ok(output::print(error.render())?),
     }
-    let known: Vec<_> = profile::built_in_names().collect();
-    Err(format!("no such profile is built in; write one of {}", known.join(", ")))
 }
 
-/// The program.
-pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are answers, not mistakes.
-            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-            let _ = error.print();
-            return code;
+fn run(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Run { file } => run::run(&file),
+        Command::Demo { duration, profile, fault } => {
+            Ok(demo::run(duration, &profile, fault, |line| Ok(output::print_line(line)?))?)
         }
-    };
-    match arguments.command {
-        Command::Run { config } => run(config.as_deref()),
-        Command::Demo { duration, profile, fault } => finish(demo::run(duration, &profile, fault)),
-        Command::Check { config } => check::run(config.as_deref()),
-        Command::Plugin(command) => author::run(command),
+        Command::Check { file } => check::run(&file),
+        Command::Plugin(command) => plugin::run(command),
         Command::Device(command) => device::run(command),
         Command::Journal(command) => journal::run(command),
-        Command::Health => finish(ask_health()),
-        Command::Compile { memory_bytes, time_ms, metered } => {
-            let limits = plugin::CompileLimits { memory_bytes, time: Duration::from_millis(time_ms) };
-            finish(plugin::compile_child(limits, metered).map_err(anyhow::Error::msg))
+        Command::Health => health::run(),
+        Command::Completions { shell } => Ok(completions::run(shell, Arguments::command())?),
+        Command::Man { out } => man::run(Arguments::command(), out.as_deref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command with its full name, such as `bessai-edge device read`.
+    fn all_commands() -> Vec<clap::Command> {
+        fn add(command: &clap::Command, all: &mut Vec<clap::Command>) {
+            all.push(command.clone());
+            command.get_subcommands().for_each(|subcommand| add(subcommand, all));
+        }
+        let mut root = Arguments::command().disable_help_subcommand(true);
+        root.build();
+        let mut all = Vec::new();
+        add(&root, &mut all);
+        all
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_is_a_valid_command_line() {
+        let mut checked = 0;
+        for command in all_commands() {
+            let name = command.get_bin_name().unwrap_or_default().to_owned();
+            let help = command.get_after_help().unwrap_or_else(|| panic!("{name} has no examples")).to_string();
+            let examples = help.strip_prefix(man::EXAMPLES_HEADING).unwrap_or_else(|| panic!("{name}: {help}"));
+            for example in examples.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                // Variables are set in front of a command, pipes and redirections follow it.
+                let words = example.split(' ').skip_while(|word| word.contains('='));
+                let words: Vec<_> = words.take_while(|word| !["|", ">"].contains(word)).collect();
+                assert!(words.join(" ").starts_with(&name), "{name}: {example}");
+                assert!(Arguments::try_parse_from(&words).is_ok(), "{name}: {example}");
+                checked += 1;
+            }
+        }
+        assert!(checked > 25, "only {checked} examples");
+    }
+
+    #[test]
+    fn every_command_and_argument_has_help() {
+        for command in all_commands() {
+            let name = command.get_bin_name().unwrap_or_default();
+            assert!(command.get_about().is_some(), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {}", argument.get_id());
+            }
         }
     }
-}
-
-fn finish(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::from(FAILED)
-        }
-    }
-}
-
-fn run(file: Option<&Path>) -> ExitCode {
-    let config = match load(file) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    log_to_stderr(config.log_level);
-    tracing::info!("bessai-edge {} for site {}", env!("CARGO_PKG_VERSION"), config.site);
-    finish(serve(config))
-}
-
-fn serve(config: Config) -> anyhow::Result<()> {
-    let (stop, stopped) = watch::channel(false);
-    let runtime = app::runtime()?;
-    let tasks = LocalSet::new();
-    tasks.spawn_local(stop_on_signal(stop));
-    let served = tasks.block_on(&runtime, app::run(config, stopped));
-    drop(tasks);
-    // Nobody waits for a name that is looked up, or a file that is read, on a disk or network that is gone.
-    runtime.shutdown_background();
-    tracing::info!("stopped");
-    served
-}
-
-/// The first signal drains, the second ends at once.
-async fn stop_on_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("failed to listen for signals: the gateway will not drain when it is stopped");
-        return std::future::pending().await;
-    };
-    for attempt in 0.. {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if attempt > 0 {
-            tracing::warn!("ended by a second signal");
-            std::process::exit(i32::from(FAILED));
-        }
-        tracing::info!("stopping");
-        stop.send_replace(true);
-    }
-}
-
-/// The configuration, or every mistake in it on standard error.
-fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
-    let loaded = config::load(file, &outside()).and_then(|config| match app::check_files(&config) {
-        mistakes if mistakes.is_empty() => Ok(config),
-        mistakes => Err(mistakes),
-    });
-    loaded.map_err(|mistakes| {
-        tell("configuration", &mistakes);
-        ExitCode::from(CONFIGURATION)
-    })
-}
-
-fn outside() -> Outside {
-    Outside { variables: variables(), working_dir: std::env::current_dir().unwrap_or_default() }
-}
-
-fn variables() -> std::collections::BTreeMap<String, String> {
-    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
-}
-
-fn tell(what: &str, mistakes: &[Mistake]) {
-    let count = mistakes.len();
-    eprintln!("{count} {} in the {what}:", if count == 1 { "mistake" } else { "mistakes" });
-    for mistake in mistakes {
-        eprintln!("  {mistake}");
-    }
-}
-
-/// Asks the gateway that the same configuration would start here.
-fn ask_health() -> anyhow::Result<()> {
-    // A gateway may run on a configuration that is unsound by now, such as a plugin's settings.
-    let mut address = config::health_address(&outside());
-    if address.ip().is_unspecified() {
-        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
-    let asked = app::runtime()?.block_on(health::ask(address));
-    println!("{}", asked.map_err(anyhow::Error::msg)?);
-    Ok(())
-}
-
-/// One line per happening on standard error; libraries only when something is wrong.
-pub fn log_to_stderr(level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let filter = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target("bessai_edge", level)
-        // It warns of each damaged frame, which a bad line repeats without end; the device's own line says what follows.
-        .with_target("tokio_modbus", LevelFilter::ERROR)
-        .with_target("rumqttd", LevelFilter::OFF);
-    let colours = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }

@@ -1,4 +1,6 @@
-//! `bessai-edge demo`: a battery, a broker, the gateway and a listener, all on this machine, in one process.
+//! `bessai-edge demo`: a simulated battery, a broker, the gateway and a subscriber in one process.
+
+#![allow(clippy::disallowed_methods, reason = "the demo writes its settings before the gateway starts")]
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bessai_domain::profile::{self, Profile};
+use bessai_mqtt::{BrokerSettings, subscribe};
 use bessai_simulator::battery::DEMO_DAY;
+use bessai_simulator::broker::Broker;
 use bessai_simulator::plant::Plant;
 use bessai_simulator::registers::Registers;
 use bessai_simulator::server::Server;
@@ -16,72 +20,71 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::app;
-use crate::config::{self, Config, LogLevel, Outside};
-use crate::mqtt;
+use crate::config::{self, Config, LogLevel, ProcessEnvironment};
+use crate::{app, logging};
 
+mod fault;
 mod printer;
-mod trouble;
 
-use printer::Printer;
-pub use trouble::Trouble;
+pub(crate) use fault::DeviceFault;
+use printer::{PrintLine, Printer};
 
 /// The demo's site, unless `SITE_ID` names another.
 const SITE: &str = "SITE-CL-001";
 /// The demo's device model, unless another is wanted.
-pub const DEFAULT_PROFILE: &str = "huawei-sun2000";
-/// How often the simulated battery moves.
+pub(crate) const DEFAULT_PROFILE: &str = "huawei-sun2000";
+/// Time between two steps of the simulated battery.
 const STEP: Duration = Duration::from_millis(100);
-/// Time between readings, unless `WATCHDOG_TIMEOUT` says otherwise: a watcher does not like to wait.
+/// Seconds between readings, unless `WATCHDOG_TIMEOUT` says otherwise: short, so that values change visibly.
 const PERIOD: &str = "1";
-/// Time for the gateway to stop.
+/// Time for the gateway to drain.
 const STOP_LIMIT: Duration = Duration::from_secs(12);
 
 /// The demo's model, made by scripts/make-model.
 const MODEL: &[u8] = include_bytes!("../../models/dispatch.onnx");
 const MANIFEST: &str = include_str!("../../models/dispatch.toml");
 const MODEL_SETTINGS: &str = "[[model]]\nname = \"dispatch\"\nfile = \"dispatch.onnx\"\n";
-/// The embedded broker speaks no other.
-const EMBEDDED: &str = "[broker]\nprotocol = \"3.1.1\"\n";
 
-/// Simulates a built-in profile's device, which is in trouble now and then, until the time is over or a signal comes.
-/// Fails when no telemetry arrived.
-pub fn run(duration: Option<Duration>, profile: &str, trouble: Option<Trouble>) -> anyhow::Result<()> {
+/// Simulates a built-in profile's device, optionally with a fault, until the duration is over or SIGINT arrives. Fails if
+/// no telemetry was received, or as soon as a line cannot be printed.
+pub(crate) fn run(
+    duration: Option<Duration>,
+    profile: &str,
+    fault: Option<DeviceFault>,
+    print_line: PrintLine,
+) -> anyhow::Result<()> {
     let profile = profile::built_in(profile).with_context(|| format!("the profile {profile} is not built in"))?;
     let folder = Folder::new()?;
-    let broker_url = broker_url()?;
     let runtime = app::runtime()?;
     let tasks = LocalSet::new();
-    tasks.block_on(&runtime, play(&folder.0, broker_url, duration, profile, trouble))
+    tasks.block_on(&runtime, play(&folder.0, duration, profile, fault, print_line))
 }
 
 async fn play(
     folder: &Path,
-    broker_url: String,
     duration: Option<Duration>,
     profile: Profile,
-    trouble: Option<Trouble>,
+    fault: Option<DeviceFault>,
+    print_line: PrintLine,
 ) -> anyhow::Result<()> {
     let name = profile.name.clone();
+    let (broker_url, _broker) = broker().await?;
     let device = start_battery(profile)?;
     let config = configure(folder, &broker_url, &name, device.address())?;
-    crate::cli::log_to_stderr(if config.log_level == LogLevel::Info { LogLevel::Warn } else { config.log_level });
-    println!(
-        "battery   a simulated {name} on tcp://{}, a day every {} minutes",
-        device.address(),
-        DEMO_DAY.as_secs() / 60
-    );
-    println!("broker    {}", shown(&config));
-    println!("gateway   site {}, {} feed(s); Ctrl-C ends it", config.site, config.feeds.len());
-    println!();
-    let mut heard = mqtt::listen(listener(&config)?, format!("{}/#", config.site));
+    logging::log_to_stderr(if config.log_level == LogLevel::Info { LogLevel::Warn } else { config.log_level });
+    let minutes = DEMO_DAY.as_secs() / 60;
+    print_line(&format!("battery   a simulated {name} on tcp://{}, a day every {minutes} minutes", device.address()))?;
+    print_line(&format!("broker    {}", shown(&config)))?;
+    print_line(&format!("gateway   site {}, {} feed(s); Ctrl-C ends it\n", config.site, config.feeds.len()))?;
+    let mut messages = subscribe(subscriber(&config)?, format!("{}/#", config.site));
     let (stop, stopped) = watch::channel(false);
     let gateway = tokio::task::spawn_local(app::run(config, stopped));
-    let mut printer = Printer::default();
+    let mut printer = Printer::new(print_line);
     let printing = async {
-        while let Some(message) = heard.recv().await {
-            printer.print(&message.topic, &message.payload);
+        while let Some(message) = messages.recv().await {
+            printer.print(&message.topic, &message.payload)?;
         }
+        Ok(())
     };
     let end = async {
         match duration {
@@ -89,42 +92,34 @@ async fn play(
             None => std::future::pending().await,
         }
     };
-    let troubling = async {
-        match trouble {
-            Some(trouble) => trouble.strike(&device).await,
+    let injecting = async {
+        match fault {
+            Some(fault) => fault.inject(&device, print_line).await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        () = printing => {}
-        () = end => {}
-        () = troubling => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    let printed = tokio::select! {
+        printed = printing => printed,
+        printed = injecting => printed,
+        () = end => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
     stop.send_replace(true);
-    // The gateway says itself what it could not deliver.
+    // The gateway logs what it could not deliver.
     let _ = timeout(STOP_LIMIT, gateway).await;
     device.stop().await;
+    printed?;
     printer.summary()
 }
 
-/// The user's broker, or one in this process.
-fn broker_url() -> anyhow::Result<String> {
-    match std::env::var("MQTT_BROKER_URL").ok().filter(|url| !url.is_empty()) {
-        Some(url) => Ok(url),
-        None => embedded_broker(),
+/// The URL of the user's broker, or of one in this process, which runs as long as it is held.
+async fn broker() -> anyhow::Result<(String, Option<Broker>)> {
+    if let Some(url) = std::env::var("MQTT_BROKER_URL").ok().filter(|url| !url.is_empty()) {
+        return Ok((url, None));
     }
-}
-
-#[cfg(feature = "demo-broker")]
-fn embedded_broker() -> anyhow::Result<String> {
-    let broker = bessai_simulator::broker::Broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    Ok(format!("mqtt://{}", broker.address()))
-}
-
-#[cfg(not(feature = "demo-broker"))]
-fn embedded_broker() -> anyhow::Result<String> {
-    bail!("this build has no broker of its own: set MQTT_BROKER_URL to one, such as mqtt://localhost:1883")
+    let broker =
+        Broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.context("failed to start the broker")?;
+    Ok((format!("mqtt://{}", broker.address()), Some(broker)))
 }
 
 /// A Modbus server on a free port whose registers follow the battery.
@@ -149,13 +144,11 @@ fn start_battery(profile: Profile) -> anyhow::Result<Server> {
     Ok(device)
 }
 
-/// The same configuration as a user's, from variables alone, in a folder of its own.
+/// Builds the configuration as a user's would be, from variables, in a folder of its own.
 fn configure(folder: &Path, broker_url: &str, profile: &str, device: SocketAddr) -> anyhow::Result<Config> {
     std::fs::write(folder.join("dispatch.onnx"), MODEL)?;
     std::fs::write(folder.join("dispatch.toml"), MANIFEST)?;
-    let is_embedded = std::env::var_os("MQTT_BROKER_URL").is_none_or(|url| url.is_empty());
-    let protocol = if is_embedded { EMBEDDED } else { "" };
-    std::fs::write(folder.join("bessai.toml"), format!("{protocol}{MODEL_SETTINGS}"))?;
+    std::fs::write(folder.join("bessai.toml"), MODEL_SETTINGS)?;
     let taken = |name: &String| {
         name.starts_with("MQTT_")
             || matches!(name.as_str(), "SITE_ID" | "WATCHDOG_TIMEOUT" | "LOG_LEVEL" | "HOME" | "XDG_CACHE_HOME")
@@ -172,31 +165,31 @@ fn configure(folder: &Path, broker_url: &str, profile: &str, device: SocketAddr)
     variables.insert("INVERTER_IP".into(), device.ip().to_string());
     variables.insert("INVERTER_PORT".into(), device.port().to_string());
     variables.insert("DRIVER_PROFILE_PATH".into(), profile.into());
-    let outside = Outside { variables, working_dir: folder.to_path_buf() };
+    let outside = ProcessEnvironment { variables, working_dir: folder.to_path_buf() };
     let mut config = config::load(None, &outside).map_err(|mistakes| {
         let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("{}", mistakes.join("\n"))
     })?;
-    // A free port: a gateway may be running here already.
+    // Any free port, because a gateway may be running on this machine already.
     config.health.set_port(0);
     Ok(config)
 }
 
 fn shown(config: &Config) -> String {
     let broker = config.feeds.first().map(|feed| &feed.broker);
-    broker.map_or_else(String::new, config::Broker::url)
+    broker.map_or_else(String::new, config::BrokerConfig::url)
 }
 
-/// The listener signs in as the default feed does, under a name of its own and without its will.
-fn listener(config: &Config) -> anyhow::Result<mqtt::Settings> {
-    let Some(feed) = config.feeds.first() else { bail!("no feed is enabled: there is nothing to listen to") };
+/// The subscriber signs in as the default feed does, with its own client id and without a will.
+fn subscriber(config: &Config) -> anyhow::Result<BrokerSettings> {
+    let Some(feed) = config.feeds.first() else { bail!("no feed is enabled: there is nothing to show") };
     let mut settings = app::broker(&config.site, feed);
     settings.client_id = format!("bessai-demo-{}", std::process::id());
     settings.will = None;
     Ok(settings)
 }
 
-/// Removed when the demo ends.
+/// A temporary folder, removed when the demo ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -209,7 +202,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left lies in the system's folder for such things.
+        // A failure leaves a few files in the system's temporary folder.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! `/health`: whether the gateway does its work, for people, container engines and load balancers.
+//! Serves `/health` over HTTP, for people, container engines and load balancers.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,35 +15,38 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// Connections at once; more wait in the backlog.
+/// Connections served at the same time; further ones wait in the listen backlog.
 const CONNECTIONS: usize = 16;
-/// Time that a client has for its request's head.
+/// Time that a client has to send the head of its request.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// Time of the command that asks a running gateway.
+/// Time limit of `bessai-edge health` for the whole exchange.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Serves until the task is dropped. `report` gives the state of now. Without its port the gateway runs on.
-pub async fn serve(address: SocketAddr, report: impl Fn() -> Value + Clone + 'static) {
+/// Serves until the task is dropped; `report` returns the current state. If the port cannot be bound, the gateway runs
+/// without `/health`.
+pub(crate) async fn serve(address: SocketAddr, report: impl Fn() -> Value + Clone + 'static) {
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!("/health is not served on {address}: {error}; set HEALTH_PORT to a free port");
+            tracing::error!(
+                "failed to serve /health on {address}: {error}; running without it, set HEALTH_PORT to a free port"
+            );
             return;
         }
     };
     tracing::info!("/health on {}", listener.local_addr().unwrap_or(address));
-    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(place) = std::sync::Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(permit) = std::sync::Arc::clone(&permits).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else { continue };
         let report = report.clone();
         tokio::task::spawn_local(async move {
             let service = service_fn(move |request| answer(request, report.clone()));
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).keep_alive(false);
-            // A client that breaks off harms nobody.
+            // The error concerns this client only.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
-            drop(place);
+            drop(permit);
         });
     }
 }
@@ -60,8 +63,8 @@ async fn answer(request: Request<Incoming>, report: impl Fn() -> Value) -> Resul
     Ok(response)
 }
 
-/// Asks a running gateway; for a container's health check, whose image has no other client.
-pub async fn ask(address: SocketAddr) -> Result<String, String> {
+/// Asks a running gateway for its `/health`, for container images that have no HTTP client.
+pub(crate) async fn ask(address: SocketAddr) -> Result<String, String> {
     let asking = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;

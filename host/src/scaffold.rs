@@ -1,6 +1,8 @@
-//! `plugin new`: writes a plugin's project, which builds without a network from what stands in it.
+//! `plugin new`: creates a plugin project that contains everything it needs and builds without network access.
 //!
-//! The templates are in `scaffold/template/`; the SDK and its dependencies come with the program, see `build.rs`.
+//! The templates are in `scaffold/template/`; the SDK and its dependencies are embedded in the program by `build.rs`.
+
+#![allow(clippy::disallowed_methods, reason = "only a command creates projects, without the gateway's runtime")]
 
 use std::fs;
 use std::io;
@@ -12,7 +14,7 @@ mod vendor;
 #[cfg(test)]
 mod tests;
 
-/// Paths in the project, and their templates: `{{name}}` is the plugin's name, `{{crate}}` the same as rustc writes it.
+/// Paths in the project with their templates: `{{name}}` is the plugin's name, `{{crate}}` its name in Rust.
 const TEMPLATES: [(&str, &str); 9] = [
     (".cargo/config.toml", include_str!("scaffold/template/cargo-config.toml")),
     (".gitignore", include_str!("scaffold/template/gitignore")),
@@ -25,26 +27,26 @@ const TEMPLATES: [(&str, &str); 9] = [
     ("src/lib.rs", include_str!("scaffold/template/lib.rs")),
 ];
 
-/// The one file that is a program.
+/// The only executable file.
 const BUILD: &str = "build.sh";
 
-/// Makes the folder `name` in `parent`, with a plugin that builds and passes its tests; gives back the folder's path. Where
-/// something fails, nothing is left behind.
-pub fn new(name: &str, parent: &Path) -> Result<PathBuf, String> {
+/// Creates the folder `name` in `parent`, with a plugin that builds and passes its tests, and returns the folder's path. A
+/// failure leaves nothing behind.
+pub(crate) fn create(name: &str, parent: &Path) -> Result<PathBuf, String> {
     name::check(name)?;
     if !parent.is_dir() {
-        return Err(format!("{} is not a folder: make it first, or name another", parent.display()));
+        return Err(format!("{} is not a folder: create it, or choose another", parent.display()));
     }
     let project = parent.join(name);
     if project.symlink_metadata().is_ok() {
-        return Err(format!("{} is there already: choose another name, or remove it", project.display()));
+        return Err(format!("{} already exists: choose another name, or remove it", project.display()));
     }
 
-    // Beside its place, as only then a rename is one step.
+    // In the same folder, so that the rename is atomic.
     let unfinished = parent.join(format!(".{name}.new-{}", std::process::id()));
     let written = write_project(name, &unfinished).and_then(|()| fs::rename(&unfinished, &project));
     written.map_err(|error| {
-        // What cannot be removed could not be made either.
+        // If this fails, too, the folder was never created.
         let _ = fs::remove_dir_all(&unfinished);
         format!("failed to write {}: {error}", project.display())
     })?;
@@ -52,7 +54,7 @@ pub fn new(name: &str, parent: &Path) -> Result<PathBuf, String> {
 }
 
 fn write_project(name: &str, folder: &Path) -> io::Result<()> {
-    // Fails where it exists: two at once must not write into one folder.
+    // Fails if the folder exists, so that two processes never write to the same one.
     fs::create_dir(folder)?;
     for (path, template) in TEMPLATES {
         let text = template.replace("{{name}}", name).replace("{{crate}}", &name.replace('-', "_"));
@@ -77,7 +79,7 @@ fn make_executable(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
     let mut permissions = fs::metadata(path)?.permissions();
-    // For whoever may read it, under the user's umask.
+    // Executable for everyone who can read it, which respects the user's umask.
     permissions.set_mode(permissions.mode() | (permissions.mode() & 0o444) >> 2);
     fs::set_permissions(path, permissions)
 }

@@ -1,111 +1,53 @@
-//! A plugin by itself: held against its test cases, run with recorded events, measured.
+//! Runs a plugin without a gateway: test cases, replays and benchmarks.
 //!
-//! A case is a folder: `events.jsonl`, perhaps `case.toml`, and `expected.jsonl` or `expected-error.txt`. Everything runs
-//! through the gateway's own sandbox, rights and limits; only time and the other ends are made up.
+//! A test case is a folder with `events.jsonl`, optionally `case.toml`, and `expected.jsonl` or `expected-error.txt`. The
+//! plugin runs in the gateway's own sandbox, with the same rights and limits; only time and the peers are simulated.
 
-use std::time::{Duration, Instant};
+#![allow(clippy::disallowed_methods, reason = "only commands test plugins, without the gateway's runtime")]
+
+use std::time::Instant;
 
 use bessai_domain::message::Message;
 
-use crate::plugin::CompileLimits;
-
-pub mod bench;
+pub(crate) mod bench;
 mod case;
 mod expected;
-pub mod junit;
+pub(crate) mod junit;
 mod native;
-pub mod report;
+mod numbers;
+mod outcome;
+pub(crate) mod report;
+mod run_settings;
 mod runner;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
-pub use self::case::{Case, find};
-pub use self::expected::{Expected, ExpectedMessage, Payload};
-pub use self::runner::{Runner, Surroundings};
-pub use self::verdict::Verdict;
+use self::outcome::RunOutcome;
+use self::summary::{CaseResult, TestSummary};
 
-/// A busy desk gets more time to compile than a gateway gives.
-const COMPILE_TIME: Duration = Duration::from_mins(10);
+pub(crate) use self::case::{TestCase, TestOptions, find};
+pub(crate) use self::run_settings::RunSettings;
+pub(crate) use self::runner::PluginRunner;
 
-fn compile_limits() -> CompileLimits {
-    CompileLimits { time: COMPILE_TIME, ..CompileLimits::default() }
-}
-
-/// The lines of messages, as an expectation has them.
-pub fn messages(messages: &[Message]) -> String {
-    expected::write(messages)
-}
-
-/// How cases are run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// What came is written as what is expected, where the two differ. A failure, or fuel above the ceiling, stays one.
-    pub update: bool,
-}
-
-/// What running a case brought.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// In order, as they would be published.
-    pub messages: Vec<Message>,
-    /// Why it ended early: a refused configuration, a trap, a rejected event.
-    pub failure: Option<String>,
-    /// What the guest burnt in all calls; none where it was not measured.
-    pub fuel: Option<u64>,
-    /// Calls of `process`.
-    pub calls: u32,
-    /// What the guest logged.
-    pub log: Vec<String>,
-}
-
-/// One case after it was run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
-    /// The case's.
-    pub name: String,
-    /// Events that `process` was to get.
-    pub events: usize,
-    /// What running it brought.
-    pub outcome: Outcome,
-    /// What to think of that.
-    pub verdict: Verdict,
-    /// Time that it took.
-    pub duration: Duration,
-}
-
-/// All cases after they were run, in their order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Summary {
-    /// Each of them.
-    pub cases: Vec<Judged>,
-}
-
-impl Summary {
-    /// How many failed.
-    pub fn failed(&self) -> usize {
-        self.cases.iter().filter(|case| matches!(case.verdict, Verdict::Failed(_))).count()
-    }
-
-    /// For how many an expectation was written.
-    pub fn written(&self) -> usize {
-        self.cases.iter().filter(|case| matches!(case.verdict, Verdict::Written(_))).count()
-    }
-
-    /// Whether none failed.
-    pub fn is_good(&self) -> bool {
-        self.failed() == 0
-    }
-}
-
-/// Runs every case and judges what came.
-pub fn run(cases: &[Case], options: &Options, runner: &mut dyn FnMut(&Case) -> Outcome) -> Summary {
-    let judge = |case: &Case| {
-        let started = Instant::now();
-        let outcome = runner(case);
-        let duration = started.elapsed();
+/// Runs every case with `run_case` and compares the outcomes with the expectations.
+pub(crate) fn run(
+    cases: &[TestCase],
+    options: &TestOptions,
+    run_case: &mut dyn FnMut(&TestCase) -> RunOutcome,
+) -> TestSummary {
+    let result = |case: &TestCase| {
+        let start = Instant::now();
+        let outcome = run_case(case);
+        let duration = start.elapsed();
         let verdict = verdict::judge(case, &outcome, options);
-        Judged { name: case.name.clone(), events: case.handed_over().len(), outcome, verdict, duration }
+        CaseResult { name: case.name.clone(), events: case.process_events().len(), outcome, verdict, duration }
     };
-    Summary { cases: cases.iter().map(judge).collect() }
+    TestSummary { cases: cases.iter().map(result).collect() }
+}
+
+/// Messages as lines of `expected.jsonl`.
+pub(crate) fn message_lines(messages: &[Message]) -> String {
+    expected::write(messages)
 }

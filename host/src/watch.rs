@@ -1,8 +1,10 @@
-//! Says when files of a folder have changed and are whole: written, renamed, replaced or removed.
+//! Watches a folder and reports files once they have changed and are complete: written, renamed, replaced or removed.
 //!
-//! The kernel's notices tell at once when a writer has closed a file. Where there are none, on a network file system or
-//! behind a symbolic link, the folder is looked at every second, and a file counts as whole when it has been left alone
-//! for a while. A file that a writer still has open is never whole.
+//! inotify reports immediately when a writer closes a file. Where it does not reach, on network file systems and behind
+//! symbolic links, the folder is scanned every second and a file counts as complete when it has not changed for a while. A
+//! file that a writer still has open is never complete.
+
+#![allow(clippy::disallowed_methods, reason = "reading a folder's metadata takes microseconds on a local disk")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -18,37 +20,39 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
 
-/// How often the folder is looked at without a notice.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The same where every change gives a notice: only for one that got lost. A look wakes the processor.
-const LOOK_SELDOM: Duration = Duration::from_secs(10);
-/// File systems whose changes all come through this kernel (statfs(2)): ext, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS.
-const LOCAL: [i64; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1];
-/// How often while a change waits to be whole.
-const LOOK_SOON: Duration = Duration::from_millis(50);
-/// Without a notice, a file that nobody touched for so long is whole.
-const LEFT_ALONE: Duration = Duration::from_secs(2);
-/// A file that is gone may be on its way back: an editor moves the old one away first.
-const GONE: Duration = Duration::from_millis(300);
+/// Time between two scans where inotify does not reach.
+const SCAN_PERIOD: Duration = Duration::from_secs(1);
+/// Time between two scans where inotify reports every change: only in case a notification was lost, because each scan wakes
+/// the processor.
+const SCAN_PERIOD_NOTIFIED: Duration = Duration::from_secs(10);
+/// Types of file systems that only this kernel changes (statfs(2)): ext, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS.
+const LOCAL_FILE_SYSTEMS: [i64; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1];
+/// Time between two scans while a changed file is not complete.
+const SCAN_PERIOD_CHANGING: Duration = Duration::from_millis(50);
+/// Without inotify, a file that did not change for this time is complete.
+const QUIET_TIME: Duration = Duration::from_secs(2);
+/// A file that disappeared counts as removed after this time: editors move the old file away before they write the new one.
+const REMOVAL_DELAY: Duration = Duration::from_millis(300);
 
-/// The files of a folder.
-pub struct Folder {
+/// A folder whose files are watched.
+pub(crate) struct WatchedFolder {
     dir: PathBuf,
-    endings: &'static [&'static str],
+    extensions: &'static [&'static str],
     elsewhere: BTreeSet<PathBuf>,
     files: BTreeMap<PathBuf, File>,
     has_links: bool,
-    notices: Option<Notices>,
+    inotify: Option<Inotify>,
 }
 
-/// The kernel's notices about one folder: the watched one, or the one that it will be made in.
-struct Notices {
+/// The kernel's notifications about one folder: the watched one or, while it does not exist, its parent.
+struct Inotify {
     descriptor: AsyncFd<OwnedFd>,
     folder: Watched,
     is_local: bool,
 }
 
-/// Device and inode of a folder.
+/// The folder that inotify watches, by device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Watched {
     Itself(u64, u64),
@@ -65,33 +69,48 @@ struct Signature {
     changed: (i64, i64),
 }
 
-/// A file, or the place of one that is gone.
+/// A watched file, which may have been removed.
 struct File {
-    /// None where it is gone.
+    /// None if it does not exist.
     now: Option<Signature>,
-    /// As it was told last.
-    told: Option<Signature>,
+    /// As it was reported last.
+    reported: Option<Signature>,
+    /// When `now` changed last.
     since: Instant,
-    /// A writer has begun and not closed it.
-    is_open: bool,
-    /// A writer has closed it after the last change.
-    is_closed: bool,
+    writer: Writer,
 }
 
-impl Folder {
-    /// Takes the files with these endings as they are now for known.
-    pub fn new(dir: PathBuf, endings: &'static [&'static str]) -> Self {
-        let mut folder =
-            Self { dir, endings, elsewhere: BTreeSet::new(), files: BTreeMap::new(), has_links: false, notices: None };
-        folder.look();
+/// What inotify reported about the writer of a file since the file was reported last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// Nothing.
+    Unknown,
+    /// It has written and not closed the file yet.
+    Writing,
+    /// It closed the file after the last change.
+    Closed,
+}
+
+impl WatchedFolder {
+    /// Watches the files with these extensions; as they are now they count as reported.
+    pub(crate) fn new(dir: PathBuf, extensions: &'static [&'static str]) -> Self {
+        let mut folder = Self {
+            dir,
+            extensions,
+            elsewhere: BTreeSet::new(),
+            files: BTreeMap::new(),
+            has_links: false,
+            inotify: None,
+        };
+        folder.scan();
         for file in folder.files.values_mut() {
-            file.told = file.now;
+            file.reported = file.now;
         }
         folder
     }
 
-    /// Files outside of the folder that belong to it, instead of those named before.
-    pub fn watch_elsewhere(&mut self, paths: BTreeSet<PathBuf>) {
+    /// Watches these files outside the folder, too, instead of those named before.
+    pub(crate) fn watch_elsewhere(&mut self, paths: BTreeSet<PathBuf>) {
         for path in &paths {
             let known = File::known(Signature::of(path));
             self.files.entry(path.clone()).or_insert(known);
@@ -99,19 +118,19 @@ impl Folder {
         self.elsewhere = paths;
     }
 
-    /// Waits for files that have changed and are whole, or are gone.
-    pub async fn changed(&mut self) -> BTreeSet<PathBuf> {
+    /// Waits for files that have changed and are complete, or were removed.
+    pub(crate) async fn changed(&mut self) -> BTreeSet<PathBuf> {
         loop {
-            self.look();
+            self.scan();
             let changed = self.take_changed();
             if !changed.is_empty() {
                 return changed;
             }
             let pause = self.pause();
-            match &self.notices {
+            match &self.inotify {
                 None => sleep(pause).await,
-                Some(notices) => tokio::select! {
-                    _ = notices.descriptor.readable() => {}
+                Some(inotify) => tokio::select! {
+                    _ = inotify.descriptor.readable() => {}
                     () = sleep(pause) => {}
                 },
             }
@@ -119,48 +138,48 @@ impl Folder {
     }
 
     fn pause(&self) -> Duration {
-        let all_give_notice = self.notices.as_ref().is_some_and(|notices| notices.is_local);
+        let is_local = self.inotify.as_ref().is_some_and(|inotify| inotify.is_local);
         match self.files.values().any(File::has_changed) {
-            true => LOOK_SOON,
-            false if all_give_notice && !self.has_links && self.elsewhere.is_empty() => LOOK_SELDOM,
-            false => LOOK_EVERY,
+            true => SCAN_PERIOD_CHANGING,
+            false if is_local && !self.has_links && self.elsewhere.is_empty() => SCAN_PERIOD_NOTIFIED,
+            false => SCAN_PERIOD,
         }
     }
 
-    /// Whether a file was changing at the last look, so that it must not be read.
-    pub fn is_unsettled(&self, path: &Path) -> bool {
+    /// Whether a file was changing at the last scan, so that it must not be read yet.
+    pub(crate) fn is_changing(&self, path: &Path) -> bool {
         self.files.get(path).is_some_and(File::has_changed)
     }
 
     fn take_changed(&mut self) -> BTreeSet<PathBuf> {
-        let whole = self.files.iter_mut().filter(|(_, file)| file.has_changed() && file.is_whole());
-        let told = whole.map(|(path, file)| {
-            file.told = file.now;
-            file.is_closed = false;
+        let complete = self.files.iter_mut().filter(|(_, file)| file.has_changed() && file.is_complete());
+        let reported = complete.map(|(path, file)| {
+            file.reported = file.now;
+            file.writer = Writer::Unknown;
             path.clone()
         });
-        let changed = told.collect();
+        let changed = reported.collect();
         self.files.retain(|_, file| file.now.is_some() || file.has_changed());
         changed
     }
 
-    /// Looks at all files. Notices first: what they tell of must be seen by the look that follows.
-    pub fn look(&mut self) {
+    /// Scans all files. Notifications are taken first, so that the scan sees every change that they report.
+    pub(crate) fn scan(&mut self) {
         self.follow_folder();
-        let mut noticed = self.notices.as_ref().map(Notices::take).unwrap_or_default();
-        if self.notices.as_ref().is_some_and(|notices| matches!(notices.folder, Watched::Parent(..))) {
-            noticed.clear();
+        let mut events = self.inotify.as_ref().map(Inotify::take).unwrap_or_default();
+        if self.inotify.as_ref().is_some_and(|inotify| matches!(inotify.folder, Watched::Parent(..))) {
+            events.clear();
         }
-        for (name, mask) in noticed {
+        for (name, mask) in events {
             let file = self.files.entry(self.dir.join(&name)).or_insert_with(|| File::known(None));
             if mask.intersects(ReadFlags::MODIFY) {
-                (file.is_open, file.is_closed) = (true, false);
+                file.writer = Writer::Writing;
             }
             if mask.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
-                (file.is_open, file.is_closed) = (false, true);
+                file.writer = Writer::Closed;
             }
             if mask.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
-                (file.is_open, file.is_closed) = (false, false);
+                file.writer = Writer::Unknown;
             }
         }
         let mut found = self.elsewhere.clone();
@@ -174,17 +193,17 @@ impl Folder {
             let now = Signature::of(&path);
             self.files.entry(path).or_insert_with(|| File::known(None)).note(now);
         }
-        self.files.retain(|_, file| file.now.is_some() || file.told.is_some());
+        self.files.retain(|_, file| file.now.is_some() || file.reported.is_some());
     }
 
     fn is_watched(&self, path: &Path) -> bool {
-        let ending = path.extension().and_then(OsStr::to_str);
+        let extension = path.extension().and_then(OsStr::to_str);
         let is_hidden = path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
-        let has_ending = ending.is_some_and(|ending| self.endings.contains(&ending));
-        self.elsewhere.contains(path) || (has_ending && !is_hidden && path.parent() == Some(&self.dir))
+        let has_extension = extension.is_some_and(|extension| self.extensions.contains(&extension));
+        self.elsewhere.contains(path) || (has_extension && !is_hidden && path.parent() == Some(&self.dir))
     }
 
-    /// The folder itself may come, go, or be another one under the same name.
+    /// The folder itself may appear, disappear or be replaced by another one of the same name.
     fn follow_folder(&mut self) {
         let identity = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
         let itself = identity(&self.dir).map(|(device, inode)| (Watched::Itself(device, inode), self.dir.as_path()));
@@ -194,15 +213,15 @@ impl Folder {
             identity(parent).map(|(device, inode)| (Watched::Parent(device, inode), parent))
         };
         let folder = itself.or_else(parent);
-        if self.notices.as_ref().map(|notices| notices.folder) == folder.map(|(folder, _)| folder) {
+        if self.inotify.as_ref().map(|inotify| inotify.folder) == folder.map(|(folder, _)| folder) {
             return;
         }
-        // Without notices there are the regular looks.
-        self.notices = folder.and_then(|(folder, path)| Notices::of(path, folder).ok());
+        // Without inotify the regular scans find the changes.
+        self.inotify = folder.and_then(|(folder, path)| Inotify::of(path, folder).ok());
     }
 }
 
-impl Notices {
+impl Inotify {
     #[allow(
         deprecated,
         reason = "its successor is unsafe for types that lend changing descriptors; this one owns its own"
@@ -216,20 +235,20 @@ impl Notices {
             Watched::Parent(..) => of_folders,
         };
         inotify::add_watch(&descriptor, path, kinds)?;
-        let is_local = rustix::fs::statfs(path).is_ok_and(|system| LOCAL.contains(&system.f_type));
+        let is_local = rustix::fs::statfs(path).is_ok_and(|system| LOCAL_FILE_SYSTEMS.contains(&system.f_type));
         Ok(Self { descriptor: AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE)?, folder, is_local })
     }
 
-    /// What has happened since the last time, in order.
+    /// The events since the last call, in order.
     fn take(&self) -> Vec<(std::ffi::OsString, ReadFlags)> {
         const BUFFER: usize = 4096;
-        // Before the notices are taken: one that comes in between is told by the next readiness.
+        // Before the events are taken: one that arrives in between makes the descriptor ready again.
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let readiness = self.descriptor.poll_read_ready(&mut context);
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut reader = inotify::Reader::new(self.descriptor.get_ref(), &mut buffer);
         let mut taken = Vec::new();
-        // Ends when there are none left; what an overflow drops is found by the regular looks.
+        // Ends when none is left; the regular scans find what an overflow drops.
         while let Ok(event) = reader.next() {
             if let Some(name) = event.file_name() {
                 taken.push((OsStr::from_bytes(name.to_bytes()).to_owned(), event.events()));
@@ -257,7 +276,7 @@ impl Signature {
 
 impl File {
     fn known(signature: Option<Signature>) -> Self {
-        Self { now: signature, told: signature, since: Instant::now(), is_open: false, is_closed: false }
+        Self { now: signature, reported: signature, since: Instant::now(), writer: Writer::Unknown }
     }
 
     fn note(&mut self, now: Option<Signature>) {
@@ -267,16 +286,15 @@ impl File {
     }
 
     fn has_changed(&self) -> bool {
-        self.is_open || self.now != self.told
+        self.writer == Writer::Writing || self.now != self.reported
     }
 
-    fn is_whole(&self) -> bool {
-        let is_empty = self.now.is_some_and(|now| now.bytes == 0);
-        match self.now {
-            None => self.since.elapsed() >= GONE,
-            Some(_) if self.is_open => false,
-            Some(_) if self.is_closed => true,
-            Some(_) => !is_empty && self.since.elapsed() >= LEFT_ALONE,
+    fn is_complete(&self) -> bool {
+        match (self.now, self.writer) {
+            (None, _) => self.since.elapsed() >= REMOVAL_DELAY,
+            (Some(_), Writer::Writing) => false,
+            (Some(_), Writer::Closed) => true,
+            (Some(now), Writer::Unknown) => now.bytes > 0 && self.since.elapsed() >= QUIET_TIME,
         }
     }
 }
@@ -290,28 +308,28 @@ mod tests {
         paths.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
     }
 
-    async fn next(folder: &mut Folder) -> Vec<String> {
+    async fn next(folder: &mut WatchedFolder) -> Vec<String> {
         let changed = tokio::time::timeout(Duration::from_secs(20), folder.changed()).await;
         names(&changed.expect("a change"))
     }
 
-    /// Looks often enough for a wrong report to show.
-    async fn nothing(folder: &mut Folder) {
-        let looks = async {
+    /// Waits for several scans, so that a wrong report would show.
+    async fn nothing(folder: &mut WatchedFolder) {
+        let scans = async {
             tokio::select! {
                 changed = folder.changed() => panic!("{changed:?}"),
-                () = sleep(LEFT_ALONE + LOOK_EVERY) => {}
+                () = sleep(QUIET_TIME + SCAN_PERIOD) => {}
             }
         };
-        looks.await;
+        scans.await;
     }
 
     #[tokio::test]
-    async fn changes_are_told_once_and_whole() {
+    async fn changes_are_reported_once_and_complete() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("known.wasm"), "known").unwrap();
-        let mut folder = Folder::new(dir.path().into(), &["wasm", "toml"]);
+        let mut folder = WatchedFolder::new(dir.path().into(), &["wasm", "toml"]);
         fs::write(path("new.wasm"), "new").unwrap();
         assert_eq!(next(&mut folder).await, ["new.wasm"]);
         let mut writer = fs::File::create(path("slow.toml")).unwrap();
@@ -319,28 +337,28 @@ mod tests {
         fs::write(path("notes.txt"), "not watched").unwrap();
         fs::write(path(".hidden.wasm"), "not watched").unwrap();
         nothing(&mut folder).await;
-        assert!(folder.is_unsettled(&path("slow.toml")));
+        assert!(folder.is_changing(&path("slow.toml")));
         writer.write_all(b" and the rest").unwrap();
         drop(writer);
         assert_eq!(next(&mut folder).await, ["slow.toml"]);
-        assert!(!folder.is_unsettled(&path("slow.toml")));
+        assert!(!folder.is_changing(&path("slow.toml")));
         fs::rename(path("notes.txt"), path("known.wasm")).unwrap();
         assert_eq!(next(&mut folder).await, ["known.wasm"]);
         fs::remove_file(path("new.wasm")).unwrap();
         fs::rename(path("slow.toml"), path("slower.toml")).unwrap();
-        let mut told = next(&mut folder).await;
-        while told.len() < 3 {
-            told.extend(next(&mut folder).await);
+        let mut reported = next(&mut folder).await;
+        while reported.len() < 3 {
+            reported.extend(next(&mut folder).await);
         }
-        told.sort();
-        assert_eq!(told, ["new.wasm", "slow.toml", "slower.toml"]);
+        reported.sort();
+        assert_eq!(reported, ["new.wasm", "slow.toml", "slower.toml"]);
     }
 
     #[tokio::test]
-    async fn a_folder_that_comes_goes_and_comes_again_is_followed_without_looks() {
+    async fn a_folder_that_is_made_removed_and_made_again_is_followed_by_inotify() {
         let dir = tempfile::tempdir().unwrap();
         let (inner, away) = (dir.path().join("plugins"), dir.path().join("away"));
-        let mut folder = Folder::new(inner.clone(), &["wasm"]);
+        let mut folder = WatchedFolder::new(inner.clone(), &["wasm"]);
         for _ in 0..2 {
             let made = std::thread::spawn({
                 let inner = inner.clone();
@@ -358,15 +376,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_without_notices_is_looked_at() {
+    async fn files_that_inotify_does_not_reach_are_scanned() {
         let dir = tempfile::tempdir().unwrap();
         let (inner, target) = (dir.path().join("plugins"), dir.path().join("target"));
-        let mut folder = Folder::new(inner.clone(), &["wasm"]);
+        let mut folder = WatchedFolder::new(inner.clone(), &["wasm"]);
         fs::create_dir(&inner).unwrap();
         fs::write(&target, "one").unwrap();
         std::os::unix::fs::symlink(&target, inner.join("linked.wasm")).unwrap();
         assert_eq!(next(&mut folder).await, ["linked.wasm"]);
-        // The folder's notices do not tell of the link's target.
+        // inotify watches the folder, not the link's target.
         fs::write(&target, "two").unwrap();
         assert_eq!(next(&mut folder).await, ["linked.wasm"]);
         let shared = dir.path().join("shared.wasm");

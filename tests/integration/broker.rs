@@ -1,15 +1,17 @@
-//! Brokers that are absent, restart, refuse, or show the wrong certificate: a clear line, never the password, and retry.
+//! Brokers that are absent, restart, refuse the login or present a wrong certificate: the log names the fault without the
+//! password, and the gateway retries.
 
-use bessai_simulator::scripted::{Broker as Scripted, OnV5, Script};
+use bessai_simulator::scripted::{OnV5, Script, ScriptedBroker};
 use serde_json::json;
 
-use crate::support::broker::{Broker, Setup as BrokerSetup};
+use crate::support::broker::{Broker, BrokerSetup};
 use crate::support::certificates::{Authority, Pem};
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
-use crate::support::listener::{Heard, Listener};
+use crate::support::subscriber::{ReceivedMessage, Subscriber};
 use crate::support::{folder, free_port, within};
 
+/// The broker's password, which no log may contain.
 const PASSWORD: &str = "s3cr3t-never-shown";
 
 fn login() -> BrokerSetup<'static> {
@@ -17,40 +19,40 @@ fn login() -> BrokerSetup<'static> {
 }
 
 #[tokio::test]
-async fn a_broker_that_comes_later_gets_what_it_missed() {
+async fn the_gateway_connects_to_a_broker_that_starts_later() {
     let (device, port) = (Device::huawei(), free_port());
     let gateway = Setup::new().device(device.port()).broker(format!("mqtt://127.0.0.1:{port}")).run();
-    gateway.says("not signed in").await;
+    gateway.wait_for_log(&format!("failed to connect to 127.0.0.1:{port}: ")).await;
     device.set("soc_pct", 61.0);
     gateway.health().await;
     let _broker = Broker::with(&BrokerSetup { port: Some(port), ..BrokerSetup::default() });
-    let mut listener = Listener::start(port).await;
-    listener.next("/telemetry").await;
-    assert_eq!(gateway.said("not signed in"), 1, "{}", gateway.log());
+    let mut subscriber = Subscriber::start(port).await;
+    subscriber.next("/telemetry").await;
+    assert_eq!(gateway.log_count("retrying in"), 1, "{}", gateway.log());
 }
 
 #[tokio::test]
-async fn a_restarted_broker_loses_no_reading() {
+async fn readings_stay_in_order_across_a_broker_restart() {
     let (device, mut broker) = (Device::huawei(), Broker::start());
     let gateway = Setup::new().device(device.port()).broker(broker.url()).run();
-    let mut listener = Listener::start(broker.port).await;
-    let cycles = |heard: &Heard| heard.json()["cycle_count"].as_u64().unwrap();
-    let seen = async |count: u64, listener: &mut Listener, all: &mut Vec<u64>| {
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let cycles = |message: &ReceivedMessage| message.json()["cycle_count"].as_u64().unwrap();
+    let receive_up_to = async |count: u64, subscriber: &mut Subscriber, all: &mut Vec<u64>| {
         device.set("cycle_count", f64::from(u32::try_from(count).unwrap()));
         loop {
-            let heard = listener.next("/telemetry").await;
-            all.push(cycles(&heard));
-            if cycles(&heard) == count {
+            let message = subscriber.next("/telemetry").await;
+            all.push(cycles(&message));
+            if cycles(&message) == count {
                 return;
             }
         }
     };
     let mut all = Vec::new();
     for count in 1..=3 {
-        seen(count, &mut listener, &mut all).await;
+        receive_up_to(count, &mut subscriber, &mut all).await;
     }
-    broker.stop();
-    gateway.says("the broker closed the connection").await;
+    broker.kill();
+    gateway.wait_for_log(&format!("connection closed by 127.0.0.1:{}", broker.port)).await;
     for count in 4..=6 {
         device.set("cycle_count", f64::from(count));
         let before = gateway.health().await["frames"].as_u64().unwrap();
@@ -59,11 +61,11 @@ async fn a_restarted_broker_loses_no_reading() {
         })
         .await;
     }
-    broker.run();
-    let mut listener = Listener::start(broker.port).await;
-    seen(7, &mut listener, &mut all).await;
+    broker.restart();
+    let mut subscriber = Subscriber::start(broker.port).await;
+    receive_up_to(7, &mut subscriber, &mut all).await;
     all.dedup();
-    // The new broker knows no old subscription: what was delivered before the listener came is not its fault.
+    // The restarted broker forgot the subscription, so readings delivered before the new one are missing here.
     let last = all.last().copied();
     assert_eq!(last, Some(7));
     assert!(all.is_sorted(), "{all:?}");
@@ -71,7 +73,7 @@ async fn a_restarted_broker_loses_no_reading() {
 }
 
 #[tokio::test]
-async fn a_refused_password_is_said_without_the_password_and_tried_again() {
+async fn a_refused_password_is_logged_without_the_password_and_retried() {
     let (device, port) = (Device::huawei(), free_port());
     let setup = Setup::new().device(device.port()).broker(format!("mqtt://127.0.0.1:{port}"));
     let broker = Broker::with(&BrokerSetup {
@@ -81,60 +83,60 @@ async fn a_refused_password_is_said_without_the_password_and_tried_again() {
     });
     let gateway =
         setup.with("MQTT_USERNAME", "bessai_edge").with("MQTT_PASSWORD", PASSWORD).with("LOG_LEVEL", "DEBUG").run();
-    gateway.says("refuses user \"bessai_edge\"").await;
+    gateway.wait_for_log("refused user \"bessai_edge\"").await;
     drop(broker);
     let _broker = Broker::with(&BrokerSetup { port: Some(port), ..login() });
-    let mut listener = Listener::with(port, "#", Some(("bessai_edge", PASSWORD))).await;
-    listener.next("/telemetry").await;
+    let mut subscriber = Subscriber::with(port, "#", Some(("bessai_edge", PASSWORD))).await;
+    subscriber.next("/telemetry").await;
     assert!(!gateway.log().contains(PASSWORD), "{}", gateway.log());
 }
 
 #[tokio::test]
-async fn a_password_in_the_url_is_decoded_and_hidden() {
+async fn a_password_in_the_url_is_decoded_and_not_logged() {
     let (device, broker) =
         (Device::huawei(), Broker::with(&BrokerSetup { login: Some(("u", "p/s:@")), ..BrokerSetup::default() }));
     let url = format!("mqtt://u:p%2Fs%3A%40@127.0.0.1:{}", broker.port);
     let gateway = Setup::new().device(device.port()).broker(url).run();
-    let mut listener = Listener::with(broker.port, "#", Some(("u", "p/s:@"))).await;
-    listener.next("/telemetry").await;
+    let mut subscriber = Subscriber::with(broker.port, "#", Some(("u", "p/s:@"))).await;
+    subscriber.next("/telemetry").await;
     assert!(!gateway.log().contains("p%2Fs"), "{}", gateway.log());
 }
 
-/// A broker with a certificate of its own, and a gateway that trusts `ca`.
+/// A gateway that connects to this broker by TLS and trusts `ca`.
 fn tls(broker: &Broker, device: &Device, ca: &Pem) -> Setup {
     let setup = Setup::new().device(device.port()).broker(format!("mqtts://localhost:{}", broker.port));
     setup.with("MQTT_TLS_CA_CERT_PATH", ca.certificate.display())
 }
 
-async fn delivers(gateway: &Gateway) {
-    within("a message to be delivered", async {
+async fn wait_for_delivery(gateway: &Gateway) {
+    within("a delivered message", async {
         while gateway.health().await["feeds"]["default"]["delivered"].as_u64().unwrap() == 0 {}
     })
     .await;
 }
 
 #[tokio::test]
-async fn tls_with_the_right_authority() {
+async fn tls_with_a_trusted_authority_delivers_messages() {
     let (folder, device) = (folder(), Device::huawei());
     let authority = Authority::new(folder.path(), "ca");
     let certificate = authority.sign("localhost");
     let broker = Broker::with(&BrokerSetup { certificate: Some(&certificate), ..BrokerSetup::default() });
-    delivers(&tls(&broker, &device, &authority.pem).run()).await;
+    wait_for_delivery(&tls(&broker, &device, &authority.pem).run()).await;
 }
 
 #[tokio::test]
-async fn through_a_websocket_with_tls() {
+async fn a_websocket_with_tls_delivers_messages() {
     let (folder, device) = (folder(), Device::huawei());
     let authority = Authority::new(folder.path(), "ca");
     let certificate = authority.sign("localhost");
     let setup = BrokerSetup { certificate: Some(&certificate), websockets: true, ..BrokerSetup::default() };
     let broker = Broker::with(&setup);
     let setup = Setup::new().device(device.port()).broker(format!("wss://localhost:{}/mqtt", broker.port));
-    delivers(&setup.with("MQTT_TLS_CA_CERT_PATH", authority.pem.certificate.display()).run()).await;
+    wait_for_delivery(&setup.with("MQTT_TLS_CA_CERT_PATH", authority.pem.certificate.display()).run()).await;
 }
 
 #[tokio::test]
-async fn certificates_that_cannot_be_trusted_are_told_apart() {
+async fn each_untrusted_certificate_is_reported_with_its_reason() {
     let (folder, device) = (folder(), Device::huawei());
     let authority = Authority::new(folder.path(), "ca");
     let other = Authority::new(folder.path(), "other");
@@ -145,12 +147,12 @@ async fn certificates_that_cannot_be_trusted_are_told_apart() {
     ] {
         let broker = Broker::with(&BrokerSetup { certificate: Some(&certificate), ..BrokerSetup::default() });
         let gateway = tls(&broker, &device, &authority.pem).run();
-        gateway.says(expected).await;
+        gateway.wait_for_log(expected).await;
     }
 }
 
 #[tokio::test]
-async fn mutual_tls() {
+async fn mutual_tls_requires_a_client_certificate() {
     let (folder, device) = (folder(), Device::huawei());
     let authority = Authority::new(folder.path(), "ca");
     let (certificate, client) = (authority.sign("localhost"), authority.sign("gateway"));
@@ -160,24 +162,25 @@ async fn mutual_tls() {
         ..BrokerSetup::default()
     });
     let gateway = tls(&broker, &device, &authority.pem).run();
-    gateway.says("not signed in").await;
+    gateway.wait_for_log("retrying in").await;
     assert!(gateway.log().contains("client certificate") || gateway.log().contains("closed"), "{}", gateway.log());
     drop(gateway);
     let with_identity = tls(&broker, &device, &authority.pem)
         .with("MQTT_TLS_CERTFILE", client.certificate.display())
         .with("MQTT_TLS_KEYFILE", client.key.display());
-    delivers(&with_identity.run()).await;
+    wait_for_delivery(&with_identity.run()).await;
 }
 
 #[tokio::test]
-async fn a_broker_without_mqtt_5_gets_3_1_1() {
-    for on_v5 in [OnV5::Refuse, OnV5::RefuseInOldForm, OnV5::Close] {
+async fn a_broker_without_mqtt_5_is_connected_with_3_1_1() {
+    for on_v5 in [OnV5::Refuse, OnV5::RefuseAsV311, OnV5::Close] {
         let device = Device::huawei();
-        let broker = Scripted::start(Script { on_v5, ..Script::default() }).await.unwrap();
+        let broker = ScriptedBroker::start(Script { on_v5, ..Script::default() }).await.unwrap();
         let _gateway = Setup::new().device(device.port()).broker(format!("mqtt://{}", broker.address())).run();
-        within("an acknowledged message", broker.until(|seen| seen.acknowledged > 0)).await;
-        let levels = broker.look(|seen| seen.signed_in.iter().map(|sign_in| sign_in.level).collect::<Vec<_>>());
-        // The client library takes an answer in the old form for an unfinished one, so the end of it is what counts.
+        within("an acknowledged message", broker.wait_until(|recording| recording.acknowledged > 0)).await;
+        let levels =
+            broker.inspect(|recording| recording.connects.iter().map(|connect| connect.level).collect::<Vec<_>>());
+        // The client library waits for the rest of a CONNACK in the 3.1.1 form, so only the end of the connection counts.
         let expected: &[u8] = if matches!(on_v5, OnV5::Refuse) { &[5, 4] } else { &[5, 5, 4] };
         assert_eq!(levels, expected, "{on_v5:?}");
     }

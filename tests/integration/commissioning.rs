@@ -1,39 +1,39 @@
-//! Devices that tell their points themselves, and the commands with which a person looks at a device.
+//! SunSpec devices, whose points are discovered, and the `device` commands.
 
 use std::net::SocketAddr;
 use std::process::Output;
 
 use bessai_simulator::registers::{Registers, Table};
-use bessai_simulator::server::{Fault, Rule, Server};
-use bessai_simulator::sunspec::{Model, lay_out};
+use bessai_simulator::server::{Fault, FaultRule, Server};
+use bessai_simulator::sunspec::{SunSpecModel, lay_out};
 use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
 use crate::support::device::Device;
 use crate::support::gateway::{Setup, program};
-use crate::support::listener::Listener;
+use crate::support::subscriber::Subscriber;
 
-/// A three-phase inverter of -85.5 kW.
-fn inverter() -> Model {
+/// The model of a three-phase inverter at -85.5 kW.
+fn inverter() -> SunSpecModel {
     let mut words = vec![0x8000; 50];
-    // W and its factor: -855 × 10^2 W.
+    // W and its scale factor: -855 × 10^2 W.
     (words[12], words[13]) = (0xfca9, 2);
-    Model { id: 103, words }
+    SunSpecModel { id: 103, words }
 }
 
-/// A battery at 72.3 %.
-fn storage() -> Model {
-    Model { id: 713, words: vec![1000, 723, 723, 990, 1, 2, 0xffff] }
+/// The model of a battery at 72.3 %.
+fn storage() -> SunSpecModel {
+    SunSpecModel { id: 713, words: vec![1000, 723, 723, 990, 1, 2, 0xffff] }
 }
 
-fn start(registers: &Registers) -> Server {
+fn serve(registers: &Registers) -> Server {
     Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), registers.clone()).unwrap()
 }
 
-fn sunspec(models: &[Model]) -> Server {
+fn sunspec_device(models: &[SunSpecModel]) -> Server {
     let registers = Registers::new();
     lay_out(&registers, 1, 40_000, models);
-    start(&registers)
+    serve(&registers)
 }
 
 fn settings(port: u16, broker: &Broker) -> Setup {
@@ -43,21 +43,21 @@ fn settings(port: u16, broker: &Broker) -> Setup {
 }
 
 #[tokio::test]
-async fn a_sunspec_device_is_found_read_and_described_anew_when_it_changes() {
+async fn a_sunspec_device_is_discovered_and_rediscovered_when_it_changes() {
     let broker = Broker::start();
-    let device = sunspec(&[Model::common("Acme", "Hybrid", "SN-7"), inverter()]);
-    let mut listener = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    let device = sunspec_device(&[SunSpecModel::common("Acme", "Hybrid", "SN-7"), inverter()]);
+    let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
     let gateway = settings(device.address().port(), &broker).run();
-    assert_eq!(listener.next("/telemetry").await.json()["power_kw"], json!(-85.5));
-    // It is switched off, a battery is added, and it is switched on again.
+    assert_eq!(subscriber.next("/telemetry").await.json()["power_kw"], json!(-85.5));
+    // The device restarts with a battery.
     let (address, registers) = (device.address(), device.registers().clone());
     device.stop().await;
-    gateway.says("is not read").await;
-    lay_out(&registers, 1, 40_000, &[Model::common("Acme", "Hybrid", "SN-7"), inverter(), storage()]);
+    gateway.wait_for_log("cannot be read").await;
+    lay_out(&registers, 1, 40_000, &[SunSpecModel::common("Acme", "Hybrid", "SN-7"), inverter(), storage()]);
     let _device = Server::start(address, registers).unwrap();
-    let with_battery = listener.wait("/telemetry", |heard| heard.json()["soc_pct"] == json!(72.3)).await;
+    let with_battery = subscriber.wait_for("/telemetry", |message| message.json()["soc_pct"] == json!(72.3)).await;
     assert_eq!(with_battery.json()["power_kw"], json!(-85.5));
-    let (_, setup) = gateway.stop_for_now().await;
+    let (_, setup) = gateway.stop_and_keep_setup().await;
 
     let events = exported(&setup);
     let sites: Vec<&Value> = events.iter().filter_map(|event| event.get("site")).collect();
@@ -65,7 +65,7 @@ async fn a_sunspec_device_is_found_read_and_described_anew_when_it_changes() {
     assert_eq!(revisions, [1, 2, 3]);
     let attributes = &sites[1]["devices"][0]["attributes"];
     assert!(attributes.to_string().contains("Hybrid") && attributes.to_string().contains("Acme"), "{attributes}");
-    // Every frame has as many values as the description before it has channels.
+    // Every frame has one value for each channel of the description before it.
     let mut channels = Vec::new();
     for event in &events {
         if let Some(site) = event.get("site") {
@@ -77,10 +77,10 @@ async fn a_sunspec_device_is_found_read_and_described_anew_when_it_changes() {
             assert_eq!(frame["values"].as_array().unwrap().len(), channels[source], "{event}");
         }
     }
-    // The next run knows what it read before: nothing changes.
+    // A restart discovers the same device, so the revision stays.
     let gateway = setup.run();
-    listener.next("/telemetry").await;
-    let (_, setup) = gateway.stop_for_now().await;
+    subscriber.next("/telemetry").await;
+    let (_, setup) = gateway.stop_and_keep_setup().await;
     let events = exported(&setup);
     let last = events.iter().filter_map(|event| event.get("site")).next_back().unwrap();
     assert_eq!(last["revision"], json!(3));
@@ -92,24 +92,24 @@ fn exported(setup: &Setup) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_sunspec_device_that_is_switched_on_late_is_found() {
+async fn a_sunspec_device_that_appears_after_the_start_is_discovered() {
     let broker = Broker::start();
     let registers = Registers::new();
     registers.fill(1, Table::Holding, 0..=u16::MAX, 0);
-    let device = start(&registers);
-    let mut listener = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    let device = serve(&registers);
+    let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
     let gateway = settings(device.address().port(), &broker).run();
-    gateway.says("no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000").await;
-    lay_out(device.registers(), 1, 0, &[Model::common("Acme", "Late", "1"), storage()]);
-    assert_eq!(listener.next("/telemetry").await.json()["soc_pct"], json!(72.3));
-    gateway.says("Acme Late: 2 SunSpec models").await;
+    gateway.wait_for_log("no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000").await;
+    lay_out(device.registers(), 1, 0, &[SunSpecModel::common("Acme", "Late", "1"), storage()]);
+    assert_eq!(subscriber.next("/telemetry").await.json()["soc_pct"], json!(72.3));
+    gateway.wait_for_log("Acme Late: 2 SunSpec models").await;
 }
 
 fn run(arguments: &[&str]) -> Output {
     std::process::Command::new(program()).args(arguments).env_clear().output().unwrap()
 }
 
-/// In a thread of its own, as the device answers on the runtime of the test.
+/// Runs a `device` command on another thread, because the simulated device answers on the test's runtime.
 async fn device(command: &str, port: u16, arguments: &[&str]) -> Output {
     let address = format!("tcp://127.0.0.1:{port}");
     let arguments: Vec<String> =
@@ -129,21 +129,21 @@ fn error(output: &Output, code: i32) -> String {
 }
 
 #[tokio::test]
-async fn points_and_ranges_are_read() {
+async fn device_read_prints_points_and_register_ranges() {
     let inverter = Device::huawei();
     let read = async |arguments: &[&str]| text(&device("read", inverter.port(), arguments).await);
-    let shown = read(&["--profile", "huawei-sun2000", "soc_pct", "active_power"]).await;
-    let row = |name: &str| shown.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
-    assert!(row("soc_pct").contains("72.3 %") && row("soc_pct").contains("luna_soc holding 37760"), "{shown}");
-    assert!(row("power_kw").contains("-85.5 kW"), "{shown}");
-    assert_eq!(shown.lines().count(), 3);
+    let printed = read(&["--profile", "huawei-sun2000", "soc_pct", "active_power"]).await;
+    let row = |name: &str| printed.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
+    assert!(row("soc_pct").contains("72.3 %") && row("soc_pct").contains("luna_soc holding 37760"), "{printed}");
+    assert!(row("power_kw").contains("-85.5 kW"), "{printed}");
+    assert_eq!(printed.lines().count(), 3);
     let all: Value = serde_json::from_str(&read(&["--profile", "huawei-sun2000", "--json"]).await).unwrap();
     assert_eq!((&all["values"]["temp_c"], &all["values"]["cycle_count"]), (&json!(28.1), &json!(312.0)));
     assert_eq!(all["values"].as_object().unwrap().len(), 28);
     let raw = read(&["--raw", "37760+2"]).await;
     assert!(raw.starts_with("holding 37760  02d3    723"), "{raw}");
     assert_eq!(raw.lines().count(), 2);
-    // More than one request may read.
+    // More registers than one request can read.
     assert_eq!(read(&["--raw", "0+300", "--table", "holding"]).await.lines().count(), 300);
     inverter.registers.set(1, Table::Input, 5, &[0x0000, 0x4120]);
     let floats = read(&["--raw", "5+2", "--table", "input", "--type", "float32", "--order", "CDAB"]).await;
@@ -157,25 +157,25 @@ async fn points_and_ranges_are_read() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_said() {
+async fn device_read_explains_what_it_cannot_read() {
     let inverter = Device::huawei();
     let read = async |arguments: &[&str]| device("read", inverter.port(), arguments).await;
-    let said = error(&read(&["--profile", "huawei-sun2000", "soc_pc"]).await, 64);
-    assert!(said.contains("the profile huawei-sun2000 has no such point; did you mean `soc_pct`?"), "{said}");
-    let said = error(&read(&["--raw", "10", "--table", "input"]).await, 1);
-    assert!(said.contains("the device refuses to read input 10+1: Illegal data address"), "{said}");
-    let said = error(&read(&["--profile", "huawei-sun200"]).await, 78);
-    assert!(said.contains("did you mean `huawei-sun2000`?"), "{said}");
-    let said = error(&read(&[]).await, 64);
-    assert!(said.contains("say what to read"), "{said}");
-    let said = error(&read(&["--raw", "65530+10"]).await, 64);
-    assert!(said.contains("within 0 to 65535"), "{said}");
-    let said = error(&read(&["--raw", "1", "--unit", "9"]).await, 1);
-    assert!(said.contains("127.0.0.1:"), "{said}");
+    let printed = error(&read(&["--profile", "huawei-sun2000", "soc_pc"]).await, 64);
+    assert!(printed.contains("the profile huawei-sun2000 has no such point; did you mean `soc_pct`?"), "{printed}");
+    let printed = error(&read(&["--raw", "10", "--table", "input"]).await, 1);
+    assert!(printed.contains("the device refuses to read input 10+1: Illegal data address"), "{printed}");
+    let printed = error(&read(&["--profile", "huawei-sun200"]).await, 78);
+    assert!(printed.contains("did you mean `huawei-sun2000`?"), "{printed}");
+    let printed = error(&read(&[]).await, 64);
+    assert!(printed.contains("nothing to read"), "{printed}");
+    let printed = error(&read(&["--raw", "65530+10"]).await, 64);
+    assert!(printed.contains("within 0 to 65535"), "{printed}");
+    let printed = error(&read(&["--raw", "1", "--unit", "9"]).await, 1);
+    assert!(printed.contains("127.0.0.1:"), "{printed}");
 }
 
 #[tokio::test]
-async fn a_device_is_watched_live() {
+async fn device_read_with_watch_prints_every_reading() {
     let inverter = Device::counting();
     let address = format!("tcp://127.0.0.1:{}", inverter.port());
     let watch = move || {
@@ -198,11 +198,11 @@ async fn a_device_is_watched_live() {
 }
 
 #[tokio::test]
-async fn a_scan_prints_the_model_map() {
-    let server = sunspec(&[
-        Model::common("Acme", "Hybrid", "SN-7"),
+async fn device_scan_prints_the_sunspec_models() {
+    let server = sunspec_device(&[
+        SunSpecModel::common("Acme", "Hybrid", "SN-7"),
         inverter(),
-        Model { id: 64_999, words: vec![1; 5] },
+        SunSpecModel { id: 64_999, words: vec![1; 5] },
         storage(),
     ]);
     let port = server.address().port();
@@ -213,7 +213,7 @@ async fn a_scan_prints_the_model_map() {
         "serial number SN-7",
         "model     1 at 40002",
         "model   103 at 40070",
-        "model 64999 at 40122: unknown to SunSpec: passed over, 5 registers",
+        "model 64999 at 40122: unknown to SunSpec: skipped, 5 registers",
         "model   713 at 40129",
         "soc_pct is m713_SoC at 40133",
         "power_kw is m103_W at 40084",
@@ -228,46 +228,46 @@ async fn a_scan_prints_the_model_map() {
     assert_eq!((&read["values"]["soc_pct"], &read["values"]["m1_SN"]), (&json!(72.3), &json!("SN-7")));
     let units = text(&device("scan", port, &["--units", "1-3"]).await);
     assert_eq!(units, "unit 1 answers\n");
-    let said = error(&device("scan", Device::huawei().port(), &[]).await, 1);
-    assert!(said.contains("no answer") || said.contains("refused") || said.contains("SunS"), "{said}");
+    let printed = error(&device("scan", Device::huawei().port(), &[]).await, 1);
+    assert!(printed.contains("no answer") || printed.contains("refused") || printed.contains("SunS"), "{printed}");
 }
 
 #[tokio::test]
-async fn a_scan_goes_on_behind_unit_ids_that_are_silent() {
+async fn device_scan_continues_after_silent_units() {
     let registers = Registers::new();
     [2, 6].into_iter().for_each(|unit| registers.fill(unit, Table::Holding, 0..=9, 0));
-    let server = start(&registers);
-    server.misbehave_by([1, 3, 4, 5].map(|unit| Rule::new(Fault::Silence).unit(unit)));
+    let server = serve(&registers);
+    server.set_fault_rules([1, 3, 4, 5].map(|unit| FaultRule::new(Fault::Silence).unit(unit)));
     let units = text(&device("scan", server.address().port(), &["--units", "1-6"]).await);
     assert_eq!(units, "unit 2 answers\nunit 6 answers\n");
 }
 
 #[tokio::test]
-async fn the_last_registers_are_read() {
+async fn device_read_reaches_the_last_register() {
     let registers = Registers::new();
     registers.fill(1, Table::Holding, 65_530..=65_535, 7);
-    let server = start(&registers);
+    let server = serve(&registers);
     let read = async |range: &str| text(&device("read", server.address().port(), &["--json", "--raw", range]).await);
     assert_eq!(read("65535+1").await, "{\"table\":\"holding\",\"values\":{\"65535\":[7]}}\n");
     assert!(read("65530+6").await.contains("\"65534\":[7],\"65535\":[7]"));
 }
 
 #[tokio::test]
-async fn a_point_is_written_and_read_back() {
+async fn device_write_writes_a_point_and_reads_it_back() {
     let inverter = Device::huawei();
     let write = async |arguments: &[&str]| device("write", inverter.port(), arguments).await;
-    let said = text(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "87.54"]).await);
-    assert_eq!(said, "luna_charge_target_soc is set to 87.54 %, and reads 87.5\n");
+    let printed = text(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "87.54"]).await);
+    assert_eq!(printed, "luna_charge_target_soc set to 87.54 %, read back as 87.5\n");
     assert_eq!(inverter.registers.get(1, Table::Holding, 47_087, 1), Some(vec![875]));
-    let said = error(&write(&["--profile", "huawei-sun2000", "soc_pct", "50"]).await, 1);
-    assert!(said.contains("luna_soc is only read"), "{said}");
-    let said = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "-1"]).await, 1);
-    assert!(said.contains("cannot be set to -1: its profile allows 0 to"), "{said}");
+    let printed = error(&write(&["--profile", "huawei-sun2000", "soc_pct", "50"]).await, 1);
+    assert!(printed.contains("luna_soc is read-only: its profile has access"), "{printed}");
+    let printed = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "-1"]).await, 1);
+    assert!(printed.contains("cannot be set to -1: its profile allows 0 to"), "{printed}");
     assert_eq!(inverter.registers.get(1, Table::Holding, 47_087, 1), Some(vec![875]));
-    let said = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_sok", "1"]).await, 64);
-    assert!(said.contains("did you mean `luna_charge_target_soc`?"), "{said}");
-    let said = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "on"]).await, 64);
-    assert!(said.contains("on is 1 and off is 0"), "{said}");
+    let printed = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_sok", "1"]).await, 64);
+    assert!(printed.contains("did you mean `luna_charge_target_soc`?"), "{printed}");
+    let printed = error(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "on"]).await, 64);
+    assert!(printed.contains("on is 1 and off is 0"), "{printed}");
 }
 
 #[tokio::test]
@@ -278,27 +278,27 @@ async fn readings_within_the_deadband_are_not_reported() {
         inverter.port()
     );
     let gateway = Setup::new().broker(broker.url()).file("bessai.toml", device).run();
-    let mut listener = Listener::with(broker.port, "SITE-CL-001/telemetry", None).await;
-    gateway.says("answers").await;
+    let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    gateway.wait_for_log("answers").await;
     let requests = inverter.server.requests();
     let mut reported = async |soc: f64, power: f64| {
         inverter.set("soc_pct", soc);
         inverter.set("power_kw", power);
-        let json = listener.wait("/telemetry", |heard| heard.json()["power_kw"] == json!(power)).await.json();
+        let json = subscriber.wait_for("/telemetry", |message| message.json()["power_kw"] == json!(power)).await.json();
         json["soc_pct"].as_f64().unwrap()
     };
-    // Within its deadband the state of charge alone is no reason to report; the power's change is, and takes it along.
+    // A change within the deadband is reported only together with another channel's change.
     assert_eq!(reported(73.0, -85.4).await, 73.0);
     inverter.set("soc_pct", 73.9);
     assert_eq!(reported(73.9, -85.3).await, 73.9);
     inverter.set("soc_pct", 75.0);
-    let heard = listener.next("/telemetry").await.json();
-    assert_eq!(heard["soc_pct"], json!(75.0));
-    // Many more readings, in which nothing changes.
+    let telemetry = subscriber.next("/telemetry").await.json();
+    assert_eq!(telemetry["soc_pct"], json!(75.0));
+    // Many more readings without a change.
     while inverter.server.requests() < requests + 1000 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    let (_, setup) = gateway.stop_for_now().await;
+    let (_, setup) = gateway.stop_and_keep_setup().await;
     let frames = exported(&setup).iter().filter(|event| event.get("frame").is_some()).count();
     assert!((4..12).contains(&frames), "{frames} frames");
 }

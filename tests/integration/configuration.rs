@@ -1,20 +1,21 @@
-//! Wrong settings: all of them at once, with key, value and mend; exit 78, nothing opened.
+//! Invalid settings: all mistakes at once, each with key, value and hint; the exit code is 78.
 
 use crate::support::gateway::Setup;
 
-fn refused(setup: &Setup, expected: &[&str]) {
+/// `check` and `run` print these parts and exit.
+fn check_refused(setup: &Setup, expected: &[&str]) {
     for command in ["check", "run"] {
         let output = setup.output(&[command]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(78), "{command}: {told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{command}: {printed}");
         for part in expected {
-            assert!(told.contains(part), "{part:?} is not in:\n{told}");
+            assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
         }
     }
 }
 
 #[test]
-fn every_mistake_is_listed_at_once() {
+fn all_mistakes_are_listed_at_once() {
     let setup = Setup::new()
         .with("SITE_ID", "a/b")
         .with("INVERTER_PORT", "70000")
@@ -22,7 +23,7 @@ fn every_mistake_is_listed_at_once() {
         .with("MQTT_PASWORD", "hidden")
         .with("WATCHDOG_TIMEOUT", "soon")
         .file("bessai.toml", "[safety]\nsoc_pct = { min = \"low\" }\n[brocker]\n");
-    let told = [
+    let expected = [
         "SITE_ID",
         "'/'",
         "INVERTER_IP",
@@ -33,29 +34,29 @@ fn every_mistake_is_listed_at_once() {
         "soon",
         "broker",
     ];
-    refused(&setup, &told);
+    check_refused(&setup, &expected);
     let output = setup.output(&["check"]);
     assert!(!String::from_utf8_lossy(&output.stderr).contains("hidden"));
 }
 
 #[test]
-fn no_broker_anywhere_names_the_variable() {
-    refused(&Setup::new().device(502), &["MQTT_BROKER_URL"]);
+fn a_missing_broker_is_reported_with_its_variable() {
+    check_refused(&Setup::new().device(502), &["MQTT_BROKER_URL"]);
 }
 
 #[test]
-fn sites_that_are_no_topic_level() {
-    for (site, shown) in [("a+b", "'+'"), ("a#", "'#'"), ("a/b", "'/'")] {
-        refused(&Setup::new().device(502).broker("mqtt://localhost").with("SITE_ID", site), &["SITE_ID", shown]);
+fn site_ids_that_are_no_topic_level_are_refused() {
+    for (site, quoted) in [("a+b", "'+'"), ("a#", "'#'"), ("a/b", "'/'")] {
+        check_refused(&Setup::new().device(502).broker("mqtt://localhost").with("SITE_ID", site), &["SITE_ID", quoted]);
     }
     let settings = "site = \"a\\u0000b\"\n";
     let mut setup = Setup::new().device(502).broker("mqtt://localhost").file("bessai.toml", settings);
     setup = setup.with("SITE_ID", "");
-    refused(&setup, &["site", "\\0"]);
+    check_refused(&setup, &["site", "\\0"]);
 }
 
 #[test]
-fn faults_of_a_profile_name_the_point() {
+fn mistakes_in_a_profile_name_the_point() {
     for (points, expected) in [
         ("soc = { address = 1, type = \"uint16\" }", "points.soc.scale: is missing"),
         ("soc = { address = 1, type = \"uint32\", count = 1, scale = 1 }", "points.soc.count = 1"),
@@ -66,23 +67,23 @@ fn faults_of_a_profile_name_the_point() {
         ),
     ] {
         let setup = Setup::new().device(502).broker("mqtt://localhost").with("DRIVER_PROFILE_PATH", "box.toml");
-        refused(&setup.file("box.toml", format!("[points]\n{points}\n")), &[expected]);
+        check_refused(&setup.file("box.toml", format!("[points]\n{points}\n")), &[expected]);
     }
 }
 
 #[test]
-fn certificates_that_are_none_are_found_before_anything_is_opened() {
+fn a_file_without_a_certificate_is_refused() {
     let setup = Setup::new().device(502).broker("mqtts://localhost").with("MQTT_TLS_CA_CERT_PATH", "ca.pem");
-    refused(&setup.file("ca.pem", "no certificate"), &["ca.pem", "holds no certificate"]);
+    check_refused(&setup.file("ca.pem", "no certificate"), &["ca.pem", "contains no PEM certificate"]);
 }
 
 #[test]
-fn a_sound_configuration_is_shown() {
+fn check_prints_a_valid_configuration() {
     let setup = Setup::new().broker("mqtt://broker.example:1884").with("INVERTER_IP", "192.0.2.7");
     let env = "MQTT_USERNAME=bessai_edge   # the site's own\nBESSAI_MODE=production\n";
     let output = setup.file("config/.env", env).output(&["check"]);
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{shown}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{printed}");
     for part in [
         "site SITE-CL-001",
         "device battery: 192.0.2.7:502 unit 1, profile huawei-sun2000, every 5s",
@@ -91,6 +92,6 @@ fn a_sound_configuration_is_shown() {
         "feed default: bessai-json, built in → mqtt://broker.example:1884",
         "BESSAI_MODE",
     ] {
-        assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
+        assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
     }
 }

@@ -1,23 +1,23 @@
-//! Delivery that loses nothing: a device counts its readings, and whatever plug is pulled, every count arrives, in order,
-//! again only at seams.
+//! At-least-once delivery: a device counts its readings, and through every fault each count must arrive, in order, repeated
+//! only after a session or the gateway ended.
 //!
-//! `EDGE_LONG_TESTS=1` runs the long forms: outages of a minute, 200 kills, the gateway's own full limits.
+//! `EDGE_LONG_TESTS=1` runs the long forms: outages of a minute, 200 kills, the gateway's own time limits.
 
 use crate::support::device::Device;
 use crate::support::gateway::Setup;
 
 mod clock;
 mod disk;
-mod greetings;
 mod network;
 mod outage;
-mod power;
 mod scripted;
+mod sign_in_replies;
+mod termination;
 
-/// Seconds between two readings: many in a short test, few enough for a busy machine.
+/// Polling period in seconds: short enough for many readings in a test, long enough for a loaded machine.
 const PERIOD_S: &str = "0.03";
 
-/// A gateway that reads a counter.
+/// A gateway that polls a counting device.
 fn counting(device: &Device) -> Setup {
     Setup::new().device(device.port()).with("WATCHDOG_TIMEOUT", PERIOD_S)
 }

@@ -1,4 +1,5 @@
-//! Devices that are absent, refuse, lie or die: the frame carries faults, the feed carries on, the log says it once.
+//! Devices that are absent, refuse requests or send wrong replies: frames carry faults, the feed continues, and each fault
+//! is logged once.
 
 use std::time::Duration;
 
@@ -8,20 +9,20 @@ use serde_json::json;
 
 use crate::support::broker::Broker;
 use crate::support::device::Device;
-use crate::support::free_port;
-use crate::support::gateway::Setup;
-use crate::support::listener::Listener;
+use crate::support::gateway::{Gateway, Setup};
+use crate::support::subscriber::Subscriber;
+use crate::support::{free_port, within};
 
 #[tokio::test]
-async fn an_absent_device_silences_telemetry_alone_and_heals() {
+async fn an_absent_device_stops_only_telemetry_until_it_answers() {
     let (port, broker) = (free_port(), Broker::start());
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let gateway = Setup::new().device(port).broker(broker.url()).run();
-    let safety = listener.next("/safety").await.json();
+    let safety = subscriber.next("/safety").await.json();
     assert_eq!((&safety["is_safe"], &safety["watchdog"]), (&json!(false), &json!("failed")));
-    listener.next("/system/heartbeat").await;
-    let second = listener.next("/system/heartbeat").await;
-    assert_eq!(gateway.said("is not read"), 1, "{}", gateway.log());
+    subscriber.next("/system/heartbeat").await;
+    let second = subscriber.next("/system/heartbeat").await;
+    assert_eq!(gateway.log_count("cannot be read"), 1, "{}", gateway.log());
     assert!(!second.payload.contains("soc"));
     assert_eq!(gateway.health().await["devices"]["battery"]["online"], json!(false));
 
@@ -29,22 +30,22 @@ async fn an_absent_device_silences_telemetry_alone_and_heals() {
     registers.fill(1, Table::Holding, 0..=u16::MAX, 0);
     registers.set(1, Table::Holding, 37760, &[500]);
     let _device = Server::start(([127, 0, 0, 1], port).into(), registers).unwrap();
-    let telemetry = listener.next("/telemetry").await;
+    let telemetry = subscriber.next("/telemetry").await;
     assert_eq!(telemetry.json()["soc_pct"], json!(50.0));
-    listener.wait("/safety", |heard| heard.json()["is_safe"] == json!(true)).await;
-    assert_eq!(gateway.said(&format!("127.0.0.1:{port} answers")), 1, "{}", gateway.log());
+    subscriber.wait_for("/safety", |message| message.json()["is_safe"] == json!(true)).await;
+    assert_eq!(gateway.log_count(&format!("127.0.0.1:{port} answers")), 1, "{}", gateway.log());
 }
 
 #[tokio::test]
-async fn every_fault_ends_in_recovery() {
+async fn a_device_recovers_from_every_fault() {
     let (device, broker) = (Device::huawei(), Broker::start());
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let profile = "timeout = \"100ms\"\n[points]\nsoc = { channel = \"soc_pct\", address = 37760, type = \"uint16\", scale = 0.1 }\n";
     let setup = Setup::new().device(device.port()).broker(broker.url()).file("box.toml", profile);
     let gateway = setup.with("DRIVER_PROFILE_PATH", "box.toml").run();
     let mut soc = 50.0;
     device.set("soc_pct", soc);
-    listener.wait("/telemetry", |heard| heard.json()["soc_pct"] == json!(50.0)).await;
+    subscriber.wait_for("/telemetry", |message| message.json()["soc_pct"] == json!(50.0)).await;
     for fault in [
         Fault::ShortReply,
         Fault::LongReply,
@@ -58,23 +59,23 @@ async fn every_fault_ends_in_recovery() {
         Fault::HalfClose,
         Fault::Slow(Duration::from_millis(300)),
     ] {
-        let said = gateway.said("is not read");
-        device.server.misbehave(Some(fault));
-        // A value that shows only once the device is sound again: nothing stale or wrong may come before it.
+        let logged = gateway.log_count("cannot be read");
+        device.server.set_fault(Some(fault));
+        // A new value, which is readable only without the fault: no stale or wrong value may arrive before it.
         soc += 1.0;
         device.set("soc_pct", soc);
-        gateway_says_again(&gateway, said).await;
-        listener.forget();
-        device.server.misbehave(None);
-        let heard = listener.next("/telemetry").await;
-        assert_eq!(heard.json()["soc_pct"], json!(soc), "after {fault:?}");
-        assert_eq!(gateway.said("is not read"), said + 1, "{fault:?}: {}", gateway.log());
+        wait_for_next_fault(&gateway, logged).await;
+        subscriber.discard_received();
+        device.server.set_fault(None);
+        let message = subscriber.next("/telemetry").await;
+        assert_eq!(message.json()["soc_pct"], json!(soc), "after {fault:?}");
+        assert_eq!(gateway.log_count("cannot be read"), logged + 1, "{fault:?}: {}", gateway.log());
     }
 }
 
-async fn gateway_says_again(gateway: &crate::support::gateway::Gateway, before: usize) {
-    crate::support::within("the gateway to notice the fault", async {
-        while gateway.said("is not read") == before {
+async fn wait_for_next_fault(gateway: &Gateway, before: usize) {
+    within("the gateway to log the fault", async {
+        while gateway.log_count("cannot be read") == before {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -84,46 +85,46 @@ async fn gateway_says_again(gateway: &crate::support::gateway::Gateway, before: 
 #[tokio::test]
 async fn a_device_that_refuses_blocks_is_read_point_by_point() {
     let (device, broker) = (Device::sparse_huawei(), Broker::start());
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let _gateway = Setup::new().device(device.port()).broker(broker.url()).run();
-    let telemetry = listener.next("/telemetry").await.json();
+    let telemetry = subscriber.next("/telemetry").await.json();
     assert_eq!((&telemetry["soc_pct"], &telemetry["power_kw"]), (&json!(72.3), &json!(-85.5)));
     assert_eq!((&telemetry["temp_c"], &telemetry["cycle_count"]), (&json!(28.1), &json!(312)));
-    // What was learnt holds: later cycles ask for nothing that was refused.
-    listener.next("/telemetry").await;
-    let learnt = device.server.request_log().len();
-    listener.next("/telemetry").await;
-    listener.next("/telemetry").await;
-    for request in device.server.request_log().iter().skip(learnt) {
+    // Later cycles send no request that was refused.
+    subscriber.next("/telemetry").await;
+    let before = device.server.request_log().len();
+    subscriber.next("/telemetry").await;
+    subscriber.next("/telemetry").await;
+    for request in device.server.request_log().iter().skip(before) {
         let read = device.registers.get(1, Table::Holding, request.address, request.count);
-        assert!(read.is_some(), "{request:?} is still refused");
+        assert!(read.is_some(), "{request:?} is sent although it is refused");
     }
 }
 
 #[tokio::test]
-async fn a_channel_that_the_device_does_not_have_is_left_out() {
+async fn a_channel_that_the_device_lacks_is_omitted() {
     let (device, broker) = (Device::huawei(), Broker::start());
-    device.server.misbehave(Some(Fault::RefuseAddress(37762)));
-    let mut listener = Listener::start(broker.port).await;
+    device.server.set_fault(Some(Fault::RefuseAddress(37762)));
+    let mut subscriber = Subscriber::start(broker.port).await;
     let gateway = Setup::new().device(device.port()).broker(broker.url()).run();
-    let telemetry = listener.next("/telemetry").await.json();
+    let telemetry = subscriber.next("/telemetry").await.json();
     let keys: Vec<_> = telemetry.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["ts", "site_id", "soc_pct", "power_kw", "temp_c"]);
-    listener.next("/telemetry").await;
-    assert_eq!(gateway.said("refuses to read luna_cycle_count at 37762"), 1, "{}", gateway.log());
+    subscriber.next("/telemetry").await;
+    assert_eq!(gateway.log_count("refuses to read luna_cycle_count at 37762"), 1, "{}", gateway.log());
 }
 
 #[tokio::test]
-async fn a_silent_default_unit_names_the_makers_own() {
+async fn a_silent_default_unit_is_reported_with_the_manufacturers_unit() {
     let registers = Registers::new();
     registers.fill(3, Table::Holding, 0..=u16::MAX, 0);
     let device = Server::start(([127, 0, 0, 1], 0).into(), registers).unwrap();
     let broker = Broker::start();
     let setup = || Setup::new().device(device.address().port()).broker(broker.url());
     let gateway = setup().run();
-    gateway.says("set MODBUS_UNIT_ID=3").await;
+    gateway.wait_for_log("set MODBUS_UNIT_ID=3").await;
     drop(gateway);
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let _gateway = setup().with("MODBUS_UNIT_ID", 3).run();
-    listener.next("/telemetry").await;
+    subscriber.next("/telemetry").await;
 }

@@ -1,10 +1,11 @@
-//! Files that come, change and go in the plugins' folder of a running gateway: the feeds follow, and lose nothing.
+//! Files that are added, changed and removed in the plugins' folder of a running gateway: feeds start, change and stop
+//! without losing events.
 
 mod files;
 mod limits;
 mod versions;
 
-/// Settings of an echoing feed whose component has another name than it.
+/// Settings of an echoing feed that names its component.
 fn shared(topic: &str, version: &str) -> String {
     format!("component = \"shared.wasm\"\n{}", echoing(topic, version))
 }

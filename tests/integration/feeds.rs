@@ -1,4 +1,4 @@
-//! Customers' plugins beside the site's own feed.
+//! Customers' plugins beside the default feed.
 
 use serde_json::json;
 
@@ -6,47 +6,47 @@ use crate::support::broker::Broker;
 use crate::support::component;
 use crate::support::device::Device;
 use crate::support::gateway::Setup;
-use crate::support::listener::Listener;
+use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
-/// A component to drop in: the shipped one serves as anybody's.
+/// The shipped component, used as a customer's plugin.
 fn wasm() -> Vec<u8> {
     std::fs::read(component("bessai-json")).unwrap()
 }
 
 #[tokio::test]
-async fn a_dropped_in_plugin_runs_beside_the_sites_own() {
-    let (device, ours, theirs) = (Device::huawei(), Broker::start(), Broker::start());
-    let settings = format!("[broker]\nurl = \"{}\"\n[config]\nchannels = \"all\"\n", theirs.url());
-    let setup = Setup::new().device(device.port()).broker(ours.url());
+async fn a_plugin_runs_beside_the_default_feed() {
+    let (device, site_broker, customers_broker) = (Device::huawei(), Broker::start(), Broker::start());
+    let settings = format!("[broker]\nurl = \"{}\"\n[config]\nchannels = \"all\"\n", customers_broker.url());
+    let setup = Setup::new().device(device.port()).broker(site_broker.url());
     let setup = setup.file("plugins/acme.wasm", wasm()).file("plugins/acme.toml", settings);
-    let mut at_ours = Listener::start(ours.port).await;
-    let mut at_theirs = Listener::start(theirs.port).await;
+    let mut site_subscriber = Subscriber::start(site_broker.port).await;
+    let mut customer = Subscriber::start(customers_broker.port).await;
     let _gateway = setup.run();
-    let standard = at_ours.next("/telemetry").await.json();
+    let standard = site_subscriber.next("/telemetry").await.json();
     assert!(standard.get("ac_voltage").is_none());
-    let all = at_theirs.next("/telemetry").await.json();
+    let all = customer.next("/telemetry").await.json();
     assert_eq!(all["ac_voltage"], json!(0.0));
-    assert!(theirs.log().contains("bessai-SITE-CL-001-acme"), "{}", theirs.log());
-    assert!(!theirs.log().contains("system/status"), "the status topic belongs to the site's own feed");
+    assert!(customers_broker.log().contains("bessai-SITE-CL-001-acme"), "{}", customers_broker.log());
+    assert!(!customers_broker.log().contains("system/status"), "only the default feed publishes the status topic");
 }
 
 #[tokio::test]
-async fn a_feed_publishes_only_where_it_has_the_right() {
+async fn a_feed_publishes_only_to_topics_in_its_rights() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let own = Broker::start();
     let settings = format!("[broker]\nurl = \"{}\"\n[rights]\ntopics = [\"SITE-CL-001/safety\"]\n", own.url());
     let setup = Setup::new().device(device.port()).broker(broker.url());
-    let mut listener = Listener::start(own.port).await;
+    let mut subscriber = Subscriber::start(own.port).await;
     let gateway = setup.file("plugins/acme.wasm", wasm()).file("plugins/acme.toml", settings).run();
-    let first = listener.next("").await;
-    let second = listener.next("").await;
+    let first = subscriber.next("").await;
+    let second = subscriber.next("").await;
     assert_eq!((first.topic.as_str(), second.topic.as_str()), ("SITE-CL-001/safety", "SITE-CL-001/safety"));
-    assert_eq!(gateway.said("add it to [rights] topics"), 1, "{}", gateway.log());
+    assert_eq!(gateway.log_count("add it to [rights] topics"), 1, "{}", gateway.log());
 }
 
 #[tokio::test]
-async fn a_feed_sees_only_the_devices_that_it_may_read() {
+async fn a_feed_sees_only_the_devices_in_its_rights() {
     let (first, second, broker) = (Device::huawei(), Device::huawei(), Broker::start());
     second.set("soc_pct", 33.3);
     let device = |name: &str, port: u16| {
@@ -55,71 +55,71 @@ async fn a_feed_sees_only_the_devices_that_it_may_read() {
     let settings = device("one", first.port()) + &device("two", second.port());
     let setup = Setup::new().broker(broker.url()).file("bessai.toml", settings);
     let setup = setup.file("plugins/default.toml", "[rights]\nread = [\"two\"]\n");
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let _gateway = setup.run();
-    // The only device that the feed knows of is its first.
+    // The feed's only device is its first, which publishes without a name in the topic.
     for _ in 0..5 {
-        assert_eq!(listener.next("SITE-CL-001/telemetry").await.json()["soc_pct"], json!(33.3));
+        assert_eq!(subscriber.next("SITE-CL-001/telemetry").await.json()["soc_pct"], json!(33.3));
     }
 }
 
 #[tokio::test]
-async fn files_that_are_no_plugins_are_named_and_the_rest_runs() {
+async fn files_that_are_no_plugins_are_reported_and_the_default_feed_runs() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let truncated = wasm()[..5000].to_vec();
     let setup = Setup::new().device(device.port()).broker(broker.url());
     let setup = setup.file("plugins/text.wasm", "hello, world").file("plugins/core.wasm", b"\0asm\x01\0\0\0");
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let gateway = setup.file("plugins/cut.wasm", truncated).run();
-    listener.next("/telemetry").await;
-    for said in
+    subscriber.next("/telemetry").await;
+    for reason in
         ["text.wasm is a text file", "core.wasm is a core WebAssembly module", "cut.wasm is cut off after 5000 bytes"]
     {
-        gateway.says(said).await;
+        gateway.wait_for_log(reason).await;
     }
 }
 
 #[tokio::test]
-async fn a_plugin_that_refuses_its_settings_is_switched_off_visibly() {
+async fn a_plugin_that_refuses_its_settings_is_switched_off_with_the_reason() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let setup = Setup::new().device(device.port()).broker(broker.url()).file("plugins/acme.wasm", wasm());
     let gateway = setup.file("plugins/acme.toml", "[config]\ncolour = \"blue\"\n").run();
-    gateway.says("config.colour is unknown: write channels").await;
-    gateway.says("switched off").await;
+    gateway.wait_for_log("config.colour is unknown: write channels").await;
+    gateway.wait_for_log("switched off").await;
     let off = gateway.health().await["feeds"]["acme"]["off"].clone();
     assert!(off.as_str().unwrap().contains("colour"), "{off}");
 }
 
 #[tokio::test]
-async fn a_start_counts_when_the_file_is_mended_that_names_it() {
+async fn the_start_position_applies_once_the_feed_file_is_valid() {
     let (device, broker) = (Device::huawei(), Broker::start());
-    // Nobody is there: all that it is to get waits.
-    let nowhere = format!("mqtt://127.0.0.1:{}", crate::support::free_port());
+    // No broker listens there, so the feed's lag counts all events.
+    let absent_broker = format!("mqtt://127.0.0.1:{}", crate::support::free_port());
     let settings = |start: &str| {
-        format!("component = \"../elsewhere/a.wasm\"\n{start} = \"oldest\"\n[broker]\nurl = \"{nowhere}\"\n")
+        format!("component = \"../elsewhere/a.wasm\"\n{start} = \"oldest\"\n[broker]\nurl = \"{absent_broker}\"\n")
     };
     let setup = Setup::new().device(device.port()).broker(broker.url()).file("elsewhere/a.wasm", wasm());
     let gateway = setup.file("plugins/default.toml", "").run();
-    gateway.until("a reading", |health| health["frames"].as_u64() > Some(0)).await;
+    gateway.wait_for_health("a reading", |health| health["frames"].as_u64() > Some(0)).await;
     std::fs::write(gateway.path("plugins/a.toml"), settings("strat")).unwrap();
-    gateway.says("did you mean `start`").await;
-    gateway.until("a few readings", |health| health["frames"].as_u64() > Some(30)).await;
+    gateway.wait_for_log("did you mean `start`").await;
+    gateway.wait_for_health("a few readings", |health| health["frames"].as_u64() > Some(30)).await;
     std::fs::write(gateway.path("plugins/a.toml"), settings("start")).unwrap();
-    // From the very first event on, though many came before its file was sound.
+    // All events from the first on, although many were recorded before the file was valid.
     let has_all = |health: &serde_json::Value| health["feeds"]["a"]["lag"] == health["journal"]["newest"];
-    let health = gateway.until("the feed to begin with the oldest event", has_all).await;
+    let health = gateway.wait_for_health("the feed to start with the oldest event", has_all).await;
     assert_eq!(health["feeds"]["a"]["lost"], json!(0));
 }
 
 #[tokio::test]
-async fn the_gateway_ends_also_while_a_plugin_is_being_read() {
+async fn the_gateway_stops_while_a_plugin_file_is_being_read() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let setup = Setup::new().device(device.port()).broker(broker.url()).file("plugins/slow.toml", "");
-    // Reading it waits for ever, as on a network drive that is gone.
+    // Reading it blocks for ever, as on a network drive that is disconnected.
     let pipe = setup.folder().join("plugins/slow.wasm");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let gateway = setup.run();
-    within("the site's own feed", listener.next("/telemetry")).await;
+    within("telemetry of the default feed", subscriber.next("/telemetry")).await;
     assert!(gateway.stop().await.success());
 }

@@ -1,8 +1,8 @@
-//! Plugins that fail, hang, flood or lie, each beside the site's own feed: that one gets every reading, in order.
+//! Plugins that fail, hang, flood or lie, each beside the default feed, which must deliver every reading in order.
 
-mod busy;
 mod components;
-mod crowd;
-mod failing;
 mod floods;
-mod poison;
+mod quarantine;
+mod switched_off;
+mod time_limits;
+mod together;

@@ -1,4 +1,4 @@
-//! The real program against real peers: Modbus over sockets, mosquitto, files, signals.
+//! Tests of the whole program with real peers: Modbus devices, mosquitto, files and signals.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -7,11 +7,13 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::float_cmp,
-    clippy::new_without_default
+    clippy::new_without_default,
+    clippy::disallowed_methods
 )]
 
-mod author;
+mod architecture;
 mod broker;
+mod command_line;
 mod commissioning;
 mod configuration;
 mod delivery;
@@ -21,8 +23,9 @@ mod drop_in;
 mod feeds;
 mod hostile;
 mod journal;
+mod messages;
 mod modbus;
-mod path;
+mod plugin_commands;
 mod program;
 mod pymodbus;
 mod sessions;

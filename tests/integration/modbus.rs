@@ -1,4 +1,4 @@
-//! Devices behind every transport, read by the real program.
+//! Modbus devices on every transport.
 
 mod secure;
 mod serial;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
 use crate::support::gateway::{Gateway, Setup};
-use crate::support::listener::Listener;
+use crate::support::subscriber::Subscriber;
 
-/// A value of every table.
+/// Points of every table.
 const PROFILE: &str = r#"timeout = "1s"
 [points]
 soc = { channel = "soc_pct", address = 0, type = "uint16", scale = 0.1, unit = "%" }
@@ -23,8 +23,8 @@ running = { table = "coil", address = 3 }
 alarm = { table = "discrete", address = 100 }
 "#;
 
-/// The unit's own number shows as its state of charge.
-fn memory(units: impl IntoIterator<Item = u8>) -> Registers {
+/// The registers of these units; each unit's state of charge is its own id.
+fn registers(units: impl IntoIterator<Item = u8>) -> Registers {
     let registers = Registers::new();
     for unit in units {
         let bits = 5.5_f32.to_bits().to_be_bytes();
@@ -46,7 +46,7 @@ fn device(name: &str, address: &str, unit: u8, more: &str) -> String {
     )
 }
 
-/// A gateway that publishes all channels of these devices.
+/// A gateway with these devices that publishes all channels.
 fn site(broker: &Broker, devices: &str) -> Setup {
     Setup::new()
         .broker(broker.url())
@@ -55,11 +55,11 @@ fn site(broker: &Broker, devices: &str) -> Setup {
         .file("bessai.toml", devices)
 }
 
-fn over(transport: Transport, registers: Registers) -> Server {
-    Server::start_on(([127, 0, 0, 1], 0).into(), transport, registers).unwrap()
+fn serve(transport: Transport, registers: Registers) -> Server {
+    Server::start_with_transport(([127, 0, 0, 1], 0).into(), transport, registers).unwrap()
 }
 
-/// What a device's telemetry says besides when and where.
+/// A telemetry message without time and site.
 fn values(telemetry: &Value) -> Value {
     let mut values = telemetry.clone();
     let object = values.as_object_mut().unwrap();
@@ -76,31 +76,31 @@ fn expected(unit: u8) -> Value {
     })
 }
 
-/// The program's reading plan as people see it.
+/// The output of `check`, which contains the read plan.
 fn plan(gateway: &Gateway) -> String {
     let output = gateway.output(&["check"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Reads a device of unit 7 wherever it is, all of it.
+/// Starts a gateway with unit 7 at this address and checks all values that it publishes.
 async fn check_all_values(address: &str, more: &str) -> Gateway {
     let broker = Broker::start();
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let gateway = site(&broker, &device("box", address, 7, more)).run();
-    let telemetry = listener.next("SITE-CL-001/telemetry").await.json();
-    // Texts are no telemetry.
-    let right: Value = expected(7);
+    let telemetry = subscriber.next("SITE-CL-001/telemetry").await.json();
+    // Texts are not published as telemetry.
+    let expected: Value = expected(7);
     for (name, value) in values(&telemetry).as_object().unwrap() {
-        let is_right = match value.as_f64() {
-            Some(number) => right[name].as_f64() == Some(number),
-            None => right[name] == *value,
+        let is_expected = match value.as_f64() {
+            Some(number) => expected[name].as_f64() == Some(number),
+            None => expected[name] == *value,
         };
-        assert!(is_right, "{name} is {value} in {telemetry}");
+        assert!(is_expected, "{name} is {value} in {telemetry}");
     }
     assert_eq!(values(&telemetry).as_object().unwrap().len(), 6, "{telemetry}");
     assert_eq!(gateway.health().await["devices"]["box"]["online"], json!(true));
-    assert_eq!(gateway.said("is not read"), 0, "{}", gateway.log());
+    assert_eq!(gateway.log_count("cannot be read"), 0, "{}", gateway.log());
     let plan = plan(&gateway);
     assert!(plan.contains("7 points in 5 requests"), "{plan}");
     for (function, what) in [
@@ -116,9 +116,9 @@ async fn check_all_values(address: &str, more: &str) -> Gateway {
 }
 
 #[tokio::test]
-async fn every_table_is_read_over_tcp_and_serial_frames_over_tcp() {
+async fn every_table_is_read_over_tcp_and_rtu_over_tcp() {
     for (transport, scheme) in [(Transport::Tcp, "tcp"), (Transport::RtuOverTcp, "rtu+tcp")] {
-        let server = over(transport, memory([7]));
+        let server = serve(transport, registers([7]));
         let _gateway = check_all_values(&format!("{scheme}://{}", server.address()), "").await;
         assert_eq!(server.accepted(), 1, "{scheme}");
     }
@@ -127,15 +127,15 @@ async fn every_table_is_read_over_tcp_and_serial_frames_over_tcp() {
 #[tokio::test]
 async fn ten_units_are_read_on_one_connection() {
     let broker = Broker::start();
-    let mut listener = Listener::start(broker.port).await;
-    let server = over(Transport::Tcp, memory(1..=10));
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let server = serve(Transport::Tcp, registers(1..=10));
     let address = format!("tcp://{}", server.address());
     let devices: String = (1..=10).map(|unit| device(&format!("box-{unit}"), &address, unit, "")).collect();
     let gateway = site(&broker, &devices).run();
     for round in 0..3 {
         for unit in 1..=10_u8 {
             let topic = if unit == 1 { "-001/telemetry".to_owned() } else { format!("/box-{unit}/telemetry") };
-            let telemetry = listener.next(&topic).await.json();
+            let telemetry = subscriber.next(&topic).await.json();
             assert_eq!(telemetry["soc_pct"].as_f64(), Some(f64::from(unit)), "round {round}: {telemetry}");
         }
     }

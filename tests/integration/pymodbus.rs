@@ -1,4 +1,4 @@
-//! Another implementation of Modbus beside ours: the same vectors, every table read, every function written.
+//! Interoperability with pymodbus: the same vectors, every table read, every write function.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,17 +7,18 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use bessai_domain::address::{Address, Scheme};
 use bessai_domain::event::{FaultKind, Frame};
 use bessai_domain::profile::{self, Profile};
 use bessai_domain::time::Timestamp;
-use bessai_edge::modbus::{self, Address, Line, Reported, Settings, Source, Writer};
+use bessai_modbus::{Bus, BusEndpoint, DeviceReport, DeviceSettings, PointWriter, SourceSettings};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::support::{root, within};
 
-/// The Python that scripts/setup made, with pymodbus in it.
+/// The Python interpreter with pymodbus that scripts/setup installs.
 fn python() -> Command {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
     let cache = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()).map_or_else(home, PathBuf::from);
@@ -28,72 +29,72 @@ fn python() -> Command {
     command
 }
 
-/// A device of pymodbus that shows all vectors; it ends with the value.
-struct Peer {
+/// A pymodbus device that serves all vectors, stopped when dropped.
+struct PymodbusDevice {
     child: Child,
-    said: Lines<BufReader<ChildStdout>>,
-    /// What it shows, a line for each value.
-    shown: Vec<String>,
+    output: Lines<BufReader<ChildStdout>>,
+    /// The values that it serves, one line each.
+    vectors: Vec<String>,
     port: u16,
 }
 
-impl Peer {
+impl PymodbusDevice {
     fn start() -> Self {
         let mut child = python().arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut shown = Vec::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut vectors = Vec::new();
         let port = loop {
-            let line = said.next().expect("pymodbus did not start").unwrap();
+            let line = output.next().expect("pymodbus did not start").unwrap();
             match line.strip_prefix("port ") {
                 Some(port) => break port.parse().unwrap(),
-                None => shown.push(line),
+                None => vectors.push(line),
             }
         };
-        Self { child, said, shown, port }
+        Self { child, output, vectors, port }
     }
 
-    /// What was written to it next.
-    fn written(&mut self) -> String {
-        self.said.next().unwrap().unwrap()
+    /// The next write that it received.
+    fn next_write(&mut self) -> String {
+        self.output.next().unwrap().unwrap()
     }
 }
 
-impl Drop for Peer {
+impl Drop for PymodbusDevice {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         self.child.wait().unwrap();
     }
 }
 
-fn settings(profile: Profile) -> Settings {
-    Settings {
+fn settings(profile: Profile) -> DeviceSettings {
+    DeviceSettings {
         name: "peer".into(),
         unit: profile.unit,
-        unit_was_given: true,
+        unit_is_configured: true,
         timeout: Duration::from_secs(10),
         pacing: profile.pacing,
-        blocks: profile.blocks,
-        sources: vec![Source { name: None, period: Duration::from_millis(50), place: 0 }],
+        read_limits: profile.read_limits,
+        sources: vec![SourceSettings { name: None, period: Duration::from_millis(50), index: 0 }],
         models: None,
         profile: profile.into(),
     }
 }
 
-/// Reads the device with the room, as the gateway does.
-fn read(peer: &Peer, profile: Profile) -> (mpsc::Receiver<Reported>, Writer) {
-    let line = Line { address: Address::Tcp("127.0.0.1".into(), peer.port), devices: vec![settings(profile)] };
-    let (reports, reported) = mpsc::channel(8);
-    let (orders, ordered) = mpsc::channel(modbus::WRITES_WAITING);
-    let mut writer = Writer::default();
-    writer.add(&line.devices, &orders);
-    tokio::task::spawn_local(modbus::run(line, Instant::now(), || Timestamp::from_nanos(1), reports, ordered));
-    (reported, writer)
+/// Polls the device as the gateway does.
+fn poll(peer: &PymodbusDevice, profile: Profile) -> (mpsc::Receiver<DeviceReport>, PointWriter) {
+    let address = Address::Network(Scheme::Tcp, "127.0.0.1".into(), peer.port);
+    let bus = Bus { endpoint: BusEndpoint::new(address), devices: vec![settings(profile)] };
+    let (sender, reports) = mpsc::channel(8);
+    let mut writer = PointWriter::default();
+    let writes = writer.connect(&bus.devices);
+    tokio::task::spawn_local(bessai_modbus::run(bus, Instant::now(), || Timestamp::from_nanos(1), sender, writes));
+    (reports, writer)
 }
 
-async fn frame(reported: &mut mpsc::Receiver<Reported>) -> Frame {
+async fn frame(reports: &mut mpsc::Receiver<DeviceReport>) -> Frame {
     within("a frame of pymodbus' device", async {
         loop {
-            if let Reported::Frame(_, frame) = reported.recv().await.unwrap() {
+            if let DeviceReport::Frame(_, frame) = reports.recv().await.unwrap() {
                 return frame;
             }
         }
@@ -101,7 +102,7 @@ async fn frame(reported: &mut mpsc::Receiver<Reported>) -> Frame {
     .await
 }
 
-/// The point that a line of the peer describes, and its expected value.
+/// The point that a vector's line describes, and its expected value.
 fn point(name: &str, line: &str) -> (String, String) {
     let (left, expected) = line.rsplit_once(" = ").unwrap();
     let words: Vec<_> = left.split(' ').collect();
@@ -123,18 +124,18 @@ fn point(name: &str, line: &str) -> (String, String) {
 #[test]
 fn pymodbus_reads_and_writes_the_same_vectors() {
     let output = python().arg("check").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let checked: usize = said.trim().strip_prefix("checked ").unwrap().parse().unwrap();
-    assert!(checked >= 30, "{said}");
+    let checked: usize = printed.trim().strip_prefix("checked ").unwrap().parse().unwrap();
+    assert!(checked >= 30, "{printed}");
 }
 
 #[tokio::test]
-async fn what_pymodbus_serves_is_read_alike() {
-    let peer = Peer::start();
+async fn values_that_pymodbus_serves_are_read() {
+    let peer = PymodbusDevice::start();
     let mut text = "[points]\n".to_owned();
     let mut expected = Vec::new();
-    for (index, line) in peer.shown.iter().enumerate() {
+    for (index, line) in peer.vectors.iter().enumerate() {
         let (point, value) = point(&format!("p{index}"), line);
         writeln!(text, "{point}").unwrap();
         expected.push((line.as_str(), value));
@@ -142,8 +143,8 @@ async fn what_pymodbus_serves_is_read_alike() {
     let profile = profile::toml::read("peer", &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     let frame = LocalSet::new()
         .run_until(async {
-            let (mut reported, _writer) = read(&peer, profile);
-            frame(&mut reported).await
+            let (mut reports, _writer) = poll(&peer, profile);
+            frame(&mut reports).await
         })
         .await;
     let faults: BTreeMap<_, _> = frame.faults.iter().map(|fault| (fault.channel, fault.kind)).collect();
@@ -159,13 +160,13 @@ async fn what_pymodbus_serves_is_read_alike() {
         }
     }
     for table in ["number holding", "number input", "text holding", "text input", "bit coil", "bit discrete"] {
-        let count = peer.shown.iter().filter(|line| line.starts_with(table)).count();
-        assert!(count > 0, "pymodbus shows no {table}");
+        let count = peer.vectors.iter().filter(|line| line.starts_with(table)).count();
+        assert!(count > 0, "pymodbus serves no {table}");
     }
 }
 
 #[tokio::test]
-async fn every_function_that_writes_is_understood_by_pymodbus() {
+async fn pymodbus_understands_every_write_function() {
     let text = r#"
         coil = { table = "coil", address = 5000, access = "RW" }
         coils = { table = "coil", address = 5001, access = "RW", write_function = 15 }
@@ -176,11 +177,11 @@ async fn every_function_that_writes_is_understood_by_pymodbus() {
         watchdog = { address = 5006, type = "uint16", scale = 1, access = "W" }
     "#;
     let profile = profile::toml::read("peer", &format!("[points]\n{text}")).unwrap();
-    let mut peer = Peer::start();
+    let mut peer = PymodbusDevice::start();
     LocalSet::new()
         .run_until(async {
-            let (mut reported, writer) = read(&peer, profile);
-            frame(&mut reported).await;
+            let (mut reports, writer) = poll(&peer, profile);
+            frame(&mut reports).await;
             for (point, value, read_back, expected) in [
                 ("coil", 1.0, Some(1.0), "write 5 5000 1"),
                 ("coils", 1.0, Some(1.0), "write 15 5001 1"),
@@ -192,13 +193,13 @@ async fn every_function_that_writes_is_understood_by_pymodbus() {
             ] {
                 let written = within("a write", writer.write("peer", point, value)).await;
                 assert_eq!(written.map(|written| written.read_back), Ok(read_back), "{point}");
-                let said = peer.written();
-                assert!(said == expected || said.starts_with(&format!("{expected} ")), "{said}, not {expected}");
+                let received = peer.next_write();
+                let is_expected = received == expected || received.starts_with(&format!("{expected} "));
+                assert!(is_expected, "{received}, not {expected}");
             }
-            // What follows the one bit of function 15 is padding.
-            frame(&mut reported).await;
+            frame(&mut reports).await;
             within("a frame that shows the writes", async {
-                while frame(&mut reported).await.values != [1.0, 1.0, -8.5, 312.0, 3.0, -8550.0] {}
+                while frame(&mut reports).await.values != [1.0, 1.0, -8.5, 312.0, 3.0, -8550.0] {}
             })
             .await;
             let refused = writer.write("peer", "register", 4000.0).await.unwrap_err();

@@ -1,35 +1,36 @@
-//! Sessions as the gateway's room for MQTT has them, with real brokers and with one that is strict.
+//! The MQTT crate's sessions, with mosquitto and with a scripted broker that checks each packet.
 
 use std::time::Duration;
 
 use bessai_domain::message::{Message, Properties, Qos};
-use bessai_domain::session::{self, Endpoint, Login, Password};
+use bessai_domain::ports::{Broker as _, Notice, Session as _};
+use bessai_domain::session::{Endpoint, Login, Password, Protocol, ProtocolChoice};
 use bessai_domain::time::Timestamp;
-use bessai_edge::mqtt::{Broker as Room, Notice, Protocol, Session, Settings};
+use bessai_mqtt::{BrokerSettings, MqttBroker, MqttSession};
+use bessai_simulator::scripted::{Acknowledgements, Script, ScriptedBroker, StoredSession};
 
-use crate::support::broker::{Broker, Setup};
+use crate::support::broker::{Broker, BrokerSetup};
 use crate::support::free_port;
-use crate::support::listener::Listener;
-use crate::support::strict::{Answers, Rules, Seen, strict_broker};
+use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
 mod limits;
 mod resumed;
 mod sockets;
 
+/// The versions of MQTT that sessions support.
 const PROTOCOLS: [Protocol; 2] = [Protocol::V311, Protocol::V5];
 
-fn settings(port: u16, protocol: Protocol) -> Settings {
-    Settings {
+fn settings(port: u16, protocol: Protocol) -> BrokerSettings {
+    BrokerSettings {
         host: "127.0.0.1".into(),
         port,
         websocket: None,
         tls: None,
-        explain: bessai_edge::tls::explain,
         client_id: "gateway".into(),
         username: None,
         password: None,
-        protocol,
+        protocol: ProtocolChoice::Only(protocol),
         keep_alive: Duration::from_secs(60),
         in_flight: 20,
         qos: Qos::ExactlyOnce,
@@ -42,36 +43,37 @@ fn message(topic: &str, payload: impl ToString, qos: Qos) -> Message {
     Message { topic, payload, qos, retain: false, properties: None }
 }
 
-async fn signed_in(settings: Settings) -> Session {
-    within("a session", Room::new(settings).sign_in(Login::default())).await.unwrap()
+async fn signed_in(settings: BrokerSettings) -> MqttSession {
+    within("a session", MqttBroker::new(settings).sign_in(Login::default())).await.unwrap()
 }
 
-async fn refused(settings: Settings) -> String {
-    within("a refusal", Room::new(settings).sign_in(Login::default())).await.err().unwrap()
+async fn sign_in_error(settings: BrokerSettings) -> String {
+    within("the sign-in to fail", MqttBroker::new(settings).sign_in(Login::default())).await.err().unwrap()
 }
 
-/// Publishes all within the window; what the broker held against each.
-async fn delivered(session: &mut Session, messages: &[Message]) -> Vec<Option<String>> {
-    let mut complaints = vec![None; messages.len()];
-    let (mut handed, mut acknowledged) = (0, 0);
+/// Publishes all messages within the window; returns the refusal of each.
+async fn deliver(session: &mut MqttSession, messages: &[Message]) -> Vec<Option<String>> {
+    let mut refusals = vec![None; messages.len()];
+    let (mut published, mut acknowledged) = (0, 0);
     while acknowledged < messages.len() {
-        while handed < messages.len() && handed - acknowledged < session.window() {
-            session.publish(&messages[handed]).unwrap();
-            handed += 1;
+        while published < messages.len() && published - acknowledged < session.window() {
+            session.publish(&messages[published]).unwrap();
+            published += 1;
         }
         match within("an acknowledgement", session.notice()).await {
-            Notice::Acknowledged(number, complaint) => {
-                let place = &mut complaints[usize::try_from(number).unwrap()];
-                assert_eq!(place.replace(complaint), None, "message {number} is acknowledged twice");
+            Notice::Acknowledged { number, refusal } => {
+                let slot = &mut refusals[usize::try_from(number).unwrap()];
+                assert_eq!(slot.replace(refusal), None, "message {number} is acknowledged twice");
                 acknowledged += 1;
             }
-            Notice::Closed(reason) => panic!("{reason} after {acknowledged} of {handed}"),
+            Notice::Closed(reason) => panic!("{reason} after {acknowledged} acknowledgements of {published} messages"),
         }
     }
-    complaints.into_iter().map(Option::unwrap).collect()
+    refusals.into_iter().map(Option::unwrap).collect()
 }
 
-async fn closed(session: &mut Session) -> String {
+/// Waits for the end of a session; returns its reason.
+async fn closed(session: &mut MqttSession) -> String {
     within("the end of the session", async {
         loop {
             if let Notice::Closed(reason) = session.notice().await {
@@ -83,31 +85,31 @@ async fn closed(session: &mut Session) -> String {
 }
 
 #[tokio::test]
-async fn every_quality_of_service_in_both_versions() {
+async fn messages_of_every_qos_are_delivered_in_both_versions() {
     for protocol in PROTOCOLS {
         let broker = Broker::start();
-        let mut listener = Listener::start(broker.port).await;
+        let mut subscriber = Subscriber::start(broker.port).await;
         let mut session = signed_in(settings(broker.port, protocol)).await;
         let levels = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
-        // More than there are packet ids, so that those of QoS 2, which take longer, are met again.
+        // More messages than packet ids in the window, so that ids are reused while QoS 2 messages still occupy some.
         let messages: Vec<_> = (0..300).map(|i| message("site/telemetry", i, levels[(i * 7 / 5) % 3])).collect();
-        assert_eq!(delivered(&mut session, &messages).await, vec![None; 300], "{protocol:?}");
-        let mut heard = Vec::new();
-        while heard.len() < 300 {
-            let next = listener.next("site/telemetry").await;
-            heard.push(next.payload.parse::<usize>().unwrap());
+        assert_eq!(deliver(&mut session, &messages).await, vec![None; 300], "{protocol:?}");
+        let mut received = Vec::new();
+        while received.len() < 300 {
+            let next = subscriber.next("site/telemetry").await;
+            received.push(next.payload.parse::<usize>().unwrap());
         }
-        heard.sort_unstable();
-        assert_eq!(heard, (0..300).collect::<Vec<_>>(), "{protocol:?}");
+        received.sort_unstable();
+        assert_eq!(received, (0..300).collect::<Vec<_>>(), "{protocol:?}");
         session.close().await;
-        within("the goodbye", async { while !broker.log().contains("gateway disconnected") {} }).await;
+        within("the disconnect", async { while !broker.log().contains("gateway disconnected") {} }).await;
     }
 }
 
 #[tokio::test]
-async fn the_plugins_login_wins_over_the_settings() {
-    let broker = Broker::with(&Setup { login: Some(("device", "token")), ..Setup::default() });
-    for protocol in [session::Protocol::V311, session::Protocol::V5] {
+async fn a_plugins_login_overrides_the_settings() {
+    let broker = Broker::with(&BrokerSetup { login: Some(("device", "token")), ..BrokerSetup::default() });
+    for protocol in PROTOCOLS {
         let login = Login {
             endpoint: Some(Endpoint { host: "localhost".into(), port: broker.port }),
             protocol: Some(protocol),
@@ -117,40 +119,40 @@ async fn the_plugins_login_wins_over_the_settings() {
             keep_alive_s: Some(1177),
             ..Login::default()
         };
-        let mut room = Room::new(settings(free_port(), Protocol::Auto));
-        let session = within("a session", room.sign_in(login)).await.unwrap();
+        let own = BrokerSettings { protocol: ProtocolChoice::Auto, ..settings(free_port(), Protocol::V5) };
+        let mut configured = MqttBroker::new(own);
+        let session = within("a session", configured.sign_in(login)).await.unwrap();
         assert_eq!(session.welcome(Timestamp::default()).protocol, protocol);
-        // What worked elsewhere says nothing of the broker of the settings.
-        assert_eq!(room.request(Timestamp::default(), 0).protocol, session::Protocol::V5);
+        // The version that worked at the login's broker is not remembered for the configured one.
+        assert_eq!(configured.request(Timestamp::default(), 0).protocol, Protocol::V5);
         session.close().await;
-        let version = if protocol == session::Protocol::V5 { 5 } else { 2 };
+        let version = if protocol == Protocol::V5 { 5 } else { 2 };
         let line = format!("as device-7 (p{version}, c1, k1177, u'device')");
         assert!(broker.log().contains(&line), "{}", broker.log());
     }
 }
 
 #[tokio::test]
-async fn what_connect_carries_in_mqtt_5() {
-    let (port, mut seen) = strict_broker(Rules::default()).await;
+async fn connect_carries_session_expiry_and_user_properties() {
+    let broker = ScriptedBroker::start(Script::default()).await.unwrap();
     let login = Login {
         clean_start: Some(false),
         session_expiry_s: Some(0x0102_0304),
         properties: vec![("x-key".into(), "x-value".into())],
         ..Login::default()
     };
-    let mut room = Room::new(settings(port, Protocol::V5));
-    let _session = within("a session", room.sign_in(login)).await.unwrap();
-    let Some(Seen::Connect(connect)) = seen.recv().await else { panic!("no CONNECT") };
-    assert_eq!(connect[7], 0, "clean start is not asked for");
-    let has = |bytes: &[u8]| connect.windows(bytes.len()).any(|window| window == bytes);
-    assert!(has(&[0x11, 1, 2, 3, 4]), "session expiry");
-    assert!(has(b"\x26\x00\x05x-key\x00\x07x-value"), "user property");
+    let mut client = MqttBroker::new(settings(broker.address().port(), Protocol::V5));
+    let _session = within("a session", client.sign_in(login)).await.unwrap();
+    let connect = broker.inspect(|recording| recording.connects[0].clone());
+    assert_eq!(connect.flags, 0, "neither clean start nor will, user name or password");
+    assert_eq!(connect.session_expiry_s, Some(0x0102_0304));
+    assert_eq!(connect.user_properties, [("x-key".to_owned(), "x-value".to_owned())]);
 }
 
 #[tokio::test]
-async fn properties_arrive_those_of_the_will_too() {
+async fn message_and_will_properties_are_delivered() {
     let broker = Broker::start();
-    let mut listener = v5::Listener::start(broker.port).await;
+    let mut subscriber = v5::V5Subscriber::start(broker.port).await;
     let properties = Properties {
         content_type: Some("application/json".into()),
         expiry_s: Some(3600),
@@ -160,14 +162,14 @@ async fn properties_arrive_those_of_the_will_too() {
         user: vec![("unit".into(), "kW".into())],
     };
     let will = Message { properties: Some(properties.clone()), ..message("site/will", "gone", Qos::AtLeastOnce) };
-    let mut session = signed_in(Settings { will: Some(will), ..settings(broker.port, Protocol::V5) }).await;
+    let mut session = signed_in(BrokerSettings { will: Some(will), ..settings(broker.port, Protocol::V5) }).await;
     let own = Message { properties: Some(properties), ..message("site/own", "here", Qos::AtLeastOnce) };
-    delivered(&mut session, &[own]).await;
+    deliver(&mut session, &[own]).await;
     drop(session);
     for topic in ["site/own", "site/will"] {
-        let heard = listener.next().await;
-        assert_eq!(heard.topic, topic);
-        let properties = heard.properties.unwrap();
+        let message = subscriber.next().await;
+        assert_eq!(message.topic, topic);
+        let properties = message.properties.unwrap();
         assert_eq!(properties.content_type.as_deref(), Some("application/json"));
         assert!(properties.message_expiry_interval.is_some_and(|left| left <= 3600));
         assert_eq!(properties.response_topic.as_deref(), Some("site/answer"));
@@ -178,53 +180,58 @@ async fn properties_arrive_those_of_the_will_too() {
 }
 
 #[tokio::test]
-async fn whoever_takes_the_client_id_ends_the_session() {
+async fn a_client_with_the_same_client_id_ends_the_session() {
     let broker = Broker::start();
     for protocol in PROTOCOLS {
         let mut first = signed_in(settings(broker.port, protocol)).await;
         let _second = signed_in(settings(broker.port, protocol)).await;
-        assert_eq!(closed(&mut first).await, "the broker closed the connection");
+        assert_eq!(closed(&mut first).await, format!("connection closed by 127.0.0.1:{}", broker.port));
     }
 }
 
 #[tokio::test]
-async fn the_brokers_reason_for_the_end_is_told() {
+async fn the_brokers_disconnect_reason_is_reported() {
     for (reason, expected) in [
-        (0x8e, "another client signed in as \"gateway\"; two gateways must not share a client id"),
-        (0x8b, "it is shutting down"),
+        (
+            0x8e,
+            "(0x8e session taken over): another client signed in as \"gateway\"; two gateways must not share a client id",
+        ),
+        (0x8b, "(0x8b server shutting down)"),
     ] {
-        let (port, _seen) = strict_broker(Rules { ends_with: Some(reason), ..Rules::default() }).await;
+        let script = Script { disconnect_after_message: Some(reason), ..Script::default() };
+        let broker = ScriptedBroker::start(script).await.unwrap();
+        let port = broker.address().port();
         let mut session = signed_in(settings(port, Protocol::V5)).await;
         session.publish(&message("site/a", 1, Qos::AtLeastOnce)).unwrap();
-        // It was acknowledged before, and that counts.
-        assert_eq!(within("a notice", session.notice()).await, Notice::Acknowledged(0, None));
-        assert_eq!(closed(&mut session).await, format!("the broker ended the session: {expected}"));
+        // The acknowledgement before the DISCONNECT counts.
+        assert_eq!(within("a notice", session.notice()).await, Notice::Acknowledged { number: 0, refusal: None });
+        assert_eq!(closed(&mut session).await, format!("127.0.0.1:{port} ended the session {expected}"));
         assert!(session.publish(&message("site/a", 2, Qos::AtLeastOnce)).is_err());
     }
 }
 
-/// A subscriber that sees what only MQTT 5 has.
+/// A subscriber that receives MQTT 5 properties.
 mod v5 {
     use super::{Duration, within};
     use rumqttc::v5::mqttbytes::QoS;
     use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
     use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 
-    pub struct Listener {
+    pub struct V5Subscriber {
         events: EventLoop,
         _client: AsyncClient,
     }
 
-    pub struct Heard {
+    pub struct V5Message {
         pub topic: String,
         pub payload: String,
         pub qos: u8,
         pub properties: Option<PublishProperties>,
     }
 
-    impl Listener {
+    impl V5Subscriber {
         pub async fn start(port: u16) -> Self {
-            let mut options = MqttOptions::new("listener", "127.0.0.1", port);
+            let mut options = MqttOptions::new("v5-subscriber", "127.0.0.1", port);
             options.set_keep_alive(Duration::from_secs(30));
             let (client, mut events) = AsyncClient::new(options, 10);
             client.try_subscribe("#", QoS::ExactlyOnce).unwrap();
@@ -235,14 +242,14 @@ mod v5 {
             Self { events, _client: client }
         }
 
-        pub async fn next(&mut self) -> Heard {
+        pub async fn next(&mut self) -> V5Message {
             within("a message", async {
                 loop {
                     if let Event::Incoming(Packet::Publish(publish)) = self.events.poll().await.unwrap() {
                         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                         let (topic, payload) = (text(&publish.topic), text(&publish.payload));
                         let (qos, properties) = (publish.qos as u8, publish.properties);
-                        return Heard { topic, payload, qos, properties };
+                        return V5Message { topic, payload, qos, properties };
                     }
                 }
             })

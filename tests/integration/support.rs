@@ -1,5 +1,5 @@
-//! Starts what the tests need: devices, brokers, the gateway itself, listeners. Real programs on free ports, each with a
-//! folder of its own; everything waits for the thing it wants, within one generous limit.
+//! Starts what the tests need: devices, brokers, subscribers and the gateway itself. Programs listen on free ports, each in a
+//! folder of its own; tests wait for conditions within one generous limit.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -11,26 +11,26 @@ pub mod device;
 pub mod gateway;
 pub mod guests;
 pub mod hub;
-pub mod listener;
 pub mod packets;
-pub mod plant;
+pub mod reading_subscriber;
 pub mod readings;
-pub mod strict;
+pub mod site;
+pub mod small_disk;
 pub mod subscriber;
 
-/// Nothing here takes long on an idle machine; a loaded one gets the benefit of the doubt.
+/// How long a test waits for a condition: far longer than any takes, so that a loaded machine fails none.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Whether the long forms are wanted: outages of a minute, hundreds of kills, waits of the gateway's own full limits.
+/// Whether the long forms run: outages of a minute, hundreds of kills, the gateway's own time limits.
 pub fn long_tests() -> bool {
     std::env::var_os("EDGE_LONG_TESTS").is_some_and(|value| value == "1")
 }
 
-/// Waits for a future, and says what was waited for when it does not come.
+/// Waits for a future; panics with `what` after [`LIMIT`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(LIMIT, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited {LIMIT:?} for {what}"),
+        Err(_) => panic!("timed out after {LIMIT:?} waiting for {what}"),
     }
 }
 
@@ -40,7 +40,7 @@ pub fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// A folder of the test's own.
+/// A temporary folder, removed when dropped.
 pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
@@ -50,10 +50,10 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// A component that scripts/build-guests or scripts/build-examples made.
+/// A component built by scripts/build-guests or scripts/build-examples.
 pub fn component(name: &str) -> PathBuf {
     let path = root().join(format!("dist/plugins/{name}.wasm"));
-    let mend = "run scripts/build-guests and scripts/build-examples";
-    assert!(path.is_file(), "{} is missing: {mend}", path.display());
+    let hint = "run scripts/build-guests and scripts/build-examples";
+    assert!(path.is_file(), "{} is missing: {hint}", path.display());
     path
 }

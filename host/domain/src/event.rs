@@ -1,11 +1,11 @@
-//! What happens at a site, in the order in which it is journalled.
+//! Events at a site, in the order in which they are journalled.
 
 use std::sync::Arc;
 
 use crate::site::Site;
 use crate::time::Timestamp;
 
-/// An event's number: per site, rising, never used twice.
+/// An event's number: per site, ascending, never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 
@@ -17,14 +17,14 @@ impl Sequence {
     }
 }
 
-/// A numbered happening.
+/// An event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Its number.
     pub sequence: Sequence,
-    /// When it was measured or happened.
+    /// When it was measured or occurred.
     pub at: Timestamp,
-    /// What happened.
+    /// What occurred.
     pub body: EventBody,
 }
 
@@ -33,25 +33,25 @@ pub struct Event {
 pub enum EventBody {
     /// The site's description changed.
     Site(Arc<Site>),
-    /// Numbers jump here.
+    /// The event numbers are not continuous here.
     Gap(Gap),
     /// A reading.
     Frame(Frame),
-    /// What the safety rules say.
+    /// The verdict of the safety rules.
     Safety(Safety),
     /// How unusual the readings are.
     Anomaly(Anomaly),
     /// A model's set-point.
     Dispatch(Dispatch),
-    /// A device came or went.
+    /// A device went online or offline.
     Device(DeviceStatus),
     /// A tick of the gateway's clock.
     Heartbeat,
 }
 
 impl EventBody {
-    /// How many values it carries: the measure of a call's size.
-    pub fn values(&self) -> usize {
+    /// Number of values that it carries, which determines the size of a plugin call.
+    pub fn value_count(&self) -> usize {
         match self {
             Self::Frame(frame) => frame.values.len(),
             _ => 0,
@@ -62,22 +62,33 @@ impl EventBody {
 /// Why a channel of a frame is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// No answer, or the device refused: the value is NaN.
+    /// No response, or the device refused the request: the value is NaN.
     Missing,
-    /// The device answered that it has no value now: NaN.
+    /// The device has no value now: the value is NaN.
     Unavailable,
-    /// Not read in this cycle: the last good value.
+    /// Not read in this cycle: the value is the last good one.
     Stale,
-    /// Read, but outside the range that the profile allows.
+    /// Outside the range that the profile allows.
     OutOfRange,
     /// Anything else.
     Other,
 }
 
+impl FaultKind {
+    /// Every kind with its name in `wit/types.wit`.
+    pub(crate) const NAMES: [(&'static str, Self); 5] = [
+        ("missing", Self::Missing),
+        ("unavailable", Self::Unavailable),
+        ("stale", Self::Stale),
+        ("out-of-range", Self::OutOfRange),
+        ("other", Self::Other),
+    ];
+}
+
 /// A channel of a frame that is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Its position in the source.
+    /// The channel's position in the source.
     pub channel: u32,
     /// What is wrong.
     pub kind: FaultKind,
@@ -86,7 +97,7 @@ pub struct Fault {
 /// A channel of a frame whose value is text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// Its position in the source.
+    /// The channel's position in the source.
     pub channel: u32,
     /// The text.
     pub value: String,
@@ -95,32 +106,32 @@ pub struct Text {
 /// One reading of one source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// The source's place in [`Site::sources`].
+    /// The source's index in [`Site::sources`].
     pub source: u32,
-    /// All channels by position; NaN where a fault says missing or unavailable.
+    /// The values of all channels by position; NaN where a fault is missing or unavailable.
     pub values: Vec<f64>,
     /// Every channel that is not good.
     pub faults: Vec<Fault>,
-    /// Channels whose value is text.
+    /// The channels whose value is text.
     pub texts: Vec<Text>,
 }
 
 impl Frame {
-    /// A channel's value where it was read in this cycle and means something.
+    /// A channel's value if it was read in this cycle and is valid.
     pub fn good(&self, channel: usize) -> Option<f64> {
         let value = self.values.get(channel).copied().filter(|value| value.is_finite())?;
-        let doubtful =
+        let excludes =
             |fault: &Fault| usize::try_from(fault.channel) == Ok(channel) && fault.kind != FaultKind::OutOfRange;
-        (!self.faults.iter().any(doubtful)).then_some(value)
+        (!self.faults.iter().any(excludes)).then_some(value)
     }
 
-    /// Whether the cycle brought nothing at all.
+    /// Whether no channel was read.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty() && (0..self.values.len()).all(|channel| self.good(channel).is_none())
     }
 }
 
-/// A limit that a value breaks.
+/// A violated limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     /// `min`, `max`, `stale` or `unread`.
@@ -135,29 +146,35 @@ pub struct Violation {
     pub limit: f64,
 }
 
-/// The watch over the devices that safety is judged on.
+/// Whether readings of the devices that safety depends on arrive in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watchdog {
-    /// No device is judged.
+    /// There is no such device.
     Absent,
     /// Readings arrive at their period.
     Ok,
     /// The newest reading is older than two periods.
     Late,
-    /// No device answers, or its newest reading is too old to be trusted.
+    /// A device does not answer, or its newest reading is too old to be used.
     Failed,
 }
 
-/// What the safety rules say of the newest readings.
+impl Watchdog {
+    /// Every state with its name in `wit/types.wit`.
+    pub(crate) const NAMES: [(&'static str, Self); 4] =
+        [("absent", Self::Absent), ("ok", Self::Ok), ("late", Self::Late), ("failed", Self::Failed)];
+}
+
+/// The verdict of the safety rules on the newest readings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Safety {
-    /// No limit is broken and every watched value is known.
+    /// No limit is violated and every limited value is known.
     pub is_safe: bool,
     /// Whether readings arrive.
     pub watchdog: Watchdog,
-    /// What safety admits now in either direction, kW; none where it sets no limit.
+    /// The power that safety allows now in either direction, kW; none if it sets no limit.
     pub power_limit_kw: Option<f64>,
-    /// Every broken limit.
+    /// Every violated limit.
     pub violations: Vec<Violation>,
 }
 
@@ -170,9 +187,9 @@ pub struct Anomaly {
     pub device: String,
     /// 0 to 1.
     pub score: f64,
-    /// Alerts so far.
+    /// Number of alerts so far.
     pub alert_count: u32,
-    /// Whether the model has seen enough to judge.
+    /// Whether the model has seen enough readings to judge.
     pub trained: bool,
     /// Whether a person should look.
     pub alarm: bool,
@@ -185,33 +202,33 @@ pub struct Dispatch {
     pub model: String,
     /// The device's name.
     pub device: String,
-    /// kW, + = discharge; none where it could not decide.
+    /// kW, + = discharge; none if it could not decide.
     pub target_kw: Option<f64>,
     /// Whether it was written to the device.
     pub applied: bool,
-    /// Why it was not, or why there is none.
+    /// Why it was not written, or why there is none.
     pub refusal: Option<String>,
-    /// Time that the model took, ms.
+    /// Duration of the inference, ms.
     pub inference_ms: f64,
 }
 
-/// A device that came or went.
+/// A device that went online or offline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceStatus {
     /// The device's name.
     pub device: String,
     /// Whether it answers.
     pub online: bool,
-    /// Why, for people.
+    /// The reason, for people.
     pub detail: String,
 }
 
-/// Comes before the event whose number jumps.
+/// Precedes the event whose number does not follow the one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Events that were lost; 0: numbers skipped, nothing missing; none: not known.
+    /// Number of lost events; 0 if only numbers were skipped; none if it is not known.
     pub lost: Option<u64>,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
 }
 
@@ -220,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_good_when_it_was_read_now() {
+    fn values_are_good_if_read_in_this_cycle() {
         let fault = |channel, kind| Fault { channel, kind };
         let frame = Frame {
             source: 0,

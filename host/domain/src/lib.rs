@@ -1,16 +1,20 @@
-//! Values in, values out: what a site, a profile, a frame, a message and a safe battery are.
+//! The values and rules of the gateway: sites, profiles, events, messages, safety, and the interfaces of a feed.
 //!
-//! This crate knows no clock, file, socket, runtime or engine; it is where the tests are cheapest. The words are those of
-//! `wit/types.wit`; a value that reaches a plugin has the same shape here.
+//! This crate uses no clock, file, socket, runtime or engine. Its terms are those of `wit/types.wit`, and a value that
+//! is passed to a plugin has the same structure here.
 
+#![forbid(clippy::disallowed_methods)]
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp, clippy::panic, clippy::expect_used)
 )]
 
+pub mod address;
 pub mod event;
+pub mod journal;
 pub mod message;
 pub mod plan;
+pub mod ports;
 pub mod profile;
 pub mod record;
 pub mod register;

@@ -1,11 +1,11 @@
-//! What a plugin returns: topic, payload, quality of service, retain.
+//! MQTT messages as plugins return them.
 
 /// MQTT's quality of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Qos {
-    /// 0: written once, never acknowledged.
+    /// 0: sent once, never acknowledged.
     AtMostOnce,
-    /// 1: acknowledged by PUBACK; may repeat.
+    /// 1: acknowledged by PUBACK; may arrive more than once.
     AtLeastOnce,
     /// 2: acknowledged by PUBCOMP.
     ExactlyOnce,
@@ -27,26 +27,26 @@ impl Qos {
 pub struct Properties {
     /// MIME type of the payload.
     pub content_type: Option<String>,
-    /// Seconds after which the broker drops the message.
+    /// Seconds after which the broker discards the message.
     pub expiry_s: Option<u32>,
-    /// Where an answer is expected.
+    /// The topic for a response.
     pub response_topic: Option<String>,
-    /// What an answer repeats.
+    /// Data that the response repeats.
     pub correlation_data: Option<Vec<u8>>,
     /// The payload is UTF-8 text.
     pub payload_utf8: bool,
-    /// Names and values of the customer's own.
+    /// User properties: names and values chosen by the customer.
     pub user: Vec<(String, String)>,
 }
 
 /// One MQTT message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// A checked topic, see [`crate::topic::check`].
+    /// The topic, already checked with [`crate::topic::check`].
     pub topic: String,
     /// Any bytes.
     pub payload: Vec<u8>,
-    /// How surely it is to arrive.
+    /// Quality of service.
     pub qos: Qos,
     /// The broker keeps it for later subscribers.
     pub retain: bool,
@@ -54,8 +54,8 @@ pub struct Message {
     pub properties: Option<Properties>,
 }
 
-/// Bytes of one text or of binary data in a packet (MQTT 5.0 §1.5.4, §1.5.6).
-const LONGEST_FIELD: usize = 65_535;
+/// The most bytes of a text or of binary data in a packet (MQTT 5.0 §1.5.4, §1.5.6).
+pub(crate) const MAX_FIELD_BYTES: usize = 65_535;
 
 impl Message {
     /// Bytes of topic, payload and properties.
@@ -64,24 +64,27 @@ impl Message {
         self.topic.len() + self.payload.len() + properties
     }
 
-    /// Whether the properties can be sent: no text or data too long, no control character in a text, a sound response topic.
+    /// Checks that the properties can be sent; the error has no subject.
     pub fn check_properties(&self) -> Result<(), String> {
         let Some(properties) = &self.properties else { return Ok(()) };
         let pairs = properties.user.iter().flat_map(|(name, value)| [name, value]);
         let texts = properties.content_type.iter().chain(&properties.response_topic).chain(pairs);
         for text in texts {
-            if text.len() > LONGEST_FIELD {
-                return Err(format!("has a property of {} bytes; {LONGEST_FIELD} are possible", text.len()));
+            if text.len() > MAX_FIELD_BYTES {
+                return Err(format!("has a property of {} bytes; at most {MAX_FIELD_BYTES} are possible", text.len()));
             }
             if let Some(character) = text.chars().find(|character| !crate::topic::is_sendable(*character)) {
-                return Err(format!("has a property with {character:?} in it, which a broker may refuse"));
+                return Err(format!("has a property that contains {character:?}, which a broker may refuse"));
             }
         }
-        if let Some(data) = properties.correlation_data.as_ref().filter(|data| data.len() > LONGEST_FIELD) {
-            return Err(format!("has correlation data of {} bytes; {LONGEST_FIELD} are possible", data.len()));
+        if let Some(data) = properties.correlation_data.as_ref().filter(|data| data.len() > MAX_FIELD_BYTES) {
+            return Err(format!(
+                "has correlation data of {} bytes; at most {MAX_FIELD_BYTES} are possible",
+                data.len()
+            ));
         }
         match properties.response_topic.as_deref().map(crate::topic::check) {
-            Some(Err(error)) => Err(format!("has a wrong response topic: {error}")),
+            Some(Err(error)) => Err(format!("has an invalid response topic: {error}")),
             _ => Ok(()),
         }
     }
@@ -106,18 +109,18 @@ mod tests {
     }
 
     #[test]
-    fn properties_count_and_are_checked() {
+    fn properties_count_for_the_size_and_are_checked() {
         let user = vec![("unit".to_owned(), "kW".to_owned())];
-        let sound = message(Properties { content_type: Some("text/plain".into()), user, ..Properties::default() });
-        assert_eq!((sound.size(), sound.check_properties()), (3 + 10 + 10 + 6, Ok(())));
+        let valid = message(Properties { content_type: Some("text/plain".into()), user, ..Properties::default() });
+        assert_eq!((valid.size(), valid.check_properties()), (3 + 10 + 10 + 6, Ok(())));
         let text = |text: String| Properties { content_type: Some(text), ..Properties::default() };
-        let data = Properties { correlation_data: Some(vec![0; LONGEST_FIELD + 1]), ..Properties::default() };
+        let data = Properties { correlation_data: Some(vec![0; MAX_FIELD_BYTES + 1]), ..Properties::default() };
         let answer = Properties { response_topic: Some("a/#".into()), ..Properties::default() };
         for (properties, expected) in [
-            (text("x".repeat(LONGEST_FIELD + 1)), "a property of 65536 bytes"),
-            (text("a\n".into()), "a property with '\\n' in it"),
+            (text("x".repeat(MAX_FIELD_BYTES + 1)), "a property of 65536 bytes"),
+            (text("a\n".into()), "a property that contains '\\n'"),
             (data, "correlation data of 65536 bytes"),
-            (answer, "a wrong response topic"),
+            (answer, "an invalid response topic"),
         ] {
             let error = message(properties).check_properties().unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -1,59 +1,41 @@
-//! Events as lines of JSON, as test cases and recordings keep them: for people to write, exact for machines.
+//! Events as lines of JSON, the format of test cases and recordings: convenient for people to write, exact for
+//! programs.
 //!
-//! A line is an object with one key that names the kind, such as `"frame":{…}`, beside `at`, `sequence` and `note`. The
-//! fields are those of `wit/types.wit`, with `_` for `-`. What is read is the same value that was written: numbers to
-//! the last bit, times to the nanosecond.
+//! Each line is an object with one key that names the kind, such as `"frame":{…}`, in addition to `at`, `sequence` and
+//! `note`. The fields are those of `wit/types.wit`, with `_` for `-`. Reading returns exactly the value that was
+//! written: numbers to the last bit, times to the nanosecond.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::event::{Event, EventBody, FaultKind, Sequence, Watchdog};
+use crate::event::{Event, EventBody, Sequence};
 use crate::settings::{Mistake, Mistakes};
-use crate::site::{ChannelKind, Site};
 use crate::time::{Timestamp, parse_utc};
 
 mod description;
 mod frame;
-pub mod json;
-pub mod object;
+pub mod json_reader;
+pub mod json_writer;
 mod read;
+pub mod strict_json;
 #[cfg(test)]
 mod tests;
-pub mod value;
 mod write;
 
-use object::{Field, Object, lines};
+use frame::Described;
+use json_reader::{JsonField, JsonObject, lines};
 
-/// The keys that say what happened.
+/// The keys that name the kind of an event.
 const KINDS: [&str; 8] = ["site", "gap", "frame", "safety", "anomaly", "dispatch", "device", "heartbeat"];
 
-const FAULTS: [(&str, FaultKind); 5] = [
-    ("missing", FaultKind::Missing),
-    ("unavailable", FaultKind::Unavailable),
-    ("stale", FaultKind::Stale),
-    ("out-of-range", FaultKind::OutOfRange),
-    ("other", FaultKind::Other),
-];
-
-const WATCHDOGS: [(&str, Watchdog); 4] =
-    [("absent", Watchdog::Absent), ("ok", Watchdog::Ok), ("late", Watchdog::Late), ("failed", Watchdog::Failed)];
-
-const CHANNEL_KINDS: [(&str, ChannelKind); 5] = [
-    ("gauge", ChannelKind::Gauge),
-    ("counter", ChannelKind::Counter),
-    ("state", ChannelKind::State),
-    ("flag", ChannelKind::Flag),
-    ("text", ChannelKind::Text),
-];
-
-/// One event a line, in order, or every mistake with its line and key. Blank lines are passed over.
+/// Reads one event per line, or returns every mistake with its line and key. Blank lines are ignored.
 pub fn read_events(text: &str) -> Result<Vec<Event>, Vec<Mistake>> {
     let mistakes = Mistakes::default();
-    let mut reader = Reader { last: Sequence(0), known: Known::Nothing };
+    let mut parser = EventParser::default();
     let mut events = Vec::new();
     for (line, text) in lines(text) {
-        events.extend(reader.line(line, text, &mistakes));
+        events.extend(parser.line(line, text, &mistakes));
     }
     let mistakes = mistakes.into_vec();
     if mistakes.is_empty() { Ok(events) } else { Err(mistakes) }
@@ -64,92 +46,86 @@ pub fn write_event(event: &Event, note: Option<&str>) -> String {
     write::line(&event.body, Some(event), note)
 }
 
-/// What happened alone, without number and time: an object with the key that names the kind.
+/// The body of an event without number and time: an object with the key that names the kind.
 pub fn write_body(body: &EventBody) -> String {
     write::line(body, None, None)
 }
 
-/// What [`write_body`] wrote of anything but a frame, which needs its site's description to be read.
+/// Reads what [`write_body`] wrote, except for a frame, which can only be read together with the site's description.
 pub fn read_body(text: &str) -> Option<EventBody> {
     if let Some(site) = description::read(text) {
         return Some(EventBody::Site(Arc::new(site?)));
     }
     let mistakes = Mistakes::default();
-    let map = Object::parse(1, text, &mistakes)?;
-    let object = Object::new("", &map, &mistakes);
-    let body = Reader { last: Sequence(0), known: Known::Nothing }.body(1, &object);
-    object.finish();
+    let map = JsonObject::parse(1, text, &mistakes)?;
+    let object = JsonObject::new("", &map, &mistakes);
+    let body = EventParser::default().body(1, &object);
+    object.report_unknown_keys();
     body.filter(|_| mistakes.count() == 0)
 }
 
-/// What the lines so far say.
-struct Reader {
+/// The state of reading events line by line.
+#[derive(Default)]
+struct EventParser {
+    /// The number of the last event.
     last: Sequence,
-    known: Known,
+    described: Described,
 }
 
-/// The description that frames refer to.
-enum Known {
-    Nothing,
-    /// It has mistakes of its own; those that would follow from them are not told.
-    Unsound,
-    Site(Arc<Site>),
-}
-
-impl Reader {
+impl EventParser {
     fn line(&mut self, line: usize, text: &str, mistakes: &Mistakes) -> Option<Event> {
         let before = mistakes.count();
-        let map = Object::parse(line, text, mistakes)?;
-        let object = Object::new(format!("line {line}:"), &map, mistakes);
+        let map = JsonObject::parse(line, text, mistakes)?;
+        let object = JsonObject::new(format!("line {line}:"), &map, mistakes);
         let sequence = self.sequence(&object);
         let at = object.required("at", time);
-        object.optional("note", Field::text);
+        object.optional("note", JsonField::text);
         let body = self.body(line, &object);
-        object.finish();
-        let is_sound = mistakes.count() == before;
+        object.report_unknown_keys();
+        let is_valid = mistakes.count() == before;
         match &body {
-            Some(EventBody::Site(site)) if is_sound => self.known = Known::Site(Arc::clone(site)),
-            Some(EventBody::Site(_)) => self.known = Known::Unsound,
+            Some(EventBody::Site(site)) if is_valid => self.described = Described::Site(Arc::clone(site)),
+            Some(EventBody::Site(_)) => self.described = Described::Invalid,
             _ => {}
         }
-        body.filter(|_| is_sound).map(|body| Event { sequence, at, body })
+        body.filter(|_| is_valid).map(|body| Event { sequence, at, body })
     }
 
-    fn sequence(&mut self, object: &Object<'_>) -> Sequence {
+    fn sequence(&mut self, object: &JsonObject<'_>) -> Sequence {
         let last = self.last;
-        let rising = |field: &Field<'_>| {
-            let number = field.whole()?;
+        let ascending = |field: &JsonField<'_>| {
+            let number = field.unsigned()?;
             if number <= last.0 {
-                field.wrong(format!("write a number above {}, the line before", last.0));
+                field.add_mistake(format!("write a number above {}, that of the line before", last.0));
             }
             Some(Sequence(number))
         };
-        self.last = object.optional("sequence", rising).unwrap_or(last.next());
+        self.last = object.optional("sequence", ascending).unwrap_or(last.next());
         self.last
     }
 
-    fn body(&self, line: usize, object: &Object<'_>) -> Option<EventBody> {
+    fn body(&self, line: usize, object: &JsonObject<'_>) -> Option<EventBody> {
         let fields: Vec<_> = KINDS.into_iter().filter_map(|kind| Some((kind, object.field(kind)?))).collect();
         let names: Vec<_> = fields.iter().map(|(kind, _)| format!("`{kind}`")).collect();
         if names.len() > 1 {
-            let mend = format!("has {}; write one event a line", names.join(" and "));
-            object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
-        } else if names.is_empty() && !object.has_misspelt(&KINDS) {
-            let mend = format!("has no event; write one of {}", KINDS.join(", "));
-            object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
+            let hint = format!("has {}; write one event per line", names.join(" and "));
+            object.mistakes().add(Mistake::without_value(format!("line {line}"), hint));
+        } else if names.is_empty() && !object.has_misspelt_key(&KINDS) {
+            let hint = format!("has no event; write one of {}", KINDS.join(", "));
+            object.mistakes().add(Mistake::without_value(format!("line {line}"), hint));
         }
         let (kind, field) = fields.into_iter().next()?;
         let object = field.object()?;
         let body = self.kind(kind, &object);
-        object.finish();
+        object.report_unknown_keys();
         body
     }
 
-    fn kind(&self, kind: &str, object: &Object<'_>) -> Option<EventBody> {
+    fn kind(&self, kind: &str, object: &JsonObject<'_>) -> Option<EventBody> {
         Some(match kind {
-            "site" => EventBody::Site(Arc::new(read::site(object, self.revision()))),
+            "site" => EventBody::Site(Arc::new(read::site(object, self.next_revision()))),
             "gap" => EventBody::Gap(read::gap(object)),
-            "frame" => EventBody::Frame(frame::read(object, &self.known)),
+            "frame" => EventBody::Frame(frame::read(object, &self.described)),
             "safety" => EventBody::Safety(read::safety(object)),
             "anomaly" => EventBody::Anomaly(read::anomaly(object)),
             "dispatch" => EventBody::Dispatch(read::dispatch(object)),
@@ -159,23 +135,23 @@ impl Reader {
         })
     }
 
-    /// Of a description that does not say: one more than the last.
-    fn revision(&self) -> u64 {
-        match &self.known {
-            Known::Site(site) => site.revision.saturating_add(1),
-            Known::Nothing | Known::Unsound => 1,
+    /// The revision of a description that does not give one: one more than the last.
+    fn next_revision(&self) -> u64 {
+        match &self.described {
+            Described::Site(site) => site.revision.saturating_add(1),
+            Described::Nothing | Described::Invalid => 1,
         }
     }
 }
 
-/// As RFC 3339 writes it, or in nanoseconds.
-fn time(field: &Field<'_>) -> Option<Timestamp> {
+/// A time in RFC 3339, or in nanoseconds.
+fn time(field: &JsonField<'_>) -> Option<Timestamp> {
     let time = match field.value() {
         Value::String(text) => parse_utc(text),
         value => value.as_u64().map(Timestamp::from_nanos),
     };
     if time.is_none() {
-        field.wrong("write a time in UTC, such as \"2026-01-02T03:04:05.25Z\", or nanoseconds since 1970");
+        field.add_mistake("write a time in UTC, such as \"2026-01-02T03:04:05.25Z\", or nanoseconds since 1970");
     }
     time
 }

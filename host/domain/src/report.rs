@@ -1,58 +1,59 @@
-//! Which readings are worth a frame: a deadband and a longest silence by channel.
+//! Selects the readings that are worth a frame, by a deadband and a maximum silence for each channel.
 //!
-//! Safety and models see every reading; only what is journalled and published is thinned.
+//! Safety and models see every reading; only journalled and published frames are reduced.
 
 use std::time::Duration;
 
 use crate::event::{FaultKind, Frame};
 use crate::time::Timestamp;
 
-/// A channel is told at least this often, unless its settings say otherwise.
-pub const DEFAULT_MAX_SILENCE: Duration = Duration::from_secs(60);
+/// A channel is reported at least this often, unless its settings give another time.
+pub(crate) const DEFAULT_MAX_SILENCE: Duration = Duration::from_secs(60);
 
 /// When a channel is worth a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Report {
-    /// It has moved by more than this since it was last told, in its own unit; 0: any change.
+pub struct ReportRule {
+    /// Its value has changed by more than this since it was last reported, in its unit; 0 for any change.
     pub deadband: f64,
-    /// It was not told for so long.
+    /// It has not been reported for this long.
     pub max_silence: Duration,
 }
 
-/// Decides for the frames of one source.
+/// Selects the frames of one source that are reported.
 #[derive(Clone, Debug)]
-pub struct Reporter {
-    /// None where some channel wants every reading.
-    reports: Option<Vec<Report>>,
-    told: Option<(Timestamp, Frame)>,
+pub struct ReportFilter {
+    /// None if a channel reports every reading.
+    rules: Option<Vec<ReportRule>>,
+    /// The last reported frame.
+    last: Option<(Timestamp, Frame)>,
 }
 
-impl Reporter {
-    /// For the channels of a source, by position.
-    pub fn new(channels: impl Iterator<Item = Option<Report>>) -> Self {
-        let reports: Option<Vec<_>> = channels.collect();
-        Self { reports: reports.filter(|reports| !reports.is_empty()), told: None }
+impl ReportFilter {
+    /// A filter for the channels of a source, in their order.
+    pub fn new(channels: impl Iterator<Item = Option<ReportRule>>) -> Self {
+        let rules: Option<Vec<_>> = channels.collect();
+        Self { rules: rules.filter(|rules| !rules.is_empty()), last: None }
     }
 
-    /// Whether a reading is to be told; if so, it is what later ones are compared with.
-    pub fn wants(&mut self, at: Timestamp, frame: &Frame) -> bool {
-        let Some(reports) = &self.reports else { return true };
-        let wanted = match &self.told {
+    /// Whether to report a reading; later ones are then compared with it.
+    pub fn accepts(&mut self, at: Timestamp, frame: &Frame) -> bool {
+        let Some(rules) = &self.rules else { return true };
+        let is_reported = match &self.last {
             None => true,
-            Some((told_at, told)) => {
-                faults(told).ne(faults(frame))
-                    || told.texts != frame.texts
-                    || told.values.len() != frame.values.len()
-                    // A clock that was set back must not silence it until the old time comes again.
-                    || at < *told_at
-                    || is_due(reports, at.since(*told_at))
-                    || has_moved(reports, &told.values, &frame.values)
+            Some((last_at, last)) => {
+                faults(last).ne(faults(frame))
+                    || last.texts != frame.texts
+                    || last.values.len() != frame.values.len()
+                    // After the clock was set back, a report must not wait until it reaches the old time again.
+                    || at < *last_at
+                    || is_due(rules, at.since(*last_at))
+                    || has_changed(rules, &last.values, &frame.values)
             }
         };
-        if wanted {
-            self.told = Some((at, frame.clone()));
+        if is_reported {
+            self.last = Some((at, frame.clone()));
         }
-        wanted
+        is_reported
     }
 }
 
@@ -60,14 +61,14 @@ fn faults(frame: &Frame) -> impl Iterator<Item = (u32, FaultKind)> {
     frame.faults.iter().map(|fault| (fault.channel, fault.kind))
 }
 
-fn is_due(reports: &[Report], silence: Duration) -> bool {
-    reports.iter().any(|report| silence >= report.max_silence)
+fn is_due(rules: &[ReportRule], silence: Duration) -> bool {
+    rules.iter().any(|rule| silence >= rule.max_silence)
 }
 
-fn has_moved(reports: &[Report], told: &[f64], now: &[f64]) -> bool {
-    let mut channels = reports.iter().zip(told.iter().zip(now));
-    // What is not a number is told of by its fault.
-    channels.any(|(report, (told, now))| (told - now).abs() > report.deadband)
+fn has_changed(rules: &[ReportRule], last: &[f64], now: &[f64]) -> bool {
+    let mut channels = rules.iter().zip(last.iter().zip(now));
+    // NaN is never above the deadband; it has a fault, which is compared too.
+    channels.any(|(rule, (last, now))| (last - now).abs() > rule.deadband)
 }
 
 #[cfg(test)]
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
     use crate::event::Fault;
 
-    const REPORT: Report = Report { deadband: 0.5, max_silence: Duration::from_secs(60) };
+    const REPORT: ReportRule = ReportRule { deadband: 0.5, max_silence: Duration::from_secs(60) };
 
     fn frame(values: &[f64]) -> Frame {
         Frame { source: 0, values: values.to_vec(), faults: vec![], texts: vec![] }
@@ -86,35 +87,38 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_told_when_any_channel_left_its_deadband() {
-        let any_change = Report { deadband: 0.0, ..REPORT };
-        let mut reporter = Reporter::new([Some(REPORT), Some(any_change)].into_iter());
-        assert!(reporter.wants(at(0), &frame(&[10.0, 1.0])), "the first");
-        assert!(!reporter.wants(at(1), &frame(&[10.4, 1.0])));
-        assert!(!reporter.wants(at(2), &frame(&[10.5, 1.0])));
-        assert!(reporter.wants(at(3), &frame(&[10.6, 1.0])), "compared with what was told, not with the last reading");
-        assert!(!reporter.wants(at(4), &frame(&[10.2, 1.0])));
-        assert!(reporter.wants(at(5), &frame(&[10.2, 1.001])));
+    fn a_frame_is_reported_when_any_channel_leaves_its_deadband() {
+        let any_change = ReportRule { deadband: 0.0, ..REPORT };
+        let mut filter = ReportFilter::new([Some(REPORT), Some(any_change)].into_iter());
+        assert!(filter.accepts(at(0), &frame(&[10.0, 1.0])), "the first");
+        assert!(!filter.accepts(at(1), &frame(&[10.4, 1.0])));
+        assert!(!filter.accepts(at(2), &frame(&[10.5, 1.0])));
+        assert!(
+            filter.accepts(at(3), &frame(&[10.6, 1.0])),
+            "compared with the last reported frame, not with the last reading"
+        );
+        assert!(!filter.accepts(at(4), &frame(&[10.2, 1.0])));
+        assert!(filter.accepts(at(5), &frame(&[10.2, 1.001])));
     }
 
     #[test]
-    fn silence_ends_and_faults_are_told() {
-        let mut reporter = Reporter::new([Some(REPORT)].into_iter());
-        assert!(reporter.wants(at(0), &frame(&[1.0])));
-        assert!(!reporter.wants(at(59), &frame(&[1.0])));
-        assert!(reporter.wants(at(60), &frame(&[1.0])));
-        assert!(reporter.wants(at(30), &frame(&[1.0])), "the clock was set back");
-        assert!(!reporter.wants(at(60), &frame(&[1.0])));
+    fn silence_is_limited_and_faults_are_reported() {
+        let mut filter = ReportFilter::new([Some(REPORT)].into_iter());
+        assert!(filter.accepts(at(0), &frame(&[1.0])));
+        assert!(!filter.accepts(at(59), &frame(&[1.0])));
+        assert!(filter.accepts(at(60), &frame(&[1.0])));
+        assert!(filter.accepts(at(30), &frame(&[1.0])), "the clock was set back");
+        assert!(!filter.accepts(at(60), &frame(&[1.0])));
         let faulty = Frame { faults: vec![Fault { channel: 0, kind: FaultKind::Missing }], ..frame(&[f64::NAN]) };
-        assert!(reporter.wants(at(61), &faulty));
-        assert!(!reporter.wants(at(62), &faulty));
-        assert!(reporter.wants(at(63), &frame(&[1.0])));
+        assert!(filter.accepts(at(61), &faulty));
+        assert!(!filter.accepts(at(62), &faulty));
+        assert!(filter.accepts(at(63), &frame(&[1.0])));
     }
 
     #[test]
-    fn one_channel_that_wants_every_reading_has_the_frame() {
-        let mut reporter = Reporter::new([Some(REPORT), None].into_iter());
-        assert!(reporter.wants(at(0), &frame(&[1.0, 1.0])));
-        assert!(reporter.wants(at(1), &frame(&[1.0, 1.0])));
+    fn a_channel_without_a_rule_reports_every_frame() {
+        let mut filter = ReportFilter::new([Some(REPORT), None].into_iter());
+        assert!(filter.accepts(at(0), &frame(&[1.0, 1.0])));
+        assert!(filter.accepts(at(1), &frame(&[1.0, 1.0])));
     }
 }

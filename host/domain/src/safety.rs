@@ -1,4 +1,4 @@
-//! Whether the battery is within its limits, judged on each frame; what is not known is not safe.
+//! Evaluates on each frame whether the battery is within its limits; unknown values are not safe.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,23 +7,23 @@ use crate::event::{Frame, Safety, Violation, Watchdog};
 use crate::site::{Site, channel};
 use crate::time::Timestamp;
 
-/// Age at which a watched value counts as unknown.
-pub const STALE_AFTER: Duration = Duration::from_secs(30);
+/// Age from which the value of a limited channel counts as unknown.
+const STALE_AFTER: Duration = Duration::from_secs(30);
 
-/// Between which values a channel is safe, in its own unit; an end that is none is open.
+/// The safe range of a channel in its unit; a bound that is none is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bounds {
-    /// The least safe value.
+    /// The smallest safe value.
     pub min: Option<f64>,
-    /// The greatest safe value.
+    /// The largest safe value.
     pub max: Option<f64>,
 }
 
 /// Limits by channel name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Limits(pub BTreeMap<String, Bounds>);
+pub struct SafetyLimits(pub BTreeMap<String, Bounds>);
 
-impl Default for Limits {
+impl Default for SafetyLimits {
     /// State of charge 10 to 95 %, temperature up to 45 °C.
     fn default() -> Self {
         let soc = Bounds { min: Some(10.0), max: Some(95.0) };
@@ -32,8 +32,8 @@ impl Default for Limits {
     }
 }
 
-/// A channel with a limit, of one device.
-struct Watched {
+/// A limited channel of one device.
+struct LimitedChannel {
     source: usize,
     position: usize,
     device: String,
@@ -42,106 +42,114 @@ struct Watched {
     newest: Option<(Timestamp, f64)>,
 }
 
-/// A source whose readings are waited for.
-struct Awaited {
+/// A source that is read periodically.
+struct ReadSource {
     period: Duration,
     newest: Option<Timestamp>,
 }
 
-/// Judges a site's readings against its limits.
-pub struct Guard {
-    limits: Limits,
-    watched: Vec<Watched>,
-    awaited: BTreeMap<usize, Awaited>,
+/// Evaluates a site's readings against its limits.
+pub struct SafetyMonitor {
+    limits: SafetyLimits,
+    channels: Vec<LimitedChannel>,
+    sources: BTreeMap<usize, ReadSource>,
     started: Timestamp,
 }
 
-impl Guard {
-    /// Nothing read yet.
-    pub fn new(site: &Site, limits: &Limits, now: Timestamp) -> Self {
-        let (watched, awaited) = (Vec::new(), BTreeMap::new());
-        let mut guard = Self { limits: limits.clone(), watched, awaited, started: now };
+impl SafetyMonitor {
+    /// A monitor without readings.
+    pub fn new(site: &Site, limits: &SafetyLimits, now: Timestamp) -> Self {
+        let (channels, sources) = (Vec::new(), BTreeMap::new());
+        let mut monitor = Self { limits: limits.clone(), channels, sources, started: now };
         for (index, source) in site.sources.iter().enumerate() {
-            // Nothing is awaited of a device that has not yet said what it has.
+            // A device whose channels are not discovered yet has no readings.
             if !source.channels.is_empty() {
-                guard.awaited.insert(index, Awaited { period: source.period, newest: None });
+                monitor.sources.insert(index, ReadSource { period: source.period, newest: None });
             }
             for (position, channel) in source.channels.iter().enumerate() {
                 let Some(&bounds) = limits.0.get(&channel.name) else { continue };
                 let (device, channel) = (source.device.clone(), channel.name.clone());
-                guard.watched.push(Watched { source: index, position, device, channel, bounds, newest: None });
+                monitor.channels.push(LimitedChannel {
+                    source: index,
+                    position,
+                    device,
+                    channel,
+                    bounds,
+                    newest: None,
+                });
             }
         }
-        guard
+        monitor
     }
 
-    /// The site has another description; what is known of channels that stay is kept.
-    pub fn describe(&mut self, site: &Site) {
+    /// Takes over a new description of the site and keeps the readings of channels that remain.
+    pub fn update_site(&mut self, site: &Site) {
         let before = std::mem::replace(self, Self::new(site, &self.limits, self.started));
-        for watched in &mut self.watched {
-            let same = |known: &&Watched| (&known.device, &known.channel) == (&watched.device, &watched.channel);
-            watched.newest = before.watched.iter().find(same).and_then(|known| known.newest);
+        for channel in &mut self.channels {
+            let same = |known: &&LimitedChannel| (&known.device, &known.channel) == (&channel.device, &channel.channel);
+            channel.newest = before.channels.iter().find(same).and_then(|known| known.newest);
         }
-        for (index, awaited) in &mut self.awaited {
-            awaited.newest = before.awaited.get(index).and_then(|known| known.newest);
+        for (index, source) in &mut self.sources {
+            source.newest = before.sources.get(index).and_then(|known| known.newest);
         }
     }
 
-    /// Takes note of a reading.
-    pub fn observe(&mut self, at: Timestamp, frame: &Frame) {
-        let Ok(source) = usize::try_from(frame.source) else { return };
-        for watched in self.watched.iter_mut().filter(|watched| watched.source == source) {
-            if let Some(value) = frame.good(watched.position) {
-                watched.newest = Some((at, value));
+    /// Records a reading.
+    pub fn record(&mut self, at: Timestamp, frame: &Frame) {
+        let Ok(index) = usize::try_from(frame.source) else { return };
+        for channel in self.channels.iter_mut().filter(|channel| channel.source == index) {
+            if let Some(value) = frame.good(channel.position) {
+                channel.newest = Some((at, value));
             }
         }
-        if let Some(awaited) = self.awaited.get_mut(&source).filter(|_| !frame.is_empty()) {
-            awaited.newest = Some(at);
+        if let Some(source) = self.sources.get_mut(&index).filter(|_| !frame.is_empty()) {
+            source.newest = Some(at);
         }
     }
 
-    /// What the newest readings say now.
-    pub fn judge(&self, now: Timestamp) -> Safety {
-        let violations: Vec<_> = self.watched.iter().filter_map(|watched| self.violation(watched, now)).collect();
+    /// The verdict on the newest readings.
+    pub fn evaluate(&self, now: Timestamp) -> Safety {
+        let violations: Vec<_> = self.channels.iter().filter_map(|channel| self.violation(channel, now)).collect();
         Safety { is_safe: violations.is_empty(), watchdog: self.watchdog(now), power_limit_kw: None, violations }
     }
 
-    fn violation(&self, watched: &Watched, now: Timestamp) -> Option<Violation> {
-        let broken = |rule: &str, value: f64, limit: f64| {
-            let (device, channel) = (watched.device.clone(), watched.channel.clone());
+    fn violation(&self, channel: &LimitedChannel, now: Timestamp) -> Option<Violation> {
+        let violated = |rule: &str, value: f64, limit: f64| {
+            let (device, channel) = (channel.device.clone(), channel.channel.clone());
             Some(Violation { rule: rule.into(), device, channel, value, limit })
         };
-        let Some((at, value)) = watched.newest else {
-            return self.unread(watched, now).and_then(|age| broken("unread", f64::NAN, age));
+        let Some((at, value)) = channel.newest else {
+            return self.unread(channel, now).and_then(|limit| violated("unread", f64::NAN, limit));
         };
         let age = now.since(at);
         if age > STALE_AFTER {
-            return broken("stale", age.as_secs_f64(), STALE_AFTER.as_secs_f64());
+            return violated("stale", age.as_secs_f64(), STALE_AFTER.as_secs_f64());
         }
-        match watched.bounds {
-            Bounds { min: Some(min), .. } if value < min => broken("min", value, min),
-            Bounds { max: Some(max), .. } if value > max => broken("max", value, max),
+        match channel.bounds {
+            Bounds { min: Some(min), .. } if value < min => violated("min", value, min),
+            Bounds { max: Some(max), .. } if value > max => violated("max", value, max),
             _ => None,
         }
     }
 
-    /// A channel never read: at once where its source brought nothing at all, else when the grace is over.
-    fn unread(&self, watched: &Watched, now: Timestamp) -> Option<f64> {
-        let answered = self.awaited.get(&watched.source).is_some_and(|awaited| awaited.newest.is_some());
-        let grace_over = now.since(self.started) > STALE_AFTER;
-        (!answered || grace_over).then_some(STALE_AFTER.as_secs_f64())
+    /// The violated limit of a channel that was never read: at once if its source has no reading, else after
+    /// [`STALE_AFTER`].
+    fn unread(&self, channel: &LimitedChannel, now: Timestamp) -> Option<f64> {
+        let has_reading = self.sources.get(&channel.source).is_some_and(|source| source.newest.is_some());
+        let is_overdue = now.since(self.started) > STALE_AFTER;
+        (!has_reading || is_overdue).then_some(STALE_AFTER.as_secs_f64())
     }
 
-    /// The worst of the sources that safety is judged on; of all, where it is judged on none.
+    /// The worst state of the sources with limited channels, or of all sources if there are none.
     fn watchdog(&self, now: Timestamp) -> Watchdog {
-        let judged =
-            |index: usize| self.watched.is_empty() || self.watched.iter().any(|watched| watched.source == index);
-        let states = self.awaited.iter().filter(|(index, _)| judged(**index)).map(|(_, awaited)| awaited.state(now));
+        let counts =
+            |index: usize| self.channels.is_empty() || self.channels.iter().any(|channel| channel.source == index);
+        let states = self.sources.iter().filter(|(index, _)| counts(**index)).map(|(_, source)| source.state(now));
         states.max_by_key(|state| severity(*state)).unwrap_or(Watchdog::Absent)
     }
 }
 
-impl Awaited {
+impl ReadSource {
     fn state(&self, now: Timestamp) -> Watchdog {
         let Some(newest) = self.newest else { return Watchdog::Failed };
         let age = now.since(newest);
@@ -200,11 +208,11 @@ mod tests {
     }
 
     fn check(frames: &[(u64, [f64; 2])], now: u64, rules: &[(&str, &str)], watchdog: Watchdog) {
-        let mut guard = Guard::new(&site(), &Limits::default(), second(0));
+        let mut monitor = SafetyMonitor::new(&site(), &SafetyLimits::default(), second(0));
         for (at, values) in frames {
-            guard.observe(second(*at), &frame(*values));
+            monitor.record(second(*at), &frame(*values));
         }
-        let safety = guard.judge(second(now));
+        let safety = monitor.evaluate(second(now));
         let found: Vec<_> = safety.violations.iter().map(|v| (v.channel.as_str(), v.rule.as_str())).collect();
         assert_eq!((found.as_slice(), safety.watchdog), (rules, watchdog), "{frames:?} at {now}");
         assert_eq!(safety.is_safe, rules.is_empty());
@@ -213,7 +221,7 @@ mod tests {
     const NAN: f64 = f64::NAN;
 
     #[test]
-    fn limits() {
+    fn values_beyond_a_bound_violate_it() {
         check(&[(0, [50.0, 25.0])], 0, &[], Watchdog::Ok);
         check(&[(0, [10.0, 45.0])], 0, &[], Watchdog::Ok);
         check(&[(0, [95.0, 45.0])], 0, &[], Watchdog::Ok);
@@ -223,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_safe() {
+    fn unknown_values_are_not_safe() {
         check(&[], 0, &[("soc_pct", "unread"), ("temp_c", "unread")], Watchdog::Failed);
         check(&[(0, [NAN, NAN])], 0, &[("soc_pct", "unread"), ("temp_c", "unread")], Watchdog::Failed);
         check(&[(0, [50.0, NAN])], 5, &[], Watchdog::Ok);
@@ -234,11 +242,11 @@ mod tests {
     }
 
     #[test]
-    fn a_site_without_watched_channels_is_judged_by_its_readings_alone() {
-        let mut guard = Guard::new(&site(), &Limits(BTreeMap::new()), second(0));
-        assert_eq!(guard.judge(second(0)).watchdog, Watchdog::Failed);
-        guard.observe(second(0), &frame([1.0, 2.0]));
-        let safety = guard.judge(second(1));
+    fn a_site_without_limited_channels_depends_on_its_readings_alone() {
+        let mut monitor = SafetyMonitor::new(&site(), &SafetyLimits(BTreeMap::new()), second(0));
+        assert_eq!(monitor.evaluate(second(0)).watchdog, Watchdog::Failed);
+        monitor.record(second(0), &frame([1.0, 2.0]));
+        let safety = monitor.evaluate(second(1));
         assert!(safety.is_safe && safety.watchdog == Watchdog::Ok);
     }
 }

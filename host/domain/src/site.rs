@@ -1,44 +1,55 @@
-//! What a site is made of: devices, sources and channels.
+//! The description of a site: devices, sources and channels.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What kind of quantity a channel carries.
+/// The kind of quantity of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelKind {
     /// A measured value that goes up and down.
     Gauge,
-    /// A total that only grows, but for a reset.
+    /// A total that only increases, except for resets.
     Counter,
-    /// One of a few named states.
+    /// One of several named states.
     State,
-    /// Bits, each with a meaning of its own.
+    /// Bits with separate meanings.
     Flag,
     /// A text, such as a serial number.
     Text,
 }
 
+impl ChannelKind {
+    /// Every kind with its name in profiles and in `wit/types.wit`.
+    pub(crate) const NAMES: [(&'static str, Self); 5] = [
+        ("gauge", Self::Gauge),
+        ("counter", Self::Counter),
+        ("state", Self::State),
+        ("flag", Self::Flag),
+        ("text", Self::Text),
+    ];
+}
+
 /// A named quantity with a unit, as plugins see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channel {
-    /// For example `soc_pct`.
+    /// Its name, such as `soc_pct`.
     pub name: String,
-    /// UCUM code: `%`, `kW`, `Cel`, `V`; `1` where there is none.
+    /// UCUM code: `%`, `kW`, `Cel`, `V`; `1` for none.
     pub unit: String,
-    /// What the values mean.
+    /// Kind of quantity.
     pub kind: ChannelKind,
-    /// The profile lets it be written.
+    /// The profile allows writing it.
     pub writable: bool,
-    /// More about it, for people and dashboards.
+    /// More information for people and dashboards.
     pub attributes: Vec<(String, String)>,
 }
 
 /// One Modbus server address and unit id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
-    /// Unique in the site.
+    /// Its name, unique in the site.
     pub name: String,
-    /// `profile`, `manufacturer`, `model` where known.
+    /// `profile`, `manufacturer` and `model`, if known.
     pub attributes: Vec<(String, String)>,
 }
 
@@ -51,18 +62,18 @@ pub struct Source {
     pub period: Duration,
     /// In the order of a frame's values.
     pub channels: Arc<[Channel]>,
-    /// More about it.
+    /// More information.
     pub attributes: Vec<(String, String)>,
 }
 
-/// Lists of channels so far: devices of one model have the same one, and a hundred of a thousand channels take much memory
-/// unless they share it.
+/// Shares equal channel lists: a hundred devices of one model with a thousand channels each would otherwise take a lot
+/// of memory.
 #[derive(Debug, Default)]
 pub struct ChannelLists(Vec<Arc<[Channel]>>);
 
 impl ChannelLists {
-    /// The list of these channels.
-    pub fn shared(&mut self, channels: Vec<Channel>) -> Arc<[Channel]> {
+    /// The shared list of these channels.
+    pub fn share(&mut self, channels: Vec<Channel>) -> Arc<[Channel]> {
         if let Some(known) = self.0.iter().find(|known| ***known == *channels) {
             return Arc::clone(known);
         }
@@ -72,25 +83,25 @@ impl ChannelLists {
     }
 }
 
-/// The attribute of a source that bears its name, where a device has several.
+/// The attribute with the name of a source, on devices that have several.
 pub const SOURCE_NAME: &str = "name";
 
 /// The description that frames refer to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {
-    /// The prefix of the default topics.
+    /// The site's id, which is the prefix of the default topics.
     pub id: String,
-    /// Rises with every change of the lists.
+    /// Incremented with every change of the lists.
     pub revision: u64,
-    /// In the order of the settings; the first has the plain topics.
+    /// In the order of the settings; the first one has the topics without a device name.
     pub devices: Vec<Device>,
-    /// A frame names its source by its place here.
+    /// Frames refer to their source by its index.
     pub sources: Vec<Source>,
-    /// More about it.
+    /// More information.
     pub attributes: Vec<(String, String)>,
 }
 
-/// The channels that the default payloads, safety and models know by name.
+/// Names of the channels that the default payloads, safety and models use.
 pub mod channel {
     /// State of charge, %.
     pub const SOC: &str = "soc_pct";
@@ -98,8 +109,8 @@ pub mod channel {
     pub const POWER: &str = "power_kw";
     /// Temperature of the battery, °C.
     pub const TEMPERATURE: &str = "temp_c";
-    /// Full charge cycles so far.
+    /// Number of full charge cycles.
     pub const CYCLES: &str = "cycle_count";
-    /// In the order of the telemetry payload.
+    /// The channels of the telemetry payload, in its order.
     pub const TELEMETRY: [&str; 4] = [SOC, POWER, TEMPERATURE, CYCLES];
 }

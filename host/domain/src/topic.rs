@@ -1,19 +1,19 @@
-//! Topics that may be published, and filters that select them (MQTT 5.0 §4.7; the same in 3.1.1).
+//! Topic names for publishing and filters that match them (MQTT 5.0 §4.7; the same in 3.1.1).
 
-/// Bytes of UTF-8 that a topic may have, MQTT's own bound.
-pub const MAX_TOPIC_BYTES: usize = 65_535;
+/// The most bytes of a topic in UTF-8, a limit of MQTT.
+const MAX_TOPIC_BYTES: usize = 65_535;
 
 /// Why a topic cannot be published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
-    /// It has no character.
+    /// It is empty.
     #[error("an empty topic cannot be published")]
     Empty,
     /// It is longer than the protocol allows.
-    #[error("a topic of {0} bytes is longer than MQTT's {MAX_TOPIC_BYTES}")]
+    #[error("a topic of {0} bytes is too long; MQTT allows {MAX_TOPIC_BYTES}")]
     TooLong(usize),
-    /// A wildcard, or a character that no text of a packet should have.
-    #[error("topic {topic:?} has {character:?}, which is not allowed in a published topic")]
+    /// It contains a wildcard, or a character that must not occur in a packet.
+    #[error("topic {topic:?} contains {character:?}, which is not allowed in a published topic")]
     Character {
         /// The topic.
         topic: String,
@@ -22,7 +22,7 @@ pub enum TopicError {
     },
 }
 
-/// Whether a message may be published under this topic.
+/// Checks that a message can be published under this topic.
 pub fn check(topic: &str) -> Result<(), TopicError> {
     if topic.is_empty() {
         return Err(TopicError::Empty);
@@ -36,20 +36,20 @@ pub fn check(topic: &str) -> Result<(), TopicError> {
     }
 }
 
-/// Whether a text of a packet may have this character. Control characters and Unicode's noncharacters let a broker end
-/// the session as malformed (MQTT 5.0 §1.5.4), and mosquitto does: the message could never be delivered.
-pub fn is_sendable(character: char) -> bool {
+/// Whether a text in a packet may contain this character. A broker may end the session because of control characters
+/// and Unicode noncharacters (MQTT 5.0 §1.5.4), and mosquitto does, so a message with one could never be delivered.
+pub(crate) fn is_sendable(character: char) -> bool {
     let code = u32::from(character);
     let is_noncharacter = (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe;
     !character.is_control() && !is_noncharacter
 }
 
-/// The first character that keeps a text from being one level of a topic, such as a site's or a device's name.
-pub fn bad_level_character(level: &str) -> Option<char> {
+/// The first character that must not occur in one level of a topic, such as the name of a site or a device.
+pub fn invalid_level_character(level: &str) -> Option<char> {
     level.chars().find(|c| matches!(c, '+' | '#' | '/') || c.is_control())
 }
 
-/// Whether a filter, with `+` for one level and a last `#` for the rest, selects a topic.
+/// Whether a filter, with `+` for one level and a final `#` for the rest, matches a topic.
 pub fn matches(filter: &str, topic: &str) -> bool {
     let mut levels = topic.split('/');
     let mut filters = filter.split('/').peekable();
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topics() {
+    fn topics_that_can_be_published() {
         assert_eq!((check("site/telemetry"), check("Süd \u{10000}\u{fffd}")), (Ok(()), Ok(())));
         assert_eq!(check(""), Err(TopicError::Empty));
         assert_eq!(check(&"t".repeat(65_536)), Err(TopicError::TooLong(65_536)));
@@ -82,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn levels() {
-        assert_eq!(bad_level_character("SITE-CL-001"), None);
-        assert_eq!(bad_level_character("a/b"), Some('/'));
-        assert_eq!(bad_level_character("a\0"), Some('\0'));
+    fn characters_that_a_level_must_not_contain() {
+        assert_eq!(invalid_level_character("SITE-CL-001"), None);
+        assert_eq!(invalid_level_character("a/b"), Some('/'));
+        assert_eq!(invalid_level_character("a\0"), Some('\0'));
     }
 
     #[test]
-    fn filters() {
+    fn filters_match_as_in_mqtt() {
         for (filter, topic, expected) in [
             ("a/b", "a/b", true),
             ("a/+", "a/b", true),

@@ -1,19 +1,20 @@
-//! What one feed may see of a site: the devices it has the right to read, with sources renumbered.
+//! What one feed sees of a site: the devices that it has the right to read, with sources renumbered.
 
 use std::sync::Arc;
 
 use crate::event::{Event, EventBody, Frame, Safety};
 use crate::site::Site;
 
-/// A feed's right to read, applied to descriptions and events.
+/// Applies a feed's right to read to descriptions and events.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct FeedView {
     devices: Option<Vec<String>>,
+    /// The feed's number of each source; none if it may not read it.
     sources: Vec<Option<u32>>,
 }
 
-impl View {
-    /// Of these devices; of all where there is no list.
+impl FeedView {
+    /// A view of these devices, or of all devices if there is no list.
     pub fn new(devices: Option<Vec<String>>) -> Self {
         Self { devices, sources: Vec::new() }
     }
@@ -22,7 +23,7 @@ impl View {
         self.devices.as_ref().is_none_or(|devices| devices.iter().any(|allowed| allowed == device))
     }
 
-    /// The description as the feed sees it; frames after it are renumbered to match.
+    /// The description as the feed sees it; sources of later frames are renumbered accordingly.
     pub fn site(&mut self, site: &Arc<Site>) -> Arc<Site> {
         if self.devices.is_none() {
             return Arc::clone(site);
@@ -34,13 +35,13 @@ impl View {
             self.sources.push(allowed.then_some(next));
             next += u32::from(allowed);
         }
-        let mut seen = Site::clone(site);
-        seen.devices.retain(|device| self.allows(&device.name));
-        seen.sources.retain(|source| self.allows(&source.device));
-        Arc::new(seen)
+        let mut visible = Site::clone(site);
+        visible.devices.retain(|device| self.allows(&device.name));
+        visible.sources.retain(|source| self.allows(&source.device));
+        Arc::new(visible)
     }
 
-    /// An event as the feed sees it; none where it is about a device that it may not read.
+    /// An event as the feed sees it; none if it concerns a device that the feed may not read.
     pub fn event(&mut self, event: &Arc<Event>) -> Option<Arc<Event>> {
         if self.devices.is_none() {
             return Some(Arc::clone(event));
@@ -53,17 +54,17 @@ impl View {
         match body {
             EventBody::Site(site) => Some(EventBody::Site(self.site(site))),
             EventBody::Frame(frame) => {
-                let place = usize::try_from(frame.source).ok().and_then(|index| self.sources.get(index));
-                let source = place.copied().flatten()?;
+                let index = usize::try_from(frame.source).ok()?;
+                let source = self.sources.get(index).copied().flatten()?;
                 Some(EventBody::Frame(Frame { source, ..frame.clone() }))
             }
             EventBody::Device(status) => self.allows(&status.device).then(|| body.clone()),
             EventBody::Dispatch(dispatch) => self.allows(&dispatch.device).then(|| body.clone()),
             EventBody::Anomaly(anomaly) => self.allows(&anomaly.device).then(|| body.clone()),
             EventBody::Safety(safety) => {
-                let mut seen = Safety::clone(safety);
-                seen.violations.retain(|violation| self.allows(&violation.device));
-                Some(EventBody::Safety(seen))
+                let mut visible = Safety::clone(safety);
+                visible.violations.retain(|violation| self.allows(&violation.device));
+                Some(EventBody::Safety(visible))
             }
             EventBody::Gap(_) | EventBody::Heartbeat => Some(body.clone()),
         }
@@ -96,7 +97,7 @@ mod tests {
         })
     }
 
-    fn frame_of(view: &mut View, source: u32) -> Option<u32> {
+    fn frame_of(view: &mut FeedView, source: u32) -> Option<u32> {
         let frame = Frame { source, values: vec![1.0], faults: Vec::new(), texts: Vec::new() };
         let body = EventBody::Frame(frame);
         let event = Arc::new(Event { sequence: Sequence(1), at: Timestamp::default(), body });
@@ -107,19 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_renumbered_and_the_rest_is_hidden() {
-        let mut view = View::new(Some(vec!["b".into(), "c".into()]));
-        let seen = view.site(&site());
-        assert_eq!(seen.devices.len(), 2);
-        assert_eq!(seen.sources[0].device, "b");
+    fn sources_are_renumbered_and_other_devices_hidden() {
+        let mut view = FeedView::new(Some(vec!["b".into(), "c".into()]));
+        let visible = view.site(&site());
+        assert_eq!(visible.devices.len(), 2);
+        assert_eq!(visible.sources[0].device, "b");
         assert_eq!([0, 1, 2, 3].map(|source| frame_of(&mut view, source)), [None, Some(0), Some(1), None]);
         let status = EventBody::Device(DeviceStatus { device: "a".into(), online: true, detail: String::new() });
         assert_eq!(view.body(&status), None);
     }
 
     #[test]
-    fn without_a_list_everything_is_seen_as_it_is() {
-        let mut view = View::new(None);
+    fn without_a_list_nothing_is_changed() {
+        let mut view = FeedView::new(None);
         assert_eq!(view.site(&site()), site());
         assert_eq!(frame_of(&mut view, 2), Some(2));
     }

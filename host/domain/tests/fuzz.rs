@@ -1,4 +1,4 @@
-//! The fuzz targets' own functions with random bytes: a bounded run of what `scripts/fuzz` does for as long as one likes.
+//! The functions of the fuzz targets with random bytes: a bounded run of what `scripts/fuzz` does without end.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 #[path = "fuzz/bodies.rs"]
@@ -6,7 +6,7 @@ mod bodies;
 
 use proptest::prelude::*;
 
-/// Seeds for what random bytes never are.
+/// Valid profiles to damage, because random bytes are never close to one.
 const PROFILES: [&str; 6] = [
     include_str!("../profiles/huawei-sun2000.toml"),
     include_str!("../profiles/sma-sunny-tripower.toml"),
@@ -15,13 +15,14 @@ const PROFILES: [&str; 6] = [
     include_str!("../profiles/solaredge-storedge.toml"),
     include_str!("../profiles/simulator.toml"),
 ];
+/// The same in the Python gateway's format.
 const PYTHON: [&str; 3] = [
     include_str!("../../../tests/profiles/solaredge_storedge.json"),
     include_str!("../../../tests/profiles/fronius_gen24_byd.json"),
     include_str!("../../../tests/profiles/simulator.json"),
 ];
 
-/// A text with some pieces of it cut out, doubled or exchanged for numbers.
+/// A text with some pieces removed, doubled or replaced by numbers.
 fn damaged(text: &str, damages: &[(usize, usize, u8)]) -> String {
     let mut text = text.to_owned();
     for (at, length, kind) in damages {
@@ -29,14 +30,14 @@ fn damaged(text: &str, damages: &[(usize, usize, u8)]) -> String {
         let (start, end) = (boundary(*at), boundary(at % (text.len() + 1) + length));
         let (start, end) = (start.min(end), start.max(end));
         let piece = text[start..end].to_owned();
-        let put = match kind % 5 {
+        let replacement = match kind % 5 {
             0 => String::new(),
             1 => piece.repeat(2),
             2 => "-1".into(),
             3 => "1e308".into(),
             _ => "99999".into(),
         };
-        text.replace_range(start..end, &put);
+        text.replace_range(start..end, &replacement);
     }
     text
 }
@@ -50,23 +51,23 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn any_text_is_a_sound_profile_or_a_mistake(which in 0..PROFILES.len(), damages in any_damages()) {
+    fn any_toml_text_is_a_valid_profile_or_a_mistake(which in 0..PROFILES.len(), damages in any_damages()) {
         bodies::profile_toml(damaged(PROFILES[which], &damages).as_bytes());
     }
 
     #[test]
-    fn any_json_is_a_sound_profile_or_a_mistake(which in 0..PYTHON.len(), damages in any_damages()) {
+    fn any_json_text_is_a_valid_profile_or_a_mistake(which in 0..PYTHON.len(), damages in any_damages()) {
         bodies::profile_json(damaged(PYTHON[which], &damages).as_bytes());
     }
 
     #[test]
-    fn any_bytes_are_no_profile(data in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_refused(data in prop::collection::vec(any::<u8>(), 0..200)) {
         bodies::profile_toml(&data);
         bodies::profile_json(&data);
     }
 
     #[test]
-    fn any_answers_leave_the_plan_sound(data in prop::collection::vec(any::<u8>(), 0..4000)) {
+    fn any_responses_leave_the_plan_valid(data in prop::collection::vec(any::<u8>(), 0..4000)) {
         bodies::reply(&data);
     }
 }

@@ -1,18 +1,38 @@
-//! MQTT packets, 3.1.1 and 5, as brokers and subscribers of the tests need them. Written anew here, since a library would
-//! neither break the rules nor show that another breaks them.
+//! MQTT control packets, 3.1.1 and 5, as the brokers here and the subscribers of the tests need them.
+//!
+//! Written here because a library neither breaks the protocol on purpose nor reports that its peer does. Clauses in
+//! brackets are MQTT 5.0's.
 
+mod connect;
+mod encode;
+mod fields;
 mod properties;
+mod publish;
+pub(crate) mod reason;
+mod subscribe;
 #[cfg(test)]
 mod tests;
-mod write;
 
-pub use properties::{Properties, Property};
-pub use write::{acknowledgement, connack, connect, disconnect, pingresp, publish, suback, subscribe};
+use std::io;
 
-/// Largest packet that is read, in bytes: more than any test sends.
-const PACKET_MAX: usize = 8 << 20;
-/// Bytes that a length may take (MQTT 5.0 §1.5.5).
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+pub(crate) use self::connect::{Connect, Will};
+pub use self::encode::{acknowledgement, connect, subscribe};
+pub(crate) use self::encode::{
+    connack, connack_with_session, disconnect, disconnect_with_properties, pingresp, publish, suback, unsuback,
+};
+use self::fields::Fields;
+pub use self::properties::Properties;
+pub use self::publish::Publish;
+pub(crate) use self::subscribe::{RetainHandling, Subscription};
+
+/// Largest packet that [`Packet::decode`] accepts, in bytes: more than any test sends.
+pub(crate) const PACKET_BYTES_MAX: usize = 8 << 20;
+/// Bytes that a length may take (§1.5.5).
 const LENGTH_BYTES_MAX: usize = 4;
+/// The flags that PUBREL, SUBSCRIBE and UNSUBSCRIBE must have (§2.1.3).
+const FLAGS_OF_REQUESTS: u8 = 2;
 
 /// A version of MQTT, by the protocol level of its CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +43,10 @@ pub enum Version {
     V5,
 }
 
-/// What a packet is, by the upper half of its first byte.
+/// The type of a control packet: the upper half of its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the standard's own names")]
-pub enum Kind {
+pub enum PacketKind {
     Connect = 1,
     Connack,
     Publish,
@@ -44,7 +64,32 @@ pub enum Kind {
     Auth,
 }
 
-impl Kind {
+/// A packet as received: its type, its flags, and the bytes after its length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Its type.
+    pub kind: PacketKind,
+    /// The lower half of its first byte.
+    pub flags: u8,
+    /// The bytes after its length.
+    pub body: Vec<u8>,
+}
+
+/// Why received bytes cannot be the beginning of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Packet type 0, with the first byte.
+    #[error("packet of the reserved type 0, first byte {0:#04x} [2.1.2]")]
+    ReservedType(u8),
+    /// The length has a fifth byte.
+    #[error("packet length of more than four bytes [1.5.5]")]
+    LengthTooLong,
+    /// The packet is larger than allowed, with its size and the limit in bytes.
+    #[error("packet of {0} bytes, the limit is {1} [3.2.2.3.6]")]
+    TooLarge(usize, usize),
+}
+
+impl PacketKind {
     const ALL: [Self; 15] = [
         Self::Connect,
         Self::Connack,
@@ -64,178 +109,67 @@ impl Kind {
     ];
 }
 
-/// A packet as it came: kind, flags, and what follows the length.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// What it is.
-    pub kind: Kind,
-    /// The lower half of its first byte.
-    pub flags: u8,
-    /// What follows the length.
-    pub body: Vec<u8>,
-}
-
-/// A sign-in. No `Debug`: it holds a password.
-#[derive(Clone)]
-pub struct Connect {
-    /// The protocol's name; `MQTT` in the versions known here.
-    pub protocol: String,
-    /// The protocol's level: 4 is 3.1.1, 5 is 5.
-    pub level: u8,
-    /// The flags' byte.
-    pub flags: u8,
-    /// Longest silence, in seconds.
-    pub keep_alive_s: u16,
-    /// MQTT 5's properties.
-    pub properties: Properties,
-    /// Who it is.
-    pub client_id: String,
-    /// Topic and payload of the last will.
-    pub will: Option<(String, Vec<u8>)>,
-    /// User name, if any.
-    pub username: Option<String>,
-    /// Password, if any.
-    pub password: Option<Vec<u8>>,
-}
-
-/// A message on its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publish {
-    /// Empty where an alias stands for it.
-    pub topic: String,
-    /// The message.
-    pub payload: Vec<u8>,
-    /// 0, 1 or 2; 3 is against the rules.
-    pub qos: u8,
-    /// Sent before.
-    pub dup: bool,
-    /// To be kept by the broker.
-    pub retain: bool,
-    /// 0 for QoS 0, which has none.
-    pub packet_id: u16,
-    /// MQTT 5's properties.
-    pub properties: Properties,
-}
-
 impl Packet {
-    /// Takes the first whole packet off the front of what was received; none while it is incomplete.
+    /// Removes the first complete packet from the front of what was received; none while it is incomplete.
     ///
     /// # Errors
-    /// When the bytes cannot be the beginning of a packet.
-    pub fn take(received: &mut Vec<u8>) -> Result<Option<Self>, String> {
-        let mut fields = Fields(received);
+    /// When the bytes cannot be the beginning of a packet, or of one of more than 8 MiB.
+    pub fn decode(received: &mut Vec<u8>) -> Result<Option<Self>, DecodeError> {
+        Self::decode_up_to(PACKET_BYTES_MAX, received)
+    }
+
+    /// The same for packets of at most so many bytes: a larger one is an error as soon as its length is known.
+    pub(crate) fn decode_up_to(bytes_max: usize, received: &mut Vec<u8>) -> Result<Option<Self>, DecodeError> {
+        let mut fields = Fields::new(received);
         let Some(first) = fields.byte() else { return Ok(None) };
+        let kind = PacketKind::ALL.into_iter().find(|kind| *kind as u8 == first >> 4);
+        let kind = kind.ok_or(DecodeError::ReservedType(first))?;
         let Some(length) = fields.length()? else { return Ok(None) };
-        if length > PACKET_MAX {
-            return Err(format!("a packet of {length} bytes"));
+        let size = received.len() - fields.remaining() + length;
+        if size > bytes_max {
+            return Err(DecodeError::TooLarge(size, bytes_max));
         }
         let Some(body) = fields.bytes(length) else { return Ok(None) };
-        let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == first >> 4);
-        let Some(kind) = kind else { return Err(format!("a packet of the reserved type 0, {first:#04x}")) };
         let packet = Self { kind, flags: first & 0x0f, body: body.to_vec() };
-        let rest = fields.0.len();
-        received.drain(..received.len() - rest);
+        received.drain(..size);
         Ok(Some(packet))
     }
 
-    /// Reads a CONNECT; none where it is malformed.
-    #[must_use]
-    pub fn connect(&self) -> Option<Connect> {
-        let mut fields = Fields(&self.body);
-        let protocol = fields.text()?;
-        let (level, flags, keep_alive_s) = (fields.byte()?, fields.byte()?, fields.word()?);
-        let is_v5 = level == 5;
-        let properties = if is_v5 { fields.properties()? } else { Properties::default() };
-        let client_id = fields.text()?;
-        let mut will = None;
-        if flags & 0x04 != 0 {
-            if is_v5 {
-                fields.properties()?;
+    /// Reads the next packet of a stream; none at its end. A call that is cancelled loses nothing: what it read stays in
+    /// `received`.
+    pub(crate) async fn read(
+        stream: &mut (impl AsyncRead + Unpin),
+        received: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> io::Result<Option<Self>> {
+        loop {
+            if let Some(packet) = Self::decode_up_to(bytes_max, received).map_err(io::Error::other)? {
+                return Ok(Some(packet));
             }
-            will = Some((fields.text()?, fields.binary()?.to_vec()));
+            if stream.read_buf(received).await? == 0 {
+                return Ok(None);
+            }
         }
-        let username = if flags & 0x80 != 0 { Some(fields.text()?) } else { None };
-        let password = if flags & 0x40 != 0 { Some(fields.binary()?.to_vec()) } else { None };
-        fields.0.is_empty().then_some(())?;
-        Some(Connect { protocol, level, flags, keep_alive_s, properties, client_id, will, username, password })
     }
 
-    /// Reads a PUBLISH; none where it is malformed.
-    #[must_use]
-    pub fn publish(&self, version: Version) -> Option<Publish> {
-        let mut fields = Fields(&self.body);
-        let qos = self.flags >> 1 & 3;
-        let topic = fields.text()?;
-        let packet_id = if qos > 0 { fields.word()? } else { 0 };
-        let properties = if version == Version::V5 { fields.properties()? } else { Properties::default() };
-        let (dup, retain) = (self.flags & 8 != 0, self.flags & 1 != 0);
-        Some(Publish { topic, payload: fields.0.to_vec(), qos, dup, retain, packet_id, properties })
+    /// Whether the flags are those that the standard requires of its type (§2.1.3); PUBLISH is free in its own.
+    pub(crate) fn has_valid_flags(&self) -> bool {
+        match self.kind {
+            PacketKind::Publish => true,
+            PacketKind::Pubrel | PacketKind::Subscribe | PacketKind::Unsubscribe => self.flags == FLAGS_OF_REQUESTS,
+            _ => self.flags == 0,
+        }
     }
 
-    /// The packet id that it begins with: of acknowledgements, SUBSCRIBE and UNSUBSCRIBE.
+    /// The packet id at its beginning: of acknowledgements, SUBSCRIBE and UNSUBSCRIBE.
     #[must_use]
     pub fn packet_id(&self) -> Option<u16> {
-        Fields(&self.body).word()
+        Fields::new(&self.body).word()
     }
 
-    /// The topic filters of a SUBSCRIBE, each with the QoS that it asks for; none where it is malformed.
-    #[must_use]
-    pub fn filters(&self, version: Version) -> Option<Vec<(String, u8)>> {
-        let mut fields = Fields(&self.body);
-        fields.word()?;
-        if version == Version::V5 {
-            fields.properties()?;
-        }
-        let mut filters = Vec::new();
-        while !fields.0.is_empty() {
-            filters.push((fields.text()?, fields.byte()? & 3));
-        }
-        (!filters.is_empty()).then_some(filters)
-    }
-}
-
-/// What is left to read.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.bytes(1)?.first().copied()
-    }
-
-    fn word(&mut self) -> Option<u16> {
-        Some(u16::from_be_bytes(self.bytes(2)?.try_into().ok()?))
-    }
-
-    fn binary(&mut self) -> Option<&'a [u8]> {
-        let length = self.word()?;
-        self.bytes(length.into())
-    }
-
-    fn text(&mut self) -> Option<String> {
-        String::from_utf8(self.binary()?.to_vec()).ok()
-    }
-
-    /// A length in groups of seven bits, lowest first; none while it is incomplete.
-    fn length(&mut self) -> Result<Option<usize>, String> {
-        let mut length = 0;
-        for index in 0..LENGTH_BYTES_MAX {
-            let Some(byte) = self.byte() else { return Ok(None) };
-            length |= usize::from(byte & 0x7f) << (7 * index);
-            if byte & 0x80 == 0 {
-                return Ok(Some(length));
-            }
-        }
-        Err("a length of more than four bytes".to_owned())
-    }
-
-    fn properties(&mut self) -> Option<Properties> {
-        let length = self.length().ok()??;
-        Properties::read(Fields(self.bytes(length)?))
+    /// The reason code of a DISCONNECT or an acknowledgement of MQTT 5 (§3.14.2.1); success where it is left out.
+    pub(crate) fn reason(&self) -> u8 {
+        let position = if self.kind == PacketKind::Disconnect { 0 } else { 2 };
+        self.body.get(position).copied().unwrap_or(reason::SUCCESS)
     }
 }

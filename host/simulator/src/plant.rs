@@ -1,4 +1,4 @@
-//! A battery behind the registers of a profile: what a device of that model would answer, and how it obeys.
+//! A battery behind the registers of a profile: what a device of that model would answer, and how it follows commands.
 
 mod command;
 mod instruments;
@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bessai_domain::profile::{Access, Point, Profile};
-use bessai_domain::register::{self, Format, Layout};
+use bessai_domain::register::{Format, Layout};
 
-use self::instruments::Shown;
-use crate::battery::{Battery, State};
+use self::instruments::Displayed;
+use crate::battery::{Battery, BatteryState};
 use crate::registers::{Memory, Registers, Table};
 
-/// A simulated battery that lives in the registers of a device.
+/// A simulated battery behind the registers of a device.
 #[derive(Debug)]
 pub struct Plant {
     battery: Battery,
@@ -23,121 +23,120 @@ pub struct Plant {
     registers: Registers,
 }
 
-/// Where a word is kept.
-type Place = (u8, Table, u16);
+/// The position of a word: unit, table and address.
+type Position = (u8, Table, u16);
 
 impl Plant {
-    /// A battery whose simulated day takes `day`, shown at once.
+    /// A battery whose simulated day takes `day`; the registers show its first state.
     #[must_use]
     pub fn new(profile: Profile, registers: Registers, day: Duration) -> Self {
         let battery = Battery::new(day);
-        show(&battery.state(), &profile, &registers);
+        write_state(&battery.state(), &profile, &registers);
         Self { battery, profile, registers }
     }
 
-    /// Lets `elapsed` of real time pass, in which the battery follows the set-point that a client has written, if any.
+    /// Advances by `elapsed` of real time, in which the battery follows the set-point that a client has written, if any.
     pub fn advance(&mut self, elapsed: Duration) {
         self.battery.command(command::power_kw(&self.profile, &self.registers));
         self.battery.advance(elapsed);
-        show(&self.battery.state(), &self.profile, &self.registers);
-    }
-
-    /// The battery's instruments now.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.battery.state()
+        write_state(&self.battery.state(), &self.profile, &self.registers);
     }
 }
 
-/// Writes a battery's state into every register of a profile, all at once. What clients may write keeps its value once it
-/// has one.
-pub fn show(state: &State, profile: &Profile, registers: &Registers) {
+/// Writes a battery's state into every register of a profile, as one change. Registers that clients may write keep the
+/// value that they have.
+fn write_state(state: &BatteryState, profile: &Profile, registers: &Registers) {
     let exponents = exponents(profile);
-    registers.revise(|memory| {
+    registers.update(|memory| {
         for (&(unit, table, address), &exponent) in &exponents {
             memory.set(unit, table, address, &Layout::plain(Format::Int16).encode(f64::from(exponent)));
         }
         for point in &profile.points {
-            let (unit, table, address) = place(profile, point);
+            let (unit, table, address) = position(profile, point);
             let is_known = memory.get(unit, table, address, point.layout.format.width()).is_some();
             let is_scale_factor = exponents.contains_key(&(unit, table, address));
             if !is_scale_factor && (point.access == Access::Read || !is_known) {
-                let exponent = scale_place(profile, point).and_then(|place| exponents.get(&place).copied());
-                show_point(memory, (unit, table, address), point, instruments::shown(state, profile, point), exponent);
+                let exponent = scale_position(profile, point).and_then(|position| exponents.get(&position).copied());
+                let displayed = instruments::displayed(state, profile, point);
+                write_point(memory, (unit, table, address), point, displayed, exponent);
             }
         }
     });
 }
 
-fn show_point(memory: &mut Memory, place: Place, point: &Point, shown: Shown, exponent: Option<i32>) {
-    let (unit, table, address) = place;
+fn write_point(memory: &mut Memory, position: Position, point: &Point, displayed: Displayed, exponent: Option<i32>) {
+    let (unit, table, address) = position;
     let format = point.layout.format;
-    let words = match (shown, format) {
-        (Shown::Text(text), Format::Text(registers, layout)) => {
+    let words = match (displayed, format) {
+        (Displayed::Text(text), Format::Text(registers, layout)) => {
             let mut text = text;
-            // Every character of these texts is one byte.
+            // Each character of these texts is one byte.
             text.truncate(usize::from(registers));
             layout.encode(&text, registers).unwrap_or_default()
         }
-        (Shown::Text(_), _) => return,
-        (Shown::Raw(raw), _) => with_other_bits(memory, place, point, raw),
-        (Shown::Value(value), _) => {
+        (Displayed::Text(_), _) => return,
+        (Displayed::Raw(raw), _) => with_other_bits(memory, position, point, raw),
+        (Displayed::Value(value), _) => {
             let scaling = point.scaling.times_ten_to(exponent.unwrap_or(0));
-            with_other_bits(memory, place, point, fitting(format, scaling.invert(value)))
+            with_other_bits(memory, position, point, fitting(format, scaling.to_raw(value)))
         }
     };
     memory.set(unit, table, address, &words);
 }
 
-/// The registers of a number; where a point is only some bits of them, the others stay.
-fn with_other_bits(memory: &Memory, (unit, table, address): Place, point: &Point, raw: f64) -> Vec<u16> {
+/// The registers of a number; where a point has only some bits of them, the other bits keep their values.
+fn with_other_bits(memory: &Memory, (unit, table, address): Position, point: &Point, raw: f64) -> Vec<u16> {
     let Some(range) = point.layout.bits else { return point.layout.encode(raw) };
-    let whole = Layout { bits: None, ..point.layout };
-    let before = memory.get(unit, table, address, whole.format.width()).and_then(|words| whole.raw_bits(&words));
-    let mask = u64::MAX.checked_shr(64_u32.saturating_sub(u32::from(range.count))).unwrap_or(0);
-    let wanted = Layout::plain(Format::UInt64).raw_bits(&Layout::plain(Format::UInt64).encode(raw)).unwrap_or(0);
-    let first = u32::from(range.first);
-    let shifted = |bits: u64| bits.checked_shl(first).unwrap_or(0);
-    let bits = before.unwrap_or(0) & !shifted(mask) | shifted(wanted & mask);
-    whole.number(bits).map_or_else(Vec::new, |number| whole.encode(number))
+    let width = point.layout.format.width();
+    let whole = Layout { format: unsigned(width), bits: None, ..point.layout };
+    let words = memory.get(unit, table, address, width).unwrap_or_else(|| vec![0; width.into()]);
+    let number = |layout: Layout| layout.decode(&words).unwrap_or(0.0);
+    let largest = 2_f64.powi(range.count.into()) - 1.0;
+    let change = raw.round().clamp(0.0, largest) - number(point.layout);
+    whole.encode(number(whole) + change * 2_f64.powi(range.first.into()))
 }
 
-/// A raw number that the format can hold: a smaller plant's, or one without a sign, where this one's is too large.
+/// The unsigned integer of so many registers.
+fn unsigned(width: u16) -> Format {
+    match width {
+        1 => Format::UInt16,
+        2 => Format::UInt32,
+        3 => Format::UInt48,
+        _ => Format::UInt64,
+    }
+}
+
+/// A raw number that the format can hold: where this plant's is out of range, without its sign or divided by a power of ten,
+/// as of a smaller plant.
 fn fitting(format: Format, raw: f64) -> f64 {
     let range = format.range();
     let signed = if raw < 0.0 && *range.start() >= 0.0 { -raw } else { raw };
-    // From the largest double down to the smallest format takes no more tenths than this.
-    let smaller = (0..=308).map(|tenths| signed / 10_f64.powi(tenths));
+    // No format needs more divisions by ten than the largest double has decimal places.
+    let smaller = (0..=308).map(|exponent| signed / 10_f64.powi(exponent));
     smaller.into_iter().find(|raw| format.holds(*raw)).unwrap_or(0.0)
 }
 
-/// What each register with a scale factor holds: the smallest exponent with which the largest value of the plant fits.
-fn exponents(profile: &Profile) -> BTreeMap<Place, i32> {
+/// The value of each scale factor register: the smallest exponent with which the largest value of the plant fits.
+fn exponents(profile: &Profile) -> BTreeMap<Position, i32> {
     let mut exponents = BTreeMap::new();
     for point in &profile.points {
-        let Some(place) = scale_place(profile, point) else { continue };
+        let Some(position) = scale_position(profile, point) else { continue };
         let fits = |exponent: &i32| {
             let scaling = point.scaling.times_ten_to(*exponent);
-            point.layout.format.holds(scaling.invert(instruments::largest(&point.unit)))
+            point.layout.format.holds(scaling.to_raw(instruments::largest(&point.unit)))
         };
         let smallest = (-3..=5).find(fits).unwrap_or(0);
-        let exponent: &mut i32 = exponents.entry(place).or_insert(smallest);
+        let exponent: &mut i32 = exponents.entry(position).or_insert(smallest);
         *exponent = smallest.max(*exponent);
     }
     exponents
 }
 
-fn scale_place(profile: &Profile, point: &Point) -> Option<Place> {
-    let (unit, table, _) = place(profile, point);
+fn scale_position(profile: &Profile, point: &Point) -> Option<Position> {
+    let (unit, table, _) = position(profile, point);
     Some((unit, table, point.scale_register?))
 }
 
-fn place(profile: &Profile, point: &Point) -> Place {
-    let table = match point.table {
-        register::Table::Coil => Table::Coil,
-        register::Table::Discrete => Table::Discrete,
-        register::Table::Holding => Table::Holding,
-        register::Table::Input => Table::Input,
-    };
-    (point.unit_id.unwrap_or(profile.unit).0, table, point.address)
+fn position(profile: &Profile, point: &Point) -> Position {
+    (point.unit_id.unwrap_or(profile.unit).0, point.table, point.address)
 }

@@ -1,42 +1,42 @@
-//! A TCP proxy that stands for a bad network: it cuts, stalls, slows and refuses on command.
+//! A TCP proxy that simulates a bad network: it closes, stalls, slows and refuses connections on command.
+
+mod connection;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-#[cfg(test)]
-mod tests;
+use crate::lock;
 
-/// Bytes handed on in one piece at most.
-const PIECE_BYTES: usize = 16 << 10;
-/// Cuts that a busy connection may have to catch up with; it ends at the first anyway.
-const CUTS_WAITING: usize = 4;
-/// Pause after a failed accept, or a port that is not free again yet.
+/// Close commands that a busy connection may have waiting; the first one ends it.
+const CLOSES_WAITING_MAX: usize = 4;
+/// Pause after a failed accept, or while the port is not free yet.
 const LISTEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the network does to connections, old and new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weather {
-    /// Everything passes.
-    Clear,
-    /// New connections are refused; old ones live on.
+pub enum NetworkCondition {
+    /// Everything is forwarded.
+    Normal,
+    /// New connections are refused; old ones are kept.
     Refused,
-    /// Connections are accepted and kept, but nothing passes.
+    /// Connections are accepted and kept, but nothing is forwarded.
     BlackHole,
-    /// Nothing passes in this direction.
+    /// Nothing is forwarded in this direction.
     HalfOpen(Direction),
-    /// So many bytes pass at once in each direction, then none for this time.
+    /// So many bytes are forwarded at once in each direction, then none for this time.
     Slow(usize, Duration),
 }
 
-/// A way through the proxy.
+/// A direction through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the server.
@@ -45,32 +45,32 @@ pub enum Direction {
     Down,
 }
 
-/// How connections end.
+/// How connections are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum CloseMode {
     /// RST to both sides: what they have not read may be lost.
     Reset,
     /// FIN to both sides.
-    Finish,
+    Fin,
 }
 
-/// A running proxy; it ends with the value, and all its connections with it.
+/// A running proxy; dropping it stops it and closes all its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
     accepting: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ProxyState {
     target: SocketAddr,
-    weather: watch::Sender<Weather>,
-    cuts: broadcast::Sender<Cut>,
-    /// Bytes that may still go up before everything is cut.
-    fuse: Mutex<Option<(usize, Cut)>>,
+    condition: watch::Sender<NetworkCondition>,
+    closes: broadcast::Sender<CloseMode>,
+    /// Bytes that are still forwarded to the server before all connections are closed.
+    pending_close: Mutex<Option<(usize, CloseMode)>>,
     accepted: AtomicU64,
-    passed: [AtomicU64; 2],
+    forwarded: [AtomicU64; 2],
 }
 
 impl Proxy {
@@ -81,44 +81,44 @@ impl Proxy {
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             target,
-            weather: watch::Sender::new(Weather::Clear),
-            cuts: broadcast::Sender::new(CUTS_WAITING),
-            fuse: Mutex::default(),
+            condition: watch::Sender::new(NetworkCondition::Normal),
+            closes: broadcast::Sender::new(CLOSES_WAITING_MAX),
+            pending_close: Mutex::default(),
             accepted: AtomicU64::default(),
-            passed: Default::default(),
+            forwarded: Default::default(),
         });
         let accepting = tokio::spawn(accept(listener, address, Arc::clone(&shared)));
         Ok(Self { address, shared, accepting })
     }
 
-    /// Where clients connect to.
+    /// The address that clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes the weather.
-    pub fn set(&self, weather: Weather) {
-        self.shared.weather.send_replace(weather);
+    /// Changes the condition of the network.
+    pub fn set_condition(&self, condition: NetworkCondition) {
+        self.shared.condition.send_replace(condition);
     }
 
-    /// Ends all connections.
-    pub fn cut(&self, cut: Cut) {
-        // Without connections nobody needs to know.
-        let _ = self.shared.cuts.send(cut);
+    /// Closes all connections.
+    pub fn close_connections(&self, mode: CloseMode) {
+        // Without connections there is no receiver.
+        let _ = self.shared.closes.send(mode);
     }
 
-    /// Ends all connections once so many more bytes have gone up: in the middle of a packet, most likely.
-    pub fn cut_after(&self, bytes: usize, cut: Cut) {
-        *self.shared.fuse() = Some((bytes, cut));
+    /// Closes all connections after so many more bytes to the server: most likely in the middle of a packet.
+    pub fn close_after(&self, bytes: usize, mode: CloseMode) {
+        *lock(&self.shared.pending_close) = Some((bytes, mode));
     }
 
-    /// Whether a cut by [`Proxy::cut_after`] is still to come.
+    /// Whether [`Proxy::close_after`] has not closed the connections yet.
     #[must_use]
-    pub fn will_cut(&self) -> bool {
-        self.shared.fuse().is_some()
+    pub fn has_pending_close(&self) -> bool {
+        lock(&self.shared.pending_close).is_some()
     }
 
     /// Connections so far.
@@ -127,10 +127,10 @@ impl Proxy {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Bytes that have passed so far in a direction.
+    /// Bytes forwarded so far in a direction.
     #[must_use]
-    pub fn passed(&self, direction: Direction) -> u64 {
-        self.shared.passed(direction).load(Ordering::Relaxed)
+    pub fn bytes_forwarded(&self, direction: Direction) -> u64 {
+        self.shared.forwarded(direction).load(Ordering::Relaxed)
     }
 }
 
@@ -140,36 +140,32 @@ impl Drop for Proxy {
     }
 }
 
-impl Weather {
-    fn lets_pass(self, direction: Direction) -> bool {
+impl NetworkCondition {
+    fn forwards(self, direction: Direction) -> bool {
         match self {
-            Self::Clear | Self::Refused | Self::Slow(..) => true,
+            Self::Normal | Self::Refused | Self::Slow(..) => true,
             Self::BlackHole => false,
             Self::HalfOpen(stopped) => stopped != direction,
         }
     }
 }
 
-impl Shared {
-    fn fuse(&self) -> MutexGuard<'_, Option<(usize, Cut)>> {
-        self.fuse.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn passed(&self, direction: Direction) -> &AtomicU64 {
-        let [up, down] = &self.passed;
+impl ProxyState {
+    fn forwarded(&self, direction: Direction) -> &AtomicU64 {
+        let [up, down] = &self.forwarded;
         if direction == Direction::Up { up } else { down }
     }
 
-    /// How many of these bytes may pass, and the cut that comes after them.
-    fn burn(&self, direction: Direction, bytes: usize) -> (usize, Option<Cut>) {
-        let mut fuse = self.fuse();
-        match *fuse {
-            Some((left, cut)) if direction == Direction::Up && left <= bytes => {
-                *fuse = None;
-                (left, Some(cut))
+    /// How many of these bytes are to be forwarded, and how the connections are closed after them, if they are.
+    fn take(&self, direction: Direction, bytes: usize) -> (usize, Option<CloseMode>) {
+        let mut pending = lock(&self.pending_close);
+        match *pending {
+            Some((left, mode)) if direction == Direction::Up && left <= bytes => {
+                *pending = None;
+                (left, Some(mode))
             }
-            Some((left, cut)) if direction == Direction::Up => {
-                *fuse = Some((left - bytes, cut));
+            Some((left, mode)) if direction == Direction::Up => {
+                *pending = Some((left - bytes, mode));
                 (bytes, None)
             }
             _ => (bytes, None),
@@ -178,16 +174,16 @@ impl Shared {
 }
 
 /// Owns the connections' tasks, so that they end with the proxy.
-async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<ProxyState>) {
     let mut connections = JoinSet::new();
-    let mut weather = shared.weather.subscribe();
+    let mut condition = shared.condition.subscribe();
     let mut listening = Some(listener);
     loop {
-        let refuses = *weather.borrow_and_update() == Weather::Refused;
+        let refuses = *condition.borrow_and_update() == NetworkCondition::Refused;
         let Some(listener) = listening.take_if(|_| refuses).map_or(listening.as_ref(), |_| None) else {
-            // Only a port that nobody listens on refuses.
+            // Only a port without a listener refuses.
             if refuses {
-                let _ = weather.changed().await;
+                let _ = condition.changed().await;
             } else {
                 listening = TcpListener::bind(address).await.ok();
                 tokio::time::sleep(LISTEN_PAUSE).await;
@@ -195,73 +191,15 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
             continue;
         };
         tokio::select! {
-            _ = weather.changed() => {}
+            _ = condition.changed() => {}
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((client, _)) => {
                     shared.accepted.fetch_add(1, Ordering::Relaxed);
-                    connections.spawn(connect(client, shared.cuts.subscribe(), Arc::clone(&shared)));
+                    connections.spawn(connection::serve(client, shared.closes.subscribe(), Arc::clone(&shared)));
                 }
                 Err(_) => tokio::time::sleep(LISTEN_PAUSE).await,
             },
         }
-    }
-}
-
-async fn connect(mut client: TcpStream, mut cuts: broadcast::Receiver<Cut>, shared: Arc<Shared>) {
-    let Ok(mut server) = TcpStream::connect(shared.target).await else {
-        // As if the client had reached the dead server itself.
-        let _ = client.set_zero_linger();
-        return;
-    };
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let cut = {
-        let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
-        tokio::select! {
-            // A cut before the weather clears comes first: nothing that was held passes any more.
-            biased;
-            cut = cuts.recv() => cut.unwrap_or(Cut::Finish),
-            cut = pump(Direction::Up, from_client, to_server, &shared) => cut,
-            cut = pump(Direction::Down, from_server, to_client, &shared) => cut,
-        }
-    };
-    if cut == Cut::Reset {
-        let _ = (client.set_zero_linger(), server.set_zero_linger());
-    }
-}
-
-/// Hands on until one side ends or a cut is due.
-async fn pump(
-    direction: Direction,
-    mut from: impl AsyncReadExt + Unpin,
-    mut to: impl AsyncWriteExt + Unpin,
-    shared: &Shared,
-) -> Cut {
-    let mut weather = shared.weather.subscribe();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let Ok(now) = weather.wait_for(|weather| weather.lets_pass(direction)).await.map(|weather| *weather) else {
-            return Cut::Finish;
-        };
-        let (most, pause) =
-            if let Weather::Slow(bytes, pause) = now { (bytes, pause) } else { (PIECE_BYTES, Duration::ZERO) };
-        let room = piece.get_mut(..most.clamp(1, PIECE_BYTES)).unwrap_or_default();
-        let read = tokio::select! {
-            biased;
-            _ = weather.changed() => continue,
-            read = from.read(room) => read.unwrap_or(0),
-        };
-        if read == 0 {
-            return Cut::Finish;
-        }
-        let (passing, cut) = shared.burn(direction, read);
-        if to.write_all(piece.get(..passing).unwrap_or_default()).await.is_err() {
-            return Cut::Finish;
-        }
-        shared.passed(direction).fetch_add(u64::try_from(passing).unwrap_or(0), Ordering::Relaxed);
-        if let Some(cut) = cut {
-            return cut;
-        }
-        tokio::time::sleep(pause).await;
     }
 }

@@ -1,11 +1,15 @@
 //! The memory of a Modbus server: 16-bit words and single bits by unit, table and address, shared between the server and
-//! its operator.
+//! the code that controls it.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The unit whose memory answers for all of them, see [`Registers::any_unit`].
+pub use bessai_domain::register::Table;
+
+use crate::lock;
+
+/// The unit whose memory answers for all units, see [`Registers::any_unit`].
 const SHARED_UNIT: u8 = 0;
 
 /// A cheap handle to the memory; clones see the same words.
@@ -14,26 +18,13 @@ pub struct Registers {
     memory: Arc<Mutex<Memory>>,
 }
 
-/// One of the four tables of a Modbus unit; addresses count from 0, as on the wire. A bit is a word that is 0 or not, so
-/// that every call here serves all four.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Table {
-    /// Bits read with function 1, written with functions 5 and 15.
-    Coil,
-    /// Bits read with function 2.
-    Discrete,
-    /// Read with function 3, written with functions 6 and 16.
-    Holding,
-    /// Read with function 4.
-    Input,
-}
-
-/// The words themselves, held still while [`Registers::revise`] runs. Sparse: an address never set is absent.
+/// The words of all units and tables, locked while [`Registers::update`] runs. Addresses count from 0, as on the wire. Sparse:
+/// an address that was never set is absent. A bit is a word that is 0 or not, so that every call serves all four tables.
 #[derive(Debug, Default)]
 pub struct Memory {
     any_unit: bool,
     counters: Vec<(u8, Table, u16)>,
-    /// How often clients have written each word that they have.
+    /// How often clients have written each word.
     writes: BTreeMap<(u8, Table, u16), u64>,
     tables: BTreeMap<(u8, Table), BTreeMap<u16, u16>>,
 }
@@ -72,32 +63,31 @@ impl Registers {
         self.lock().fill(unit, table, addresses, value);
     }
 
-    /// The word at an address rises by one, and after 65535 starts again, with each request that read it: so whoever
-    /// reads can tell whether a reading is missing.
+    /// Increments the word at an address with each request that reads it, from 65535 to 0, so that a reader can tell whether
+    /// a reading is missing.
     pub fn count_reads(&self, unit: u8, table: Table, address: u16) {
         self.lock().counters.push((unit, table, address));
     }
 
-    /// How often clients have written the word at an address; what is set from here does not count.
+    /// How often clients have written the word at an address; [`Registers::set`] does not count.
     #[must_use]
     pub fn writes(&self, unit: u8, table: Table, address: u16) -> u64 {
         self.lock().writes(unit, table, address)
     }
 
     /// Whether requests to every unit id are answered from the memory of unit 0, as by devices that ignore the id.
-    pub fn any_unit(&self, answers: bool) {
-        self.lock().any_unit = answers;
+    pub fn any_unit(&self, is_enabled: bool) {
+        self.lock().any_unit = is_enabled;
     }
 
-    /// Runs several changes as one: no request is answered in between. `change` must not use this handle, which it
-    /// holds locked.
-    pub fn revise<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+    /// Runs several changes as one: no request is answered in between. `change` must not use this handle, which is locked
+    /// meanwhile.
+    pub fn update<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(&mut self.lock())
     }
 
-    /// A panic in the middle of `revise` leaves words half changed but whole, so a poisoned lock is still good.
     fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory)
     }
 }
 
@@ -135,8 +125,8 @@ impl Memory {
         stored.extend(addresses.map(|address| (address, value)));
     }
 
-    /// Raises the counters among the words that were read.
-    pub(crate) fn note_read(&mut self, unit: u8, table: Table, address: u16, count: u16) {
+    /// Increments the counters among the words that were read.
+    pub(crate) fn count_read(&mut self, unit: u8, table: Table, address: u16, count: u16) {
         let Self { counters, tables, .. } = self;
         let read = |counter: &&(u8, Table, u16)| {
             let &&(owner, of, at) = counter;
@@ -157,14 +147,14 @@ impl Memory {
     }
 
     /// Counts a client's write of each of these words.
-    pub(crate) fn note_write(&mut self, unit: u8, table: Table, address: u16, count: u16) {
+    pub(crate) fn count_write(&mut self, unit: u8, table: Table, address: u16, count: u16) {
         for at in (address..=u16::MAX).take(usize::from(count)) {
             let writes = self.writes.entry((unit, table, at)).or_default();
             *writes = writes.saturating_add(1);
         }
     }
 
-    /// The unit whose memory answers requests to `requested`; `None` when nobody does.
+    /// The unit whose memory answers requests to `requested`; `None` when no unit does.
     pub(crate) fn serving_unit(&self, requested: u8) -> Option<u8> {
         let unit = if self.any_unit { SHARED_UNIT } else { requested };
         self.units().any(|known| known == unit).then_some(unit)
@@ -219,7 +209,7 @@ mod tests {
     #[test]
     fn clones_share_the_words() {
         let registers = Registers::new();
-        registers.clone().revise(|memory| {
+        registers.clone().update(|memory| {
             memory.set(3, Table::Input, 0, &[1]);
             memory.set(3, Table::Input, 9, &[2]);
         });
@@ -227,26 +217,26 @@ mod tests {
     }
 
     #[test]
-    fn counters_rise_when_they_are_read() {
+    fn counters_are_incremented_when_they_are_read() {
         let registers = Registers::new();
         registers.set(1, Table::Holding, 9, &[0, u16::MAX, 5]);
         registers.count_reads(1, Table::Holding, 10);
-        registers.revise(|memory| {
-            memory.note_read(1, Table::Holding, 9, 1);
-            memory.note_read(1, Table::Input, 9, 3);
-            memory.note_read(2, Table::Holding, 9, 3);
+        registers.update(|memory| {
+            memory.count_read(1, Table::Holding, 9, 1);
+            memory.count_read(1, Table::Input, 9, 3);
+            memory.count_read(2, Table::Holding, 9, 3);
         });
         assert_eq!(registers.get(1, Table::Holding, 9, 3), Some(vec![0, u16::MAX, 5]));
-        registers.revise(|memory| memory.note_read(1, Table::Holding, 9, 2));
+        registers.update(|memory| memory.count_read(1, Table::Holding, 9, 2));
         assert_eq!(registers.get(1, Table::Holding, 9, 3), Some(vec![0, 0, 5]));
     }
 
     #[test]
-    fn units_answer_by_id_or_all_alike() {
+    fn units_answer_by_id_or_all_from_unit_0() {
         let registers = Registers::new();
         registers.set(0, Table::Input, 0, &[1]);
         registers.set(4, Table::Input, 0, &[1]);
-        let serving = |unit| registers.revise(|memory| memory.serving_unit(unit));
+        let serving = |unit| registers.update(|memory| memory.serving_unit(unit));
         assert_eq!((serving(4), serving(5)), (Some(4), None));
         registers.any_unit(true);
         assert_eq!((serving(4), serving(5)), (Some(0), Some(0)));

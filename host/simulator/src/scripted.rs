@@ -1,211 +1,149 @@
-//! An MQTT broker that misbehaves on command, 3.1.1 and 5, holds its clients to the standard, and keeps what it takes.
+//! An MQTT broker, 3.1.1 and 5, that misbehaves on command, holds its clients to the standard, and records what it
+//! receives.
 //!
-//! It hands no message on: whoever wants to know what came asks [`Broker::look`].
+//! It forwards no message: [`ScriptedBroker::inspect`] shows what was received. The broker that forwards is
+//! [`crate::broker`].
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
-
-use crate::packet::{self, Version};
-
-mod acknowledging;
+mod acknowledgements;
 mod connection;
+mod recording;
 mod rules;
 mod script;
 #[cfg(test)]
 mod tests;
 
-pub use script::{Acknowledging, Greeting, OnV5, Order, Script};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
-/// MQTT 5.0 §4.13: another connection took the session over.
-const SESSION_TAKEN_OVER: u8 = 0x8e;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
-/// A running broker; it ends with the value, and all its connections with it.
+pub use self::recording::{RecordedConnect, RecordedMessage, Recording};
+pub use self::script::{Acknowledgements, ConnectReply, HeldOrder, OnV5, Script, StoredSession};
+use crate::lock;
+
+/// A running broker; dropping it stops it and closes all its connections.
 #[derive(Debug)]
-pub struct Broker {
+pub struct ScriptedBroker {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<BrokerState>,
     accepting: JoinHandle<()>,
 }
 
-/// What has happened so far.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// Connections that were accepted.
-    pub connections: usize,
-    /// The sign-ins, in order, whatever was answered.
-    pub signed_in: Vec<SignIn>,
-    /// The messages that were taken, in order.
-    pub taken: Vec<Taken>,
-    /// Acknowledgements sent that end the care for a message: PUBACK and PUBCOMP.
-    pub acknowledged: usize,
-    /// Clients that said goodbye before they went.
-    pub goodbyes: usize,
-    /// What clients did against the standard or what was granted to them, for people.
-    pub violations: Vec<String>,
-}
-
-/// A sign-in, without its password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignIn {
-    /// The protocol's level: 4 is 3.1.1, 5 is 5.
-    pub level: u8,
-    /// Who.
-    pub client_id: String,
-    /// As whom.
-    pub username: Option<String>,
-    /// Topic and payload of the last will.
-    pub will: Option<(String, Vec<u8>)>,
-}
-
-/// A message that was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// The connection that it came over, counted from 1.
-    pub connection: usize,
-    /// Its topic; the meant one where an alias came.
-    pub topic: String,
-    /// The message.
-    pub payload: Vec<u8>,
-    /// 0, 1 or 2.
-    pub qos: u8,
-    /// To be kept by the broker.
-    pub retain: bool,
-    /// Sent before in this session.
-    pub dup: bool,
-    /// 0 for QoS 0.
-    pub packet_id: u16,
-    /// The alias that stood for the topic, or was given to it.
-    pub alias: Option<u32>,
-    /// The client was told that it is here for good, or, with QoS 0, wants no word: it need not send it again.
-    pub is_acknowledged: bool,
-}
-
-/// What a connection is told while it lives.
-#[derive(Clone, Debug)]
-enum Command {
-    Send(Vec<u8>),
-    Close,
-    TakenOver,
-}
-
-/// A client that is signed in.
+/// What the connections of a broker share.
 #[derive(Debug)]
-struct Client {
+struct BrokerState {
+    script: Mutex<Script>,
+    clients: Mutex<Vec<ConnectedClient>>,
+    recording: watch::Sender<Recording>,
+}
+
+/// A client that is connected.
+#[derive(Debug)]
+struct ConnectedClient {
     connection: usize,
     client_id: String,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<ConnectionCommand>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    script: Mutex<Script>,
-    clients: Mutex<Vec<Client>>,
-    seen: watch::Sender<Seen>,
+/// What a connection is to do.
+#[derive(Clone, Debug)]
+enum ConnectionCommand {
+    Send(Vec<u8>),
+    Close,
+    TakeOver,
 }
 
-impl Broker {
+impl ScriptedBroker {
     /// Listens on a free port of this machine and serves on the current tokio runtime.
     ///
     /// # Errors
     /// When no port can be bound.
     pub async fn start(script: Script) -> io::Result<Self> {
-        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (script, clients) = (Mutex::new(script), Mutex::default());
-        let shared = Arc::new(Shared { script, clients, seen: watch::Sender::default() });
+        let shared = Arc::new(BrokerState { script, clients, recording: watch::Sender::default() });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, accepting })
     }
 
-    /// Where clients connect to.
+    /// The address that clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Behaves so from now on; what was granted to a client at its sign-in stays.
-    pub fn follow(&self, script: Script) {
+    /// Follows this script from now on; what was granted to a connected client stays.
+    pub fn set_script(&self, script: Script) {
         *lock(&self.shared.script) = script;
     }
 
-    /// Sends these bytes to every client that is signed in.
-    pub fn send(&self, bytes: &[u8]) {
-        self.command(&Command::Send(bytes.to_vec()));
+    /// Sends these bytes to every connected client.
+    pub fn send_to_all(&self, bytes: &[u8]) {
+        self.command(&ConnectionCommand::Send(bytes.to_vec()));
     }
 
-    /// Ends every connection without a word.
-    pub fn cut(&self) {
-        self.command(&Command::Close);
+    /// Closes every connection without a DISCONNECT.
+    pub fn close_connections(&self) {
+        self.command(&ConnectionCommand::Close);
     }
 
-    /// Tells every client, as far as its protocol can, that another has taken its session over, and hangs up.
-    pub fn take_over(&self) {
-        self.command(&Command::TakenOver);
+    /// Closes every connection as if another client had taken its session over.
+    pub fn take_over_sessions(&self) {
+        self.command(&ConnectionCommand::TakeOver);
     }
 
-    /// Looks at what has happened so far.
-    pub fn look<T>(&self, at: impl FnOnce(&Seen) -> T) -> T {
-        at(&self.shared.seen.borrow())
+    /// Looks into what has been recorded so far.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Recording) -> T) -> T {
+        look(&self.shared.recording.borrow())
     }
 
-    /// Waits until what has happened is as wanted.
-    pub async fn until(&self, wanted: impl Fn(&Seen) -> bool) {
-        // The sender lives as long as this.
-        let _ = self.shared.seen.subscribe().wait_for(wanted).await;
+    /// Waits until the recording meets a condition.
+    pub async fn wait_until(&self, condition: impl Fn(&Recording) -> bool) {
+        // The sender lives as long as this broker.
+        let _ = self.shared.recording.subscribe().wait_for(condition).await;
     }
 
-    fn command(&self, command: &Command) {
+    fn command(&self, command: &ConnectionCommand) {
         lock(&self.shared.clients).retain(|client| client.commands.send(command.clone()).is_ok());
     }
 }
 
-impl Drop for Broker {
+impl Drop for ScriptedBroker {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-impl Shared {
+impl BrokerState {
     fn script(&self) -> Script {
         lock(&self.script).clone()
     }
 
-    fn note(&self, change: impl FnOnce(&mut Seen)) {
-        self.seen.send_modify(change);
+    fn record(&self, change: impl FnOnce(&mut Recording)) {
+        self.recording.send_modify(change);
     }
 
-    /// From now on this connection is the client's; one of the same id before it is told so and ends (§3.1.4).
-    fn admit(&self, connection: usize, client_id: &str, commands: mpsc::UnboundedSender<Command>) {
+    /// Adds a client; a connected one of the same id is taken over (§3.1.4).
+    fn add(&self, connection: usize, client_id: &str, commands: mpsc::UnboundedSender<ConnectionCommand>) {
         let mut clients = lock(&self.clients);
         for client in clients.iter().filter(|client| client.client_id == client_id) {
-            let _ = client.commands.send(Command::TakenOver);
+            let _ = client.commands.send(ConnectionCommand::TakeOver);
         }
         clients.retain(|client| client.client_id != client_id);
-        clients.push(Client { connection, client_id: client_id.to_owned(), commands });
+        clients.push(ConnectedClient { connection, client_id: client_id.to_owned(), commands });
     }
 
-    fn dismiss(&self, connection: usize) {
+    fn remove(&self, connection: usize) {
         lock(&self.clients).retain(|client| client.connection != connection);
     }
 }
 
-/// A panic elsewhere leaves scripts and lists whole, so a poisoned lock is still good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a session of this version is told when another takes it over: 3.1.1 has no words for it.
-fn farewell(version: Version) -> Vec<u8> {
-    if version == Version::V5 { packet::disconnect(SESSION_TAKEN_OVER) } else { Vec::new() }
-}
-
 /// Owns the connections' tasks, so that they end with the broker.
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<BrokerState>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -213,9 +151,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let mut number = 0;
-                shared.note(|seen| {
-                    seen.connections += 1;
-                    number = seen.connections;
+                shared.record(|recording| {
+                    recording.connections += 1;
+                    number = recording.connections;
                 });
                 connections.spawn(connection::serve(stream, number, Arc::clone(&shared)));
             }

@@ -1,44 +1,44 @@
-//! A SunSpec device's memory: the mark, and a chain of models each with its number and length (SunSpec Device Information
-//! Model Specification V1.1, 6).
+//! The memory of a SunSpec device: the marker, and a chain of models, each with its number and length (SunSpec Device
+//! Information Model Specification V1.1, 6).
 
 use bessai_domain::profile::Profile;
 use bessai_domain::register::TextLayout;
-use bessai_domain::sunspec::table::{self, Count, PointType};
-use bessai_domain::sunspec::{Discovery, DiscoveryError, Refused};
+use bessai_domain::sunspec::models::{self, PointType, Repetition};
+use bessai_domain::sunspec::{Discovery, DiscoveryError, ReadError};
 
 use crate::registers::{Registers, Table};
 
-/// Where devices may begin their chain.
-pub const BASES: [u16; 3] = [40_000, 0, 50_000];
-
-/// `SunS`.
-const MARK: [u16; 2] = [0x5375, 0x6e53];
-/// The number that stands after the last model, and its length.
+/// The address at which the simulated inverter's chain begins.
+const BASE: u16 = 40_000;
+/// The marker at the beginning of a chain, `SunS`.
+const MARKER: [u16; 2] = [0x5375, 0x6e53];
+/// The number after the last model, and its length.
 const END: [u16; 2] = [0xffff, 0];
-/// The number of the model that comes first, and the registers of its texts: maker, model, options, version, serial number.
+/// The number of the first model, the common model.
 const COMMON: u16 = 1;
+/// The registers of its texts: manufacturer, model, options, version, serial number.
 const COMMON_TEXTS: [u16; 5] = [16, 16, 8, 8, 16];
-/// The device address 1 and the pad that end the common model.
+/// The device address 1 and the padding at the end of the common model.
 const COMMON_END: [u16; 2] = [1, 0x8000];
 
-/// What a battery inverter says of itself behind the common model: its AC side, how its power is set, its storage, its battery
-/// and that battery's cells.
+/// The models of a battery inverter after the common model: AC measurements, power control, storage, battery, and lithium-ion
+/// cells.
 const BATTERY_INVERTER: [u16; 5] = [103, 704, 713, 802, 803];
 
 /// One model of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Model {
+pub struct SunSpecModel {
     /// Its number.
     pub id: u16,
     /// The registers after its number and its length.
     pub words: Vec<u16>,
 }
 
-impl Model {
-    /// The common model, which comes first. Texts that are too long are left out.
+impl SunSpecModel {
+    /// The common model, which is the first one. Texts that are too long are left out.
     #[must_use]
-    pub fn common(maker: &str, model: &str, serial: &str) -> Self {
-        let texts = [maker, model, "", "1.0", serial].into_iter().zip(COMMON_TEXTS);
+    pub fn common(manufacturer: &str, model: &str, serial: &str) -> Self {
+        let texts = [manufacturer, model, "", "1.0", serial].into_iter().zip(COMMON_TEXTS);
         let empty = |registers: u16| vec![0; usize::from(registers)];
         let text = |(text, registers): (&str, u16)| {
             TextLayout::HighLow.encode(text, registers).unwrap_or_else(|| empty(registers))
@@ -46,37 +46,37 @@ impl Model {
         Self { id: COMMON, words: texts.flat_map(text).chain(COMMON_END).collect() }
     }
 
-    /// A published model, all of it zero. None where the table has none of this number, or as it is too long.
-    #[must_use]
-    pub fn zeroed(id: u16) -> Option<Self> {
-        let once = |count: Count| match count {
-            Count::Once => 1,
-            Count::Times(times) => u32::from(times),
-            // What the device itself counts is zero too.
-            Count::Room | Count::Point(_) => 0,
+    /// A published model, all zero; none where the table has no model of this number, or it is too long.
+    fn zeroed(id: u16) -> Option<Self> {
+        let once = |count: Repetition| match count {
+            Repetition::Once => 1,
+            Repetition::Fixed(times) => u32::from(times),
+            // Groups that the device itself counts do not exist: the counters are zero too.
+            Repetition::FillsModel | Repetition::Point(_) => 0,
         };
-        let length = usize::try_from(table::model(id)?.group.registers(&once)).ok()?;
+        let length = usize::try_from(models::model(id)?.group.registers(&once)).ok()?;
         (length < usize::from(u16::MAX)).then(|| Self { id, words: vec![0; length] })
     }
 }
 
 /// Lays out a battery inverter, all zero, and returns the profile that a gateway makes of its models: with it a
-/// [`Plant`](crate::plant::Plant) keeps the registers alive.
+/// [`Plant`](crate::plant::Plant) fills the registers.
 ///
 /// # Errors
 ///
-/// When the chain that was written is not found again.
+/// When discovery does not find the chain that was written.
 pub fn battery_inverter(registers: &Registers, unit: u8) -> Result<Profile, DiscoveryError> {
-    let common = Model::common("bessai", "simulated battery inverter", "BE2600001");
-    let models: Vec<_> = [common].into_iter().chain(BATTERY_INVERTER.into_iter().filter_map(Model::zeroed)).collect();
-    lay_out(registers, unit, BASES[0], &models);
+    let common = SunSpecModel::common("bessai", "simulated battery inverter", "BE2600001");
+    let models: Vec<_> =
+        [common].into_iter().chain(BATTERY_INVERTER.into_iter().filter_map(SunSpecModel::zeroed)).collect();
+    lay_out(registers, unit, BASE, &models);
     let mut discovery = Discovery::default();
     while let Some(read) = discovery.next() {
         let words = registers.get(unit, Table::Holding, read.start, read.count);
-        discovery.answer(words.as_deref().ok_or(Refused::Exception(2)));
+        discovery.answer(words.as_deref().ok_or(ReadError::Exception(2)));
     }
-    let found = discovery.found()?;
-    // What counts the groups behind it must stay zero, for there are none.
+    let found = discovery.finish()?;
+    // A counter of groups must stay zero, for there are no groups.
     let counts: Vec<u16> =
         found.points.iter().filter(|point| point.kind() == PointType::Count).map(|point| point.address).collect();
     let mut profile = found.profile(None);
@@ -85,20 +85,20 @@ pub fn battery_inverter(registers: &Registers, unit: u8) -> Result<Profile, Disc
     Ok(profile)
 }
 
-/// Writes a chain of models into the holding registers from an address on, all at once, and returns the address of each
-/// model's number. What does not fit below register 65536 is left out.
-pub fn lay_out(registers: &Registers, unit: u8, base: u16, models: &[Model]) -> Vec<u16> {
-    registers.revise(|memory| {
-        memory.set(unit, Table::Holding, base, &MARK);
-        let mut at = base.checked_add(2);
+/// Writes a chain of models into the holding registers from an address on, as one change, and returns the address of each
+/// model's number. Models that do not fit below register 65536 are left out.
+pub fn lay_out(registers: &Registers, unit: u8, base: u16, models: &[SunSpecModel]) -> Vec<u16> {
+    registers.update(|memory| {
+        memory.set(unit, Table::Holding, base, &MARKER);
+        let mut next = base.checked_add(2);
         let mut addresses = Vec::new();
         for model in models {
-            let (Some(address), Ok(length)) = (at, u16::try_from(model.words.len())) else { break };
+            let (Some(address), Ok(length)) = (next, u16::try_from(model.words.len())) else { break };
             memory.set(unit, Table::Holding, address, &[&[model.id, length], &model.words[..]].concat());
             addresses.push(address);
-            at = address.checked_add(2).and_then(|words| words.checked_add(length));
+            next = address.checked_add(2).and_then(|words| words.checked_add(length));
         }
-        if let Some(end) = at {
+        if let Some(end) = next {
             memory.set(unit, Table::Holding, end, &END);
         }
         addresses
@@ -110,9 +110,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_is_followed_to_its_end() {
+    fn a_chain_has_a_marker_its_models_and_an_end() {
         let registers = Registers::new();
-        let models = [Model::common("bessai", "box", "7"), Model { id: 713, words: vec![1, 2, 3, 4, 5, 6, 7] }];
+        let models =
+            [SunSpecModel::common("bessai", "box", "7"), SunSpecModel { id: 713, words: vec![1, 2, 3, 4, 5, 6, 7] }];
         assert_eq!(lay_out(&registers, 3, 40_000, &models), [40_002, 40_070]);
         let word = |address| registers.get(3, Table::Holding, address, 1).map(|words| words[0]);
         assert_eq!([word(40_000), word(40_001)], [Some(0x5375), Some(0x6e53)]);
@@ -122,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_ends_the_chain_too() {
-        let models = [Model { id: 1, words: vec![0; 66] }, Model { id: 2, words: vec![] }];
+    fn models_beyond_the_last_address_are_left_out() {
+        let models = [SunSpecModel { id: 1, words: vec![0; 66] }, SunSpecModel { id: 2, words: vec![] }];
         assert_eq!(lay_out(&Registers::new(), 1, 65_500, &models), [65_502]);
         assert_eq!(lay_out(&Registers::new(), 1, u16::MAX, &models), [] as [u16; 0]);
     }

@@ -1,7 +1,7 @@
-//! The feeds while the gateway runs: each made from its files, and made anew when they change.
+//! Runs the feeds: starts each from its files, and updates, adds or ends it when they change.
 //!
-//! A component is compiled in a task of its own, so that a slow one holds nobody up. A running feed gets a new version
-//! only when that is loaded; the feed itself tries it. One that cannot run leaves the rest alone.
+//! A component is compiled in a task of its own, so that a slow one delays no other feed. A running feed gets a new
+//! version only once that is loaded, and probes it itself. A feed that cannot run does not affect the others.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,31 +10,32 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bessai_domain::journal::StartAt;
 use bessai_domain::settings::Mistake;
-use bessai_domain::state::State;
+use bessai_domain::state::PluginState;
+use bessai_feed::{Feed, Replacement, SharedFeedHealth};
+use bessai_journal::{Journal, JournalReader};
+use bessai_mqtt::MqttBroker;
+use bessai_plugin_runtime::{CompiledComponent, Engine, Plugin};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::app::report::Report;
-use crate::config::{self, Component};
-use crate::feed::{Feed, Replacement, SharedHealth};
-use crate::journal::{Journal, Reader};
-use crate::mqtt;
-use crate::plugin::{Engine, Loaded, Plugin};
-use crate::watch::Folder;
+use crate::app::report::StatusReport;
+use crate::config::{self, ComponentSource};
+use crate::watch::WatchedFolder;
 
 mod settings;
 
-pub use settings::{broker, check_files, load};
+pub(crate) use settings::{broker, check_files, load};
 
-/// Components that are read and compiled at once.
+/// Components that are read and compiled at the same time: one per core of a small machine.
 const LOADS_AT_ONCE: usize = 2;
-/// Results of loading that may wait for the task that takes them in.
-const NEWS: usize = 16;
-/// New versions that may wait for a feed to take them.
+/// Results of loading and updating that may wait to be handled; further tasks wait until there is room.
+const UPDATES: usize = 16;
+/// New versions that may wait for a feed; further ones wait in tasks of their own.
 const REPLACEMENTS: usize = 4;
-/// Files that make feeds.
-const ENDINGS: [&str; 2] = ["wasm", "toml"];
+/// Extensions of the files that define feeds.
+const EXTENSIONS: [&str; 2] = ["wasm", "toml"];
 
 /// All feeds, by name.
 pub(super) struct Feeds {
@@ -43,47 +44,47 @@ pub(super) struct Feeds {
     quarantine: PathBuf,
     engine: Arc<Engine>,
     journal: Journal,
-    report: Rc<RefCell<Report>>,
+    report: Rc<RefCell<StatusReport>>,
     loads: Arc<Semaphore>,
-    by_name: BTreeMap<String, Entry>,
+    by_name: BTreeMap<String, KnownFeed>,
     ending: BTreeMap<String, JoinHandle<()>>,
-    news: mpsc::Sender<News>,
-    received: mpsc::Receiver<News>,
+    updates: mpsc::Sender<Update>,
+    received: mpsc::Receiver<Update>,
     stop: watch::Receiver<bool>,
 }
 
 /// A feed that has files.
-struct Entry {
-    // Rises with each change of its files, so that what was loaded for an earlier one is dropped.
+struct KnownFeed {
+    // Incremented with each change of its files, so that a component loaded for an earlier change is dropped.
     change: u64,
-    // As its files have them; what runs may be older.
-    settings: Option<config::Feed>,
-    trouble: Option<String>,
+    // From the files as they are now; the running version may be older.
+    settings: Option<config::FeedConfig>,
+    error: Option<String>,
     running: Option<Running>,
-    health: SharedHealth,
-    // While it is held the journal keeps the feed's place and state, and counts what the feed loses, also before its
-    // component is loaded, and where it cannot be.
-    place: Option<Reader>,
+    health: SharedFeedHealth,
+    // While it exists the journal keeps the feed's cursor and state and counts its losses, even if its component is not
+    // loaded yet or cannot be loaded.
+    reader: Option<JournalReader>,
 }
 
 /// A feed's task.
 struct Running {
-    settings: config::Feed,
+    settings: config::FeedConfig,
     version: String,
     has_session: bool,
-    replacements: mpsc::Sender<Box<Replacement<Plugin, mqtt::Broker>>>,
+    replacements: mpsc::Sender<Box<Replacement<Plugin, MqttBroker>>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-/// What happened in a task beside.
-enum News {
-    /// A component is at hand, or cannot be used.
-    Loaded { change: u64, settings: Box<config::Feed>, loaded: Result<Loaded, String> },
-    /// A running feed has taken its new version.
-    Taken { settings: Box<config::Feed>, version: String, has_session: bool },
-    /// A running feed has lost its session while it tried the new version: it gets that again.
-    Unheard { settings: Box<config::Feed> },
+/// The outcome of a background task.
+enum Update {
+    /// A component was loaded, or cannot be used.
+    Loaded { change: u64, settings: Box<config::FeedConfig>, loaded: Result<CompiledComponent, String> },
+    /// A running feed switched to its new version.
+    Replaced { settings: Box<config::FeedConfig>, version: String, has_session: bool },
+    /// A running feed lost its session while it probed the new version, which is offered again.
+    Interrupted { settings: Box<config::FeedConfig> },
 }
 
 impl Feeds {
@@ -91,10 +92,10 @@ impl Feeds {
         config: &config::Config,
         engine: Arc<Engine>,
         journal: &Journal,
-        report: &Rc<RefCell<Report>>,
+        report: &Rc<RefCell<StatusReport>>,
         stop: &watch::Receiver<bool>,
     ) -> Self {
-        let (news, received) = mpsc::channel(NEWS);
+        let (updates, received) = mpsc::channel(UPDATES);
         Self {
             site: config.site.clone(),
             plugins: config.plugins.clone(),
@@ -105,33 +106,33 @@ impl Feeds {
             loads: Arc::new(Semaphore::new(LOADS_AT_ONCE)),
             by_name: BTreeMap::new(),
             ending: BTreeMap::new(),
-            news,
+            updates,
             received,
             stop: stop.clone(),
         }
     }
 
-    /// Starts what was configured. The default feed, whose component is at hand, runs when this returns. What changes in
-    /// the folder from now on is told by what this gives.
-    pub(super) fn start(&mut self, feeds: Vec<config::Feed>) -> Folder {
-        let folder = Folder::new(self.plugins.dir.clone(), &ENDINGS);
+    /// Starts the configured feeds. The default feed, whose component is built in, runs when this returns. The returned
+    /// folder reports every change from now on.
+    pub(super) fn start(&mut self, feeds: Vec<config::FeedConfig>) -> WatchedFolder {
+        let folder = WatchedFolder::new(self.plugins.dir.clone(), &EXTENSIONS);
         for settings in feeds {
             match settings.component {
-                Component::BuiltIn => {
+                ComponentSource::BuiltIn => {
                     let loaded = settings::load(&self.engine, &settings);
-                    self.enter(&settings.name, Some(settings.start));
-                    self.take(News::Loaded { change: 0, settings: Box::new(settings), loaded });
+                    self.register(&settings.name, Some(settings.start));
+                    self.handle(Update::Loaded { change: 0, settings: Box::new(settings), loaded });
                 }
-                Component::File(_) => self.load(settings),
+                ComponentSource::File(_) => self.load(settings),
             }
         }
         folder
     }
 
     /// Follows the folder until the stop, then waits for the feeds to drain.
-    pub(super) async fn run(mut self, mut folder: Folder) {
+    pub(super) async fn run(mut self, mut folder: WatchedFolder) {
         let mut stop = self.stop.clone();
-        // What came while the configuration was read and the engine was made is nobody's change.
+        // Picks up the files that appeared while the configuration was read and the engine was set up.
         self.follow(&mut folder, &BTreeSet::new());
         loop {
             folder.watch_elsewhere(self.components_elsewhere());
@@ -145,19 +146,23 @@ impl Feeds {
             running.stop.send_replace(true);
         }
         for task in running.into_iter().map(|running| running.task).chain(self.ending.into_values()) {
-            // One that panicked has said so.
+            // A panic was logged by the panic hook.
             let _ = task.await;
         }
     }
 
-    /// Files that changed, or none at the stop. Takes news in the meantime, without a new look at the folder for each: at
-    /// the start of many feeds there is news of all of them.
-    async fn changed(&mut self, folder: &mut Folder, stop: &mut watch::Receiver<bool>) -> Option<BTreeSet<PathBuf>> {
+    /// Waits for changed files; returns none at the stop. Handles updates in the meantime, without reading the folder again
+    /// after each: a start with many feeds brings as many updates.
+    async fn changed(
+        &mut self,
+        folder: &mut WatchedFolder,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<BTreeSet<PathBuf>> {
         let mut changed = pin!(folder.changed());
         loop {
             tokio::select! {
                 changed = &mut changed => return Some(changed),
-                Some(news) = self.received.recv() => self.take(news),
+                Some(update) = self.received.recv() => self.handle(update),
                 _ = stop.wait_for(|stop| *stop) => return None,
             }
         }
@@ -166,17 +171,17 @@ impl Feeds {
     fn components_elsewhere(&self) -> BTreeSet<PathBuf> {
         let settings = self.by_name.values().filter_map(|entry| entry.settings.as_ref());
         let paths = settings.filter_map(|settings| match &settings.component {
-            Component::BuiltIn => None,
-            Component::File(path) => Some(path.clone()),
+            ComponentSource::BuiltIn => None,
+            ComponentSource::File(path) => Some(path.clone()),
         });
         paths.filter(|path| path.parent() != Some(&self.plugins.dir)).collect()
     }
 
-    /// Brings the feeds in line with the folder, but for those whose files are being written.
-    fn follow(&mut self, folder: &mut Folder, changed: &BTreeSet<PathBuf>) {
+    /// Brings the feeds in line with the folder, except those whose files are still being written.
+    fn follow(&mut self, folder: &mut WatchedFolder, changed: &BTreeSet<PathBuf>) {
         let found = self.plugins.read();
-        // After the files were read: one that changed meanwhile was read by halves, perhaps.
-        folder.look();
+        // After the files were read, so that one that changed meanwhile counts as changed: it may have been read half.
+        folder.scan();
         for mistake in &found.mistakes {
             tracing::error!("plugins: {mistake}");
         }
@@ -187,8 +192,8 @@ impl Feeds {
         for (name, feed) in found.feeds {
             gone.remove(&name);
             let files = self.files(&name, feed.as_ref().ok());
-            // Read again when it is whole.
-            if files.iter().any(|path| folder.is_unsettled(path)) {
+            // Read again once it is complete.
+            if files.iter().any(|path| folder.is_changing(path)) {
                 continue;
             }
             match feed {
@@ -201,112 +206,112 @@ impl Feeds {
                 }
             }
         }
-        gone.retain(|name| !self.files(name, None).iter().any(|path| folder.is_unsettled(path)));
+        gone.retain(|name| !self.files(name, None).iter().any(|path| folder.is_changing(path)));
         gone.iter().for_each(|name| self.remove(name));
     }
 
-    /// The files that a feed is made of.
-    fn files(&self, name: &str, feed: Option<&config::Feed>) -> Vec<PathBuf> {
-        let file = |ending: &str| self.plugins.dir.join(format!("{name}.{ending}"));
+    /// The files that define a feed.
+    fn files(&self, name: &str, feed: Option<&config::FeedConfig>) -> Vec<PathBuf> {
+        let file = |extension: &str| self.plugins.dir.join(format!("{name}.{extension}"));
         match feed.map(|feed| &feed.component) {
-            Some(Component::File(path)) => vec![file("toml"), path.clone()],
-            Some(Component::BuiltIn) => vec![file("toml")],
-            None => ENDINGS.iter().map(|ending| file(ending)).collect(),
+            Some(ComponentSource::File(path)) => vec![file("toml"), path.clone()],
+            Some(ComponentSource::BuiltIn) => vec![file("toml")],
+            None => EXTENSIONS.iter().map(|extension| file(extension)).collect(),
         }
     }
 
     fn refuse(&mut self, name: &str, mistakes: &[Mistake]) {
         let reasons: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-        // Where it is to begin nobody knows before its file is mended.
-        self.enter(name, None);
+        // Its `start` is unknown until the file is fixed.
+        self.register(name, None);
         if let Some(entry) = self.by_name.get_mut(name) {
-            // What is mended later is a change, even back to what runs.
+            // Any later fix is a change, even one that restores the running version.
             (entry.settings, entry.change) = (None, entry.change + 1);
         }
-        self.cannot_run(name, reasons.join("; "));
+        self.report_error(name, reasons.join("; "));
     }
 
-    /// Said once, until it changes.
-    fn cannot_run(&mut self, name: &str, reason: String) {
+    /// Logs why the newest version of a feed does not run, once until the reason changes.
+    fn report_error(&mut self, name: &str, reason: String) {
         let Some(entry) = self.by_name.get_mut(name) else { return };
-        if entry.trouble.as_ref() == Some(&reason) {
+        if entry.error.as_ref() == Some(&reason) {
             return;
         }
         let mut health = entry.health.borrow_mut();
         if entry.running.is_some() {
-            tracing::error!(feed = %name, "the feed runs on as it was: {reason}");
-            health.not_taken = Some(reason.clone());
+            tracing::error!(feed = %name, "update rejected: {reason}; the previous version keeps running");
+            health.update_error = Some(reason.clone());
         } else {
-            tracing::error!(feed = %name, "the feed is off: {reason}");
+            tracing::error!(feed = %name, "feed is off: {reason}; it starts when its files are fixed");
             health.off = Some(reason.clone());
         }
         drop(health);
-        entry.trouble = Some(reason);
+        entry.error = Some(reason);
     }
 
-    /// An entry for the feed, and from now on its place in the journal: the one that it has, or one at `start`.
-    fn enter(&mut self, name: &str, start: Option<config::Start>) {
+    /// Adds the feed, if it is new, and holds its cursor in the journal: the existing one, or a new one at `start`.
+    fn register(&mut self, name: &str, start: Option<StartAt>) {
         let report = &self.report;
-        let new = || Entry {
+        let new = || KnownFeed {
             change: 0,
             settings: None,
-            trouble: None,
+            error: None,
             running: None,
             health: report.borrow_mut().feed(name),
-            place: None,
+            reader: None,
         };
         let entry = self.by_name.entry(name.to_owned()).or_insert_with(new);
-        if entry.place.is_none() && (start.is_some() || self.journal.knows(name)) {
-            let start = start.unwrap_or(config::Start::Now);
-            entry.place = Some(self.journal.reader(name, start.into()).0);
+        if entry.reader.is_none() && (start.is_some() || self.journal.has_cursor(name)) {
+            let start = start.unwrap_or(StartAt::Now);
+            entry.reader = Some(self.journal.reader(name, start).0);
         }
     }
 
-    /// Reads and compiles in a task beside; its news is taken later.
-    fn load(&mut self, settings: config::Feed) {
-        self.enter(&settings.name, Some(settings.start));
+    /// Reads and compiles a component in a task of its own, which sends an [`Update`].
+    fn load(&mut self, settings: config::FeedConfig) {
+        self.register(&settings.name, Some(settings.start));
         let Some(entry) = self.by_name.get_mut(&settings.name) else { return };
         entry.change += 1;
         entry.settings = Some(settings.clone());
-        let (change, engine, news) = (entry.change, Arc::clone(&self.engine), self.news.clone());
+        let (change, engine, updates) = (entry.change, Arc::clone(&self.engine), self.updates.clone());
         let loads = Arc::clone(&self.loads);
         tokio::task::spawn_local(async move {
             let settings = Box::new(settings);
-            let turn = loads.acquire_owned().await;
+            let permit = loads.acquire_owned().await;
             let read = settings.clone();
             let loaded = tokio::task::spawn_blocking(move || settings::load(&engine, &read)).await;
-            drop(turn);
+            drop(permit);
             let loaded = loaded.unwrap_or_else(|error| Err(format!("failed to load: {error}")));
-            // When nobody takes it the gateway is stopping.
-            let _ = news.send(News::Loaded { change, settings, loaded }).await;
+            // Sending fails only when the gateway is stopping.
+            let _ = updates.send(Update::Loaded { change, settings, loaded }).await;
         });
     }
 
-    fn take(&mut self, news: News) {
-        match news {
-            News::Taken { settings, version, has_session } => {
+    fn handle(&mut self, update: Update) {
+        match update {
+            Update::Replaced { settings, version, has_session } => {
                 if let Some(running) = self.by_name.get_mut(&settings.name).and_then(|entry| entry.running.as_mut()) {
                     (running.settings, running.version, running.has_session) = (*settings, version, has_session);
                 }
             }
-            News::Unheard { settings } => {
+            Update::Interrupted { settings } => {
                 let entry = self.by_name.get(&settings.name);
                 if entry.is_some_and(|entry| entry.settings.as_ref() == Some(&*settings)) {
                     self.load(*settings);
                 }
             }
-            News::Loaded { change, settings, loaded } => {
+            Update::Loaded { change, settings, loaded } => {
                 let Some(entry) = self.by_name.get_mut(&settings.name).filter(|entry| entry.change == change) else {
                     return;
                 };
                 match loaded {
-                    Err(error) => self.cannot_run(&settings.name, error),
-                    Ok(loaded) => {
-                        entry.trouble = None;
+                    Err(error) => self.report_error(&settings.name, error),
+                    Ok(component) => {
+                        entry.error = None;
                         if entry.running.is_some() {
-                            self.offer(settings, loaded)
+                            self.offer(settings, component)
                         } else {
-                            self.run_feed(*settings, loaded)
+                            self.run_feed(*settings, component)
                         }
                     }
                 }
@@ -314,16 +319,16 @@ impl Feeds {
         }
     }
 
-    fn run_feed(&mut self, settings: config::Feed, loaded: Loaded) {
+    fn run_feed(&mut self, settings: config::FeedConfig, component: CompiledComponent) {
         let name = settings.name.clone();
         let Some(entry) = self.by_name.get_mut(&name) else { return };
         let health = Rc::clone(&entry.health);
         health.borrow_mut().off = None;
-        let (version, has_session) = (loaded.version(), loaded.has_session());
+        let (version, has_session) = (component.version(), component.has_session());
         let (replacements, received) = mpsc::channel(REPLACEMENTS);
         let (stop, stopped) = watch::channel(false);
-        let (before, journal) = (self.ending.remove(&name), self.journal.clone());
-        let broker = mqtt::Broker::new(settings::broker_of(&self.site, &settings, &loaded));
+        let (previous, journal) = (self.ending.remove(&name), self.journal.clone());
+        let broker = MqttBroker::new(settings::broker_of(&self.site, &settings, &component));
         let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine);
         entry.running = Some(Running {
             version,
@@ -333,12 +338,12 @@ impl Feeds {
             task: tokio::task::spawn_local({
                 let settings = settings.clone();
                 async move {
-                    if let Some(before) = before {
-                        // It goes on where this one has ended.
-                        let _ = before.await;
+                    if let Some(previous) = previous {
+                        // The new task continues at the cursor where the previous one ended.
+                        let _ = previous.await;
                     }
-                    let (events, state) = journal.reader(&settings.name, settings.start.into());
-                    let plugin = Plugin::new(loaded, settings::of_plugin(&settings), state);
+                    let (events, state) = journal.reader(&settings.name, settings.start);
+                    let plugin = Plugin::new(component, settings::of_plugin(&settings), state);
                     let policy = settings::policy(&settings);
                     let feed =
                         Feed { settings: of_feed, policy, events, plugin, broker, health, replacements: received };
@@ -349,45 +354,46 @@ impl Feeds {
         });
     }
 
-    /// Gives a running feed its new version, which it tries beside the old one.
-    fn offer(&self, settings: Box<config::Feed>, loaded: Loaded) {
+    /// Hands a running feed its new version, which it probes before it switches.
+    fn offer(&self, settings: Box<config::FeedConfig>, component: CompiledComponent) {
         let Some(entry) = self.by_name.get(&settings.name) else { return };
         let Some(running) = &entry.running else { return };
-        let (version, has_session) = (loaded.version(), loaded.has_session());
+        let (version, has_session) = (component.version(), component.has_session());
         let is_off = entry.health.borrow().off.is_some();
         if running.settings == *settings && running.version == version && !is_off {
-            entry.health.borrow_mut().not_taken = None;
+            entry.health.borrow_mut().update_error = None;
             return;
         }
-        let (verdict, judged) = oneshot::channel();
-        let is_other = running.settings.broker != settings.broker || running.has_session != loaded.has_session();
-        let broker = is_other.then(|| mqtt::Broker::new(settings::broker_of(&self.site, &settings, &loaded)));
+        let (reply, outcome) = oneshot::channel();
+        let has_other_broker =
+            running.settings.broker != settings.broker || running.has_session != component.has_session();
+        let broker = has_other_broker.then(|| MqttBroker::new(settings::broker_of(&self.site, &settings, &component)));
         let replacement = Box::new(Replacement {
             policy: settings::policy(&settings),
-            plugin: Plugin::new(loaded, settings::of_plugin(&settings), State::default()),
+            plugin: Plugin::new(component, settings::of_plugin(&settings), PluginState::default()),
             broker,
-            verdict,
+            reply,
         });
-        let (replacements, news) = (running.replacements.clone(), self.news.clone());
+        let (replacements, updates) = (running.replacements.clone(), self.updates.clone());
         tokio::task::spawn_local(async move {
             if replacements.send(replacement).await.is_err() {
                 return;
             }
-            let news_of_it = match judged.await {
-                Ok(Ok(())) => News::Taken { settings, version, has_session },
+            let update = match outcome.await {
+                Ok(Ok(())) => Update::Replaced { settings, version, has_session },
                 Ok(Err(_)) => return,
-                Err(_) => News::Unheard { settings },
+                Err(_) => Update::Interrupted { settings },
             };
-            // When nobody takes it the gateway is stopping.
-            let _ = news.send(news_of_it).await;
+            // Sending fails only when the gateway is stopping.
+            let _ = updates.send(update).await;
         });
     }
 
-    /// Its place in the journal stays known.
+    /// Ends a feed; the journal keeps its cursor and state.
     fn remove(&mut self, name: &str) {
         let Some(entry) = self.by_name.remove(name) else { return };
-        tracing::info!(feed = %name, "the feed's file is gone: it ends");
-        self.report.borrow_mut().forget_feed(name);
+        tracing::info!(feed = %name, "the feed's files were removed; stopping the feed");
+        self.report.borrow_mut().remove_feed(name);
         if let Some(running) = entry.running {
             running.stop.send_replace(true);
             self.ending.insert(name.to_owned(), running.task);

@@ -1,38 +1,37 @@
-//! What `/health` says: the state of now, kept up as events pass.
+//! The content of `/health`: the current state, updated with every event.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use bessai_domain::event::EventBody;
 use bessai_domain::site::Site;
+use bessai_feed::SharedFeedHealth;
+use bessai_journal::{JournalHealth, Lag};
 use serde_json::{Map, Value, json};
 
-use crate::feed::SharedHealth;
-use crate::journal::{self, Lag};
-
 /// The state of the site's devices, safety and feeds.
-pub(super) struct Report {
+pub(super) struct StatusReport {
     site: String,
     started: Instant,
     devices: BTreeMap<String, Option<bool>>,
     is_safe: Option<bool>,
     frames: u64,
-    feeds: BTreeMap<String, SharedHealth>,
+    feeds: BTreeMap<String, SharedFeedHealth>,
 }
 
-impl Report {
+impl StatusReport {
     pub(super) fn new(site: &Site, started: Instant) -> Self {
         let devices = site.devices.iter().map(|device| (device.name.clone(), None)).collect();
         Self { site: site.id.clone(), started, devices, is_safe: None, frames: 0, feeds: BTreeMap::new() }
     }
 
-    /// A feed's own state, to be kept up by the feed.
-    pub(super) fn feed(&mut self, name: &str) -> SharedHealth {
+    /// The state of a feed, which the feed itself updates.
+    pub(super) fn feed(&mut self, name: &str) -> SharedFeedHealth {
         self.feeds.entry(name.to_owned()).or_default().clone()
     }
 
-    /// A feed that is no more.
-    pub(super) fn forget_feed(&mut self, name: &str) {
+    /// Removes a feed that has ended.
+    pub(super) fn remove_feed(&mut self, name: &str) {
         self.feeds.remove(name);
     }
 
@@ -47,14 +46,14 @@ impl Report {
         }
     }
 
-    /// `lag`: how far a feed is behind.
-    pub(super) fn json(&self, journal: &journal::Health, lag: impl Fn(&str) -> Lag) -> Value {
+    /// The JSON object of `/health`; `lag` tells how far a feed is behind.
+    pub(super) fn json(&self, journal: &JournalHealth, lag: impl Fn(&str) -> Lag) -> Value {
         let feeds = self.feeds.iter().map(|(name, health)| (name.clone(), feed(health, lag(name))));
         let feeds: Map<_, _> = feeds.collect();
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
-        let runs = |health: &SharedHealth| health.borrow().connected && health.borrow().off.is_none();
+        let runs = |health: &SharedFeedHealth| health.borrow().connected && health.borrow().off.is_none();
         let feeds_run = self.feeds.values().all(runs);
-        let healthy = devices_answer && feeds_run && self.is_safe == Some(true) && journal.trouble.is_none();
+        let healthy = devices_answer && feeds_run && self.is_safe == Some(true) && journal.fault.is_none();
         json!({
             "status": if healthy { "healthy" } else { "degraded" },
             "site_id": self.site,
@@ -69,16 +68,16 @@ impl Report {
                 "bytes": journal.bytes,
                 "lost": journal.lost,
                 "damaged": journal.damaged,
-                "cut_bytes": journal.cut_bytes,
-                "set_aside": journal.set_aside,
-                "trouble": journal.trouble,
+                "cut_bytes": journal.truncated_bytes,
+                "set_aside": journal.quarantined_files,
+                "trouble": journal.fault,
             },
             "feeds": feeds,
         })
     }
 }
 
-fn feed(health: &SharedHealth, lag: Lag) -> Value {
+fn feed(health: &SharedFeedHealth, lag: Lag) -> Value {
     let health = health.borrow();
     json!({
         "connected": health.connected,
@@ -94,10 +93,10 @@ fn feed(health: &SharedHealth, lag: Lag) -> Value {
         "longest_call_ms": health.longest_call.as_secs_f64() * 1e3,
         "failures": health.failures,
         "starts": health.starts,
-        "set_aside": health.set_aside,
+        "set_aside": health.quarantined,
         "refused": health.refused,
         "too_old": health.too_old,
-        "not_taken": health.not_taken,
+        "not_taken": health.update_error,
         "off": health.off,
     })
 }

@@ -1,160 +1,182 @@
 //! `bessai-edge check`: what the gateway would do, without opening a connection.
 
-use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
+use bessai_domain::journal::SyncPolicy;
 use bessai_domain::plan::Plan;
 use bessai_domain::profile::Access;
 use bessai_domain::settings::Mistake;
+use bessai_plugin_runtime::Engine;
 
 use crate::app;
-use crate::config::{Component, Config, Device, Feed, Rights, Sync};
-use crate::plugin::Engine;
+use crate::config::{ComponentSource, Config, DeviceConfig, FeedConfig, Rights};
 
-use super::{CONFIGURATION, load, tell};
+use super::configuration::ConfigArgument;
+use super::error::CommandError;
+use super::output::{OutputError, print_line};
 
-/// Heartbeats and verdicts, each every five seconds.
-const BESIDE_FRAMES_PER_SECOND: f64 = 6.0;
-/// What the journal keeps in memory, and how much more a value takes there.
-const MEMORY_BYTES: f64 = 16_777_216.0;
-const IN_MEMORY: f64 = 8.0;
+/// Journal bytes per second for heartbeats and safety verdicts, each recorded every five seconds.
+const OTHER_EVENTS_BYTES_PER_SECOND: f64 = 6.0;
+/// Journal bytes for a frame without its values.
+const FRAME_BYTES: f64 = 16.0;
+/// Journal bytes for a value that changes slowly; values are compressed against their predecessors.
+const VALUE_BYTES: f64 = 2.0;
+/// Bytes of events that a journal in memory holds.
+const MEMORY_JOURNAL_BYTES: f64 = 16_777_216.0;
+/// How many times more bytes an event takes in memory than on disk.
+const MEMORY_FACTOR: f64 = 8.0;
 
-pub(super) fn run(file: Option<&Path>) -> ExitCode {
-    let config = match load(file) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    println!("site {}", config.site);
-    config.devices.iter().for_each(show_device);
-    show_safety(&config);
-    show_journal(&config);
-    let mistakes = show_feeds(&config);
+/// Prints what the configuration means; fails if the configuration or a plugin is invalid.
+pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
+    let config = file.load()?;
+    print_line(format_args!("site {}", config.site))?;
+    config.devices.iter().try_for_each(print_device)?;
+    print_safety(&config)?;
+    print_journal(&config)?;
+    let mistakes = print_feeds(&config)?;
     for model in &config.models {
-        let found = if model.file.is_file() { "" } else { " (missing: the rest runs without it)" };
-        println!("model {}: {}{found}", model.name, model.file.display());
+        let presence = if model.file.is_file() { "" } else { " (missing: the gateway runs without this model)" };
+        print_line(format_args!("model {}: {}{presence}", model.name, model.file.display()))?;
     }
     for note in &config.notes {
-        println!("note: {note}");
+        print_line(format_args!("note: {note}"))?;
     }
-    if mistakes.is_empty() {
-        println!("sound");
-        return ExitCode::SUCCESS;
+    if !mistakes.is_empty() {
+        return Err(CommandError::invalid("configuration")(mistakes));
     }
-    tell("configuration", &mistakes);
-    ExitCode::from(CONFIGURATION)
+    Ok(print_line("configuration is valid")?)
 }
 
-fn show_device(device: &Device) {
+fn print_device(device: &DeviceConfig) -> Result<(), OutputError> {
     let profile = &device.profile;
     let (unit, address) = (device.unit.0, &device.address);
-    println!("device {}: {address} unit {unit}, profile {}, every {:?}", device.name, profile.name, device.period);
+    print_line(format_args!(
+        "device {}: {address} unit {unit}, profile {}, every {:?}",
+        device.name, profile.name, device.period
+    ))?;
     if profile.is_discovered {
-        println!("  its points are found when it is first read; `bessai-edge device scan` shows them");
-        return;
+        return print_line(
+            "  its points are discovered when it is first read; `bessai-edge device scan` shows them now",
+        );
     }
-    show_source(device, None, device.period);
+    print_source(device, None, device.period)?;
     for (name, period) in &device.reading.sources {
-        show_source(device, Some(name), *period);
+        print_source(device, Some(name), *period)?;
     }
-    let written = profile.points.iter().filter(|point| point.access != Access::Read).count();
-    let named =
-        |what: &str, name: &Option<String>| name.as_ref().map_or_else(String::new, |name| format!(", {what} {name}"));
+    let writable = profile.points.iter().filter(|point| point.access != Access::Read).count();
+    let role =
+        |role: &str, name: &Option<String>| name.as_ref().map_or_else(String::new, |name| format!(", {role} {name}"));
     let set_point = profile.set_point.as_ref().and_then(|set_point| set_point.power.clone().or(set_point.mode.clone()));
-    if written > 0 {
-        let (set_point, watchdog) = (named("set-point", &set_point), named("watchdog", &profile.watchdog));
-        println!("  {} can be written{set_point}{watchdog}", counted(written, "point"));
+    if writable > 0 {
+        let (set_point, watchdog) = (role("set-point", &set_point), role("watchdog", &profile.watchdog));
+        print_line(format_args!("  {} can be written{set_point}{watchdog}", counted(writable, "point")))?;
     }
+    Ok(())
 }
 
-fn show_source(device: &Device, name: Option<&str>, period: Duration) {
+fn print_source(device: &DeviceConfig, name: Option<&str>, period: Duration) -> Result<(), OutputError> {
     let points = device.profile.source(name).count();
-    let plan = Plan::new(device.profile.source(name), device.unit, device.reading.blocks);
-    let named = name.map_or_else(String::new, |name| format!("{name}, every {period:?}: "));
-    println!("  {named}{} in {}:", counted(points, "point"), counted(plan.requests().len(), "request"));
+    let plan = Plan::new(device.profile.source(name), device.unit, device.reading.read_limits);
+    let label = name.map_or_else(String::new, |name| format!("{name}, every {period:?}: "));
+    print_line(format_args!(
+        "  {label}{} in {}:",
+        counted(points, "point"),
+        counted(plan.requests().len(), "request")
+    ))?;
     for request in plan.requests() {
-        let function = request.table.read_function();
+        let function = request.table.read_function_code();
         let what = if request.table.is_bits() { "bits" } else { "registers" };
         let last = u32::from(request.start) + u32::from(request.count) - 1;
         let values = counted(plan.channels(request).count(), "value");
-        println!("    unit {} function {function} {what} {} to {last}: {values}", request.unit.0, request.start);
+        print_line(format_args!(
+            "    unit {} function {function} {what} {} to {last}: {values}",
+            request.unit.0, request.start
+        ))?;
     }
+    Ok(())
 }
 
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn show_safety(config: &Config) {
-    for (channel, bounds) in &config.safety.0 {
-        let end = |end: Option<f64>| end.map_or_else(|| "open".to_owned(), |end| end.to_string());
-        println!("safety {channel}: {} to {}", end(bounds.min), end(bounds.max));
-    }
+fn print_safety(config: &Config) -> Result<(), OutputError> {
+    let bound = |bound: Option<f64>| bound.map_or_else(|| "open".to_owned(), |bound| bound.to_string());
+    config.safety.0.iter().try_for_each(|(channel, bounds)| {
+        print_line(format_args!("safety {channel}: {} to {}", bound(bounds.min), bound(bounds.max)))
+    })
 }
 
-/// How far back it will reach: what came out of measuring sites whose values change slowly, so a guess by nature.
-fn show_journal(config: &Config) {
+/// Prints for how long the journal keeps events. This is an estimate, because a value's size depends on how much it
+/// changes.
+fn print_journal(config: &Config) -> Result<(), OutputError> {
     let journal = &config.journal;
-    let folder = journal.dir.display();
-    let hours = |time: f64| match time / 3600.0 {
+    let folder = journal.folder.display();
+    let hours = |seconds: f64| match seconds / 3600.0 {
         hours if hours < 48.0 => format!("{hours:.1} h"),
         hours => format!("{:.0} days", hours / 24.0),
     };
-    let rate: f64 = config.devices.iter().map(bytes_per_second).sum::<f64>() + BESIDE_FRAMES_PER_SECOND;
-    if journal.sync == Sync::Memory {
-        println!(
+    let rate: f64 = config.devices.iter().map(bytes_per_second).sum::<f64>() + OTHER_EVENTS_BYTES_PER_SECOND;
+    if journal.sync == SyncPolicy::Memory {
+        return print_line(format_args!(
             "journal: in memory, lost with the process; reaches back {}",
-            hours(MEMORY_BYTES / (rate * IN_MEMORY))
-        );
-        return;
+            hours(MEMORY_JOURNAL_BYTES / (rate * MEMORY_FACTOR))
+        ));
     }
-    let size = f64::from(u32::try_from(journal.max_size_bytes >> 10).unwrap_or(u32::MAX)) * 1024.0;
+    let size = f64::from(u32::try_from(journal.max_bytes >> 10).unwrap_or(u32::MAX)) * 1024.0;
     let (by_size, by_age) = (size / rate, journal.max_age.as_secs_f64());
     let bound = if by_size < by_age { "max_size" } else { "max_age" };
-    println!(
+    print_line(format_args!(
         "journal {folder}: about {rate:.0} bytes/s, reaches back {} (by {bound}; max_size alone would give {})",
         hours(by_size.min(by_age)),
         hours(by_size)
-    );
+    ))
 }
 
-/// Bytes that a frame takes, at two for each value.
-fn bytes_per_second(device: &Device) -> f64 {
-    const FRAME: f64 = 16.0;
-    const VALUE: f64 = 2.0;
+fn bytes_per_second(device: &DeviceConfig) -> f64 {
     let values = u32::try_from(device.profile.readable().count()).unwrap_or(u32::MAX);
-    (FRAME + VALUE * f64::from(values)) / device.period.as_secs_f64()
+    (FRAME_BYTES + VALUE_BYTES * f64::from(values)) / device.period.as_secs_f64()
 }
 
-fn show_feeds(config: &Config) -> Vec<Mistake> {
+/// Prints every feed and returns why feeds cannot run.
+fn print_feeds(config: &Config) -> Result<Vec<Mistake>, OutputError> {
     let engine = match app::engine(config) {
         Ok(engine) => engine,
-        Err(error) => return vec![Mistake::bare("plugins", error)],
+        Err(error) => return Ok(vec![Mistake::without_value("plugins", error)]),
     };
-    config.feeds.iter().filter_map(|feed| show_feed(feed, &engine)).collect()
+    let mut mistakes = Vec::new();
+    for feed in &config.feeds {
+        mistakes.extend(print_feed(feed, &engine)?);
+    }
+    Ok(mistakes)
 }
 
-fn show_feed(feed: &Feed, engine: &Engine) -> Option<Mistake> {
+fn print_feed(feed: &FeedConfig, engine: &Engine) -> Result<Option<Mistake>, OutputError> {
     let component = match &feed.component {
-        Component::BuiltIn => "bessai-json, built in".to_owned(),
-        Component::File(path) => path.display().to_string(),
+        ComponentSource::BuiltIn => "bessai-json, built in".to_owned(),
+        ComponentSource::File(path) => path.display().to_string(),
     };
-    println!("feed {}: {component} → {}", feed.name, feed.broker.url());
-    show_rights(&feed.rights);
+    print_line(format_args!("feed {}: {component} → {}", feed.name, feed.broker.url()))?;
+    print_rights(&feed.rights)?;
     let loaded = app::load(engine, feed);
-    loaded.err().map(|error| Mistake::bare(format!("feed {}", feed.name), error))
+    Ok(loaded.err().map(|error| Mistake::without_value(format!("feed {}", feed.name), error)))
 }
 
-pub(super) fn show_rights(rights: &Rights) {
+/// Prints what a feed may read, publish and do.
+pub(super) fn print_rights(rights: &Rights) -> Result<(), OutputError> {
     let list = |names: &Option<Vec<String>>, all: &str| {
         names.as_ref().map_or_else(|| all.to_owned(), |names| names.join(", "))
     };
-    println!("  reads {}, publishes {}", list(&rights.read, "every device"), list(&rights.topics, "any topic"));
-    for (verb, names) in
-        [("subscribes to", &rights.subscribe), ("may connect to", &rights.connect), ("may ask to write", &rights.write)]
-    {
+    let (devices, topics) = (list(&rights.read, "every device"), list(&rights.topics, "any topic"));
+    print_line(format_args!("  reads {devices}, publishes to {topics}"))?;
+    for (verb, names) in [
+        ("subscribes to", &rights.subscribe),
+        ("may connect to", &rights.connect),
+        ("may request writes to", &rights.write),
+    ] {
         if !names.is_empty() {
-            println!("  {verb} {}", names.join(", "));
+            print_line(format_args!("  {verb} {}", names.join(", ")))?;
         }
     }
+    Ok(())
 }

@@ -1,129 +1,110 @@
-//! `bessai-edge device`: looks at a device, and sets a point, without a gateway.
+//! `bessai-edge device`: reads, scans and writes a device without a gateway.
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::profile::{Point, Profile};
-use bessai_domain::register::{Format, Layout, Table, TextLayout, UnitId};
-use bessai_domain::settings::nearest;
-use clap::{Args, Subcommand};
+use bessai_domain::profile::Point;
+use bessai_domain::register::{Table, UnitId};
+use bessai_modbus::DeviceClient;
+use clap::Subcommand;
 use tokio::task::LocalSet;
 
 use crate::app;
-use crate::config::{self, Device};
-use crate::modbus::Console;
+use crate::config::DeviceConfig;
 
-use super::{CONFIGURATION, USAGE, duration, finish, load};
+use super::error::CommandError;
+use super::output::{print, print_line};
+use super::values::{duration, one_of};
 
-mod shown;
+mod format;
+mod read;
+mod target;
 
-/// How often a watched device is read, unless the command says otherwise.
+use read::{RawFormat, RawRange};
+use target::DeviceArguments;
+
+/// Period of `--watch` without a value.
 const WATCH_PERIOD: &str = "1s";
-/// Time for an answer while unit ids are tried: most of them are nobody's.
-const TRY_TIMEOUT: Duration = Duration::from_millis(300);
+/// Time limit for the reply of one unit id during a scan of many, most of which are unused.
+const SCAN_TIMEOUT: Duration = Duration::from_millis(300);
 
 #[derive(Subcommand)]
-pub(super) enum Command {
-    /// Reads points by their names, all points, or a range of registers.
+pub(super) enum DeviceCommand {
+    /// Read points by name, all points of the profile, or a range of registers.
+    #[command(after_help = "\
+Examples:
+  bessai-edge device read
+  bessai-edge device read soc_pct power_kw --watch
+  bessai-edge device read --address tcp://192.168.1.20:502 --profile huawei-sun2000 --json
+  bessai-edge device read --address rtu:///dev/ttyUSB0?baud=9600 --raw 40000+2 --type float32 --order CDAB")]
     Read {
         #[command(flatten)]
-        place: Place,
-        /// Points, or channels [default: all that the profile has].
+        device: DeviceArguments,
+        /// Points or channels to read [default: all points of the profile]
         #[arg(value_name = "POINT")]
         points: Vec<String>,
-        /// A range instead, such as 40000+10, or 100 for one.
-        #[arg(long, value_name = "START+COUNT", value_parser = range, conflicts_with = "points")]
-        raw: Option<(u16, u16)>,
-        /// Table of the range: holding, input, coil or discrete.
-        #[arg(long, value_name = "TABLE", value_parser = table, default_value = "holding", requires = "raw")]
+        /// Registers to read instead of points: the first address and their number, for example 40000+10, or 100 for one
+        /// register.
+        #[arg(long, value_name = "START+COUNT", value_parser = read::register_range, conflicts_with = "points")]
+        raw: Option<RawRange>,
+        /// Table of the registers.
+        #[arg(
+            long,
+            value_name = "TABLE",
+            value_parser = one_of(&Table::NAMES),
+            default_value = Table::Holding.name(),
+            requires = "raw"
+        )]
         table: Table,
-        /// What the range is read as, such as float32, int16 or string.
-        #[arg(long = "type", value_name = "TYPE", value_parser = read_as, requires = "raw")]
-        read_as: Option<ReadAs>,
-        /// Order of the bytes, such as CDAB; of a string's, such as low-high.
-        #[arg(long, value_name = "ORDER", requires = "read_as")]
+        /// Format of the registers, for example float32, int16 or string [default: one number per register]
+        #[arg(long = "type", value_name = "TYPE", value_parser = read::raw_format(), ignore_case = true, requires = "raw")]
+        format: Option<RawFormat>,
+        /// Order of a number's bytes, for example CDAB, or of a string's characters: high-low, low-high, high or low.
+        #[arg(long, value_name = "ORDER", requires = "format")]
         order: Option<String>,
-        /// Reads again and again, each second or at this period.
-        #[arg(long, value_name = "PERIOD", value_parser = duration, num_args = 0..=1, default_missing_value = WATCH_PERIOD)]
+        /// Read repeatedly with this period, or once a second without a value.
+        #[arg(
+            long,
+            value_name = "PERIOD",
+            value_parser = duration,
+            num_args = 0..=1,
+            default_missing_value = WATCH_PERIOD
+        )]
         watch: Option<Duration>,
-        /// One line of JSON for each reading.
+        /// Print one line of JSON per reading.
         #[arg(long)]
         json: bool,
     },
-    /// Says whether it is a SunSpec device, and what models it has; or which unit ids answer.
+    /// Print the models of a SunSpec device, or with --units the unit ids that answer.
+    #[command(after_help = "\
+Examples:
+  bessai-edge device scan --address tcp://192.168.1.30:502
+  bessai-edge device scan --address tcp://192.168.1.30:502 --points
+  bessai-edge device scan --address rtu:///dev/ttyUSB0?baud=9600 --units 1-32")]
     Scan {
         #[command(flatten)]
-        place: Place,
-        /// Tries these unit ids instead, such as 1-247.
-        #[arg(long, value_name = "FIRST-LAST", value_parser = units)]
+        device: DeviceArguments,
+        /// Try these unit ids, for example 1-247, and print those that answer.
+        #[arg(long, value_name = "FIRST-LAST", value_parser = unit_range)]
         units: Option<(u8, u8)>,
-        /// Lists every point of every model.
+        /// Also print every point of every model.
         #[arg(long, conflicts_with = "units")]
         points: bool,
     },
-    /// Sets a point to a value in its unit and reads it back. The plant obeys: nothing but the profile's range checks it.
+    /// Set a point and read it back; acts on the plant at once, limited only by the profile's range.
+    #[command(after_help = "\
+Examples:
+  bessai-edge device write set_point_kw 20
+  bessai-edge device write --address tcp://192.168.1.40 --profile profiles/acme-box.toml set_point_kw 20")]
     Write {
         #[command(flatten)]
-        place: Place,
-        /// The point, or its channel.
+        device: DeviceArguments,
+        /// Point or channel to set.
         #[arg(value_name = "POINT")]
         point: String,
-        /// In the point's unit.
+        /// Value in the point's unit.
         #[arg(value_name = "VALUE", allow_hyphen_values = true, value_parser = number)]
         value: f64,
     },
-}
-
-#[derive(Args)]
-pub(super) struct Place {
-    /// Settings that describe the device [default: bessai.toml, if present].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The device's name in the settings [default: the first].
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
-    /// A device that no settings describe, such as tcp://192.168.1.20:502 or rtu:///dev/ttyUSB0?baud=9600.
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "device"])]
-    address: Option<String>,
-    /// Unit id [default: the settings', else the profile's].
-    #[arg(long, value_name = "ID")]
-    unit: Option<u8>,
-    /// Profile of the device at the address: a built-in one's name, or a file.
-    #[arg(long, value_name = "PROFILE", requires = "address")]
-    profile: Option<String>,
-    /// Time for an answer, such as 500ms.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    timeout: Option<Duration>,
-}
-
-fn range(text: &str) -> Result<(u16, u16), String> {
-    let (start, count) = text.split_once('+').unwrap_or((text, "1"));
-    let range = start.parse().ok().zip(count.parse().ok().filter(|count| *count > 0));
-    let range = range.filter(|(start, count): &(u16, u16)| u32::from(*start) + u32::from(*count) <= 65_536);
-    range.ok_or_else(|| "write the first address and how many, such as 40000+10, within 0 to 65535".into())
-}
-
-fn table(text: &str) -> Result<Table, String> {
-    let named = Table::NAMES.iter().find(|(name, _)| *name == text);
-    named.map(|&(_, table)| table).ok_or_else(|| "write holding, input, coil or discrete".into())
-}
-
-/// What a raw range is read as.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ReadAs {
-    Number(Format),
-    Text,
-}
-
-fn read_as(text: &str) -> Result<ReadAs, String> {
-    if text == "string" {
-        return Ok(ReadAs::Text);
-    }
-    let names: Vec<_> = Format::NAMES.iter().map(|(name, _)| *name).collect();
-    Format::named(text).map(ReadAs::Number).ok_or_else(|| format!("write one of {} or string", names.join(", ")))
 }
 
 fn number(text: &str) -> Result<f64, String> {
@@ -131,238 +112,62 @@ fn number(text: &str) -> Result<f64, String> {
     value.ok_or_else(|| "write a number in the point's unit; on is 1 and off is 0, and a state is its number".into())
 }
 
-fn units(text: &str) -> Result<(u8, u8), String> {
+fn unit_range(text: &str) -> Result<(u8, u8), String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let units = first.parse().ok().zip(last.parse().ok()).filter(|(first, last)| first <= last);
     units.ok_or_else(|| "write the first and the last unit id, such as 1-247".into())
 }
 
-pub(super) fn run(command: Command) -> ExitCode {
+/// Runs a command.
+pub(super) fn run(command: DeviceCommand) -> Result<(), CommandError> {
     match command {
-        Command::Read { place, points, raw, table, read_as, order, watch, json } => {
-            let device = match find(&place) {
-                Ok(device) => device,
-                Err(code) => return code,
+        DeviceCommand::Read { device, points, raw, table, format, order, watch, json } => {
+            let device = device.find()?;
+            let request = match raw {
+                Some(range) => read::registers(table, range, format, order.as_deref()).map_err(CommandError::Usage)?,
+                None => read::points(&device, points).map_err(CommandError::Usage)?,
             };
-            let what = match raw {
-                Some(range) => match layout(read_as, order.as_deref(), range.1) {
-                    Ok(layout) => What::Raw { table, range, layout },
-                    Err(mend) => return wrong(&mend),
-                },
-                None => match choose(&device, points) {
-                    Ok(what) => what,
-                    Err(mend) => return wrong(&mend),
-                },
-            };
-            within(read(device, what, watch, json))
+            block_on(read::run(device, request, watch, json))
         }
-        Command::Scan { place, units, points } => match find(&place) {
-            Ok(device) => within(scan(device, units, points, place.timeout)),
-            Err(code) => code,
-        },
-        Command::Write { place, point, value } => match find(&place) {
-            Ok(device) => match (!device.profile.is_discovered).then(|| self::point(&device.profile, &point)) {
-                Some(Err(mend)) => wrong(&mend),
-                _ => within(write(device, point, value)),
-            },
-            Err(code) => code,
-        },
-    }
-}
-
-fn wrong(mend: &str) -> ExitCode {
-    eprintln!("{mend}");
-    ExitCode::from(USAGE)
-}
-
-fn within(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    finish(app::runtime().and_then(|runtime| LocalSet::new().block_on(&runtime, work)))
-}
-
-/// The device that is meant, from the settings or from the command line alone.
-fn find(place: &Place) -> Result<Device, ExitCode> {
-    let mut device = match &place.address {
-        Some(address) => described(address, place.profile.as_deref())?,
-        None => configured(place)?,
-    };
-    if let Some(unit) = place.unit {
-        (device.unit, device.unit_was_given) = (UnitId(unit), true);
-    }
-    if let Some(timeout) = place.timeout {
-        device.reading.timeout = timeout;
-    }
-    Ok(device)
-}
-
-fn configured(place: &Place) -> Result<Device, ExitCode> {
-    let config = load(place.config.as_deref())?;
-    let names: Vec<_> = config.devices.iter().map(|device| device.name.clone()).collect();
-    let mut devices = config.devices.into_iter();
-    let device = match &place.device {
-        None => devices.next(),
-        Some(name) => devices.find(|device| device.name == *name),
-    };
-    device.ok_or_else(|| {
-        let name = place.device.as_deref().unwrap_or_default();
-        wrong(&format!("--device {name}: there is none of this name; the settings have {}", names.join(", ")))
-    })
-}
-
-fn described(address: &str, profile: Option<&str>) -> Result<Device, ExitCode> {
-    let address = config::parse_address(address).map_err(|mend| wrong(&format!("--address {address}: {mend}")))?;
-    let profile = match profile {
-        None => Profile::new(""),
-        Some(name) => config::profile(name).map_err(|mistakes| {
-            mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
-            ExitCode::from(CONFIGURATION)
-        })?,
-    };
-    Ok(Device {
-        name: "device".into(),
-        address,
-        unit: profile.unit,
-        unit_was_given: false,
-        period: Duration::from_secs(1),
-        reading: config::Reading::of(&profile),
-        profile: Arc::new(profile),
-    })
-}
-
-/// What is read.
-enum What {
-    /// These points; all where none is named, also those that the device tells itself.
-    Points(Vec<String>),
-    Raw {
-        table: Table,
-        range: (u16, u16),
-        layout: Option<Layout>,
-    },
-}
-
-fn layout(read_as: Option<ReadAs>, order: Option<&str>, registers: u16) -> Result<Option<Layout>, String> {
-    let format = match read_as {
-        None => return Ok(None),
-        Some(ReadAs::Number(format)) => format,
-        Some(ReadAs::Text) => {
-            let order = order.unwrap_or("high-low");
-            let named = TextLayout::NAMES.iter().find(|(name, _)| *name == order);
-            let (_, layout) =
-                named.ok_or_else(|| format!("--order {order}: write high-low, low-high, high or low for a string"))?;
-            return Ok(Some(Layout::plain(Format::Text(registers, *layout))));
-        }
-    };
-    let plain = Layout::plain(format);
-    let Some(order) = order else { return Ok(Some(plain)) };
-    let ordered = plain.ordered(order);
-    ordered.map(Some).ok_or_else(|| {
-        format!(
-            "--order {order}: write the bytes of {} in the device's order, such as {}",
-            plain.format.name(),
-            plain.letters()
-        )
-    })
-}
-
-fn choose(device: &Device, names: Vec<String>) -> Result<What, String> {
-    let profile = &device.profile;
-    if !profile.is_discovered && profile.points.is_empty() {
-        return Err("say what to read: --profile NAME, or a range such as --raw 0+10".into());
-    }
-    for name in names.iter().filter(|_| !profile.is_discovered) {
-        point(profile, name)?;
-    }
-    Ok(What::Points(names))
-}
-
-fn point<'a>(profile: &'a Profile, name: &str) -> Result<&'a Point, String> {
-    profile.point(name).ok_or_else(|| {
-        let known = profile.points.iter().flat_map(|point| [point.name.as_str(), point.channel.as_str()]);
-        match nearest(name, known) {
-            Some(near) => format!("{name}: the profile {} has no such point; did you mean `{near}`?", profile.name),
-            None => format!("{name}: the profile {} has no such point", profile.name),
-        }
-    })
-}
-
-fn console(device: &Device) -> Console {
-    let line = app::line(device);
-    Console::new(line.0, line.1)
-}
-
-async fn read(mut device: Device, what: What, watch: Option<Duration>, json: bool) -> anyhow::Result<()> {
-    let mut console = console(&device);
-    if device.profile.is_discovered {
-        discover(&mut device, &mut console).await?;
-    }
-    let in_place = watch.is_some() && !json && std::io::stdout().is_terminal();
-    let mut ticks = tokio::time::interval(watch.unwrap_or(Duration::from_secs(1)));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        ticks.tick().await;
-        let shown = match &what {
-            What::Raw { table, range: (start, count), layout } => {
-                let words = console.raw(*table, *start, *count).await;
-                words.map(|words| shown::raw(*table, *start, &words, *layout, json))
+        DeviceCommand::Scan { device: target, units, points } => {
+            let mut device = target.find()?;
+            match units {
+                None => block_on(scan(device, points)),
+                Some((first, last)) => {
+                    device.reading.timeout = target.timeout.unwrap_or(SCAN_TIMEOUT);
+                    block_on(scan_units(device, first, last))
+                }
             }
-            What::Points(names) => {
-                let points = points(&device.profile, names).map_err(anyhow::Error::msg)?;
-                let frame = console.points(points.iter().copied()).await;
-                frame.map(|frame| shown::points(&device, &points, &frame, app::now(), json))
+        }
+        DeviceCommand::Write { device, point, value } => {
+            let device = device.find()?;
+            if !device.profile.is_discovered {
+                target::find_point(&device.profile, &point).map_err(CommandError::Usage)?;
             }
-        };
-        match (shown, watch) {
-            (Ok(text), _) if in_place => print!("\x1b[H\x1b[2J{text}"),
-            (Ok(text), _) => print!("{text}"),
-            (Err(reason), None) => anyhow::bail!("{}: {reason}", device.address),
-            // Who watches wants to see it come back.
-            (Err(reason), Some(_)) => eprintln!("{}: {reason}", device.address),
-        }
-        if watch.is_none() {
-            return Ok(());
+            block_on(write(device, point, value))
         }
     }
 }
 
-/// The device's own points, where it tells them.
-async fn discover(device: &mut Device, console: &mut Console) -> anyhow::Result<()> {
-    let found = console.scan().await.map_err(|reason| anyhow::anyhow!("{}: {reason}", device.address))?;
-    device.profile = Arc::new(found.profile(device.reading.models.as_deref()));
-    Ok(())
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> Result<(), CommandError> {
+    let runtime = app::runtime()?;
+    Ok(LocalSet::new().block_on(&runtime, command)?)
 }
 
-fn points<'a>(profile: &'a Profile, names: &[String]) -> Result<Vec<&'a Point>, String> {
-    if names.is_empty() {
-        return Ok(profile.readable().collect());
-    }
-    names.iter().map(|name| point(profile, name)).collect()
-}
-
-async fn scan(
-    mut device: Device,
-    units: Option<(u8, u8)>,
-    points: bool,
-    timeout: Option<Duration>,
-) -> anyhow::Result<()> {
-    if let Some((first, last)) = units {
-        device.reading.timeout = timeout.unwrap_or(TRY_TIMEOUT);
-        return try_units(&device, first, last).await;
-    }
-    let mut console = console(&device);
-    match console.scan().await {
-        Ok(found) => {
-            print!("{}", shown::found(&device, &found, points));
-            Ok(())
-        }
+async fn scan(device: DeviceConfig, with_points: bool) -> anyhow::Result<()> {
+    let mut client = target::client(&device);
+    match client.discover().await {
+        Ok(found) => Ok(print(format::discovery(&device, &found, with_points))?),
         Err(reason) => anyhow::bail!("{} unit {}: {reason}", device.address, device.unit.0),
     }
 }
 
-async fn try_units(device: &Device, first: u8, last: u8) -> anyhow::Result<()> {
-    let mut console = console(device);
+async fn scan_units(device: DeviceConfig, first: u8, last: u8) -> anyhow::Result<()> {
+    let mut client = target::client(&device);
     let mut found = 0;
     for unit in first..=last {
-        if console.answers(UnitId(unit)).await.map_err(anyhow::Error::msg)? {
-            println!("unit {unit} answers");
+        if client.unit_answers(UnitId(unit)).await.map_err(anyhow::Error::msg)? {
+            print_line(format_args!("unit {unit} answers"))?;
             found += 1;
         }
     }
@@ -370,17 +175,22 @@ async fn try_units(device: &Device, first: u8, last: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn write(mut device: Device, name: String, value: f64) -> anyhow::Result<()> {
-    let mut console = console(&device);
+async fn write(mut device: DeviceConfig, name: String, value: f64) -> anyhow::Result<()> {
+    let mut client = target::client(&device);
     if device.profile.is_discovered {
-        discover(&mut device, &mut console).await?;
+        target::discover(&mut device, &mut client).await?;
     }
-    let point = point(&device.profile, &name).map_err(anyhow::Error::msg)?;
-    let written = console.write(point, value).await.map_err(anyhow::Error::msg)?;
-    let value = format!("{value} {}", shown::unit(&point.unit));
+    let point = target::find_point(&device.profile, &name).map_err(anyhow::Error::msg)?;
+    write_point(&mut client, point, value).await
+}
+
+async fn write_point(client: &mut DeviceClient, point: &Point, value: f64) -> anyhow::Result<()> {
+    let written = client.write_point(point, value).await.map_err(anyhow::Error::msg)?;
+    let value = format!("{value} {}", format::unit(&point.unit));
+    let (name, value) = (&point.name, value.trim_end());
     match written.read_back {
-        Some(now) => println!("{} is set to {}, and reads {now}", point.name, value.trim_end()),
-        None => println!("{} is set to {}; it cannot be read back", point.name, value.trim_end()),
+        Some(read_back) => print_line(format_args!("{name} set to {value}, read back as {read_back}"))?,
+        None => print_line(format_args!("{name} set to {value}; it is write-only and cannot be read back"))?,
     }
     Ok(())
 }

@@ -1,92 +1,104 @@
-//! `bessai-edge journal`: what is kept, how far each feed is, and events as lines of JSON.
+//! `bessai-edge journal`: the recorded events, how far each feed is, and events as lines of JSON.
+
+#![allow(clippy::disallowed_methods, reason = "the command writes its file without the gateway's runtime")]
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use bessai_domain::event::Sequence;
 use bessai_domain::time::{Timestamp, parse_utc};
+use bessai_journal::inspect::{self, EventBound, Extent, FeedEntry, FileEntry};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::app;
-use crate::journal::look::{self, Bound, Extent, FeedEntry, FileEntry};
+use crate::clock;
 
-use super::{FAILED, duration, load};
+use super::configuration::ConfigArgument;
+use super::error::CommandError;
+use super::output::{print, print_error, print_line};
+use super::values::duration;
 
 #[derive(Subcommand)]
-pub(super) enum Command {
-    /// Lists the files of events: from which to which, how large, and whether they are sound.
-    Ls(Place),
-    /// Lists where each feed is: the event that it has delivered last, how far behind that is, and what it has lost.
-    Feeds(Place),
-    /// Writes events as lines of JSON, which `plugin replay` and `plugin test` read.
+pub(super) enum JournalCommand {
+    /// List the journal's files with their size, their events and their condition.
+    #[command(after_help = "\
+Examples:
+  bessai-edge journal ls
+  bessai-edge journal ls --dir /var/lib/bessai/journal --json")]
+    Ls(JournalArguments),
+    /// List the feeds with the last event that each has delivered, its lag behind the newest event, and lost events.
+    #[command(after_help = "\
+Examples:
+  bessai-edge journal feeds
+  bessai-edge journal feeds --json")]
+    Feeds(JournalArguments),
+    /// Write events as lines of JSON, the format that `plugin replay` and `plugin test` read.
+    #[command(after_help = "\
+Examples:
+  bessai-edge journal export --last 1h --out events.jsonl
+  bessai-edge journal export --from 2026-01-02T03:04:05Z --to 2026-01-02T04:00:00Z
+  bessai-edge journal export --from 1200 --to 1300")]
     Export {
         #[command(flatten)]
-        place: Place,
-        /// First event: its number, or a time such as 2026-01-02T03:04:05Z [default: the oldest].
-        #[arg(long, value_name = "EVENT", value_parser = bound)]
-        from: Option<Bound>,
-        /// Last event: its number, or a time [default: the newest].
-        #[arg(long, value_name = "EVENT", value_parser = bound)]
-        to: Option<Bound>,
-        /// The newest events of this time, such as 1h.
+        journal: JournalArguments,
+        /// First event: its number, or a time such as 2026-01-02T03:04:05Z [default: the oldest event]
+        #[arg(long, value_name = "EVENT", value_parser = event_bound)]
+        from: Option<EventBound>,
+        /// Last event: its number, or a time [default: the newest event]
+        #[arg(long, value_name = "EVENT", value_parser = event_bound)]
+        to: Option<EventBound>,
+        /// Only events that are not older than this, for example 1h.
         #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with_all = ["from", "to"])]
         last: Option<Duration>,
-        /// File to write [default: standard output].
+        /// File to write [default: standard output]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
 }
 
+// Not a doc comment: clap would show it as the help of every command that takes these arguments.
+// Which journal to read.
 #[derive(Args)]
-pub(super) struct Place {
-    /// Settings that name the journal's folder [default: bessai.toml, if present].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The journal's folder itself, whatever the settings say.
+pub(super) struct JournalArguments {
+    #[command(flatten)]
+    file: ConfigArgument,
+    /// Folder of the journal, instead of the one in the settings.
     #[arg(long, value_name = "FOLDER", conflicts_with = "config")]
     dir: Option<PathBuf>,
-    /// Machine-readable.
+    /// Print JSON; `export` always does.
     #[arg(long)]
     json: bool,
 }
 
-fn bound(text: &str) -> Result<Bound, String> {
-    let number = || text.parse().ok().map(|number| Bound::Number(Sequence(number)));
-    let time = || parse_utc(text).map(Bound::Time);
+impl JournalArguments {
+    fn folder(&self) -> Result<PathBuf, CommandError> {
+        self.dir.clone().map_or_else(|| Ok(self.file.load()?.journal.folder), Ok)
+    }
+}
+
+fn event_bound(text: &str) -> Result<EventBound, String> {
+    let number = || text.parse().ok().map(|number| EventBound::Number(Sequence(number)));
+    let time = || parse_utc(text).map(EventBound::Time);
     number().or_else(time).ok_or_else(|| "write an event's number, or a time such as 2026-01-02T03:04:05Z".into())
 }
 
-pub(super) fn run(command: Command) -> ExitCode {
-    let place = match &command {
-        Command::Ls(place) | Command::Feeds(place) | Command::Export { place, .. } => place,
-    };
-    let folder = match place.dir.clone().map_or_else(|| Ok(load(place.config.as_deref())?.journal.dir), Ok) {
-        Ok(folder) => folder,
-        Err(code) => return code,
-    };
-    let done = match command {
-        Command::Ls(place) => list(&folder, place.json),
-        Command::Feeds(place) => list_feeds(&folder, place.json),
-        Command::Export { from, to, last, out, .. } => export(&folder, from, to, last, out.as_deref()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(FAILED)
+/// Runs a command.
+pub(super) fn run(command: JournalCommand) -> Result<(), CommandError> {
+    match command {
+        JournalCommand::Ls(journal) => list_files(&journal.folder()?, journal.json),
+        JournalCommand::Feeds(journal) => list_feeds(&journal.folder()?, journal.json),
+        JournalCommand::Export { journal, from, to, last, out } => {
+            export(&journal.folder()?, from.or(last.map(since)), to, out.as_deref())
         }
     }
 }
 
-fn list(folder: &Path, json: bool) -> Result<(), String> {
-    let files = look::files(folder).map_err(|error| error.to_string())?;
+fn list_files(folder: &Path, json: bool) -> Result<(), CommandError> {
+    let files = inspect::files(folder).map_err(CommandError::failed)?;
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    let extents = || files.iter().filter_map(|file| file.extent);
-    let whole = extents().reduce(|a, b| Extent {
+    let whole = files.iter().filter_map(|file| file.extent).reduce(|a, b| Extent {
         first: a.first.min(b.first),
         last: a.last.max(b.last),
         earliest: a.earliest.min(b.earliest),
@@ -94,18 +106,20 @@ fn list(folder: &Path, json: bool) -> Result<(), String> {
     });
     if json {
         let files: Vec<_> = files.iter().map(file_json).collect();
-        return print(&json!({ "bytes": bytes, "extent": whole.map(extent_json), "files": files }).to_string());
+        let json = json!({ "bytes": bytes, "extent": whole.map(extent_json), "files": files });
+        return Ok(print_line(json)?);
     }
-    let mut text = format!("{}: {} files, {bytes} bytes\n", folder.display(), files.len());
+    print_line(format_args!("{}: {} files, {bytes} bytes", folder.display(), files.len()))?;
     if let Some(whole) = whole {
-        text += &format!("events {}\n", extent_text(&whole));
+        print_line(format_args!("events {}", extent_text(&whole)))?;
     }
     for file in &files {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         let events = file.extent.as_ref().map(extent_text).unwrap_or_default();
-        text += &format!("  {name}  {:>10} bytes  {events}  {}\n", file.bytes, file.note);
+        let line = format!("  {name}  {:>10} bytes  {events}  {}", file.bytes, file.note);
+        print_line(line.trim_end())?;
     }
-    print(text.trim_end())
+    Ok(())
 }
 
 fn extent_text(extent: &Extent) -> String {
@@ -130,70 +144,102 @@ fn file_json(file: &FileEntry) -> Value {
     })
 }
 
-fn list_feeds(folder: &Path, json: bool) -> Result<(), String> {
-    let feeds = look::feeds(folder).map_err(|error| error.to_string())?;
+fn list_feeds(folder: &Path, json: bool) -> Result<(), CommandError> {
+    let feeds = inspect::feeds(folder).map_err(CommandError::failed)?;
     if json {
-        let feeds = feeds.iter().map(|feed| (feed.name.clone(), feed_json(feed))).collect::<serde_json::Map<_, _>>();
-        return print(&Value::Object(feeds).to_string());
+        let feeds: Map<_, _> = feeds.iter().map(|feed| (feed.name.clone(), feed_json(feed))).collect();
+        return Ok(print_line(Value::Object(feeds))?);
     }
     let width = feeds.iter().map(|feed| feed.name.len()).max().unwrap_or(0).max("feed".len());
-    let mut text =
-        format!("{:width$}  {:>12}  {:30}  {:>10}  {:>10}  {:>8}", "feed", "passed", "at", "lag", "lag s", "lost");
+    let mut table =
+        format!("{:width$}  {:>12}  {:30}  {:>10}  {:>10}  {:>8}\n", "feed", "delivered", "at", "lag", "lag s", "lost");
     for feed in &feeds {
-        let at = feed.at.map_or_else(|| "-".to_owned(), |at| at.to_string());
-        let (name, passed) = (&feed.name, feed.passed.0);
-        let (events, seconds, lost) = (feed.events, feed.seconds, feed.lost);
-        text += &format!("\n{name:width$}  {passed:>12}  {at:30}  {events:>10}  {seconds:>10.1}  {lost:>8}");
+        let at = feed.delivered_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        let (name, delivered) = (&feed.name, feed.delivered.0);
+        let (events, seconds, lost) = (feed.lag.events, feed.lag.seconds, feed.lag.lost);
+        table += &format!("{name:width$}  {delivered:>12}  {at:30}  {events:>10}  {seconds:>10.1}  {lost:>8}\n");
     }
-    print(&text)
+    Ok(print(table)?)
 }
 
 fn feed_json(feed: &FeedEntry) -> Value {
     json!({
-        "passed": feed.passed.0,
-        "at": feed.at.map(|at| at.to_string()),
-        "lag": feed.events,
-        "lag_s": feed.seconds,
-        "lost": feed.lost,
+        "passed": feed.delivered.0,
+        "at": feed.delivered_at.map(|at| at.to_string()),
+        "lag": feed.lag.events,
+        "lag_s": feed.lag.seconds,
+        "lost": feed.lag.lost,
     })
 }
 
-fn print(text: &str) -> Result<(), String> {
-    // A reader that has seen enough closes its end.
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
-        _ => Ok(()),
-    }
+/// The bound of the events that are not older than `age`.
+fn since(age: Duration) -> EventBound {
+    let nanos = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+    EventBound::Time(Timestamp::from_nanos(clock::now().nanos().saturating_sub(nanos)))
 }
 
 fn export(
     folder: &Path,
-    from: Option<Bound>,
-    to: Option<Bound>,
-    last: Option<Duration>,
+    from: Option<EventBound>,
+    to: Option<EventBound>,
     out: Option<&Path>,
-) -> Result<(), String> {
-    let since = |last: Duration| {
-        let nanos = u64::try_from(last.as_nanos()).unwrap_or(u64::MAX);
-        Bound::Time(Timestamp::from_nanos(app::now().nanos().saturating_sub(nanos)))
-    };
-    let from = from.or(last.map(since));
+) -> Result<(), CommandError> {
     let exported = match out {
-        None => write_to(folder, from, to, io::stdout().lock()),
+        None => write_events(folder, from, to, "standard output", io::stdout().lock())?,
         Some(path) => {
-            let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            write_to(folder, from, to, file)
+            let name = path.display().to_string();
+            let file = File::create(path);
+            let file = file.map_err(|error| CommandError::Failed(format!("failed to create {name}: {error}")))?;
+            write_events(folder, from, to, &name, file)?
         }
     };
-    eprintln!("{} events", exported?);
+    print_error(format_args!("{exported} events"));
     Ok(())
 }
 
-fn write_to(folder: &Path, from: Option<Bound>, to: Option<Bound>, out: impl Write) -> Result<u64, String> {
-    let mut out = BufWriter::new(out);
-    let exported = look::export(folder, from, to, &mut out).map_err(|error| error.to_string())?;
-    match out.flush() {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("failed to write: {error}")),
-        _ => Ok(exported),
+/// Writes events to an output, which errors call by its name.
+fn write_events(
+    folder: &Path,
+    from: Option<EventBound>,
+    to: Option<EventBound>,
+    name: &str,
+    out: impl Write,
+) -> Result<u64, CommandError> {
+    let mut out = ExportOutput { out: BufWriter::new(out), failure: None };
+    let exported = inspect::export(folder, from, to, &mut out);
+    // A second failure after the first would say the same.
+    let _ = out.flush();
+    match out.failure {
+        None => exported.map_err(CommandError::failed),
+        Some(error) if error.kind() == ErrorKind::BrokenPipe => Err(CommandError::OutputClosed),
+        Some(error) => Err(CommandError::Failed(format!("failed to write to {name}: {error}"))),
+    }
+}
+
+/// Remembers why writing failed: [`inspect::export`] reports it like a failure to read the journal.
+struct ExportOutput<W: Write> {
+    out: BufWriter<W>,
+    failure: Option<io::Error>,
+}
+
+impl<W: Write> ExportOutput<W> {
+    fn remember<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let kind = error.kind();
+            self.failure.get_or_insert(error);
+            kind.into()
+        })
+    }
+}
+
+impl<W: Write> Write for ExportOutput<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.out.write(bytes);
+        self.remember(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.out.flush();
+        self.remember(result)
     }
 }

@@ -1,50 +1,67 @@
-//! `[broker]` and the `MQTT_…` variables.
+//! `[broker]` of the site and of feeds, and the `MQTT_…` variables.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "certificates are checked before the gateway starts and, while it runs, on the main loop when \
+              app/feeds.rs reads changed feed files; they are small and local"
+)]
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bessai_domain::settings::{Mistake, Table};
+use bessai_domain::session::{Protocol, ProtocolChoice};
+use bessai_domain::settings::{Mistake, SettingsTable};
 
-use super::broker_url::{self, Url};
+use super::broker_url::{self, BrokerUrl};
 use super::environment::Variables;
 use super::findings::{Findings, Sourced};
-use super::secret::{self, Encoding, Place, Secret};
+use super::secret::{self, Encoding, Secret, SecretSources};
 
+/// `keep_alive` if it is not set.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_mins(1);
-/// MQTT counts it in seconds, in 16 bits (5.0 §3.1.2.10).
+/// The shortest `keep_alive`: MQTT counts seconds, and 0 would switch it off.
+const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// The longest `keep_alive`: MQTT counts seconds in 16 bits (5.0 §3.1.2.10).
 const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
-/// Publishes that wait for their acknowledgement.
+/// `in_flight` if it is not set.
 const DEFAULT_IN_FLIGHT: u16 = 100;
-const PROTOCOLS: [(&str, Protocol); 3] = [("auto", Protocol::Auto), ("5", Protocol::V5), ("3.1.1", Protocol::V311)];
+/// `protocol` if it is not set.
+const DEFAULT_PROTOCOL: ProtocolChoice = ProtocolChoice::Auto;
+/// The values of `protocol`.
+const PROTOCOLS: [(&str, ProtocolChoice); 3] = [
+    ("auto", ProtocolChoice::Auto),
+    ("5", ProtocolChoice::Only(Protocol::V5)),
+    ("3.1.1", ProtocolChoice::Only(Protocol::V311)),
+];
 
-/// Where a feed's messages go.
+/// The broker that receives a feed's messages, and how to sign in to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
-    /// Name or address.
-    pub host: String,
-    /// The URL's, else 1883 for `mqtt://`, 8883 for `mqtts://`, 80 for `ws://` and 443 for `wss://`.
-    pub port: u16,
-    /// The path to ask for where MQTT goes through a WebSocket.
-    pub websocket: Option<String>,
-    /// How the connection is protected, if it is.
-    pub tls: Option<Tls>,
-    /// None: made of the site's and the feed's name.
-    pub client_id: Option<String>,
-    /// The version of MQTT to speak.
-    pub protocol: Protocol,
-    /// Who signs in.
-    pub username: Option<String>,
-    /// With what.
-    pub password: Option<Secret>,
-    /// A connection silent for longer is taken for dead.
-    pub keep_alive: Duration,
-    /// Publishes that may wait for their acknowledgement.
-    pub in_flight: u16,
+pub(crate) struct BrokerConfig {
+    /// Its host name or IP address.
+    pub(crate) host: String,
+    /// Its port: the URL's, else 1883 for `mqtt://`, 8883 for `mqtts://`, 80 for `ws://` and 443 for `wss://`.
+    pub(crate) port: u16,
+    /// The path of the WebSocket, if MQTT runs over one.
+    pub(crate) websocket: Option<String>,
+    /// The TLS settings, if it uses TLS; the files are readable, their contents are not checked yet.
+    pub(crate) tls: Option<bessai_tls::Settings>,
+    /// The client id; none means one made from the names of site and feed.
+    pub(crate) client_id: Option<String>,
+    /// The MQTT version.
+    pub(crate) protocol: ProtocolChoice,
+    /// The user name.
+    pub(crate) username: Option<String>,
+    /// The password.
+    pub(crate) password: Option<Secret>,
+    /// Longest silence on the connection before it counts as broken.
+    pub(crate) keep_alive: Duration,
+    /// How many publishes may wait for their acknowledgement.
+    pub(crate) in_flight: u16,
 }
 
-impl Broker {
-    /// Where it is, without who signs in.
-    pub fn url(&self) -> String {
+impl BrokerConfig {
+    /// Its URL, without user name and password.
+    pub(crate) fn url(&self) -> String {
         let scheme = match (self.websocket.is_some(), self.tls.is_some()) {
             (false, false) => "mqtt",
             (false, true) => "mqtts",
@@ -56,45 +73,23 @@ impl Broker {
     }
 }
 
-/// A version of MQTT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// 5.0, and 3.1.1 where the broker does not speak it.
-    Auto,
-    /// 3.1.1.
-    V311,
-    /// 5.0.
-    V5,
-}
-
-/// How a connection is protected; the files could be read, their content was not looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificates to trust; None: the system's.
-    pub ca: Option<PathBuf>,
-    /// Our certificate and its key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// The protocol to ask for by ALPN.
-    pub alpn: Option<String>,
-}
-
 /// The site's broker.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct SiteBroker {
-    /// None where there is none or it is wrong.
-    pub(super) broker: Option<Broker>,
-    /// One was written, right or wrong.
-    pub(super) is_written: bool,
+    /// None if there is none or it has mistakes.
+    pub(super) broker: Option<BrokerConfig>,
+    /// Whether one is configured, with or without mistakes.
+    pub(super) is_configured: bool,
 }
 
-/// A broker as it was written.
+/// The settings of a broker before the URL and defaults complete them.
 #[derive(Default)]
-struct Raw<'a> {
+struct PartialBroker<'a> {
     url: Option<Sourced<'a, String>>,
-    /// Name and password come from variables but the URL does not, so they win over those in it.
-    outranks_url: bool,
+    /// Whether user name and password override those in the URL: they come from variables and the URL does not.
+    overrides_url: bool,
     client_id: Option<String>,
-    protocol: Option<Protocol>,
+    protocol: Option<ProtocolChoice>,
     username: Option<String>,
     password: Option<Secret>,
     ca: Option<Sourced<'a, PathBuf>>,
@@ -105,56 +100,61 @@ struct Raw<'a> {
     in_flight: Option<u16>,
 }
 
-/// The site's broker: of the file, with what the variables say.
+/// Reads the site's broker: `[broker]`, overridden by the variables.
 pub(super) fn of_site(
-    table: &Table<'_>,
-    place: Place<'_>,
+    table: &SettingsTable<'_>,
+    sources: SecretSources<'_>,
     variables: &Variables<'_>,
     findings: &Findings,
 ) -> SiteBroker {
-    let mut raw = table.table("broker").map(|table| Raw::from_table(&table, place)).unwrap_or_default();
-    raw.override_with(variables);
-    let is_written = raw.url.is_some() || table.value("broker").is_some_and(|broker| broker.get("url").is_some());
-    SiteBroker { broker: raw.finish(findings), is_written }
+    let section = table.table("broker");
+    let mut broker = section.map(|table| PartialBroker::from_table(&table, sources)).unwrap_or_default();
+    broker.override_with(variables);
+    let is_configured = broker.url.is_some() || table.value("broker").is_some_and(|broker| broker.get("url").is_some());
+    SiteBroker { broker: broker.finish(findings), is_configured }
 }
 
-/// A feed's own broker, which takes nothing from the site's.
-pub(super) fn of_feed(table: &Table<'_>, place: Place<'_>, findings: &Findings) -> Option<Broker> {
-    let raw = Raw::from_table(table, place);
+/// Reads a feed's own broker, which inherits nothing from the site's.
+pub(super) fn of_feed(
+    table: &SettingsTable<'_>,
+    sources: SecretSources<'_>,
+    findings: &Findings,
+) -> Option<BrokerConfig> {
+    let broker = PartialBroker::from_table(table, sources);
     if table.value("url").is_none() {
-        table.mistakes().add(Mistake::bare(table.key("url"), "is missing; write \"mqtts://host:8883\""));
+        table.mistakes().add(Mistake::without_value(table.key("url"), "is missing; write \"mqtts://host:8883\""));
     }
-    raw.finish(findings)
+    broker.finish(findings)
 }
 
-impl<'a> Raw<'a> {
-    fn from_table(table: &Table<'a>, place: Place<'_>) -> Self {
+impl<'a> PartialBroker<'a> {
+    fn from_table(table: &SettingsTable<'a>, sources: SecretSources<'_>) -> Self {
         let sourced = |key: &str| Sourced { key: table.key(key), value: (), mistakes: table.mistakes() };
-        let path = |key: &'static str| table.text(key).map(|text| sourced(key).map(|()| place.folder.join(text)));
-        let raw = Self {
-            // Asked for as a secret, because a password may stand in it.
+        let path = |key: &'static str| table.text(key).map(|text| sourced(key).map(|()| sources.folder.join(text)));
+        let broker = Self {
+            // Read as a secret, because it may contain a password.
             url: table.secret("url").map(|url| sourced("url").map(|()| url.to_owned())),
-            outranks_url: false,
+            overrides_url: false,
             client_id: table.text("client_id").map(str::to_owned),
-            protocol: table.word("protocol", &PROTOCOLS),
+            protocol: table.choice("protocol", &PROTOCOLS),
             username: table.text("username").map(str::to_owned),
-            password: read_password(table, place),
+            password: read_password(table, sources),
             ca: path("ca"),
             cert: path("cert"),
             key: path("key"),
             alpn: table.text("alpn").map(str::to_owned),
-            keep_alive: table.duration("keep_alive", Duration::from_secs(1)..=LONGEST_KEEP_ALIVE),
+            keep_alive: table.duration("keep_alive", SHORTEST_KEEP_ALIVE..=LONGEST_KEEP_ALIVE),
             in_flight: table.integer("in_flight", 1..=u16::MAX),
         };
-        table.finish();
-        raw
+        table.report_unknown_keys();
+        broker
     }
 
     fn override_with(&mut self, variables: &Variables<'a>) {
         let url = variables.get("MQTT_BROKER_URL");
         let username = variables.get("MQTT_USERNAME").map(|variable| variable.value);
         let password = variables.get("MQTT_PASSWORD").map(|variable| Secret::Text(variable.value));
-        self.outranks_url = url.is_none() && (username.is_some() || password.is_some());
+        self.overrides_url = url.is_none() && (username.is_some() || password.is_some());
         self.url = url.or(self.url.take());
         self.username = username.or(self.username.take());
         self.password = password.or(self.password.take());
@@ -164,50 +164,52 @@ impl<'a> Raw<'a> {
         self.key = variables.path("MQTT_TLS_KEYFILE").or(self.key.take());
     }
 
-    fn finish(self, findings: &Findings) -> Option<Broker> {
-        let files_are_good = self.files_are_good();
-        let written = self.url.as_ref()?;
-        let url = match broker_url::parse(&written.value) {
-            Ok(url) if files_are_good => url,
+    fn finish(self, findings: &Findings) -> Option<BrokerConfig> {
+        let are_files_valid = self.check_files();
+        let configured = self.url.as_ref()?;
+        let url = match broker_url::parse(&configured.value) {
+            Ok(url) if are_files_valid => url,
             Ok(_) => return None,
-            Err(mend) => {
-                written.wrong(broker_url::shown(&written.value), mend);
+            Err(hint) => {
+                configured.reject(broker_url::redact(&configured.value), hint);
                 return None;
             }
         };
-        let wants_tls = self.ca.is_some() || self.cert.is_some() || self.alpn.is_some();
-        if wants_tls && !url.tls {
+        let has_tls_settings = self.ca.is_some() || self.cert.is_some() || self.alpn.is_some();
+        if has_tls_settings && !url.tls {
             let scheme = if url.websocket.is_some() { "ws" } else { "mqtt" };
-            findings.note(format!("{}: TLS is used despite {scheme}://, because certificates are set", written.key));
+            let key = &configured.key;
+            findings.note(format!("{key}: using TLS despite {scheme}://, because certificates or alpn are set"));
         }
-        Some(self.with_url(url, wants_tls))
+        Some(self.with_url(url, has_tls_settings))
     }
 
-    /// Every file can be read, and a certificate has its key.
-    fn files_are_good(&self) -> bool {
+    /// Whether all files can be read, and certificate and private key are both set or neither is.
+    fn check_files(&self) -> bool {
         let files = [&self.ca, &self.cert, &self.key].into_iter().flatten();
         let unreadable = files.filter(|file| !is_readable(file)).count();
-        let identity_is_whole = identity_is_whole(self.cert.as_ref(), self.key.as_ref());
-        unreadable == 0 && identity_is_whole
+        let is_identity_complete = is_identity_complete(self.cert.as_ref(), self.key.as_ref());
+        unreadable == 0 && is_identity_complete
     }
 
-    fn with_url(self, url: Url, wants_tls: bool) -> Broker {
+    fn with_url(self, url: BrokerUrl, has_tls_settings: bool) -> BrokerConfig {
         let path = |sourced: Option<Sourced<'_, PathBuf>>| sourced.map(|sourced| sourced.value);
         let identity = path(self.cert).zip(path(self.key));
-        let tls = (url.tls || wants_tls).then_some(Tls { ca: path(self.ca), identity, alpn: self.alpn });
+        let settings = bessai_tls::Settings { ca: path(self.ca), identity, alpn: self.alpn };
+        let tls = (url.tls || has_tls_settings).then_some(settings);
         let password = url.password.map(Secret::Text);
-        let (username, password) = if self.outranks_url {
+        let (username, password) = if self.overrides_url {
             (self.username.or(url.username), self.password.or(password))
         } else {
             (url.username.or(self.username), password.or(self.password))
         };
-        Broker {
+        BrokerConfig {
             host: url.host,
             port: url.port,
             websocket: url.websocket,
             tls,
             client_id: self.client_id,
-            protocol: self.protocol.unwrap_or(Protocol::Auto),
+            protocol: self.protocol.unwrap_or(DEFAULT_PROTOCOL),
             username,
             password,
             keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
@@ -216,11 +218,11 @@ impl<'a> Raw<'a> {
     }
 }
 
-fn read_password(table: &Table<'_>, place: Place<'_>) -> Option<Secret> {
+fn read_password(table: &SettingsTable<'_>, sources: SecretSources<'_>) -> Option<Secret> {
     let key = table.key("password");
-    let (password, encoding) = secret::from_value(&key, table.value("password")?, place, table.mistakes())?;
+    let (password, encoding) = secret::from_value(&key, table.value("password")?, sources, table.mistakes())?;
     if encoding != Encoding::Text {
-        table.mistakes().add(Mistake::bare(key, "a password is sent as it is; leave `encoding` out"));
+        table.mistakes().add(Mistake::without_value(key, "a password is sent as written; remove `encoding`"));
     }
     Some(password)
 }
@@ -228,18 +230,18 @@ fn read_password(table: &Table<'_>, place: Place<'_>) -> Option<Secret> {
 fn is_readable(file: &Sourced<'_, PathBuf>) -> bool {
     let read = std::fs::read(&file.value);
     if let Err(error) = &read {
-        file.wrong(file.value.display(), format!("cannot be read: {error}"));
+        file.reject(file.value.display(), format!("cannot be read: {error}"));
     }
     read.is_ok()
 }
 
-/// A certificate and its key go together.
-fn identity_is_whole(cert: Option<&Sourced<'_, PathBuf>>, key: Option<&Sourced<'_, PathBuf>>) -> bool {
-    let (alone, missing) = match (cert, key) {
-        (Some(cert), None) => (cert, "the certificate's key is missing; set it too"),
-        (None, Some(key)) => (key, "the key's certificate is missing; set it too"),
+/// Whether certificate and private key are both set or neither is.
+fn is_identity_complete(cert: Option<&Sourced<'_, PathBuf>>, key: Option<&Sourced<'_, PathBuf>>) -> bool {
+    let (present, hint) = match (cert, key) {
+        (Some(cert), None) => (cert, "the certificate's private key is missing; set it too"),
+        (None, Some(key)) => (key, "the private key's certificate is missing; set it too"),
         _ => return true,
     };
-    alone.wrong(alone.value.display(), missing);
+    present.reject(present.value.display(), hint);
     false
 }

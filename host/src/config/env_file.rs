@@ -1,34 +1,34 @@
-//! `config/.env`, line by line.
+//! Parses `config/.env`.
 //!
-//! A parser of our own, because the usual ones replace `$NAME` by a variable's value: a password with a `$` in it must
-//! stay as it was written.
+//! The usual parsers replace `$NAME` by the variable's value; here a password may contain `$`, so nothing is expanded.
 
 use bessai_domain::settings::{Mistake, Mistakes};
 
 /// The file's name in mistakes.
 pub(super) const NAME: &str = "config/.env";
 
-/// One `NAME=value`, with the number of its line, from 1. No `Debug`: it may hold a password.
-pub(super) struct Line {
+/// One `NAME=value`. No `Debug`: the value may be a password.
+pub(super) struct Assignment {
     pub(super) name: String,
     pub(super) value: String,
-    pub(super) number: usize,
+    /// Line number in the file, from 1.
+    pub(super) line: usize,
 }
 
-/// All lines that set something. A line that cannot be read is a mistake with its number; its text may be a password.
-pub(super) fn parse(text: &str, mistakes: &Mistakes) -> Vec<Line> {
-    let mut lines = Vec::new();
+/// Parses all assignments. A mistake has only the number of its line, because the line may contain a password.
+pub(super) fn parse(text: &str, mistakes: &Mistakes) -> Vec<Assignment> {
+    let mut assignments = Vec::new();
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         match assignment(line) {
-            Ok((name, value)) => lines.push(Line { name, value, number }),
-            Err(mend) => mistakes.add(Mistake::bare(format!("{NAME} line {number}"), mend)),
+            Ok((name, value)) => assignments.push(Assignment { name, value, line: number }),
+            Err(hint) => mistakes.add(Mistake::without_value(format!("{NAME} line {number}"), hint)),
         }
     }
-    lines
+    assignments
 }
 
 fn assignment(line: &str) -> Result<(String, String), &'static str> {
@@ -39,7 +39,7 @@ fn assignment(line: &str) -> Result<(String, String), &'static str> {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !name.is_empty();
     if !is_name {
-        return Err("write NAME=value; a name has only letters, digits and _");
+        return Err("write NAME=value; the name may contain only letters, digits and _, and not start with a digit");
     }
     let quoted = value.trim_start();
     let value = match quoted.chars().next() {
@@ -50,7 +50,7 @@ fn assignment(line: &str) -> Result<(String, String), &'static str> {
     Ok((name.into(), value))
 }
 
-/// Up to a `#` after a space.
+/// The value up to a comment, which starts with a `#` after a space.
 fn unquoted(value: &str) -> String {
     let mut after_space = false;
     let comment = value.char_indices().find(|&(_, c)| {
@@ -63,7 +63,8 @@ fn unquoted(value: &str) -> String {
 }
 
 fn single_quoted(value: &str) -> Result<String, &'static str> {
-    let (inside, rest) = value.get(1..).and_then(|value| value.split_once('\'')).ok_or("a ' is never closed")?;
+    let (inside, rest) =
+        value.get(1..).and_then(|value| value.split_once('\'')).ok_or("the closing ' is missing; add it")?;
     after_quotes(rest)?;
     Ok(inside.into())
 }
@@ -73,9 +74,9 @@ fn double_quoted(value: &str) -> Result<String, &'static str> {
     let mut rest = value.chars();
     rest.next();
     loop {
-        match rest.next().ok_or("a \" is never closed")? {
+        match rest.next().ok_or("the closing \" is missing; add it")? {
             '"' => break,
-            '\\' => match rest.next().ok_or("a \" is never closed")? {
+            '\\' => match rest.next().ok_or("the closing \" is missing; add it")? {
                 'n' => inside.push('\n'),
                 same @ ('"' | '\\') => inside.push(same),
                 other => inside.extend(['\\', other]),
@@ -89,7 +90,11 @@ fn double_quoted(value: &str) -> Result<String, &'static str> {
 
 fn after_quotes(rest: &str) -> Result<(), &'static str> {
     let rest = rest.trim_start();
-    if rest.is_empty() || rest.starts_with('#') { Ok(()) } else { Err("something stands after the closing quote") }
+    if rest.is_empty() || rest.starts_with('#') {
+        Ok(())
+    } else {
+        Err("unexpected text after the closing quote; remove it")
+    }
 }
 
 #[cfg(test)]
@@ -98,10 +103,10 @@ mod tests {
 
     fn check(line: &str, expected: &str) {
         let mistakes = Mistakes::default();
-        let lines = parse(line, &mistakes);
+        let assignments = parse(line, &mistakes);
         assert_eq!(mistakes.into_vec(), [], "{line}");
-        let found: Vec<_> = lines.iter().map(|line| (line.name.as_str(), line.value.as_str())).collect();
-        assert_eq!(found, [("A", expected)], "{line}");
+        let parsed: Vec<_> = assignments.iter().map(|parsed| (parsed.name.as_str(), parsed.value.as_str())).collect();
+        assert_eq!(parsed, [("A", expected)], "{line}");
     }
 
     #[test]
@@ -126,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_lines_are_told_by_number_alone() {
+    fn malformed_lines_are_reported_by_number_only() {
         let mistakes = Mistakes::default();
         let text = "A=b\nhunter2\nB='hunter2\nC=\"hunter2\nD=\"hunter2\\\nE='a'hunter2\n2hunter=2\nhunter two=2\n=2";
         assert_eq!(parse(text, &mistakes).len(), 1);
@@ -135,13 +140,13 @@ mod tests {
             mistakes,
             [
                 "config/.env line 2: write NAME=value",
-                "config/.env line 3: a ' is never closed",
-                "config/.env line 4: a \" is never closed",
-                "config/.env line 5: a \" is never closed",
-                "config/.env line 6: something stands after the closing quote",
-                "config/.env line 7: write NAME=value; a name has only letters, digits and _",
-                "config/.env line 8: write NAME=value; a name has only letters, digits and _",
-                "config/.env line 9: write NAME=value; a name has only letters, digits and _",
+                "config/.env line 3: the closing ' is missing; add it",
+                "config/.env line 4: the closing \" is missing; add it",
+                "config/.env line 5: the closing \" is missing; add it",
+                "config/.env line 6: unexpected text after the closing quote; remove it",
+                "config/.env line 7: write NAME=value; the name may contain only letters, digits and _, and not start with a digit",
+                "config/.env line 8: write NAME=value; the name may contain only letters, digits and _, and not start with a digit",
+                "config/.env line 9: write NAME=value; the name may contain only letters, digits and _, and not start with a digit",
             ]
         );
     }

@@ -1,106 +1,122 @@
-//! The variables of the process and of `config/.env`: which win, and where their paths count from.
+//! The variables of the process and of `config/.env`: which takes precedence, and the base of their relative paths.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "config/.env is read before the gateway starts and by commands, which wait for it"
+)]
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use bessai_domain::settings::Mistake;
+use bessai_domain::settings::{Mistake, Mistakes};
 
-use super::Outside;
-use super::env_file::{self, Line};
+use super::env_file::{self, Assignment};
 use super::findings::{Findings, Sourced};
 use super::names;
 
+/// The environment of a process. No `Debug`: a variable may be a password.
+#[derive(Clone)]
+pub(crate) struct ProcessEnvironment {
+    /// Its variables.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Its working folder.
+    pub(crate) working_dir: PathBuf,
+}
+
+impl ProcessEnvironment {
+    /// The folder of `config/.env`.
+    fn env_folder(&self) -> PathBuf {
+        self.working_dir.join("config")
+    }
+
+    /// The cache folder of the program for this user: under `XDG_CACHE_HOME`, else under `HOME`.
+    pub(super) fn user_cache_dir(&self) -> Option<PathBuf> {
+        let set = |name: &str| self.variables.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("bessai-edge"))
+    }
+}
+
 /// All variables that are set.
 pub(super) struct Variables<'a> {
-    outside: &'a Outside,
-    env_file: BTreeMap<String, Line>,
+    process: &'a ProcessEnvironment,
+    env_file: BTreeMap<String, Assignment>,
     findings: &'a Findings,
 }
 
 impl<'a> Variables<'a> {
-    /// Reads `config/.env`, if there is one, and says which names are not known.
-    pub(super) fn read(outside: &'a Outside, findings: &'a Findings) -> Self {
-        let lines = read_env_file(&env_folder(outside).join(".env"), findings);
-        names::check(&outside.variables, &lines, findings);
-        let env_file = lines.into_iter().map(|line| (line.name.clone(), line)).collect();
-        Self { outside, env_file, findings }
+    /// Reads `config/.env`, if there is one, and checks the names of all variables.
+    pub(super) fn read(process: &'a ProcessEnvironment, findings: &'a Findings) -> Self {
+        let assignments = read_env_file(&process.env_folder().join(".env"), &findings.env_file);
+        names::check(&process.variables, &assignments, findings);
+        let env_file = assignments.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+        Self { process, env_file, findings }
     }
 
-    /// A variable that is set and not empty; the process goes before the file.
+    /// A variable, unless it is empty; the process takes precedence over `config/.env`.
     pub(super) fn get(&self, name: &'static str) -> Option<Sourced<'a, String>> {
         self.of_process(name).or_else(|| self.of_env_file(name))
     }
 
     fn of_process(&self, name: &'static str) -> Option<Sourced<'a, String>> {
-        let process = &self.outside.variables;
-        let value = process.get(name).filter(|value| !value.trim().is_empty())?;
+        let variables = &self.process.variables;
+        let value = variables.get(name).filter(|value| !value.trim().is_empty())?;
         let variable = Sourced { key: name.into(), value: value.clone(), mistakes: &self.findings.environment };
-        (!names::is_from_kubernetes(name, value, process)).then_some(variable)
+        (!names::is_from_kubernetes(name, value, variables)).then_some(variable)
     }
 
     fn of_env_file(&self, name: &'static str) -> Option<Sourced<'a, String>> {
-        let line = self.env_file.get(name).filter(|line| !line.value.trim().is_empty())?;
-        let key = format!("{name} ({} line {})", env_file::NAME, line.number);
-        Some(Sourced { key, value: line.value.clone(), mistakes: &self.findings.env_file })
+        let entry = self.env_file.get(name).filter(|entry| !entry.value.trim().is_empty())?;
+        let key = format!("{name} ({} line {})", env_file::NAME, entry.line);
+        Some(Sourced { key, value: entry.value.clone(), mistakes: &self.findings.env_file })
     }
 
-    /// A variable's value as what it means, or a mistake with the mend.
-    pub(super) fn parsed<T>(&self, name: &'static str, mend: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    /// Parses a variable; one that cannot be parsed is a mistake with this hint.
+    pub(super) fn parsed<T>(&self, name: &'static str, hint: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let variable = self.get(name)?;
-        let value = read(variable.value.trim());
+        let value = parse(variable.value.trim());
         if value.is_none() {
-            variable.wrong(&variable.value, mend);
+            variable.reject(&variable.value, hint);
         }
         value
     }
 
-    /// A path. One of the process counts from the data; one of the file from the file's folder, or, where the Python
-    /// gateway looks, from the working folder.
+    /// A path. In the process it is relative to the data folder; in `config/.env` to that file's folder or, if nothing
+    /// exists there, to the working folder, as in the Python gateway.
     pub(super) fn path(&self, name: &'static str) -> Option<Sourced<'a, PathBuf>> {
         if let Some(variable) = self.of_process(name) {
             return Some(variable.map(|path| self.data_dir().join(path.trim())));
         }
-        let of_env_file = |path: String| {
-            let beside = env_folder(self.outside).join(path.trim());
-            if beside.exists() { beside } else { self.outside.working_dir.join(path.trim()) }
+        let resolve = |path: String| {
+            let beside_file = self.process.env_folder().join(path.trim());
+            if beside_file.exists() { beside_file } else { self.process.working_dir.join(path.trim()) }
         };
-        Some(self.of_env_file(name)?.map(of_env_file))
+        Some(self.of_env_file(name)?.map(resolve))
     }
 
-    /// `BESSAI_DATA`, from the working folder, where it is set.
-    pub(super) fn given_data_dir(&self) -> Option<PathBuf> {
+    /// `BESSAI_DATA`, relative to the working folder.
+    fn configured_data_dir(&self) -> Option<PathBuf> {
         let variable = self.get("BESSAI_DATA")?;
-        Some(self.outside.working_dir.join(variable.value.trim()))
+        Some(self.process.working_dir.join(variable.value.trim()))
     }
 
-    /// `BESSAI_DATA`, else the working folder.
+    /// The data folder: `BESSAI_DATA`, else the working folder.
     pub(super) fn data_dir(&self) -> PathBuf {
-        self.given_data_dir().unwrap_or_else(|| self.outside.working_dir.clone())
+        self.configured_data_dir().unwrap_or_else(|| self.process.working_dir.clone())
     }
 
-    /// Where things are kept that can be made again, if there is a place for them.
+    /// The folder of files that can be recreated: in `BESSAI_DATA`, else the user's cache folder.
     pub(super) fn cache_dir(&self) -> Option<PathBuf> {
-        self.given_data_dir().map(|data| data.join("cache")).or_else(|| users_cache_dir(self.outside))
+        self.configured_data_dir().map(|data| data.join("cache")).or_else(|| self.process.user_cache_dir())
     }
 }
 
-/// Where this user's programs keep what can be made again.
-pub(super) fn users_cache_dir(outside: &Outside) -> Option<PathBuf> {
-    let set = |name: &str| outside.variables.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("bessai-edge"))
-}
-
-fn env_folder(outside: &Outside) -> PathBuf {
-    outside.working_dir.join("config")
-}
-
-fn read_env_file(path: &Path, findings: &Findings) -> Vec<Line> {
+fn read_env_file(path: &Path, mistakes: &Mistakes) -> Vec<Assignment> {
     match std::fs::read_to_string(path) {
-        Ok(text) => env_file::parse(&text, &findings.env_file),
+        Ok(text) => env_file::parse(&text, mistakes),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
         Err(error) => {
-            findings.env_file.add(Mistake::bare(env_file::NAME, format!("cannot be read: {error}")));
+            mistakes.add(Mistake::without_value(env_file::NAME, format!("cannot be read: {error}")));
             Vec::new()
         }
     }

@@ -1,93 +1,59 @@
-//! The plugins' folder: a feed for each plugin in it, and the default one.
+//! The settings of a feed: a file of the plugins folder, or the defaults of the site's own feed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use bessai_domain::message::Qos;
-use bessai_domain::settings::{Mistake, Table};
+use bessai_domain::journal::StartAt;
+use bessai_domain::settings::{Mistake, SettingsTable};
 
-use super::broker::{self, Broker, SiteBroker};
+use super::broker::{self, BrokerConfig, SiteBroker};
 use super::device::Devices;
 use super::findings::Findings;
-use super::folder::{self, Files};
-use super::json;
-use super::level_mistake;
+use super::folder::{self, FeedFiles};
+use super::limits::{self, FeedLimits};
+use super::plugin_config;
 use super::rights::{self, Rights};
-use super::secret::{self, Encoding, Place, Secret};
-use super::size::{self, MIB};
-use super::start::{self, Start};
+use super::secret::{self, Encoding, Secret, SecretSources};
+use super::start;
+use super::topic_level::invalid_level;
 
-/// The feed that always runs unless its settings switch it off.
+/// The site's own feed, which runs unless its settings switch it off.
 const DEFAULT_FEED: &str = "default";
-/// Linear memory; language runtimes need this much.
-const DEFAULT_MEMORY_BYTES: u64 = 64 * MIB;
-const LARGEST_MEMORY_BYTES: u64 = 4096 * MIB;
-const DEFAULT_CALL: Duration = Duration::from_millis(500);
-const LONGEST_CALL: Duration = Duration::from_mins(1);
-const OLDEST: Duration = Duration::from_hours(24 * 3650);
 
-/// Plugin component, settings and broker of one customer.
+/// The plugin, settings and broker of one customer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Feed {
-    /// The file's, without its ending.
-    pub name: String,
-    /// What turns events into messages.
-    pub component: Component,
-    /// Where it begins the first time.
-    pub start: Start,
-    /// Where its messages go.
-    pub broker: Broker,
+pub(crate) struct FeedConfig {
+    /// The name of its files without their extension.
+    pub(crate) name: String,
+    /// The component that turns events into messages.
+    pub(crate) component: ComponentSource,
+    /// The position in the journal from which it reads if it has no cursor yet.
+    pub(crate) start: StartAt,
+    /// The broker that receives its messages.
+    pub(crate) broker: BrokerConfig,
     /// Its `[config]` as JSON.
-    pub config_json: String,
-    /// What it may sign with.
-    pub secrets: BTreeMap<String, (Secret, Encoding)>,
-    /// What it may see and do.
-    pub rights: Rights,
-    /// What it may use up.
-    pub limits: FeedLimits,
-    /// The site's own.
-    pub is_default: bool,
+    pub(crate) config_json: String,
+    /// The secrets that its plugin may sign with, by name.
+    pub(crate) secrets: BTreeMap<String, (Secret, Encoding)>,
+    /// What its plugin may see and do.
+    pub(crate) rights: Rights,
+    /// How much its plugin may use.
+    pub(crate) limits: FeedLimits,
+    /// Whether it is the site's own feed.
+    pub(crate) is_default: bool,
 }
 
 /// Where a component is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Component {
-    /// `bessai-json`, inside the program.
+pub(crate) enum ComponentSource {
+    /// `bessai-json`, which is part of the program.
     BuiltIn,
-    /// A file.
+    /// In a file.
     File(PathBuf),
 }
 
-/// What a feed may use up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FeedLimits {
-    /// Linear memory.
-    pub memory_bytes: u64,
-    /// Time for one call.
-    pub call: Duration,
-    /// Messages per second; None: any number.
-    pub rate_per_s: Option<u32>,
-    /// The highest quality of service; what is above is lowered to it.
-    pub qos: Qos,
-    /// Older events are passed over.
-    pub max_age: Option<Duration>,
-}
-
-impl Default for FeedLimits {
-    fn default() -> Self {
-        Self {
-            memory_bytes: DEFAULT_MEMORY_BYTES,
-            call: DEFAULT_CALL,
-            rate_per_s: None,
-            qos: Qos::AtLeastOnce,
-            max_age: None,
-        }
-    }
-}
-
-/// What feeds refer to.
-pub(super) struct Surroundings<'a> {
+/// What a feed's settings may refer to, and where its mistakes are collected.
+pub(super) struct FeedContext<'a> {
     pub(super) dir: &'a Path,
     pub(super) devices: &'a Devices,
     pub(super) site_broker: &'a SiteBroker,
@@ -95,74 +61,71 @@ pub(super) struct Surroundings<'a> {
     pub(super) findings: &'a Findings,
 }
 
-/// The names of the feeds that were found without a broker.
-pub(super) type WithoutBroker = Vec<String>;
-
-/// The files of all feeds, the default one first, then by name.
-pub(super) fn files(dir: &Path, dir_is_explicit: bool, findings: &Findings) -> Vec<(String, Files)> {
-    let mut found = folder::scan(dir, dir_is_explicit, findings);
-    let default = found.remove(DEFAULT_FEED).unwrap_or_default();
-    std::iter::once((DEFAULT_FEED.to_owned(), default)).chain(found).collect()
+/// The files of all feeds: the site's own one first, the others by name.
+pub(super) fn files(dir: &Path, is_dir_explicit: bool, findings: &Findings) -> Vec<(String, FeedFiles)> {
+    let mut by_name = folder::scan(dir, is_dir_explicit, findings);
+    let default = by_name.remove(DEFAULT_FEED).unwrap_or_default();
+    std::iter::once((DEFAULT_FEED.to_owned(), default)).chain(by_name).collect()
 }
 
-/// A feed that is switched on and sound.
+/// Reads a feed; none if it is switched off or has mistakes. One that lacks a broker is added to `without_broker`.
 pub(super) fn read(
     name: &str,
-    files: &Files,
-    surroundings: &Surroundings<'_>,
-    without_broker: &mut WithoutBroker,
-) -> Option<Feed> {
-    Reader { name, file: format!("{name}.toml"), surroundings }.read(files, without_broker)
+    files: &FeedFiles,
+    context: &FeedContext<'_>,
+    without_broker: &mut Vec<String>,
+) -> Option<FeedConfig> {
+    FeedReader { name, file: format!("{name}.toml"), context }.read(files, without_broker)
 }
 
-/// What is said of feeds without a broker.
-pub(super) fn missing_broker(feeds: &WithoutBroker) -> Mistake {
+/// One mistake for all feeds that lack a broker.
+pub(super) fn missing_broker(feeds: &[String]) -> Mistake {
     let feeds = feeds.join("`, `");
-    Mistake::bare("MQTT_BROKER_URL", format!("is missing; write mqtt://host:1883 (no broker for `{feeds}`)"))
+    Mistake::without_value("MQTT_BROKER_URL", format!("is missing; write mqtt://host:1883 (no broker for `{feeds}`)"))
 }
 
-/// One feed being read.
-struct Reader<'a> {
+/// Reads one feed.
+struct FeedReader<'a> {
     name: &'a str,
     file: String,
-    surroundings: &'a Surroundings<'a>,
+    context: &'a FeedContext<'a>,
 }
 
-impl Reader<'_> {
-    fn read(&self, files: &Files, without_broker: &mut Vec<String>) -> Option<Feed> {
-        let Surroundings { dir, devices, findings, environment, .. } = *self.surroundings;
+impl FeedReader<'_> {
+    fn read(&self, files: &FeedFiles, without_broker: &mut Vec<String>) -> Option<FeedConfig> {
+        let FeedContext { dir, devices, findings, environment, .. } = *self.context;
         let empty = toml::Table::new();
         let settings = files.settings.as_ref().unwrap_or(&empty);
-        let table = Table::new(format!("{}:", self.file), settings, &findings.plugins);
+        let table = SettingsTable::new(format!("{}:", self.file), settings, &findings.plugins);
         if table.boolean("enabled") == Some(false) {
             return None;
         }
-        if let Some(mend) = level_mistake(self.name) {
-            findings.plugins.add(Mistake::bare(&self.file, format!("the feed's name {mend}")));
+        if let Some(hint) = invalid_level(self.name) {
+            findings.plugins.add(Mistake::without_value(&self.file, format!("the feed's name {hint}")));
         }
-        let place = Place { folder: dir, environment };
-        let own_broker = table.table("broker").map(|table| broker::of_feed(&table, place, findings));
+        let sources = SecretSources { folder: dir, environment };
+        let own_broker = table.table("broker").map(|table| broker::of_feed(&table, sources, findings));
         let component = self.component(&table, files);
-        let limits = table.table("limits").map(|table| read_limits(&table)).unwrap_or_default();
-        let nameable = devices.nameable();
-        let rights = table.table("rights").map(|table| rights::read(&table, nameable.as_deref())).unwrap_or_default();
+        let limits = table.table("limits").map(|table| limits::read(&table)).unwrap_or_default();
+        let devices = devices.known();
+        let rights = table.table("rights").map(|table| rights::read(&table, devices.as_deref())).unwrap_or_default();
         let start = start::read(&table, "start");
-        let config_json = read_config(&table);
-        let secrets = read_secrets(&table, place);
-        table.finish();
+        let config_json = plugin_config::read(&table);
+        let secrets = read_secrets(&table, sources);
+        table.report_unknown_keys();
         let broker = own_broker.unwrap_or_else(|| self.site_broker(without_broker))?;
         let name = self.name.to_owned();
         let (is_default, component) = (self.is_default(), component?);
-        Some(Feed { name, component, start, broker, config_json, secrets, rights, limits, is_default })
+        Some(FeedConfig { name, component, start, broker, config_json, secrets, rights, limits, is_default })
     }
 
     fn is_default(&self) -> bool {
         self.name == DEFAULT_FEED
     }
 
-    /// The site's broker; its client id is for the default feed alone, or two would fight over one session.
-    fn site_broker(&self, without_broker: &mut Vec<String>) -> Option<Broker> {
-        let Some(mut broker) = self.surroundings.site_broker.broker.clone() else {
+    /// The site's broker. Only the default feed gets its client id: a broker closes the older of two sessions with one id.
+    fn site_broker(&self, without_broker: &mut Vec<String>) -> Option<BrokerConfig> {
+        let Some(mut broker) = self.context.site_broker.broker.clone() else {
             without_broker.push(self.name.to_owned());
             return None;
         };
@@ -170,80 +133,46 @@ impl Reader<'_> {
         Some(broker)
     }
 
-    fn component(&self, table: &Table<'_>, files: &Files) -> Option<Component> {
-        let Surroundings { dir, findings, .. } = *self.surroundings;
-        if let Some(written) = table.text("component") {
-            let path = dir.join(written);
+    fn component(&self, table: &SettingsTable<'_>, files: &FeedFiles) -> Option<ComponentSource> {
+        let FeedContext { dir, findings, .. } = *self.context;
+        if let Some(configured) = table.text("component") {
+            let path = dir.join(configured);
             if path.is_file() {
-                return Some(Component::File(path));
+                return Some(ComponentSource::File(path));
             }
-            table.wrong("component", format!("{} is not there; put it there", path.display()));
+            table.add_mistake("component", format!("{} does not exist; copy the component there", path.display()));
             return None;
         }
-        let component = format!("{}.wasm", self.name);
-        if self.is_default() && files.component {
-            let mend = "this name belongs to the site's own feed; rename the file, or write \
-                        component = \"default.wasm\" into default.toml";
-            findings.plugins.add(Mistake::bare(component, mend));
+        let file_name = format!("{}.wasm", self.name);
+        if self.is_default() && files.has_component {
+            let hint = "the name is reserved for the site's own feed; rename the file, or write \
+                        component = \"default.wasm\" in default.toml";
+            findings.plugins.add(Mistake::without_value(file_name, hint));
             return None;
         }
         if self.is_default() {
-            return Some(Component::BuiltIn);
+            return Some(ComponentSource::BuiltIn);
         }
-        if !files.component {
-            let mend = format!("{} is not there; put it there, or name another", dir.join(&component).display());
-            table.mistakes().add(Mistake::bare(table.key("component"), mend));
+        let path = dir.join(file_name);
+        if !files.has_component {
+            let hint = format!("{} does not exist; copy it there, or name another component", path.display());
+            table.mistakes().add(Mistake::without_value(table.key("component"), hint));
             return None;
         }
-        Some(Component::File(dir.join(component)))
+        Some(ComponentSource::File(path))
     }
 }
 
-pub(super) fn read_limits(table: &Table<'_>) -> FeedLimits {
-    const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
-    let default = FeedLimits::default();
-    let memory = size::read(table, "memory", MIB..=LARGEST_MEMORY_BYTES);
-    let qos = table.integer("qos", 0..=2_u8).and_then(|qos| QOS.get(usize::from(qos)).copied());
-    let limits = FeedLimits {
-        memory_bytes: memory.unwrap_or(default.memory_bytes),
-        call: table.duration("call", Duration::from_millis(1)..=LONGEST_CALL).unwrap_or(default.call),
-        rate_per_s: read_rate(table),
-        qos: qos.unwrap_or(default.qos),
-        max_age: table.duration("max_age", Duration::from_secs(1)..=OLDEST),
+/// Reads `[secrets]`. Its mistakes show no values, not even if it is not a table.
+fn read_secrets(table: &SettingsTable<'_>, sources: SecretSources<'_>) -> BTreeMap<String, (Secret, Encoding)> {
+    let Some(value) = table.value("secrets") else { return BTreeMap::new() };
+    let Some(secrets) = value.as_table() else {
+        table.mistakes().add(Mistake::without_value(table.key("secrets"), "write a table"));
+        return BTreeMap::new();
     };
-    table.finish();
-    limits
-}
-
-fn read_rate(table: &Table<'_>) -> Option<u32> {
-    let text = table.value("rate")?.as_str();
-    let rate = text.and_then(|text| text.strip_suffix("/s")?.trim().parse().ok()).filter(|rate| *rate > 0);
-    if rate.is_none() {
-        table.wrong("rate", "write the messages per second, such as \"100/s\"");
-    }
-    rate
-}
-
-/// `[config]` as JSON.
-pub(super) fn read_config(table: &Table<'_>) -> String {
-    let config = table.table("config").and_then(|_| table.value("config"));
-    config.map_or_else(|| "{}".into(), |config| json::text(&table.key("config"), config, table.mistakes()))
-}
-
-/// A value in it is never shown, even where it should be a table.
-fn secrets_table<'a>(table: &Table<'a>) -> Option<&'a toml::Table> {
-    let value = table.value("secrets")?;
-    if !value.is_table() {
-        table.mistakes().add(Mistake::bare(table.key("secrets"), "write a table"));
-    }
-    value.as_table()
-}
-
-fn read_secrets(table: &Table<'_>, place: Place<'_>) -> BTreeMap<String, (Secret, Encoding)> {
-    let Some(secrets) = secrets_table(table) else { return BTreeMap::new() };
     let read = |(name, value): (&String, &toml::Value)| {
         let key = format!("{}.{name}", table.key("secrets"));
-        Some((name.clone(), secret::from_value(&key, value, place, table.mistakes())?))
+        Some((name.clone(), secret::from_value(&key, value, sources, table.mistakes())?))
     };
     secrets.iter().filter_map(read).collect()
 }

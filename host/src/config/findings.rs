@@ -1,11 +1,12 @@
-//! What was found while reading: mistakes by the place that they stand in, and notes.
+//! What reading the configuration finds: mistakes by their source, and notes.
 
 use std::cell::RefCell;
 use std::fmt;
 
 use bessai_domain::settings::{Mistake, Mistakes};
 
-/// Everything found so far. One list per place, so that the order in which settings are combined does not show.
+/// Mistakes and notes found so far. One list per source, so that they are reported in the order of the sources and not
+/// in the order in which settings are combined.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) environment: Mistakes,
@@ -17,7 +18,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Something that is no mistake but should be said once.
+    /// Adds something that is not a mistake but worth a line in the log; a repeated note is dropped.
     pub(super) fn note(&self, note: impl Into<String>) {
         let note = note.into();
         let mut notes = self.notes.borrow_mut();
@@ -26,11 +27,11 @@ impl Findings {
         }
     }
 
-    /// All mistakes, each once, and all notes.
+    /// All mistakes without duplicates, and all notes.
     pub(super) fn finish(self) -> (Vec<Mistake>, Vec<String>) {
         let mut all = Vec::new();
-        for place in [self.environment, self.env_file, self.file, self.profiles, self.plugins] {
-            for mistake in place.into_vec() {
+        for source in [self.environment, self.env_file, self.file, self.profiles, self.plugins] {
+            for mistake in source.into_vec() {
                 if !all.contains(&mistake) {
                     all.push(mistake);
                 }
@@ -40,7 +41,7 @@ impl Findings {
     }
 }
 
-/// A value with the name that it stands under, and the list for its mistakes.
+/// A value with its key or variable name, and the list for mistakes in its source.
 pub(super) struct Sourced<'a, T> {
     pub(super) key: String,
     pub(super) value: T,
@@ -48,27 +49,13 @@ pub(super) struct Sourced<'a, T> {
 }
 
 impl<'a, T> Sourced<'a, T> {
-    /// Another value from the same place.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Sourced<'a, U> {
-        Sourced { key: self.key, value: change(self.value), mistakes: self.mistakes }
+    /// Converts the value.
+    pub(super) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Sourced<'a, U> {
+        Sourced { key: self.key, value: convert(self.value), mistakes: self.mistakes }
     }
 
-    /// A mistake that shows what was written.
-    pub(super) fn wrong(&self, shown: impl fmt::Display, mend: impl Into<String>) {
-        self.mistakes.add(Mistake::new(self.key.as_str(), shown, mend));
-    }
-}
-
-/// The text of a settings file as a table. The parser's own report would quote the line, with a password perhaps.
-pub(crate) fn parse_toml(name: &str, text: &str, mistakes: &Mistakes) -> Option<toml::Table> {
-    match text.parse() {
-        Ok(table) => Some(table),
-        Err(error) => {
-            let error: toml::de::Error = error;
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            mistakes.add(Mistake::bare(name, format!("is not TOML: line {line}: {}", error.message())));
-            None
-        }
+    /// Adds a mistake that shows `value`, which must not contain a secret.
+    pub(super) fn reject(&self, value: impl fmt::Display, hint: impl Into<String>) {
+        self.mistakes.add(Mistake::new(self.key.as_str(), value, hint));
     }
 }

@@ -1,4 +1,10 @@
-//! The plugins' folder: which files make which feeds.
+//! Which files of the plugins folder belong to which feed.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the folder is read before the gateway starts and, each time it changes, on the main loop by \
+              app/feeds.rs while the gateway runs; its files are small and local"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -6,33 +12,34 @@ use std::path::{Path, PathBuf};
 
 use bessai_domain::settings::{Mistake, Mistakes};
 
-use super::findings::{Findings, parse_toml};
+use super::findings::Findings;
+use super::toml_file::parse_toml;
 
-/// A feed's files. No `Debug`: the settings may hold a password.
+/// A feed's files. No `Debug`: the settings may contain a password.
 #[derive(Default)]
-pub(super) struct Files {
-    /// Its settings, where it has a file with them; empty where that cannot be read.
+pub(super) struct FeedFiles {
+    /// Its settings, if there is a file with them; empty if it cannot be read.
     pub(super) settings: Option<toml::Table>,
-    /// There is a component of its name.
-    pub(super) component: bool,
+    /// Whether there is a component with its name.
+    pub(super) has_component: bool,
 }
 
-impl Files {
-    /// The component that the settings name, where they name one.
-    pub(super) fn named_component(&self, dir: &Path) -> Option<PathBuf> {
+impl FeedFiles {
+    /// The component that the settings name.
+    fn named_component(&self, dir: &Path) -> Option<PathBuf> {
         Some(dir.join(self.settings.as_ref()?.get("component")?.as_str()?))
     }
 }
 
-/// The files by feed. A component that another feed names, and that has no settings itself, is no feed of its own.
-pub(super) fn scan(dir: &Path, is_explicit: bool, findings: &Findings) -> BTreeMap<String, Files> {
-    let mut feeds: BTreeMap<String, Files> = BTreeMap::new();
+/// The files by feed. A component without settings is not a feed if another feed names it.
+pub(super) fn scan(dir: &Path, is_explicit: bool, findings: &Findings) -> BTreeMap<String, FeedFiles> {
+    let mut feeds: BTreeMap<String, FeedFiles> = BTreeMap::new();
     for name in file_names(dir, is_explicit, findings) {
         if let Some(stem) = name.strip_suffix(".wasm") {
-            feeds.entry(stem.into()).or_default().component = true;
+            feeds.entry(stem.into()).or_default().has_component = true;
         } else if let Some(stem) = name.strip_suffix(".toml") {
             let settings = read_settings(dir, &name, &findings.plugins);
-            feeds.entry(stem.into()).or_default().settings = settings;
+            feeds.entry(stem.into()).or_default().settings = Some(settings);
         }
     }
     let shared: BTreeSet<_> = feeds.values().filter_map(|files| files.named_component(dir)).collect();
@@ -40,22 +47,27 @@ pub(super) fn scan(dir: &Path, is_explicit: bool, findings: &Findings) -> BTreeM
     feeds
 }
 
+/// Whether the folder can be listed; a missing one has no files.
+pub(super) fn is_readable(dir: &Path) -> bool {
+    !dir.exists() || std::fs::read_dir(dir).is_ok()
+}
+
 fn file_names(dir: &Path, is_explicit: bool, findings: &Findings) -> Vec<String> {
-    let cannot = |error: std::io::Error| {
-        let mend = format!("the plugins' folder cannot be read: {error}");
-        findings.plugins.add(Mistake::bare(dir.display().to_string(), mend));
+    let unreadable = |error: std::io::Error| {
+        let hint = format!("the plugins folder cannot be read: {error}");
+        findings.plugins.add(Mistake::without_value(dir.display().to_string(), hint));
     };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if is_explicit {
                 findings
-                    .note(format!("the plugins' folder {} does not exist; only the default feed runs", dir.display()));
+                    .note(format!("the plugins folder {} does not exist; only the default feed runs", dir.display()));
             }
             return Vec::new();
         }
         Err(error) => {
-            cannot(error);
+            unreadable(error);
             return Vec::new();
         }
     };
@@ -66,19 +78,22 @@ fn file_names(dir: &Path, is_explicit: bool, findings: &Findings) -> Vec<String>
             Ok(Ok(_)) => {}
             Ok(Err(name)) => {
                 let name = name.to_string_lossy();
-                findings.plugins.add(Mistake::bare(name, "a file's name must be UTF-8; rename it"));
+                findings.plugins.add(Mistake::without_value(name, "the file name is not UTF-8; rename the file"));
             }
-            Err(error) => cannot(error),
+            Err(error) => unreadable(error),
         }
     }
     names.sort();
     names
 }
 
-fn read_settings(dir: &Path, name: &str, mistakes: &Mistakes) -> Option<toml::Table> {
-    let text = std::fs::read_to_string(dir.join(name)).map_err(|error| {
-        mistakes.add(Mistake::bare(name, format!("cannot be read: {error}")));
-    });
-    // An empty table: the name stays taken.
-    Some(text.ok().and_then(|text| parse_toml(name, &text, mistakes)).unwrap_or_default())
+/// Empty if the file cannot be read: its name still belongs to the feed.
+fn read_settings(dir: &Path, name: &str, mistakes: &Mistakes) -> toml::Table {
+    match std::fs::read_to_string(dir.join(name)) {
+        Ok(text) => parse_toml(name, &text, mistakes).unwrap_or_default(),
+        Err(error) => {
+            mistakes.add(Mistake::without_value(name, format!("cannot be read: {error}")));
+            toml::Table::new()
+        }
+    }
 }

@@ -1,14 +1,14 @@
-//! Which names of variables are known, which are of the Python gateway alone, and which come from Kubernetes.
+//! Checks names of variables: known ones, those that only the Python gateway used, and those that Kubernetes sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bessai_domain::settings::{Mistake, unknown};
+use bessai_domain::settings::{Mistake, unknown_name_hint};
 
-use super::env_file::{self, Line};
+use super::env_file::{self, Assignment};
 use super::findings::Findings;
 
-/// Variables with a meaning here.
+/// The variables that this program reads.
 const KNOWN: [&str; 18] = [
     "SITE_ID",
     "INVERTER_IP",
@@ -30,10 +30,10 @@ const KNOWN: [&str; 18] = [
     "BESSAI_DATA",
 ];
 
-/// A name that begins so is meant for this program, so an unknown one is a mistake in the process environment too.
-const OURS: [&str; 5] = ["MQTT_", "BESSAI_", "INVERTER_", "MODBUS_", "SITE_"];
+/// Prefixes of names that are meant for this program: an unknown one is a mistake in the process environment too.
+const PREFIXES: [&str; 5] = ["MQTT_", "BESSAI_", "INVERTER_", "MODBUS_", "SITE_"];
 
-/// Variables of the Python gateway that mean nothing here.
+/// Variables of the Python gateway that this program does not read.
 const UNUSED: [&str; 32] = [
     "BESS_CAPACITY_MWH",
     "BESS_DEGRADATION_USD",
@@ -69,15 +69,15 @@ const UNUSED: [&str; 32] = [
     "WATCHDOG_MAX_HEAL_RETRIES",
 ];
 
-/// Families of them.
-const UNUSED_FAMILIES: [&str; 10] =
+/// Prefixes of further variables of the Python gateway that this program does not read.
+const UNUSED_PREFIXES: [&str; 10] =
     ["ALERT_", "BESSAI_DRL_", "CEN_", "CSIRT_", "FL_", "GCP_", "OTEL_", "SC_", "SEP2_", "VPP_"];
 
-/// The folder of compiled things that this project's own scripts name.
-const OF_OUR_SCRIPTS: &str = "BESSAI_CACHE";
+/// The cache folder of this project's scripts; the program does not read it.
+const SCRIPTS_CACHE: &str = "BESSAI_CACHE";
 
-/// Names from the Python gateway's guides that it never read, with what is meant.
-const MEANT: [(&str, &str); 13] = [
+/// Names in the Python gateway's guides that no program reads, each with the intended one.
+const MISNAMED: [(&str, &str); 13] = [
     ("BESSAI_SITE_ID", "SITE_ID"),
     ("DEVICE_PROFILE", "DRIVER_PROFILE_PATH"),
     ("INVERTER_HOST", "INVERTER_IP"),
@@ -93,48 +93,50 @@ const MEANT: [(&str, &str); 13] = [
     ("WATCHDOG_TIMEOUT_S", "WATCHDOG_TIMEOUT"),
 ];
 
-/// Says which names are unknown, and once which mean nothing here.
-pub(super) fn check(process: &BTreeMap<String, String>, lines: &[Line], findings: &Findings) {
+/// Adds a mistake for each unknown name, and one note that lists the unused ones.
+pub(super) fn check(process: &BTreeMap<String, String>, env_file: &[Assignment], findings: &Findings) {
     let mut unused = BTreeSet::new();
-    for (name, value) in process.iter().filter(|(name, _)| OURS.iter().any(|prefix| name.starts_with(prefix))) {
-        if is_from_kubernetes(name, value, process) || name == OF_OUR_SCRIPTS || KNOWN.contains(&name.as_str()) {
+    for (name, value) in process.iter().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix))) {
+        if is_from_kubernetes(name, value, process) || name == SCRIPTS_CACHE || KNOWN.contains(&name.as_str()) {
             continue;
         }
         if is_unused(name) {
             unused.insert(name.as_str());
         } else if !value.is_empty() {
-            findings.environment.add(Mistake::bare(name, sentence(name)));
+            findings.environment.add(Mistake::without_value(name, unknown_hint(name)));
         }
     }
-    for Line { name, number, .. } in lines.iter().filter(|line| !KNOWN.contains(&line.name.as_str())) {
+    for Assignment { name, line, .. } in env_file.iter().filter(|entry| !KNOWN.contains(&entry.name.as_str())) {
         if is_unused(name) {
             unused.insert(name.as_str());
         } else {
-            findings.env_file.add(Mistake::bare(format!("{name} ({} line {number})", env_file::NAME), sentence(name)));
+            let key = format!("{name} ({} line {line})", env_file::NAME);
+            findings.env_file.add(Mistake::without_value(key, unknown_hint(name)));
         }
     }
     if !unused.is_empty() {
         let unused: Vec<_> = unused.into_iter().collect();
-        findings.note(format!("variables of the Python gateway that mean nothing here: {}", unused.join(", ")));
+        findings.note(format!("variables of the Python gateway have no effect: {}", unused.join(", ")));
     }
 }
 
 fn is_unused(name: &str) -> bool {
-    UNUSED.contains(&name) || UNUSED_FAMILIES.iter().any(|family| name.starts_with(family))
+    UNUSED.contains(&name) || UNUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn sentence(name: &str) -> String {
+fn unknown_hint(name: &str) -> String {
     let name = name.to_ascii_uppercase();
-    match MEANT.iter().find(|(written, _)| *written == name) {
-        Some((_, meant)) => format!("is unknown; did you mean `{meant}`?"),
-        None => unknown(&name, KNOWN.into_iter()),
+    match MISNAMED.iter().find(|(misnamed, _)| *misnamed == name) {
+        Some((_, intended)) => format!("is unknown; did you mean `{intended}`?"),
+        None => unknown_name_hint(&name, KNOWN.into_iter()),
     }
 }
 
-/// Whether Kubernetes set this for a Service of the namespace: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT`,
-/// `NAME_SERVICE_PORT_…`, `NAME_PORT`, `NAME_PORT_<number>_TCP…`, all with the values that it writes there. A Service
-/// called `inverter` so sets `INVERTER_PORT=tcp://…`, which is not our setting.
+/// Whether Kubernetes set this variable for a Service of the namespace: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT`,
+/// `NAME_SERVICE_PORT_…`, `NAME_PORT`, `NAME_PORT_<number>_TCP…`, each recognised by its value too. For a Service called
+/// `inverter` it sets `INVERTER_PORT=tcp://…`, which is not this program's setting.
 pub(super) fn is_from_kubernetes(name: &str, value: &str, process: &BTreeMap<String, String>) -> bool {
+    /// The protocols of a Service's ports, as its variables name them.
     const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
     let is_number = || value.parse::<u16>().is_ok();
     let is_address = || value.parse::<IpAddr>().is_ok();

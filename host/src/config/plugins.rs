@@ -1,93 +1,104 @@
-//! `[plugins]`: the folder that plugins are dropped into, and the feeds that it makes, read again whenever it changes.
+//! `[plugins]`: the plugins folder and its feeds, which are read again whenever the folder changes.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bessai_domain::settings::{Mistake, Table};
+use bessai_domain::settings::{Mistake, SettingsTable};
 
 use super::broker::SiteBroker;
 use super::device::Devices;
 use super::environment::Variables;
-use super::feed::{self, Feed, Surroundings, WithoutBroker};
+use super::feed::{self, FeedConfig, FeedContext};
 use super::findings::Findings;
+use super::folder;
 use super::size::{self, MIB};
 
+/// `dir` if it is not set: a folder in the data folder.
 const DEFAULT_DIR: &str = "plugins";
-const DEFAULT_COMPILE_MEMORY: u64 = 1024 * MIB;
+/// `compile_memory` if it is not set: 1 GiB.
+const DEFAULT_COMPILE_MEMORY_BYTES: u64 = 1024 * MIB;
+/// `compile_memory`: from 64 MiB to 64 GiB.
+const COMPILE_MEMORY_BYTES: RangeInclusive<u64> = 64 * MIB..=64 * 1024 * MIB;
+/// `compile_time` if it is not set.
 const DEFAULT_COMPILE_TIME: Duration = Duration::from_mins(2);
-const LONGEST_COMPILE_TIME: Duration = Duration::from_hours(1);
+/// `compile_time`: the times that can be configured.
+const COMPILE_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
-/// The folder, and what its feeds refer to.
+/// The folder, and what its feeds may refer to.
 #[derive(Clone, PartialEq)]
-pub struct Plugins {
-    /// It need not exist.
-    pub dir: PathBuf,
-    /// Memory that compiling one component may take.
-    pub compile_memory_bytes: u64,
-    /// Time that compiling one component may take.
-    pub compile_time: Duration,
-    dir_is_explicit: bool,
+pub(crate) struct Plugins {
+    /// The folder, which need not exist.
+    pub(crate) dir: PathBuf,
+    /// Memory for compiling one component.
+    pub(crate) compile_memory_bytes: u64,
+    /// Time for compiling one component.
+    pub(crate) compile_time: Duration,
+    is_dir_explicit: bool,
     devices: Devices,
     site_broker: SiteBroker,
     environment: BTreeMap<String, String>,
 }
 
-/// What the settings say of the folder.
-pub(super) struct Written {
-    pub(super) dir: Option<PathBuf>,
-    pub(super) compile_memory_bytes: u64,
-    pub(super) compile_time: Duration,
+/// What the section and `BESSAI_PLUGINS` set.
+pub(super) struct PluginsSection {
+    dir: Option<PathBuf>,
+    compile_memory_bytes: u64,
+    compile_time: Duration,
 }
 
-/// The feeds of the folder as it is now.
+/// The feeds of the folder at one moment.
 #[derive(Debug)]
-pub struct Found {
-    /// Those that are switched on, the default one first, and why others cannot run.
-    pub feeds: Vec<(String, Result<Feed, Vec<Mistake>>)>,
-    /// What is wrong with the folder itself.
-    pub mistakes: Vec<Mistake>,
-    /// Else nothing is known of the feeds.
-    pub is_readable: bool,
+pub(crate) struct FeedScan {
+    /// The feeds that are switched on, the site's own one first; for those that cannot run, their mistakes.
+    pub(crate) feeds: Vec<(String, Result<FeedConfig, Vec<Mistake>>)>,
+    /// Mistakes in the folder itself.
+    pub(crate) mistakes: Vec<Mistake>,
+    /// Whether the folder can be listed; if not, feeds may be missing here that still have files.
+    pub(crate) is_readable: bool,
 }
 
-pub(super) fn read_table(table: &Table<'_>, folder: &Path, variables: &Variables<'_>) -> Written {
-    let mut written =
-        Written { dir: None, compile_memory_bytes: DEFAULT_COMPILE_MEMORY, compile_time: DEFAULT_COMPILE_TIME };
+pub(super) fn read_section(table: &SettingsTable<'_>, folder: &Path, variables: &Variables<'_>) -> PluginsSection {
+    let mut section = PluginsSection {
+        dir: None,
+        compile_memory_bytes: DEFAULT_COMPILE_MEMORY_BYTES,
+        compile_time: DEFAULT_COMPILE_TIME,
+    };
     if let Some(table) = table.table("plugins") {
-        written.dir = table.text("dir").map(|dir| folder.join(dir));
-        let memory = size::read(&table, "compile_memory", 64 * MIB..=64 * 1024 * MIB);
-        let time = table.duration("compile_time", Duration::from_secs(1)..=LONGEST_COMPILE_TIME);
-        written.compile_memory_bytes = memory.unwrap_or(DEFAULT_COMPILE_MEMORY);
-        written.compile_time = time.unwrap_or(DEFAULT_COMPILE_TIME);
-        table.finish();
+        section.dir = table.text("dir").map(|dir| folder.join(dir));
+        let memory = size::read(&table, "compile_memory", COMPILE_MEMORY_BYTES);
+        let time = table.duration("compile_time", COMPILE_TIMES);
+        section.compile_memory_bytes = memory.unwrap_or(section.compile_memory_bytes);
+        section.compile_time = time.unwrap_or(section.compile_time);
+        table.report_unknown_keys();
     }
-    written.dir = variables.path("BESSAI_PLUGINS").map(|variable| variable.value).or(written.dir);
-    written
+    section.dir = variables.path("BESSAI_PLUGINS").map(|variable| variable.value).or(section.dir);
+    section
 }
 
 impl Plugins {
     pub(super) fn new(
-        written: Written,
+        section: PluginsSection,
         data_dir: &Path,
         devices: Devices,
         site_broker: SiteBroker,
         environment: BTreeMap<String, String>,
     ) -> Self {
         Self {
-            dir_is_explicit: written.dir.is_some(),
-            dir: written.dir.unwrap_or_else(|| data_dir.join(DEFAULT_DIR)),
-            compile_memory_bytes: written.compile_memory_bytes,
-            compile_time: written.compile_time,
+            is_dir_explicit: section.dir.is_some(),
+            dir: section.dir.unwrap_or_else(|| data_dir.join(DEFAULT_DIR)),
+            compile_memory_bytes: section.compile_memory_bytes,
+            compile_time: section.compile_time,
             devices,
             site_broker,
             environment,
         }
     }
 
-    fn surroundings<'a>(&'a self, findings: &'a Findings) -> Surroundings<'a> {
-        Surroundings {
+    fn context<'a>(&'a self, findings: &'a Findings) -> FeedContext<'a> {
+        FeedContext {
             dir: &self.dir,
             devices: &self.devices,
             site_broker: &self.site_broker,
@@ -96,54 +107,58 @@ impl Plugins {
         }
     }
 
-    /// All feeds, every mistake among the findings.
-    pub(super) fn read_all(&self, findings: &Findings) -> Vec<Feed> {
-        let surroundings = self.surroundings(findings);
-        let mut without_broker = WithoutBroker::new();
-        let files = feed::files(&self.dir, self.dir_is_explicit, findings);
-        let feeds =
-            files.iter().filter_map(|(name, files)| feed::read(name, files, &surroundings, &mut without_broker));
+    /// Reads all feeds at the start, when a mistake in one of them is a mistake of the whole configuration.
+    pub(super) fn read_all(&self, findings: &Findings) -> Vec<FeedConfig> {
+        let context = self.context(findings);
+        let mut without_broker = Vec::new();
+        let files = feed::files(&self.dir, self.is_dir_explicit, findings);
+        let feeds = files.iter().filter_map(|(name, files)| feed::read(name, files, &context, &mut without_broker));
         let feeds = feeds.collect();
-        if !without_broker.is_empty() && !self.site_broker.is_written {
+        if !without_broker.is_empty() && !self.site_broker.is_configured {
             findings.environment.add(feed::missing_broker(&without_broker));
         }
         feeds
     }
 
-    /// The feeds as their files are now; a mistake in one leaves the others alone.
-    pub fn read(&self) -> Found {
-        let of_folder = Findings::default();
+    /// Reads the feeds again while the gateway runs; a mistake in one does not affect the others.
+    pub(crate) fn read(&self) -> FeedScan {
+        let folder_findings = Findings::default();
         let mut feeds = Vec::new();
-        let files = feed::files(&self.dir, self.dir_is_explicit, &of_folder);
-        let (mut mistakes, _) = of_folder.finish();
+        let files = feed::files(&self.dir, self.is_dir_explicit, &folder_findings);
+        let (mut mistakes, _) = folder_findings.finish();
         for (name, files) in files {
-            // A file that could not be read is this feed's mistake alone.
-            let own = format!("{name}.toml");
-            let (mine, others): (Vec<_>, Vec<_>) = mistakes.into_iter().partition(|mistake| mistake.key == own);
+            // A file that cannot be read is a mistake of its feed, not of the folder.
+            let file = format!("{name}.toml");
+            let (own, others): (Vec<_>, Vec<_>) = mistakes.into_iter().partition(|mistake| mistake.key == file);
             mistakes = others;
-            if !mine.is_empty() {
-                feeds.push((name, Err(mine)));
+            if !own.is_empty() {
+                feeds.push((name, Err(own)));
                 continue;
             }
-            let findings = Findings::default();
-            let mut without_broker = WithoutBroker::new();
-            let feed = feed::read(&name, &files, &self.surroundings(&findings), &mut without_broker);
-            if !without_broker.is_empty() {
-                findings.environment.add(feed::missing_broker(&without_broker));
-            }
-            match (findings.finish().0, feed) {
-                (mistakes, Some(feed)) if mistakes.is_empty() => feeds.push((name, Ok(feed))),
-                (mistakes, None) if mistakes.is_empty() => {}
-                (mistakes, _) => feeds.push((name, Err(mistakes))),
+            match self.read_feed(&name, &files) {
+                Ok(Some(feed)) => feeds.push((name, Ok(feed))),
+                Ok(None) => {}
+                Err(mistakes) => feeds.push((name, Err(mistakes))),
             }
         }
-        let is_readable = !self.dir.exists() || std::fs::read_dir(&self.dir).is_ok();
-        Found { feeds, mistakes, is_readable }
+        FeedScan { feeds, mistakes, is_readable: folder::is_readable(&self.dir) }
+    }
+
+    /// The feed, none if it is switched off, or its mistakes.
+    fn read_feed(&self, name: &str, files: &folder::FeedFiles) -> Result<Option<FeedConfig>, Vec<Mistake>> {
+        let findings = Findings::default();
+        let mut without_broker = Vec::new();
+        let feed = feed::read(name, files, &self.context(&findings), &mut without_broker);
+        if !without_broker.is_empty() {
+            findings.environment.add(feed::missing_broker(&without_broker));
+        }
+        let (mistakes, _) = findings.finish();
+        if mistakes.is_empty() { Ok(feed) } else { Err(mistakes) }
     }
 }
 
 impl fmt::Debug for Plugins {
-    /// The environment may hold a password.
+    /// Without the environment, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plugins").field("dir", &self.dir).finish_non_exhaustive()
     }

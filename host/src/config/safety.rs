@@ -1,61 +1,68 @@
-//! `[safety]`: between which values the channels are safe.
+//! `[safety]`: the safe range of each limited channel.
 
-use bessai_domain::safety::{Bounds, Limits};
-use bessai_domain::settings::{Mistake, Mistakes, Table, nearest};
+use bessai_domain::safety::{Bounds, SafetyLimits};
+use bessai_domain::settings::{Mistake, Mistakes, SettingsTable, most_similar};
 
 use super::device::Devices;
 use super::findings::Findings;
 
-/// The limits of the domain, with what the file says. An end that is not written keeps its default.
-pub(super) fn read(table: &Table<'_>, devices: &Devices, findings: &Findings) -> Limits {
-    let defaults = Limits::default();
+/// The domain's default limits, changed by the section. A bound that is not set keeps its default.
+pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices, findings: &Findings) -> SafetyLimits {
+    let defaults = SafetyLimits::default();
     let mut limits = defaults.clone();
-    let written = table.table("safety").and_then(|_| table.value("safety")?.as_table());
-    for (channel, value) in written.into_iter().flatten() {
+    let section = table.table("safety").and_then(|_| table.value("safety")?.as_table());
+    for (channel, value) in section.into_iter().flatten() {
         let key = format!("safety.{channel}");
         check_channel(&key, channel, devices, &defaults, table.mistakes());
         match value {
             toml::Value::Boolean(false) => {
                 limits.0.remove(channel);
             }
-            toml::Value::Table(written) => {
-                let before = defaults.0.get(channel).copied().unwrap_or_default();
-                let bounds = read_bounds(&Table::new(key, written, table.mistakes()), before);
+            toml::Value::Table(bounds) => {
+                let default = defaults.0.get(channel).copied().unwrap_or_default();
+                let bounds = read_bounds(&SettingsTable::new(key, bounds, table.mistakes()), default);
                 limits.0.insert(channel.clone(), bounds);
             }
-            _ => table.mistakes().add(Mistake::new(key, value, "write { min = 10, max = 95 }, one of them, or false")),
+            _ => table.mistakes().add(Mistake::new(
+                key,
+                value,
+                "write { min = 10, max = 95 }, only one of the two, or false",
+            )),
         }
     }
-    let unwatched =
-        limits.0.keys().filter(|channel| devices.know_channels() && !channels(devices).any(|known| known == *channel));
-    unwatched
-        .for_each(|channel| findings.note(format!("no device has the channel `{channel}`: its limit watches nothing")));
+    if devices.know_channels() {
+        let without_device = limits.0.keys().filter(|channel| !channels(devices).any(|known| known == *channel));
+        without_device.for_each(|channel| {
+            findings.note(format!("no device has the channel `{channel}`; its limit has no effect"))
+        });
+    }
     limits
 }
 
-fn read_bounds(table: &Table<'_>, before: Bounds) -> Bounds {
-    let bounds = Bounds { min: table.number("min").or(before.min), max: table.number("max").or(before.max) };
-    table.finish();
+fn read_bounds(table: &SettingsTable<'_>, default: Bounds) -> Bounds {
+    let bounds = Bounds { min: table.number("min").or(default.min), max: table.number("max").or(default.max) };
+    table.report_unknown_keys();
     if table.value("min").is_none() && table.value("max").is_none() {
-        table.mistakes().add(Mistake::bare(table.key("min"), "is missing; write min, max or both"));
+        table.mistakes().add(Mistake::without_value(table.key("min"), "is missing; write min, max or both"));
     }
     if let Bounds { min: Some(min), max: Some(max) } = bounds
         && min > max
     {
-        table.mistakes().add(Mistake::new(table.key("min"), min, format!("is above max = {max}; write it below")));
+        let hint = format!("is above max = {max}; lower min or raise max");
+        table.mistakes().add(Mistake::new(table.key("min"), min, hint));
     }
     bounds
 }
 
-fn check_channel(key: &str, channel: &str, devices: &Devices, defaults: &Limits, mistakes: &Mistakes) {
+fn check_channel(key: &str, channel: &str, devices: &Devices, defaults: &SafetyLimits, mistakes: &Mistakes) {
     if !devices.know_channels() || defaults.0.contains_key(channel) || channels(devices).any(|known| known == channel) {
         return;
     }
-    let mend = match nearest(channel, channels(devices)) {
-        Some(near) => format!("no device has this channel; did you mean `{near}`?"),
+    let hint = match most_similar(channel, channels(devices)) {
+        Some(nearest) => format!("no device has this channel; did you mean `{nearest}`?"),
         None => "no device has this channel; remove it".into(),
     };
-    mistakes.add(Mistake::bare(key, mend));
+    mistakes.add(Mistake::without_value(key, hint));
 }
 
 /// The channels that are read from the devices.

@@ -1,26 +1,32 @@
-//! Passwords and keys: where they come from, read only when they are needed, never shown.
+//! Passwords and keys: where they are stored. They are read only when they are needed and never shown.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a secret is read before the gateway starts and, while it runs, on the main loop when app/feeds.rs reads \
+              changed feed files and at each sign-in, and in a plugin's thread when it signs; secrets are small files"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use bessai_domain::settings::{Mistake, Mistakes, Table};
+use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
 
-/// Where a secret comes from.
+/// Where a secret is stored.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// It stands in the settings.
+pub(crate) enum Secret {
+    /// In the settings themselves.
     Text(String),
-    /// The content of a file.
+    /// In a file.
     File(PathBuf),
-    /// The value of an environment variable.
+    /// In an environment variable.
     Variable(String),
 }
 
 impl Secret {
-    /// The secret as it is now: a file is read again at each call, one newline at its end is left out. The error names
-    /// the file or the variable.
-    pub fn read(&self) -> Result<String, String> {
+    /// Reads the current value: a file is read at each call, without a newline at its end. The error names the file or
+    /// the variable.
+    pub(crate) fn read(&self) -> Result<String, String> {
         match self {
             Self::Text(text) => Ok(text.clone()),
             Self::File(path) => read_file(path),
@@ -37,20 +43,20 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How a secret's bytes are written.
+/// How a secret's bytes are encoded as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// As they are.
+pub(crate) enum Encoding {
+    /// Not encoded: the text itself.
     Text,
-    /// RFC 4648 §4.
+    /// Base64 with padding (RFC 4648 §4).
     Base64,
-    /// Two digits a byte.
+    /// Two hexadecimal digits per byte.
     Hex,
 }
 
 impl Encoding {
-    /// The bytes of a secret; the error never shows any of it.
-    pub fn decode(self, text: &str) -> Result<Vec<u8>, String> {
+    /// Decodes a secret; the error contains nothing of it.
+    pub(crate) fn decode(self, text: &str) -> Result<Vec<u8>, String> {
         use base64::Engine;
         use base64::engine::general_purpose::STANDARD;
         match self {
@@ -67,6 +73,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     pairs.remainder().is_empty().then(|| pairs.map(byte).collect())?
 }
 
+/// The values of `encoding`.
 const ENCODINGS: [(&str, Encoding); 3] =
     [("text", Encoding::Text), ("base64", Encoding::Base64), ("hex", Encoding::Hex)];
 
@@ -76,45 +83,46 @@ fn read_file(path: &Path) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// What a secret in a settings file may refer to.
+/// Where the files and variables that secrets name are found.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    /// Where relative paths count from.
+pub(super) struct SecretSources<'a> {
+    /// The base of relative paths.
     pub(super) folder: &'a Path,
-    /// The process environment.
+    /// The variables of the process.
     pub(super) environment: &'a BTreeMap<String, String>,
 }
 
-/// A text, `{ file = "…" }` or `{ env = "…" }`; what it refers to must be there.
+/// Reads a text, `{ file = "…" }` or `{ env = "…" }`; the file must be readable, the variable set.
 pub(super) fn from_value(
     key: &str,
     value: &toml::Value,
-    place: Place<'_>,
+    sources: SecretSources<'_>,
     mistakes: &Mistakes,
 ) -> Option<(Secret, Encoding)> {
-    const MEND: &str = "write { file = \"path\" } or { env = \"NAME\" }";
+    /// The hint for a value in any other form.
+    const HINT: &str = "write { file = \"path\" } or { env = \"NAME\" }";
     let table = match value {
         toml::Value::String(text) => return Some((Secret::Text(text.clone()), Encoding::Text)),
-        toml::Value::Table(table) => Table::new(key, table, mistakes),
+        toml::Value::Table(table) => SettingsTable::new(key, table, mistakes),
         _ => {
-            mistakes.add(Mistake::bare(key, MEND));
+            mistakes.add(Mistake::without_value(key, HINT));
             return None;
         }
     };
-    let before = mistakes.count();
+    let count_before = mistakes.count();
     let (file, variable) = (table.text("file"), table.text("env"));
-    let encoding = table.word("encoding", &ENCODINGS).unwrap_or(Encoding::Text);
-    table.finish();
+    let encoding = table.choice("encoding", &ENCODINGS).unwrap_or(Encoding::Text);
+    table.report_unknown_keys();
     let secret = match (file, variable) {
-        (Some(file), None) => readable(key, Secret::File(place.folder.join(file)), mistakes),
-        (None, Some(name)) if !place.environment.contains_key(name) => {
-            mistakes.add(Mistake::bare(key, format!("environment variable {name} is not set")));
+        (Some(file), None) => check_readable(key, Secret::File(sources.folder.join(file)), mistakes),
+        (None, Some(name)) if !sources.environment.contains_key(name) => {
+            mistakes.add(Mistake::without_value(key, format!("environment variable {name} is not set")));
             None
         }
         (None, Some(name)) => Some(Secret::Variable(name.into())),
         _ => {
-            if mistakes.count() == before {
-                mistakes.add(Mistake::bare(key, MEND));
+            if mistakes.count() == count_before {
+                mistakes.add(Mistake::without_value(key, HINT));
             }
             None
         }
@@ -122,11 +130,11 @@ pub(super) fn from_value(
     secret.map(|secret| (secret, encoding))
 }
 
-fn readable(key: &str, secret: Secret, mistakes: &Mistakes) -> Option<Secret> {
+fn check_readable(key: &str, secret: Secret, mistakes: &Mistakes) -> Option<Secret> {
     match secret.read() {
         Ok(_) => Some(secret),
         Err(error) => {
-            mistakes.add(Mistake::bare(key, error));
+            mistakes.add(Mistake::without_value(key, error));
             None
         }
     }
@@ -152,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_and_texts() {
+    fn secrets_in_variables_and_texts() {
         assert_eq!(Secret::Text("hunter2".into()).read().as_deref(), Ok("hunter2"));
         assert_eq!(Secret::Variable("CARGO_PKG_NAME".into()).read().as_deref(), Ok(env!("CARGO_PKG_NAME")));
         let missing = Secret::Variable("BESSAI_TEST_NO_SUCH".into()).read();
@@ -160,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing() {
+    fn debug_output_contains_no_secret() {
         for secret in [Secret::Text("hunter2".into()), Secret::File("hunter2".into())] {
             assert_eq!(format!("{secret:?}"), "<secret>");
         }

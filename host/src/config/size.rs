@@ -1,13 +1,13 @@
-//! Sizes such as `64MiB`.
+//! Sizes in bytes, such as `64MiB`.
 
 use std::ops::RangeInclusive;
 
-use bessai_domain::settings::Table;
+use bessai_domain::settings::SettingsTable;
 
 /// One MiB in bytes.
 pub(super) const MIB: u64 = 1024 * 1024;
 
-/// `1GiB`, `10 MB`, `512KiB`, or bytes alone.
+/// Parses `1GiB`, `10 MB`, `512KiB`, or a number of bytes without a unit.
 pub(super) fn parse(text: &str) -> Option<u64> {
     let text = text.trim();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -25,8 +25,8 @@ pub(super) fn parse(text: &str) -> Option<u64> {
     number.trim().parse::<u64>().ok()?.checked_mul(bytes_per_unit)
 }
 
-/// A size at a key, as a text or as a number of bytes, within a range.
-pub(super) fn read(table: &Table<'_>, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+/// Reads a size within a range, written as a text or as a number of bytes.
+pub(super) fn read(table: &SettingsTable<'_>, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
     let size = match table.value(key)? {
         toml::Value::Integer(bytes) => u64::try_from(*bytes).ok(),
         toml::Value::String(text) => parse(text),
@@ -34,8 +34,8 @@ pub(super) fn read(table: &Table<'_>, key: &'static str, range: RangeInclusive<u
     };
     let size = size.filter(|size| range.contains(size));
     if size.is_none() {
-        let (least, most) = (range.start() / MIB, range.end() / MIB);
-        table.wrong(key, format!("write a size from {least}MiB to {most}MiB, such as \"64MiB\""));
+        let (min, max) = (range.start() / MIB, range.end() / MIB);
+        table.add_mistake(key, format!("write a size from {min}MiB to {max}MiB, such as \"64MiB\""));
     }
     size
 }

@@ -1,12 +1,17 @@
-//! Whole configurations, as files in a folder of their own.
+//! Whole configurations: files in a temporary folder, and the mistakes in them.
+
+#![allow(clippy::disallowed_methods, reason = "nothing else runs while a test writes its files")]
 
 use std::time::Duration;
 
+use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::message::Qos;
 use bessai_domain::register::UnitId;
 use bessai_domain::safety::Bounds;
+use bessai_domain::session::{Protocol, ProtocolChoice};
 use bessai_domain::time::Timestamp;
 
+use super::secret::{Encoding, Secret};
 use super::*;
 
 mod brokers;
@@ -14,8 +19,8 @@ mod devices;
 mod feeds;
 mod variables;
 
-/// What every site needs.
-const ENOUGH: &[(&str, &str)] =
+/// The variables that every site needs.
+const REQUIRED: &[(&str, &str)] =
     &[("SITE_ID", "S"), ("INVERTER_IP", "10.0.0.1"), ("MQTT_BROKER_URL", "mqtt://broker"), ("HOME", "/home/me")];
 
 /// A working folder, and the environment of a process in it.
@@ -26,14 +31,14 @@ struct Case {
 }
 
 impl Case {
-    /// With nothing set.
-    fn bare() -> Self {
+    /// Without any settings.
+    fn empty() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new(), config_file: None }
     }
 
-    /// With all that a site needs.
+    /// With the settings that every site needs.
     fn new() -> Self {
-        ENOUGH.iter().fold(Self::bare(), |case, (name, value)| case.set(name, value))
+        REQUIRED.iter().fold(Self::empty(), |case, (name, value)| case.set(name, value))
     }
 
     fn set(mut self, name: &str, value: &str) -> Self {
@@ -52,12 +57,15 @@ impl Case {
         self.folder.path().join(path)
     }
 
-    fn outside(&self) -> Outside {
-        Outside { variables: self.variables.iter().cloned().collect(), working_dir: self.folder.path().to_owned() }
+    fn environment(&self) -> ProcessEnvironment {
+        ProcessEnvironment {
+            variables: self.variables.iter().cloned().collect(),
+            working_dir: self.folder.path().to_owned(),
+        }
     }
 
     fn load(&self) -> Result<Config, Vec<String>> {
-        load(self.config_file.as_deref(), &self.outside())
+        load(self.config_file.as_deref(), &self.environment())
             .map_err(|mistakes| mistakes.iter().map(|mistake| self.without_folder(&mistake.to_string())).collect())
     }
 
@@ -90,40 +98,40 @@ fn the_environment_alone_is_enough() {
     assert_eq!(config.site, "S");
     let device = &config.devices[0];
     assert_eq!((device.name.as_str(), device.address.to_string()), ("battery", "10.0.0.1:502".into()));
-    assert_eq!((device.unit, device.unit_was_given), (UnitId(1), false));
+    assert_eq!((device.unit, device.unit_is_configured), (UnitId(1), false));
     assert_eq!((device.profile.name.as_str(), device.period), ("huawei-sun2000", Duration::from_secs(5)));
     let broker = config.broker.as_ref().unwrap();
     assert_eq!((broker.host.as_str(), broker.port, broker.tls.as_ref()), ("broker", 1883, None));
-    assert_eq!((broker.protocol, broker.keep_alive.as_secs(), broker.in_flight), (Protocol::Auto, 60, 100));
+    assert_eq!((broker.protocol, broker.keep_alive.as_secs(), broker.in_flight), (ProtocolChoice::Auto, 60, 100));
     assert_eq!(config.feeds.len(), 1);
     let feed = &config.feeds[0];
-    assert_eq!((feed.name.as_str(), &feed.component, feed.is_default), ("default", &Component::BuiltIn, true));
-    assert_eq!((feed.start, feed.config_json.as_str()), (Start::Now, "{}"));
+    assert_eq!((feed.name.as_str(), &feed.component, feed.is_default), ("default", &ComponentSource::BuiltIn, true));
+    assert_eq!((feed.start, feed.config_json.as_str()), (StartAt::Now, "{}"));
     assert_eq!((&feed.rights, &feed.limits), (&Rights::default(), &FeedLimits::default()));
-    assert_eq!(config.safety, Limits::default());
+    assert_eq!(config.safety, SafetyLimits::default());
     assert_eq!((config.models.len(), config.log_level), (0, LogLevel::Info));
     assert_eq!(config.health.to_string(), "127.0.0.1:8000");
     assert_eq!((config.data_dir, config.plugins.dir), (case.path(""), case.path("plugins")));
     assert_eq!(config.cache_dir, Some("/home/me/.cache/bessai-edge".into()));
-    assert_eq!(config.journal.dir, case.path("journal"));
-    assert_eq!(config.journal.sync, Sync::Interval(Duration::from_secs(1)));
-    assert_eq!((config.journal.max_size_bytes, config.journal.max_age), (1 << 30, Duration::from_hours(72)));
+    assert_eq!(config.journal.folder, case.path("journal"));
+    assert_eq!(config.journal.sync, SyncPolicy::Interval(Duration::from_secs(1)));
+    assert_eq!((config.journal.max_bytes, config.journal.max_age), (1 << 30, Duration::from_hours(72)));
     assert_eq!(config.notes, Vec::<String>::new());
 }
 
 #[test]
-fn nothing_set_names_what_is_missing() {
+fn an_empty_environment_lists_the_required_variables() {
     assert_eq!(
-        Case::bare().mistakes(),
+        Case::empty().mistakes(),
         [
-            "INVERTER_IP: is missing; write the address of the inverter, or a [[device]] into bessai.toml",
+            "INVERTER_IP: is missing; write the address of the inverter, or add a [[device]] to bessai.toml",
             "MQTT_BROKER_URL: is missing; write mqtt://host:1883 (no broker for `default`)",
         ]
     );
 }
 
 #[test]
-fn a_whole_file() {
+fn a_complete_file() {
     let text = r#"
         site = "SITE-CL-001"
         [[device]]
@@ -157,7 +165,7 @@ fn a_whole_file() {
         [plugins]
         dir = "p"
     "#;
-    let mut case = Case::bare().file("etc/gateway.toml", text);
+    let mut case = Case::empty().file("etc/gateway.toml", text);
     case.config_file = Some("etc/gateway.toml".into());
     let config = case.config();
     assert_eq!(config.site, "SITE-CL-001");
@@ -166,49 +174,53 @@ fn a_whole_file() {
     let broker = config.broker.unwrap();
     assert_eq!((broker.username.as_deref(), broker.client_id.as_deref()), (Some("u"), Some("me")));
     assert_eq!((broker.port, broker.password.unwrap().read().as_deref()), (8883, Ok("p@")));
-    assert_eq!(broker.tls, Some(Tls { ca: None, identity: None, alpn: Some("mqtt".into()) }));
-    assert_eq!((broker.protocol, broker.keep_alive.as_secs(), broker.in_flight), (Protocol::V311, 30, 16));
+    assert_eq!(broker.tls, Some(bessai_tls::Settings { ca: None, identity: None, alpn: Some("mqtt".into()) }));
+    assert_eq!(
+        (broker.protocol, broker.keep_alive.as_secs(), broker.in_flight),
+        (ProtocolChoice::Only(Protocol::V311), 30, 16)
+    );
     let bounds = |channel: &str| config.safety.0.get(channel).map(|&Bounds { min, max }| (min, max));
     assert_eq!(bounds("soc_pct"), Some((Some(10.0), Some(90.0))));
     assert_eq!(bounds("power_kw"), Some((Some(-5.0), Some(5.5))));
     assert_eq!(bounds("temp_c"), None);
     let file = case.path("etc/models/dispatch.onnx");
-    assert_eq!(config.models, [Model { name: "dispatch".into(), file, device: Some("meter".into()) }]);
+    assert_eq!(config.models, [ModelSettings { name: "dispatch".into(), file, device: Some("meter".into()) }]);
     let max_age = Duration::from_hours(1);
-    let journal = Journal { dir: case.path("etc/j"), sync: Sync::EveryEvent, max_size_bytes: 2 << 30, max_age };
+    let journal =
+        JournalSettings { folder: case.path("etc/j"), sync: SyncPolicy::EveryEvent, max_bytes: 2 << 30, max_age };
     assert_eq!((config.journal, config.plugins.dir), (journal, case.path("etc/p")));
     assert_eq!(config.cache_dir, None);
 }
 
 #[test]
-fn sites() {
+fn site_names() {
     let case = Case::new().set("SITE_ID", "");
-    assert_eq!(case.notes(), ["SITE_ID is not set: the site is called `bessai`"]);
+    assert_eq!(case.notes(), ["SITE_ID is not set; using the site name `bessai`"]);
     assert_eq!(case.config().site, "bessai");
     let check = |site: &str, expected: &str| assert_eq!(Case::new().set("SITE_ID", site).mistakes(), [expected]);
-    check("A/B", "SITE_ID = A/B: has '/', which cannot stand in a topic's level; leave it out");
-    check("A#", "SITE_ID = A#: has '#', which cannot stand in a topic's level; leave it out");
+    check("A/B", "SITE_ID = A/B: contains '/', which is not allowed in a topic level; remove it");
+    check("A#", "SITE_ID = A#: contains '#', which is not allowed in a topic level; remove it");
     let long = "x".repeat(129);
     check(&long, &format!("SITE_ID = {long}: has 129 bytes; write at most 128"));
-    check_file("site = \"a+b\"", &["site = \"a+b\": has '+', which cannot stand in a topic's level; leave it out"]);
+    check_file("site = \"a+b\"", &["site = \"a+b\": contains '+', which is not allowed in a topic level; remove it"]);
     check_file("site = \"\"", &["site = \"\": is empty; write a name"]);
 }
 
 #[test]
-fn files_that_cannot_be_read() {
+fn unreadable_files() {
     let mut case = Case::new();
     case.config_file = Some("no.toml".into());
     assert_eq!(case.mistakes(), ["no.toml: cannot be read: No such file or directory (os error 2)"]);
-    let mut case = Case::bare();
+    let mut case = Case::empty();
     case.config_file = Some("no.toml".into());
-    assert_eq!(case.mistakes().len(), 1, "no device or broker is missed that may stand in it");
-    let case = Case::bare().file("bessai.toml", "site = \"x\"\n[broker]\npassword = \"hunter2\" hunter2\n");
+    assert_eq!(case.mistakes().len(), 1, "device and broker are not reported as missing: the file may contain them");
+    let case = Case::empty().file("bessai.toml", "site = \"x\"\n[broker]\npassword = \"hunter2\" hunter2\n");
     let [mistake] = case.mistakes().try_into().unwrap();
     assert!(mistake.starts_with("bessai.toml: is not TOML: line 3: ") && !mistake.contains("hunter2"), "{mistake}");
 }
 
 #[test]
-fn unknown_keys_name_the_nearest() {
+fn unknown_keys_suggest_the_nearest_one() {
     check_file("sitte = 1", &["sitte: is unknown; did you mean `site`?"]);
     check_file("[health]", &["health: is unknown; remove it"]);
     check_file("[journal]\nmaxsize = 1", &["journal.maxsize: is unknown; did you mean `max_size`?"]);
@@ -219,49 +231,52 @@ fn unknown_keys_name_the_nearest() {
 }
 
 #[test]
-fn limits_that_cannot_be() {
+fn invalid_safety_limits() {
     check_file("[safety]\nsoc = { min = 1 }", &["safety.soc: no device has this channel; did you mean `soc_pct`?"]);
     check_file("[safety]\nzzz = false", &["safety.zzz: no device has this channel; remove it"]);
-    check_file("[safety]\nsoc_pct = { min = 96 }", &["safety.soc_pct.min = 96: is above max = 95; write it below"]);
+    check_file(
+        "[safety]\nsoc_pct = { min = 96 }",
+        &["safety.soc_pct.min = 96: is above max = 95; lower min or raise max"],
+    );
     check_file("[safety]\nsoc_pct = {}", &["safety.soc_pct.min: is missing; write min, max or both"]);
     check_file("[safety]\nsoc_pct = { mix = 1, max = 90 }", &["safety.soc_pct.mix: is unknown; did you mean `min`?"]);
     check_file("[safety]\nsoc_pct = { max = \"a\" }", &["safety.soc_pct.max = \"a\": write a number"]);
-    let mend = "write { min = 10, max = 95 }, one of them, or false";
-    check_file("[safety]\nsoc_pct = true", &[&format!("safety.soc_pct = true: {mend}")]);
+    let hint = "write { min = 10, max = 95 }, only one of the two, or false";
+    check_file("[safety]\nsoc_pct = true", &[&format!("safety.soc_pct = true: {hint}")]);
     check_file("safety = 1", &["safety = 1: write a table"]);
 }
 
 #[test]
-fn a_limit_that_watches_nothing_is_noted() {
+fn a_limit_on_a_channel_of_no_device_is_noted() {
     let profile = "[points]\nsoc_pct = { address = 1, type = \"uint16\", scale = 1 }";
     let case = Case::new().set("DRIVER_PROFILE_PATH", "p.toml").file("p.toml", profile);
-    assert_eq!(case.notes(), ["no device has the channel `temp_c`: its limit watches nothing"]);
+    assert_eq!(case.notes(), ["no device has the channel `temp_c`; its limit has no effect"]);
 }
 
 #[test]
-fn models_and_journals_that_cannot_be() {
-    let mend = "is the name of an earlier model; give each its own";
-    check_file("[[model]]\nfile = \"a\"\n[[model]]\nfile = \"b\"", &[&format!("model[1].name = dispatch: {mend}")]);
+fn invalid_models_and_journals() {
+    let hint = "is the name of an earlier model; give each model a unique name";
+    check_file("[[model]]\nfile = \"a\"\n[[model]]\nfile = \"b\"", &[&format!("model[1].name = dispatch: {hint}")]);
     check_file("[[model]]\nname = \"a\"", &["model[0].file: is missing; write the path of an ONNX file"]);
     check_file(
         "[[model]]\nfile = \"a\"\ndevice = \"batery\"",
         &["model[0].device = \"batery\": the device is unknown; did you mean `battery`?"],
     );
-    let mend = "write a time from 1ms to 1h, such as \"1s\", or \"every-event\" or \"memory\"";
-    check_file("[journal]\nsync = \"often\"", &[&format!("journal.sync = \"often\": {mend}")]);
-    let mend = "write a size from 1MiB to 1048576MiB, such as \"64MiB\"";
-    check_file("[journal]\nmax_size = \"big\"", &[&format!("journal.max_size = \"big\": {mend}")]);
-    check_file("[journal]\nmax_size = 5", &[&format!("journal.max_size = 5: {mend}")]);
-    let mend = "write a time from 60s to 315360000s, such as \"5s\"";
-    check_file("[journal]\nmax_age = \"1s\"", &[&format!("journal.max_age = \"1s\": {mend}")]);
-    for (text, sync) in [("memory", Sync::Memory), ("250ms", Sync::Interval(Duration::from_millis(250)))] {
+    let hint = "write a time from 1ms to 1h, such as \"1s\", or \"every-event\" or \"memory\"";
+    check_file("[journal]\nsync = \"often\"", &[&format!("journal.sync = \"often\": {hint}")]);
+    let hint = "write a size from 1MiB to 1048576MiB, such as \"64MiB\"";
+    check_file("[journal]\nmax_size = \"big\"", &[&format!("journal.max_size = \"big\": {hint}")]);
+    check_file("[journal]\nmax_size = 5", &[&format!("journal.max_size = 5: {hint}")]);
+    let hint = "write a time from 60s to 315360000s, such as \"5s\"";
+    check_file("[journal]\nmax_age = \"1s\"", &[&format!("journal.max_age = \"1s\": {hint}")]);
+    for (text, sync) in [("memory", SyncPolicy::Memory), ("250ms", SyncPolicy::Interval(Duration::from_millis(250)))] {
         let case = Case::new().file("bessai.toml", &format!("[journal]\nsync = \"{text}\""));
         assert_eq!(case.config().journal.sync, sync);
     }
 }
 
 #[test]
-fn all_mistakes_of_all_files_come_together_in_order() {
+fn mistakes_of_all_sources_are_reported_in_order() {
     let case = Case::new()
         .set("INVERTER_PORT", "x")
         .set("HEALTH_PORT", "y")

@@ -1,42 +1,45 @@
-//! Messages in a form that a person likes to read.
+//! Published messages as short lines for people.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::bail;
 use serde_json::Value;
 
-/// Columns before the payload.
+/// Columns for the topic, before the payload.
 const TOPIC_WIDTH: usize = 34;
 
-/// Prints each message, and counts them by topic.
-#[derive(Default)]
+/// Prints a line to standard output; fails if nobody reads it any more.
+pub(crate) type PrintLine = fn(&str) -> anyhow::Result<()>;
+
+/// Prints messages, and counts them by topic.
 pub(super) struct Printer {
+    print_line: PrintLine,
     counts: BTreeMap<String, u64>,
 }
 
 impl Printer {
-    pub(super) fn print(&mut self, topic: &str, payload: &[u8]) {
-        *self.counts.entry(topic.to_owned()).or_default() += 1;
-        let (bold, plain) = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-        let line = format!("{bold}{topic:<TOPIC_WIDTH$}{plain} {}", readable(payload));
-        // A closed standard output, such as behind `head`, does not stop the gateway.
-        let _ = writeln!(std::io::stdout(), "{line}");
+    pub(super) fn new(print_line: PrintLine) -> Self {
+        Self { print_line, counts: BTreeMap::new() }
     }
 
-    /// The last line; an error when no telemetry came.
+    pub(super) fn print(&mut self, topic: &str, payload: &[u8]) -> anyhow::Result<()> {
+        *self.counts.entry(topic.to_owned()).or_default() += 1;
+        let (bold, plain) = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        (self.print_line)(&format!("{bold}{topic:<TOPIC_WIDTH$}{plain} {}", readable(payload)))
+    }
+
+    /// Prints the number of messages; fails if no telemetry was received.
     pub(super) fn summary(&self) -> anyhow::Result<()> {
         let total: u64 = self.counts.values().sum();
         let of = |end: &str| {
             self.counts.iter().filter(|(topic, _)| topic.ends_with(end)).map(|(_, count)| count).sum::<u64>()
         };
         let telemetry = of("/telemetry");
-        println!(
-            "\n{total} messages: {telemetry} telemetry, {} safety, {} dispatch, {} heartbeat",
-            of("/safety"),
-            of("/ai/dispatch"),
-            of("/system/heartbeat")
-        );
+        let (safety, dispatch, heartbeat) = (of("/safety"), of("/ai/dispatch"), of("/system/heartbeat"));
+        (self.print_line)(&format!(
+            "\n{total} messages: {telemetry} telemetry, {safety} safety, {dispatch} dispatch, {heartbeat} heartbeat"
+        ))?;
         if telemetry == 0 {
             bail!("no telemetry arrived");
         }
@@ -44,19 +47,19 @@ impl Printer {
     }
 }
 
-/// `soc_pct 72.3   power_kw -85.5`; the time and the site are on every line's left already.
+/// `SOC 72.3 %   power -85.5 kW`, without the site, which is part of the topic.
 fn readable(payload: &[u8]) -> String {
     let Ok(Value::Object(object)) = serde_json::from_slice(payload) else {
         return String::from_utf8_lossy(payload).into_owned();
     };
-    let shown = object.iter().filter(|(key, _)| key.as_str() != "site_id");
-    let members: Vec<_> = shown.map(|(key, value)| member(key, value)).collect();
+    let members = object.iter().filter(|(key, _)| key.as_str() != "site_id");
+    let members: Vec<_> = members.map(|(key, value)| member(key, value)).collect();
     members.join("   ")
 }
 
 fn member(key: &str, value: &Value) -> String {
     let (name, unit) = match key {
-        "ts" => return clock(value.as_f64().unwrap_or(0.0)),
+        "ts" => return local_time(value.as_f64().unwrap_or(0.0)),
         "soc_pct" => ("SOC", " %"),
         "power_kw" => ("power", " kW"),
         "temp_c" => ("temperature", " °C"),
@@ -78,8 +81,8 @@ fn member(key: &str, value: &Value) -> String {
     format!("{name} {value}{unit}")
 }
 
-/// Local wall-clock time of the reading.
-fn clock(seconds: f64) -> String {
+/// A time of the payload as local wall-clock time.
+fn local_time(seconds: f64) -> String {
     let at = jiff::Timestamp::from_duration(jiff::SignedDuration::try_from_secs_f64(seconds).unwrap_or_default());
     at.map_or_else(
         |_| String::new(),
@@ -92,19 +95,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payloads_read_well() {
-        let shown =
+    fn payloads_become_short_lines() {
+        let line =
             readable(br#"{"site_id":"S","soc_pct":72.3,"is_safe":false,"watchdog":"ok","dispatch_kw":-1.23456}"#);
-        assert_eq!(shown, "SOC 72.3 %   safe NO   watchdog ok   set-point -1.23 kW");
+        assert_eq!(line, "SOC 72.3 %   safe NO   watchdog ok   set-point -1.23 kW");
         assert_eq!(readable(b"online"), "online");
     }
 
     #[test]
     fn no_telemetry_is_a_failure() {
-        let mut printer = Printer::default();
-        printer.print("S/safety", b"{}");
+        let mut printer = Printer::new(|_| Ok(()));
+        printer.print("S/safety", b"{}").unwrap();
         assert!(printer.summary().is_err());
-        printer.print("S/telemetry", b"{}");
+        printer.print("S/telemetry", b"{}").unwrap();
         assert!(printer.summary().is_ok());
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_printed_is_an_error() {
+        let mut printer = Printer::new(|_| bail!("standard output is closed"));
+        assert!(printer.print("S/telemetry", b"{}").is_err());
+        assert!(printer.summary().is_err());
     }
 }

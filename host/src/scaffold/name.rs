@@ -1,11 +1,11 @@
-//! Which names a new plugin may have: it is a folder, a crate, a file and a feed.
+//! Valid names of a new plugin: they name a folder, a crate, a file and a feed.
 
 use super::vendor;
 
-/// Bytes; crates.io takes no more.
-const LONGEST: usize = 64;
+/// Longest name in characters, the limit of crates.io.
+const LENGTH_MAX: usize = 64;
 
-/// Words that Rust keeps for itself, and crates that are always there.
+/// Keywords of Rust, and crates that are part of its toolchain.
 const RESERVED: [&str; 57] = [
     "abstract",
     "alloc",
@@ -66,23 +66,23 @@ const RESERVED: [&str; 57] = [
     "yield",
 ];
 
-/// Says why a plugin cannot have that name.
+/// The error says why the name is not valid.
 pub(super) fn check(name: &str) -> Result<(), String> {
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_');
-    if let Some(wrong) = name.chars().find(|c| !allowed(*c)) {
-        return Err(format!("the name {name:?} has {wrong:?} in it: use lower-case letters, digits, - and _"));
+    if let Some(character) = name.chars().find(|c| !allowed(*c)) {
+        return Err(format!("the name {name:?} contains {character:?}: use lower-case letters, digits, - and _"));
     }
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        return Err(format!("the name {name:?} does not begin with a letter, as the name of a crate must"));
+        return Err(format!("the name {name:?} does not begin with a letter, as a crate's name must"));
     }
-    if name.len() > LONGEST {
-        return Err(format!("the name {name:?} is longer than {LONGEST} characters"));
+    if name.len() > LENGTH_MAX {
+        return Err(format!("the name {name:?} is longer than {LENGTH_MAX} characters"));
     }
     if RESERVED.contains(&name) {
-        return Err(format!("the name {name:?} is a word of Rust's own: choose another"));
+        return Err(format!("the name {name:?} is reserved by Rust: choose another"));
     }
     if vendor::has(&name.replace('_', "-")) {
-        return Err(format!("the name {name:?} is that of a crate which every plugin is built with: choose another"));
+        return Err(format!("the name {name:?} is that of a crate that every plugin depends on: choose another"));
     }
     Ok(())
 }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_that_of_a_crate() {
+    fn a_name_is_valid_for_a_crate() {
         for name in ["acme", "azure-iot-hub", "a1_b", &"a".repeat(64)] {
             assert_eq!(check(name), Ok(()), "{name}");
         }
@@ -103,13 +103,13 @@ mod tests {
         refused("", "does not begin with a letter");
         refused("1acme", "does not begin with a letter");
         refused("-acme", "does not begin with a letter");
-        refused("Acme", "has 'A' in it");
-        refused("../acme", "has '.' in it");
-        refused("größe", "has 'ö' in it");
+        refused("Acme", "contains 'A'");
+        refused("../acme", "contains '.'");
+        refused("größe", "contains 'ö'");
         refused(&"a".repeat(65), "longer than 64");
-        refused("match", "Rust's own");
-        refused("std", "Rust's own");
-        refused("wit-bindgen", "every plugin is built with");
-        refused("bessai_plugin", "every plugin is built with");
+        refused("match", "reserved by Rust");
+        refused("std", "reserved by Rust");
+        refused("wit-bindgen", "every plugin depends on");
+        refused("bessai_plugin", "every plugin depends on");
     }
 }

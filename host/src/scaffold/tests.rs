@@ -1,4 +1,4 @@
-//! A written project is complete, and builds and tests itself where nothing was ever fetched.
+//! A created project is complete, and builds and passes its tests with an empty cargo cache.
 
 use std::process::Command;
 
@@ -7,14 +7,14 @@ use super::*;
 #[test]
 fn a_project_is_complete() {
     let parent = tempfile::tempdir().unwrap();
-    let project = new("acme-iot", parent.path()).unwrap();
+    let project = create("acme-iot", parent.path()).unwrap();
     assert_eq!(project, parent.path().join("acme-iot"));
     let read = |path: &str| fs::read_to_string(project.join(path)).unwrap();
     for path in TEMPLATES.iter().map(|(path, _)| *path).chain(vendor::FILES.iter().map(|(path, _)| *path)) {
         assert!(project.join(path).is_file(), "{path} is missing");
     }
     for (path, _) in TEMPLATES {
-        assert!(!read(path).contains("{{"), "{path} has a gap");
+        assert!(!read(path).contains("{{"), "{path} has an unreplaced placeholder");
     }
     assert!(read("build.sh").contains("release/acme_iot.wasm"));
     assert!(read("vendor/wit/plugin.wit").contains("world transformer"));
@@ -36,24 +36,24 @@ fn nothing_is_overwritten_or_left_behind() {
     let parent = tempfile::tempdir().unwrap();
     let entries = || fs::read_dir(parent.path()).unwrap().count();
     fs::write(parent.path().join("acme"), "mine").unwrap();
-    let error = new("acme", parent.path()).unwrap_err();
-    assert!(error.contains("acme is there already"), "{error}");
+    let error = create("acme", parent.path()).unwrap_err();
+    assert!(error.contains("acme already exists"), "{error}");
     assert_eq!(fs::read_to_string(parent.path().join("acme")).unwrap(), "mine");
 
-    let error = new("other", &parent.path().join("acme")).unwrap_err();
+    let error = create("other", &parent.path().join("acme")).unwrap_err();
     assert!(error.contains("is not a folder"), "{error}");
-    assert!(new("Other", parent.path()).unwrap_err().contains("lower-case"));
+    assert!(create("Other", parent.path()).unwrap_err().contains("lower-case"));
     assert_eq!(entries(), 1);
-    new("other", parent.path()).unwrap();
+    create("other", parent.path()).unwrap();
     assert_eq!(entries(), 2);
 }
 
-/// Cargo has an empty home, so whatever the project lacks is missed.
+/// Cargo's home is empty, so a missing dependency makes the build fail.
 #[test]
-fn a_project_builds_and_tests_itself_without_a_network() {
+fn a_project_builds_and_passes_its_tests_without_a_network() {
     let parent = tempfile::tempdir().unwrap();
-    // After `bessai-plugin` and before `zmij` in the lock file, whose order cargo insists on.
-    let project = new("first-try", parent.path()).unwrap();
+    // The name sorts between `bessai-plugin` and `zmij` in the lock file, where cargo requires that order.
+    let project = create("first-try", parent.path()).unwrap();
     let run = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(&project);
@@ -62,12 +62,12 @@ fn a_project_builds_and_tests_itself_without_a_network() {
             command.env_remove(inherited);
         }
         let output = command.output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{program} {arguments:?} failed:\n{said}");
-        said
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{program} {arguments:?} failed:\n{text}");
+        text
     };
-    let said = run(env!("CARGO"), &["test", "--offline", "--locked"]);
-    assert!(said.contains("3 passed"), "{said}");
+    let text = run(env!("CARGO"), &["test", "--offline", "--locked"]);
+    assert!(text.contains("3 passed"), "{text}");
     run("./build.sh", &["--offline", "--locked"]);
     let component = fs::read(project.join("first-try.wasm")).unwrap();
     assert_eq!(component.get(..8), Some(b"\0asm\x0d\0\x01\0".as_slice()), "not a component");

@@ -1,11 +1,11 @@
-//! The messages that a case expects: one a line, as people write them.
+//! The expected result of a test case: messages, one JSON object per line, or an error.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bessai_domain::message::{Message, Properties, Qos};
-use bessai_domain::record::json;
-use bessai_domain::record::object::{Field, Object, lines};
-use bessai_domain::record::value::{object, pairs, text};
+use bessai_domain::record::json_reader::{JsonField, JsonObject, lines};
+use bessai_domain::record::json_writer::{object, pairs, text};
+use bessai_domain::record::strict_json;
 use bessai_domain::settings::{Mistake, Mistakes};
 use serde_json::Value;
 
@@ -15,48 +15,49 @@ mod tests;
 
 pub(super) use self::difference::differences;
 
-/// What is to come of a case.
+/// The expected result of a test case.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Expected {
+pub(crate) enum Expectation {
     /// These messages, in order.
     Messages(Vec<ExpectedMessage>),
     /// A failure that contains this text.
     Error(String),
-    /// Nobody has said yet.
-    Unwritten,
+    /// No expectation is written yet.
+    Missing,
 }
 
-/// One message that is to come.
+/// One expected message.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ExpectedMessage {
+pub(crate) struct ExpectedMessage {
     /// Its topic.
-    pub topic: String,
-    /// What its payload is held against.
-    pub payload: Payload,
-    /// How surely it is to arrive.
-    pub qos: Qos,
-    /// The broker keeps it for later subscribers.
-    pub retain: bool,
-    /// MQTT 5 only; left out is the same as empty.
-    pub properties: Properties,
+    pub(crate) topic: String,
+    /// Its payload.
+    pub(crate) payload: ExpectedPayload,
+    /// Its quality of service.
+    pub(crate) qos: Qos,
+    /// Whether the broker retains it.
+    pub(crate) retain: bool,
+    /// MQTT 5 properties; no properties are the same as empty ones.
+    pub(crate) properties: Properties,
 }
 
-/// What a payload is held against.
+/// An expected payload.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Payload {
-    /// JSON of the same value.
+pub(crate) enum ExpectedPayload {
+    /// JSON, compared by value.
     Json(Value),
-    /// This text, byte by byte.
+    /// Text, compared byte by byte.
     Text(String),
-    /// These bytes.
+    /// Any bytes.
     Bytes(Vec<u8>),
 }
 
-/// The keys that a payload may stand under.
-const PAYLOADS: [&str; 3] = ["json", "text", "base64"];
-const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
+/// The keys of a payload, one for each form.
+const PAYLOAD_KEYS: [&str; 3] = ["json", "text", "base64"];
+/// The levels that a message may have.
+const QOS_LEVELS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 
-/// One message a line, or every mistake with its line and key.
+/// Reads one message per line, or returns every mistake with its line and key.
 pub(super) fn read(text: &str) -> Result<Vec<ExpectedMessage>, Vec<Mistake>> {
     let mistakes = Mistakes::default();
     let messages: Vec<_> = lines(text).filter_map(|(line, text)| read_line(line, text, &mistakes)).collect();
@@ -65,55 +66,56 @@ pub(super) fn read(text: &str) -> Result<Vec<ExpectedMessage>, Vec<Mistake>> {
 }
 
 fn read_line(line: usize, text: &str, mistakes: &Mistakes) -> Option<ExpectedMessage> {
-    let map = Object::parse(line, text, mistakes)?;
-    let object = Object::new(format!("line {line}:"), &map, mistakes);
-    let topic = object.required("topic", Field::text);
+    let map = JsonObject::parse(line, text, mistakes)?;
+    let object = JsonObject::new(format!("line {line}:"), &map, mistakes);
+    let topic = object.required("topic", JsonField::text);
     let message = ExpectedMessage {
         topic,
         qos: object.optional("qos", qos).unwrap_or(Qos::AtLeastOnce),
-        retain: object.optional("retain", Field::boolean).unwrap_or_default(),
+        retain: object.optional("retain", JsonField::boolean).unwrap_or_default(),
         properties: object.optional("properties", properties).unwrap_or_default(),
-        payload: payload(line, &object).unwrap_or(Payload::Json(Value::Null)),
+        payload: payload(line, &object).unwrap_or(ExpectedPayload::Json(Value::Null)),
     };
-    object.finish();
+    object.report_unknown_keys();
     Some(message)
 }
 
-/// The last of the keys to be asked for: a misspelt one may be it, and is told as such.
-fn payload(line: usize, object: &Object<'_>) -> Option<Payload> {
-    // A payload may well be the JSON null.
-    let json = object.nullable("json").map(|field| Payload::Json(field.value().clone()));
-    let text = object.field("text").map(|field| Payload::Text(field.text().unwrap_or_default()));
-    let bytes = object.field("base64").map(|field| Payload::Bytes(base64(&field).unwrap_or_default()));
-    let mut given = [json, text, bytes].into_iter().flatten();
-    match (given.next(), given.next()) {
+/// The payload. It is read after the other keys: a misspelt key may be the payload and is then reported as misspelt
+/// instead of as missing.
+fn payload(line: usize, object: &JsonObject<'_>) -> Option<ExpectedPayload> {
+    // The JSON null is a payload, too.
+    let json = object.nullable("json").map(|field| ExpectedPayload::Json(field.value().clone()));
+    let text = object.field("text").map(|field| ExpectedPayload::Text(field.text().unwrap_or_default()));
+    let bytes = object.field("base64").map(|field| ExpectedPayload::Bytes(base64(&field).unwrap_or_default()));
+    let mut payloads = [json, text, bytes].into_iter().flatten();
+    match (payloads.next(), payloads.next()) {
         (Some(payload), None) => return Some(payload),
-        (None, _) if object.has_misspelt(&PAYLOADS) => {}
+        (None, _) if object.has_misspelt_key(&PAYLOAD_KEYS) => {}
         (None, _) => {
-            let mend = format!("has no payload; write one of {}", PAYLOADS.join(", "));
-            object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
+            let hint = format!("has no payload; write one of {}", PAYLOAD_KEYS.join(", "));
+            object.mistakes().add(Mistake::without_value(format!("line {line}"), hint));
         }
         (Some(_), Some(_)) => {
-            let mend = format!("has two payloads; write one of {}", PAYLOADS.join(", "));
-            object.mistakes().add(Mistake::bare(format!("line {line}"), mend));
+            let hint = format!("has two payloads; write one of {}", PAYLOAD_KEYS.join(", "));
+            object.mistakes().add(Mistake::without_value(format!("line {line}"), hint));
         }
     }
     None
 }
 
-fn base64(field: &Field<'_>) -> Option<Vec<u8>> {
+fn base64(field: &JsonField<'_>) -> Option<Vec<u8>> {
     let bytes = field.value().as_str().and_then(|text| STANDARD.decode(text.trim()).ok());
     if bytes.is_none() {
-        field.wrong("write base64 in quotes");
+        field.add_mistake("write base64 in quotes");
     }
     bytes
 }
 
-fn qos(field: &Field<'_>) -> Option<Qos> {
-    let given = field.value().as_u64();
-    let found = QOS.into_iter().find(|qos| Some(u64::from(number(*qos))) == given);
+fn qos(field: &JsonField<'_>) -> Option<Qos> {
+    let level = field.value().as_u64();
+    let found = QOS_LEVELS.into_iter().find(|qos| Some(u64::from(number(*qos))) == level);
     if found.is_none() {
-        field.wrong("write 0, 1 or 2");
+        field.add_mistake("write 0, 1 or 2");
     }
     found
 }
@@ -126,32 +128,32 @@ fn number(qos: Qos) -> u8 {
     }
 }
 
-fn properties(field: &Field<'_>) -> Option<Properties> {
+fn properties(field: &JsonField<'_>) -> Option<Properties> {
     let object = field.object()?;
     let properties = Properties {
-        content_type: object.optional("content_type", Field::text),
-        expiry_s: object.optional("expiry_s", Field::whole),
-        response_topic: object.optional("response_topic", Field::text),
+        content_type: object.optional("content_type", JsonField::text),
+        expiry_s: object.optional("expiry_s", JsonField::unsigned),
+        response_topic: object.optional("response_topic", JsonField::text),
         correlation_data: object.optional("correlation_data", correlation_data),
-        payload_utf8: object.optional("payload_utf8", Field::boolean).unwrap_or_default(),
-        user: object.optional("user", Field::pairs).unwrap_or_default(),
+        payload_utf8: object.optional("payload_utf8", JsonField::boolean).unwrap_or_default(),
+        user: object.optional("user", JsonField::pairs).unwrap_or_default(),
     };
-    object.finish();
+    object.report_unknown_keys();
     Some(properties)
 }
 
-/// A text, or `{"base64":"…"}`.
-fn correlation_data(field: &Field<'_>) -> Option<Vec<u8>> {
+/// Text, or `{"base64":"…"}`.
+fn correlation_data(field: &JsonField<'_>) -> Option<Vec<u8>> {
     if !field.value().is_object() {
         return field.text().map(String::into_bytes);
     }
     let object = field.object()?;
     let bytes = object.required("base64", base64);
-    object.finish();
+    object.report_unknown_keys();
     Some(bytes)
 }
 
-/// Messages as [`read`] reads them: JSON as `json`, other UTF-8 as `text`, else `base64`.
+/// Writes messages as [`read`] reads them: JSON as `json`, other UTF-8 as `text`, anything else as `base64`.
 pub(super) fn write(messages: &[Message]) -> String {
     messages.iter().map(|message| line(message).to_string() + "\n").collect()
 }
@@ -159,7 +161,9 @@ pub(super) fn write(messages: &[Message]) -> String {
 fn line(message: &Message) -> Value {
     let (key, payload) = match std::str::from_utf8(&message.payload) {
         Err(_) => ("base64", STANDARD.encode(&message.payload).into()),
-        Ok(payload) => json::parse(payload.as_bytes()).map_or_else(|_| ("text", payload.into()), |json| ("json", json)),
+        Ok(payload) => {
+            strict_json::parse(payload.as_bytes()).map_or_else(|_| ("text", payload.into()), |json| ("json", json))
+        }
     };
     let properties = message.properties.as_ref().filter(|properties| **properties != Properties::default());
     object([

@@ -1,19 +1,20 @@
-//! JUnit's XML, as the systems that run tests read it.
+//! Results as JUnit XML, which CI systems read.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Judged, Summary, Verdict};
+use super::summary::{CaseResult, TestSummary};
+use super::verdict::CaseVerdict;
 
-/// The cases as one suite of this name.
-pub fn xml(suite: &str, summary: &Summary) -> String {
+/// The cases as one test suite with this name.
+pub(crate) fn xml(suite: &str, summary: &TestSummary) -> String {
     let mut xml = String::new();
-    // Writing to a text does not fail.
+    // Writing to a string cannot fail.
     let _ = write_suite(&mut xml, suite, summary);
     xml
 }
 
-fn write_suite(xml: &mut String, suite: &str, summary: &Summary) -> std::fmt::Result {
+fn write_suite(xml: &mut String, suite: &str, summary: &TestSummary) -> std::fmt::Result {
     let (tests, failures) = (summary.cases.len(), summary.failed());
     let time = seconds(summary.cases.iter().map(|case| case.duration).sum());
     let counts = format!(r#"tests="{tests}" failures="{failures}" errors="0" skipped="0" time="{time}""#);
@@ -25,13 +26,13 @@ fn write_suite(xml: &mut String, suite: &str, summary: &Summary) -> std::fmt::Re
     writeln!(xml, "</testsuites>")
 }
 
-fn write_case(xml: &mut String, suite: &str, case: &Judged) -> std::fmt::Result {
+fn write_case(xml: &mut String, suite: &str, case: &CaseResult) -> std::fmt::Result {
     let (name, suite, time) = (escaped(&case.name), escaped(suite), seconds(case.duration));
     writeln!(xml, r#"    <testcase classname="{suite}" name="{name}" time="{time}">"#)?;
     if let Some(fuel) = case.outcome.fuel {
         writeln!(xml, r#"      <properties><property name="fuel" value="{fuel}"/></properties>"#)?;
     }
-    if let Verdict::Failed(differences) = &case.verdict {
+    if let CaseVerdict::Failed(differences) = &case.verdict {
         let first = differences.first().map(String::as_str).unwrap_or_default();
         let all = escaped(&differences.join("\n"));
         writeln!(xml, r#"      <failure message="{}">{all}</failure>"#, escaped(first))?;
@@ -46,7 +47,7 @@ fn seconds(duration: Duration) -> String {
     format!("{:.6}", duration.as_secs_f64())
 }
 
-/// For an attribute as for a text (XML 1.0 §2.4, §3.3.3). A character that XML cannot hold (§2.2) becomes U+FFFD.
+/// Escaped for attributes and text (XML 1.0 §2.4, §3.3.3). A character that XML cannot represent (§2.2) becomes U+FFFD.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -68,18 +69,18 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Outcome;
+    use crate::testing::outcome::RunOutcome;
 
     #[test]
-    fn a_suite() {
+    fn a_suite_with_a_passed_and_a_failed_case() {
         let case = |name: &str, fuel, log: &[&str], verdict| {
             let log = log.iter().map(|line| (*line).to_owned()).collect();
-            let outcome = Outcome { fuel, log, ..Outcome::default() };
-            Judged { name: name.into(), events: 1, outcome, verdict, duration: Duration::from_millis(1500) }
+            let outcome = RunOutcome { fuel, log, ..RunOutcome::default() };
+            CaseResult { name: name.into(), events: 1, outcome, verdict, duration: Duration::from_millis(1500) }
         };
-        let failed = Verdict::Failed(vec!["text: expected \"<a>\", got 'b'".into(), "c".into()]);
+        let failed = CaseVerdict::Failed(vec!["text: expected \"<a>\", got 'b'".into(), "c".into()]);
         let cases =
-            vec![case("good", Some(12_345), &[], Verdict::Passed), case("bad & \u{1}", None, &["x", "y"], failed)];
+            vec![case("good", Some(12_345), &[], CaseVerdict::Passed), case("bad & \u{1}", None, &["x", "y"], failed)];
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites tests="2" failures="1" errors="0" skipped="0" time="3.000000">
   <testsuite name="acme.wasm" tests="2" failures="1" errors="0" skipped="0" time="3.000000">
@@ -93,6 +94,6 @@ mod tests {
   </testsuite>
 </testsuites>
 "#;
-        assert_eq!(xml("acme.wasm", &Summary { cases }), expected);
+        assert_eq!(xml("acme.wasm", &TestSummary { cases }), expected);
     }
 }

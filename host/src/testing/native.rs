@@ -1,4 +1,4 @@
-//! The shipped plugin without the sandbox, called as the sandbox calls it: for comparison.
+//! The built-in plugin as native code, called in the same way as in the sandbox, for comparison.
 
 use std::sync::Arc;
 
@@ -9,31 +9,31 @@ use bessai_json::BessaiJson;
 use bessai_plugin as sdk;
 use bessai_plugin::export::{Slot, configure, process};
 
-/// `bessai-json` with its settings.
-pub(super) struct Native {
+/// `bessai-json` without a sandbox.
+pub(super) struct NativePlugin {
     config: String,
     slot: Option<Slot<BessaiJson>>,
 }
 
-impl Native {
+impl NativePlugin {
     pub(super) fn new(config: &str) -> Self {
         Self { config: config.to_owned(), slot: None }
     }
 
     pub(super) fn start(&mut self, site: &Site) -> Result<(), String> {
-        self.slot = Some(configure(&of_site(site), self.config.clone())?);
+        self.slot = Some(configure(&to_sdk_site(site), self.config.clone())?);
         Ok(())
     }
 
-    /// Frames alone: nothing else is measured.
+    /// Processes frames; other events are not measured.
     pub(super) fn call(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, String> {
-        let events: Vec<_> = events.iter().filter_map(|event| of_event(event)).collect();
+        let events: Vec<_> = events.iter().filter_map(|event| to_sdk_event(event)).collect();
         let messages = process(&mut self.slot, &events).map_err(|failure| format!("failed: {failure:?}"))?;
         Ok(messages.into_iter().map(message).collect())
     }
 }
 
-fn of_event(event: &Event) -> Option<sdk::Event> {
+fn to_sdk_event(event: &Event) -> Option<sdk::Event> {
     let EventBody::Frame(frame) = &event.body else { return None };
     let frame =
         sdk::Frame { source: frame.source, values: frame.values.clone(), faults: Vec::new(), texts: Vec::new() };
@@ -41,12 +41,12 @@ fn of_event(event: &Event) -> Option<sdk::Event> {
     Some(sdk::Event { sequence, at, historical: false, body: sdk::EventBody::Frame(frame) })
 }
 
-fn of_site(site: &Site) -> sdk::Site {
+fn to_sdk_site(site: &Site) -> sdk::Site {
     let device = |name: &str| sdk::Device { name: name.to_owned(), attributes: Vec::new() };
     let sources = site.sources.iter().map(|source| sdk::Source {
         device: source.device.clone(),
         period_ms: 1000,
-        channels: source.channels.iter().map(|channel| channel_of(&channel.name, &channel.unit)).collect(),
+        channels: source.channels.iter().map(|channel| to_sdk_channel(&channel.name, &channel.unit)).collect(),
         attributes: Vec::new(),
     });
     sdk::Site {
@@ -58,7 +58,7 @@ fn of_site(site: &Site) -> sdk::Site {
     }
 }
 
-fn channel_of(name: &str, unit: &str) -> sdk::Channel {
+fn to_sdk_channel(name: &str, unit: &str) -> sdk::Channel {
     let (name, unit, kind) = (name.to_owned(), unit.to_owned(), sdk::ChannelKind::Gauge);
     sdk::Channel { name, unit, kind, writable: false, attributes: Vec::new() }
 }

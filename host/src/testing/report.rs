@@ -1,22 +1,25 @@
-//! What is printed of cases that were run.
+//! Results of runs as text for people.
 
 use std::fmt::Write;
 
-use super::{Judged, Outcome, Summary, Verdict};
+use super::numbers::{counted, grouped};
+use super::outcome::RunOutcome;
+use super::summary::{CaseResult, TestSummary};
+use super::verdict::CaseVerdict;
 
-/// The line below what a recording gave.
-pub fn replayed(events: usize, outcome: &Outcome) -> String {
+/// The line that sums up a replay.
+pub(crate) fn replayed(events: usize, outcome: &RunOutcome) -> String {
     let calls = usize::try_from(outcome.calls).unwrap_or(usize::MAX);
     let (events, calls) = (counted(events, "event"), counted(calls, "call"));
     format!("{events} in {calls} → {}", counted(outcome.messages.len(), "message"))
 }
 
-/// A line for each case, what differs below those that failed, and a line for all.
-pub fn text(summary: &Summary) -> String {
+/// One line per case, followed by the differences if it failed, and a line with the totals.
+pub(crate) fn text(summary: &TestSummary) -> String {
     let width = summary.cases.iter().map(|case| case.name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
     for case in &summary.cases {
-        // Writing to a text does not fail.
+        // Writing to a string cannot fail.
         let _ = write_case(&mut text, case, width);
     }
     text.push_str(&total(summary));
@@ -24,18 +27,18 @@ pub fn text(summary: &Summary) -> String {
     text
 }
 
-fn write_case(text: &mut String, case: &Judged, width: usize) -> std::fmt::Result {
-    let Judged { name, events, outcome, verdict, .. } = case;
-    let word = if matches!(verdict, Verdict::Failed(_)) { "FAIL" } else { "ok" };
+fn write_case(text: &mut String, case: &CaseResult, width: usize) -> std::fmt::Result {
+    let CaseResult { name, events, outcome, verdict, .. } = case;
+    let word = if matches!(verdict, CaseVerdict::Failed(_)) { "FAIL" } else { "ok" };
     let (events, messages) = (counted(*events, "event"), counted(outcome.messages.len(), "message"));
     write!(text, "{word:<4} {name:<width$}   {events} → {messages}")?;
     if let Some(fuel) = outcome.fuel {
         write!(text, "   fuel {}", grouped(fuel))?;
     }
     match verdict {
-        Verdict::Passed => writeln!(text),
-        Verdict::Written(file) => writeln!(text, "   wrote {}", file.display()),
-        Verdict::Failed(differences) => {
+        CaseVerdict::Passed => writeln!(text),
+        CaseVerdict::Written(file) => writeln!(text, "   wrote {}", file.display()),
+        CaseVerdict::Failed(differences) => {
             writeln!(text)?;
             differences
                 .iter()
@@ -46,7 +49,7 @@ fn write_case(text: &mut String, case: &Judged, width: usize) -> std::fmt::Resul
     }
 }
 
-fn total(summary: &Summary) -> String {
+fn total(summary: &TestSummary) -> String {
     let (cases, written, failed) = (summary.cases.len(), summary.written(), summary.failed());
     let ok = cases - written - failed;
     let parts = [(ok, "ok"), (written, "written"), (failed, "failed")];
@@ -55,39 +58,21 @@ fn total(summary: &Summary) -> String {
     format!("{}: {}", counted(cases, "case"), parts.join(", "))
 }
 
-/// A number of things.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// A number with a comma after each three digits.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn case(name: &str, events: usize, fuel: Option<u64>, verdict: Verdict) -> Judged {
-        let outcome = Outcome { fuel, log: vec!["warn: odd".into()], ..Outcome::default() };
-        Judged { name: name.into(), events, outcome, verdict, duration: std::time::Duration::ZERO }
+    fn case(name: &str, events: usize, fuel: Option<u64>, verdict: CaseVerdict) -> CaseResult {
+        let outcome = RunOutcome { fuel, log: vec!["warn: odd".into()], ..RunOutcome::default() };
+        CaseResult { name: name.into(), events, outcome, verdict, duration: std::time::Duration::ZERO }
     }
 
     #[test]
-    fn one_line_a_case_and_one_for_all() {
-        let failed = Verdict::Failed(vec!["message 1: qos: expected 1, got 0".into(), "a\nb".into()]);
+    fn each_case_and_the_totals_have_a_line() {
+        let failed = CaseVerdict::Failed(vec!["message 1: qos: expected 1, got 0".into(), "a\nb".into()]);
         let cases = vec![
-            case("telemetry", 3, Some(12_345), Verdict::Passed),
-            case("ü", 1, None, Verdict::Written("ü/expected.jsonl".into())),
+            case("telemetry", 3, Some(12_345), CaseVerdict::Passed),
+            case("ü", 1, None, CaseVerdict::Written("ü/expected.jsonl".into())),
             case("bad", 0, Some(7), failed),
         ];
         let expected = "\
@@ -100,22 +85,14 @@ FAIL bad         0 events → 0 messages   fuel 7
      log: warn: odd
 3 cases: 1 ok, 1 written, 1 failed
 ";
-        assert_eq!(text(&Summary { cases }), expected);
-        let cases = vec![case("a", 2, None, Verdict::Passed)];
-        assert_eq!(text(&Summary { cases }), "ok   a   2 events → 0 messages\n1 case: 1 ok\n");
+        assert_eq!(text(&TestSummary { cases }), expected);
+        let cases = vec![case("a", 2, None, CaseVerdict::Passed)];
+        assert_eq!(text(&TestSummary { cases }), "ok   a   2 events → 0 messages\n1 case: 1 ok\n");
     }
 
     #[test]
-    fn a_recording_is_summed_up() {
-        let outcome = Outcome { calls: 1, ..Outcome::default() };
+    fn a_replay_is_summed_up() {
+        let outcome = RunOutcome { calls: 1, ..RunOutcome::default() };
         assert_eq!(replayed(6, &outcome), "6 events in 1 call → 0 messages");
-    }
-
-    #[test]
-    fn digits_in_groups() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (123_456, "123,456")] {
-            assert_eq!(grouped(number), expected);
-        }
-        assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
     }
 }

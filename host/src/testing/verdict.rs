@@ -1,88 +1,89 @@
-//! Whether a case passed, and what was written where it was to be updated.
+//! Whether a test case passed, and updates of its expectation.
 
 use std::path::{Path, PathBuf};
 
-use super::case::{Case, EXPECTED, EXPECTED_ERROR};
-use super::expected::{self, Expected};
-use super::report::{counted, grouped};
-use super::{Options, Outcome};
+use super::case::{EXPECTED, EXPECTED_ERROR, TestCase, TestOptions};
+use super::expected::{self, Expectation};
+use super::numbers::{counted, grouped};
+use super::outcome::RunOutcome;
 
-/// What to think of an outcome.
+/// The result of comparing an outcome with the expectation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is what was expected.
+pub(crate) enum CaseVerdict {
+    /// The outcome is as expected.
     Passed,
-    /// It is expected from now on, in this file.
+    /// The outcome was written to this file as the new expectation.
     Written(PathBuf),
-    /// It is not: what differs, a line each.
+    /// The outcome is not as expected: one line per difference.
     Failed(Vec<String>),
 }
 
-/// What an outcome lacks.
-enum Finding {
-    /// It is what was expected.
+/// How an outcome relates to the expectation, fuel aside.
+enum Comparison {
     Same,
-    /// Another expectation would fit: what differs, the file and its new content.
-    Different(Vec<String>, &'static str, String),
-    /// No expectation may fit.
-    Wrong(Vec<String>),
+    /// The differences, and the file and content of the expectation that would fit.
+    Updatable(Vec<String>, &'static str, String),
+    /// The differences; no expectation may be written for such an outcome.
+    NotUpdatable(Vec<String>),
 }
 
-/// Holds an outcome against what its case expects.
-pub(super) fn judge(case: &Case, outcome: &Outcome, options: &Options) -> Verdict {
-    let fuel = fuel_mistake(case.fuel, outcome.fuel);
-    match find(case, outcome) {
-        Finding::Same if fuel.is_none() => Verdict::Passed,
-        Finding::Same => Verdict::Failed(fuel.into_iter().collect()),
-        Finding::Different(_, file, content) if options.update && fuel.is_none() => {
+/// Compares an outcome with the expectation of its case. With `update`, a different expectation is replaced unless too
+/// much fuel was used.
+pub(super) fn judge(case: &TestCase, outcome: &RunOutcome, options: &TestOptions) -> CaseVerdict {
+    let fuel = fuel_difference(case.fuel, outcome.fuel);
+    match compare(case, outcome) {
+        Comparison::Same if fuel.is_none() => CaseVerdict::Passed,
+        Comparison::Same => CaseVerdict::Failed(fuel.into_iter().collect()),
+        Comparison::Updatable(_, file, content) if options.update && fuel.is_none() => {
             write(&case.folder.join(file), &content)
         }
-        Finding::Different(mut differences, ..) | Finding::Wrong(mut differences) => {
+        Comparison::Updatable(mut differences, ..) | Comparison::NotUpdatable(mut differences) => {
             differences.extend(fuel);
-            Verdict::Failed(differences)
+            CaseVerdict::Failed(differences)
         }
     }
 }
 
-fn find(case: &Case, outcome: &Outcome) -> Finding {
+fn compare(case: &TestCase, outcome: &RunOutcome) -> Comparison {
     match (&case.expected, &outcome.failure) {
-        (Expected::Error(part), Some(failure)) if failure.contains(part.as_str()) => Finding::Same,
-        (Expected::Error(part), Some(failure)) => {
-            let differences = vec![format!("expected an error with: {part}"), format!("got: {failure}")];
-            Finding::Different(differences, EXPECTED_ERROR, format!("{failure}\n"))
+        (Expectation::Error(part), Some(failure)) if failure.contains(part.as_str()) => Comparison::Same,
+        (Expectation::Error(part), Some(failure)) => {
+            let differences = vec![format!("expected an error that contains: {part}"), format!("got: {failure}")];
+            Comparison::Updatable(differences, EXPECTED_ERROR, format!("{failure}\n"))
         }
-        (Expected::Error(part), None) => {
+        (Expectation::Error(part), None) => {
             let count = counted(outcome.messages.len(), "message");
-            Finding::Wrong(vec![format!("expected an error with: {part}"), format!("got none, and {count}")])
+            let got = format!("got no error and {count}");
+            Comparison::NotUpdatable(vec![format!("expected an error that contains: {part}"), got])
         }
-        (Expected::Messages(_), Some(failure)) => Finding::Wrong(vec![failure.clone()]),
-        (Expected::Unwritten, Some(failure)) => {
-            let mend = format!("if that is as it should be, write a part of it into {EXPECTED_ERROR}");
-            Finding::Wrong(vec![failure.clone(), mend])
+        (Expectation::Messages(_), Some(failure)) => Comparison::NotUpdatable(vec![failure.clone()]),
+        (Expectation::Missing, Some(failure)) => {
+            let hint = format!("if this error is expected, write a part of it to {EXPECTED_ERROR}");
+            Comparison::NotUpdatable(vec![failure.clone(), hint])
         }
-        (Expected::Messages(messages), None) => match expected::differences(messages, &outcome.messages) {
-            differences if differences.is_empty() => Finding::Same,
-            differences => Finding::Different(differences, EXPECTED, expected::write(&outcome.messages)),
+        (Expectation::Messages(messages), None) => match expected::differences(messages, &outcome.messages) {
+            differences if differences.is_empty() => Comparison::Same,
+            differences => Comparison::Updatable(differences, EXPECTED, expected::write(&outcome.messages)),
         },
-        (Expected::Unwritten, None) => {
-            let mend = format!("there is no {EXPECTED} yet; write it, or let --update write it");
-            Finding::Different(vec![mend], EXPECTED, expected::write(&outcome.messages))
+        (Expectation::Missing, None) => {
+            let hint = format!("{EXPECTED} is missing; write it, or create it with --update");
+            Comparison::Updatable(vec![hint], EXPECTED, expected::write(&outcome.messages))
         }
     }
 }
 
-fn fuel_mistake(ceiling: Option<u64>, burnt: Option<u64>) -> Option<String> {
+fn fuel_difference(ceiling: Option<u64>, used: Option<u64>) -> Option<String> {
     let ceiling = ceiling?;
-    match burnt {
-        Some(burnt) if burnt <= ceiling => None,
-        Some(burnt) => Some(format!("burnt {} fuel, the ceiling is {}", grouped(burnt), grouped(ceiling))),
-        None => Some(format!("the ceiling is {} fuel, which was not measured", grouped(ceiling))),
+    match used {
+        Some(used) if used <= ceiling => None,
+        Some(used) => Some(format!("used {} fuel; the ceiling is {}", grouped(used), grouped(ceiling))),
+        None => Some(format!("the fuel was not counted; the ceiling is {}", grouped(ceiling))),
     }
 }
 
-fn write(path: &Path, content: &str) -> Verdict {
+fn write(path: &Path, content: &str) -> CaseVerdict {
     match std::fs::write(path, content) {
-        Ok(()) => Verdict::Written(path.to_owned()),
-        Err(error) => Verdict::Failed(vec![format!("failed to write {}: {error}", path.display())]),
+        Ok(()) => CaseVerdict::Written(path.to_owned()),
+        Err(error) => CaseVerdict::Failed(vec![format!("failed to write {}: {error}", path.display())]),
     }
 }

@@ -1,4 +1,4 @@
-//! A clock that is set back: order and numbers do not follow it.
+//! A system clock that is set back: the order of events does not depend on it.
 
 use std::path::PathBuf;
 
@@ -6,22 +6,23 @@ use super::counting;
 use crate::support::broker::Broker;
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
-use crate::support::readings::Readings;
-use crate::support::subscriber::{Subscriber, Wish};
+use crate::support::reading_subscriber::{ReadingSubscriber, Subscription};
+use crate::support::readings::DeliveredReadings;
 
+/// How far the clock is set back, in seconds.
 const HOUR_S: f64 = 3600.0;
 
-/// Debian keeps it in a folder of the machine's architecture.
-fn library() -> PathBuf {
+/// libfaketime, which Debian installs in a folder of the machine's architecture.
+fn libfaketime() -> PathBuf {
     let folders = std::fs::read_dir("/usr/lib").unwrap();
     let libraries = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketime.so.1"));
     libraries.into_iter().find(|path| path.is_file()).expect("libfaketime is missing: run scripts/setup")
 }
 
-/// A wall clock that a file sets; time itself goes on.
+/// Runs the gateway with a wall clock that a file offsets; its monotonic clock is unchanged.
 fn with_own_clock(setup: Setup) -> Setup {
     let clock = setup.folder().join("clock");
-    let setup = setup.file("clock", "+0").with("LD_PRELOAD", library().display());
+    let setup = setup.file("clock", "+0").with("LD_PRELOAD", libfaketime().display());
     setup
         .with("FAKETIME_TIMESTAMP_FILE", clock.display())
         .with("FAKETIME_NO_CACHE", "1")
@@ -33,39 +34,39 @@ fn set_clock_back(gateway: &Gateway) {
 }
 
 #[tokio::test]
-async fn an_hour_back_while_it_runs() {
+async fn a_clock_set_back_while_the_gateway_runs_loses_no_reading() {
     let (device, broker) = (Device::counting(), Broker::start());
-    let mut subscriber = Subscriber::start(Wish::telemetry(broker.port, 1)).await;
+    let mut subscriber = ReadingSubscriber::start(Subscription::telemetry(broker.port, 1)).await;
     let gateway = with_own_clock(counting(&device).broker(broker.url())).run();
-    let mut readings = Readings::default();
+    let mut readings = DeliveredReadings::default();
     let first = subscriber.next().await;
-    readings.arrived(&first).unwrap();
-    subscriber.all(&mut readings, &device, &gateway).await;
+    readings.add_message(&first).unwrap();
+    subscriber.receive_all(&mut readings, &device, &gateway).await;
     set_clock_back(&gateway);
-    subscriber.all(&mut readings, &device, &gateway).await;
+    subscriber.receive_all(&mut readings, &device, &gateway).await;
     let last = subscriber.next().await;
-    readings.arrived(&last).unwrap();
+    readings.add_message(&last).unwrap();
     let ts = |telemetry: &serde_json::Value| telemetry["ts"].as_f64().unwrap();
     assert!(ts(&last) < ts(&first) - HOUR_S / 2.0, "the clock was not set back: {first} {last}");
 }
 
 #[tokio::test]
-async fn an_hour_back_before_a_start() {
+async fn a_clock_set_back_before_a_start_loses_no_reading() {
     let (device, mut broker) = (Device::counting(), Broker::start());
-    let mut subscriber = Subscriber::start(Wish::telemetry(broker.port, 0)).await;
+    let mut subscriber = ReadingSubscriber::start(Subscription::telemetry(broker.port, 0)).await;
     let gateway = with_own_clock(counting(&device).broker(broker.url())).run();
-    let mut readings = Readings::default();
-    subscriber.all(&mut readings, &device, &gateway).await;
-    // What is in the journal when the clock goes back has not been delivered.
-    broker.stop();
+    let mut readings = DeliveredReadings::default();
+    subscriber.receive_all(&mut readings, &device, &gateway).await;
+    // The journal contains undelivered events when the clock is set back.
+    broker.kill();
     let before = device.readings();
-    gateway.says("not signed in").await;
-    gateway.until("more readings", |_| device.readings() > before + 20).await;
+    gateway.wait_for_log("retrying in").await;
+    gateway.wait_for_health("more readings", |_| device.readings() > before + 20).await;
     set_clock_back(&gateway);
     let setup = gateway.kill();
-    readings.kill(device.readings());
-    broker.run();
-    subscriber.subscribed(2).await;
+    readings.record_kill(device.readings());
+    broker.restart();
+    subscriber.wait_for_subscriptions(2).await;
     let gateway = setup.run();
-    subscriber.all(&mut readings, &device, &gateway).await;
+    subscriber.receive_all(&mut readings, &device, &gateway).await;
 }

@@ -1,46 +1,48 @@
-//! A bad network between gateway and broker; the subscriber's own way to the broker stays good.
+//! Network faults between gateway and broker; the subscriber connects to the broker directly.
 
 use std::time::Duration;
 
-use bessai_simulator::proxy::{Cut, Direction, Proxy, Weather};
+use bessai_simulator::proxy::{CloseMode, Direction, NetworkCondition, Proxy};
 
 use super::counting;
 use crate::support::broker::Broker;
 use crate::support::device::Device;
 use crate::support::gateway::Gateway;
-use crate::support::readings::Readings;
-use crate::support::subscriber::{Subscriber, Wish};
+use crate::support::reading_subscriber::{ReadingSubscriber, Subscription};
+use crate::support::readings::DeliveredReadings;
 use crate::support::within;
 
-struct Line {
+/// A gateway that reaches its broker through a proxy.
+struct ProxiedGateway {
     device: Device,
     proxy: Proxy,
     gateway: Gateway,
-    subscriber: Subscriber,
-    readings: Readings,
+    subscriber: ReadingSubscriber,
+    readings: DeliveredReadings,
     _broker: Broker,
 }
 
-impl Line {
-    /// Readings pass, with this key of `[broker]`.
+impl ProxiedGateway {
+    /// Starts a gateway with further keys of `[broker]`; returns once readings arrive.
     async fn start(settings: &str) -> Self {
         let (device, broker) = (Device::counting(), Broker::start());
         let proxy = Proxy::start(([127, 0, 0, 1], broker.port).into()).await.unwrap();
-        let subscriber = Subscriber::start(Wish::telemetry(broker.port, 0)).await;
+        let subscriber = ReadingSubscriber::start(Subscription::telemetry(broker.port, 0)).await;
         let settings = format!("[broker]\nurl = \"mqtt://{}\"\n{settings}\n", proxy.address());
         let gateway = counting(&device).file("bessai.toml", settings).run();
-        let readings = Readings::default();
-        let mut line = Self { device, proxy, gateway, subscriber, readings, _broker: broker };
-        line.all().await;
-        line
+        let readings = DeliveredReadings::default();
+        let mut proxied = Self { device, proxy, gateway, subscriber, readings, _broker: broker };
+        proxied.receive_all().await;
+        proxied
     }
 
-    async fn all(&mut self) {
-        self.subscriber.all(&mut self.readings, &self.device, &self.gateway).await;
+    /// Receives all readings so far, and some more.
+    async fn receive_all(&mut self) {
+        self.subscriber.receive_all(&mut self.readings, &self.device, &self.gateway).await;
     }
 
-    /// Waits until the device has been read so many times more.
-    async fn readings_pass(&self, count: u16) {
+    /// Waits until the device was read this many times more.
+    async fn wait_for_readings(&self, count: u16) {
         let wanted = self.device.readings() + count;
         within("readings", async {
             while self.device.readings() < wanted {
@@ -52,71 +54,72 @@ impl Line {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut() {
-    let mut line = Line::start("").await;
-    for cut in [Cut::Reset, Cut::Finish] {
-        line.readings.seam();
-        let connections = line.proxy.connections();
-        line.proxy.cut(cut);
-        line.all().await;
-        assert_eq!(line.proxy.connections(), connections + 1, "{}", line.gateway.log());
+async fn a_closed_connection_loses_no_reading() {
+    let mut proxied = ProxiedGateway::start("").await;
+    for mode in [CloseMode::Reset, CloseMode::Fin] {
+        proxied.readings.allow_redelivery();
+        let connections = proxied.proxy.connections();
+        proxied.proxy.close_connections(mode);
+        proxied.receive_all().await;
+        assert_eq!(proxied.proxy.connections(), connections + 1, "{}", proxied.gateway.log());
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_within_a_packet() {
-    let mut line = Line::start("").await;
-    for (bytes, cut) in [(1, Cut::Reset), (60, Cut::Finish), (131, Cut::Reset), (1000, Cut::Finish)] {
-        line.readings.seam();
-        line.proxy.cut_after(bytes, cut);
-        within("the cut", async {
-            while line.proxy.will_cut() {
+async fn a_connection_closed_within_a_packet_loses_no_reading() {
+    let mut proxied = ProxiedGateway::start("").await;
+    for (bytes, mode) in [(1, CloseMode::Reset), (60, CloseMode::Fin), (131, CloseMode::Reset), (1000, CloseMode::Fin)]
+    {
+        proxied.readings.allow_redelivery();
+        proxied.proxy.close_after(bytes, mode);
+        within("the connection to close", async {
+            while proxied.proxy.has_pending_close() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
-        line.all().await;
+        proxied.receive_all().await;
     }
 }
 
 #[tokio::test]
-async fn a_broker_that_cannot_be_reached() {
-    let mut line = Line::start("").await;
-    line.proxy.set(Weather::Refused);
-    line.proxy.cut(Cut::Reset);
-    line.gateway.says("refused").await;
-    line.readings_pass(30).await;
-    line.proxy.set(Weather::Clear);
-    line.readings.seam();
-    line.all().await;
+async fn readings_arrive_once_an_unreachable_broker_returns() {
+    let mut proxied = ProxiedGateway::start("").await;
+    proxied.proxy.set_condition(NetworkCondition::Refused);
+    proxied.proxy.close_connections(CloseMode::Reset);
+    proxied.gateway.wait_for_log("refused").await;
+    proxied.wait_for_readings(30).await;
+    proxied.proxy.set_condition(NetworkCondition::Normal);
+    proxied.readings.allow_redelivery();
+    proxied.receive_all().await;
 }
 
 #[tokio::test]
-async fn a_line_that_is_slower_than_the_readings() {
-    let mut line = Line::start("").await;
-    // About a third of what a gateway sends that publishes each reading.
-    line.proxy.set(Weather::Slow(32, Duration::from_millis(25)));
-    line.readings_pass(100).await;
-    line.proxy.set(Weather::Clear);
-    line.all().await;
-    assert_eq!((line.readings.repeats(), line.proxy.connections()), (0, 1), "{}", line.gateway.log());
+async fn a_connection_slower_than_the_readings_is_kept() {
+    let mut proxied = ProxiedGateway::start("").await;
+    // About a third of the rate at which the gateway sends readings.
+    proxied.proxy.set_condition(NetworkCondition::Slow(32, Duration::from_millis(25)));
+    proxied.wait_for_readings(100).await;
+    proxied.proxy.set_condition(NetworkCondition::Normal);
+    proxied.receive_all().await;
+    assert_eq!((proxied.readings.redeliveries(), proxied.proxy.connections()), (0, 1), "{}", proxied.gateway.log());
 }
 
-/// The line goes dead without a word: only the keep alive tells.
-async fn goes_dead(weather: Weather) {
-    let mut line = Line::start("keep_alive = \"5s\"").await;
-    line.proxy.set(weather);
-    line.gateway.says("not signed in").await;
-    // What was held must not arrive later as if it were of now: the old connections are gone for good.
-    line.proxy.cut(Cut::Reset);
-    line.proxy.set(Weather::Clear);
-    line.readings.seams(2);
-    line.all().await;
+/// The connection stays open but carries nothing: only the keep alive detects it.
+async fn check_silent_connection(condition: NetworkCondition) {
+    let mut proxied = ProxiedGateway::start("keep_alive = \"5s\"").await;
+    proxied.proxy.set_condition(condition);
+    proxied.gateway.wait_for_log("retrying in").await;
+    // Data that the proxy held must not arrive later, so the old connections are closed.
+    proxied.proxy.close_connections(CloseMode::Reset);
+    proxied.proxy.set_condition(NetworkCondition::Normal);
+    proxied.readings.allow_redeliveries(2);
+    proxied.receive_all().await;
 }
 
 #[tokio::test]
-async fn a_line_that_goes_dead_is_given_up() {
-    let up = goes_dead(Weather::HalfOpen(Direction::Up));
-    let down = goes_dead(Weather::HalfOpen(Direction::Down));
-    tokio::join!(up, down, goes_dead(Weather::BlackHole));
+async fn a_silent_connection_is_closed_after_its_keep_alive() {
+    let up = check_silent_connection(NetworkCondition::HalfOpen(Direction::Up));
+    let down = check_silent_connection(NetworkCondition::HalfOpen(Direction::Down));
+    tokio::join!(up, down, check_silent_connection(NetworkCondition::BlackHole));
 }

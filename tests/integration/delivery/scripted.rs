@@ -1,35 +1,35 @@
-//! Brokers that acknowledge badly, grant little or break off, each with a feed of its own.
+//! Scripted brokers: wrong acknowledgements, low limits and broken sessions, each with a feed of its own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bessai_simulator::packet::{self, Kind};
-use bessai_simulator::scripted::{Acknowledging, Broker, OnV5, Order, Script, Seen};
+use bessai_simulator::packet::{self, PacketKind};
+use bessai_simulator::scripted::{Acknowledgements, HeldOrder, OnV5, Recording, Script, ScriptedBroker};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::counting;
 use crate::support::device::Device;
 use crate::support::gateway::Gateway;
-use crate::support::guests::{doing, hostile};
-use crate::support::readings::Readings;
+use crate::support::guests::{hostile, hostile_feed};
+use crate::support::readings::DeliveredReadings;
 use crate::support::{LIMIT, component, long_tests};
 
-/// Messages that the gateway sends at most before one is acknowledged.
+/// The most messages that the gateway sends without an acknowledgement.
 const WINDOW: usize = 100;
 
-/// There are nearly always messages that wait for their acknowledgement.
-pub(super) const HESITANT: Acknowledging = Acknowledging::Held(4, Order::Reversed);
+/// Delayed acknowledgements: nearly always some messages are unacknowledged.
+pub(super) const DELAYED: Acknowledgements = Acknowledgements::Held(4, HeldOrder::Reversed);
 
-/// One gateway with a feed for each scripted broker; the site's own feed is off.
-pub(super) struct Customers {
+/// A gateway with a feed for each scripted broker; its default feed is off.
+pub(super) struct ScriptedFeeds {
     device: Device,
     gateway: Gateway,
-    brokers: Vec<(String, Broker)>,
+    brokers: Vec<(String, ScriptedBroker)>,
 }
 
-impl Customers {
-    /// Names that end in `-311` speak 3.1.1, others 5.
+impl ScriptedFeeds {
+    /// Feeds whose name ends in `-311` use 3.1.1, others 5.
     pub(super) async fn start(scripts: Vec<(String, Script)>) -> Self {
         let device = Device::counting();
         let wasm = std::fs::read(component("bessai-json")).unwrap();
@@ -37,7 +37,7 @@ impl Customers {
         setup = setup.file("plugins/shared.wasm", wasm);
         let mut brokers = Vec::new();
         for (name, script) in scripts {
-            let broker = Broker::start(script).await.unwrap();
+            let broker = ScriptedBroker::start(script).await.unwrap();
             let protocol = if name.ends_with("-311") { "3.1.1" } else { "5" };
             let feed = format!(
                 "component = \"shared.wasm\"\nstart = \"oldest\"\n[broker]\nurl = \"mqtt://{}\"\nprotocol = \"{protocol}\"\n",
@@ -49,47 +49,47 @@ impl Customers {
         Self { device, gateway: setup.run(), brokers }
     }
 
-    pub(super) fn brokers(&self) -> impl Iterator<Item = &Broker> {
+    pub(super) fn brokers(&self) -> impl Iterator<Item = &ScriptedBroker> {
         self.brokers.iter().map(|(_, broker)| broker)
     }
 
-    /// All brokers behave so from now on.
-    pub(super) fn follow(&self, script: &Script) {
-        self.brokers().for_each(|broker| broker.follow(script.clone()));
+    /// Gives all brokers this script.
+    pub(super) fn set_script(&self, script: &Script) {
+        self.brokers().for_each(|broker| broker.set_script(script.clone()));
     }
 
-    /// Waits until that has happened at each broker.
-    pub(super) async fn each_had(&self, wanted: impl Fn(&Seen) -> bool) {
+    /// Waits until the recording of each broker meets a condition.
+    pub(super) async fn wait_until(&self, condition: impl Fn(&Recording) -> bool) {
         let deadline = Instant::now() + LIMIT;
         for (name, broker) in &self.brokers {
-            if tokio::time::timeout_at(deadline, broker.until(&wanted)).await.is_err() {
-                panic!("{name}: it never happened\n{}", self.gateway.log());
+            if tokio::time::timeout_at(deadline, broker.wait_until(&condition)).await.is_err() {
+                panic!("{name}: timed out waiting for a condition\n{}", self.gateway.log());
             }
         }
     }
 
-    /// Every reading by now, and some more, has come to each broker as promised, within the rules, and was acknowledged.
-    pub(super) async fn all(&mut self) {
+    /// Checks that each broker received and acknowledged all readings so far and five more, in order and by the standard.
+    pub(super) async fn check_all(&mut self) {
         let wanted = u64::from(self.device.readings()) + 5;
-        let (mut broken, deadline) = (Vec::new(), Instant::now() + LIMIT);
+        let (mut failures, deadline) = (Vec::new(), Instant::now() + LIMIT);
         for (name, broker) in &self.brokers {
-            if let Err(reason) = arrives(broker, wanted, deadline).await {
-                broken.push(format!("{name}: {reason}"));
+            if let Err(reason) = wait_for_readings(broker, wanted, deadline).await {
+                failures.push(format!("{name}: {reason}"));
             }
-            broken.extend(broker.look(check).err().map(|reason| format!("{name}: {reason}")));
+            failures.extend(broker.inspect(check).err().map(|reason| format!("{name}: {reason}")));
         }
-        assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), self.gateway.log());
+        assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), self.gateway.log());
     }
 }
 
 /// Waits until every reading below this count was acknowledged.
-async fn arrives(broker: &Broker, wanted: u64, deadline: Instant) -> Result<(), String> {
+async fn wait_for_readings(broker: &ScriptedBroker, wanted: u64, deadline: Instant) -> Result<(), String> {
     let mut missing = Vec::new();
     let acknowledged = async {
-        broker.until(|seen| last_reading(seen) >= Some(wanted)).await;
+        broker.wait_until(|recording| last_reading(recording) >= Some(wanted)).await;
         loop {
-            let here = broker.look(acknowledged_readings);
-            missing = (0..wanted).filter(|reading| !here.contains(reading)).collect();
+            let acknowledged = broker.inspect(acknowledged_readings);
+            missing = (0..wanted).filter(|reading| !acknowledged.contains(reading)).collect();
             if missing.is_empty() {
                 return;
             }
@@ -97,13 +97,18 @@ async fn arrives(broker: &Broker, wanted: u64, deadline: Instant) -> Result<(), 
         }
     };
     let arrived = tokio::time::timeout_at(deadline, acknowledged).await;
-    let last = broker.look(last_reading);
+    let last = broker.inspect(last_reading);
     arrived.map_err(|_| format!("{last:?} is the last reading, {wanted} was due; never acknowledged: {missing:?}"))
 }
 
-/// What a gateway need not send again.
-fn acknowledged_readings(seen: &Seen) -> BTreeSet<u64> {
-    seen.taken.iter().filter(|taken| taken.is_acknowledged).filter_map(|taken| reading(&taken.payload)).collect()
+/// The readings that need not be sent again.
+fn acknowledged_readings(recording: &Recording) -> BTreeSet<u64> {
+    recording
+        .messages
+        .iter()
+        .filter(|message| message.is_acknowledged)
+        .filter_map(|message| reading(&message.payload))
+        .collect()
 }
 
 fn reading(payload: &[u8]) -> Option<u64> {
@@ -111,25 +116,25 @@ fn reading(payload: &[u8]) -> Option<u64> {
 }
 
 /// The count in the last telemetry message.
-pub(super) fn last_reading(seen: &Seen) -> Option<u64> {
-    seen.taken.iter().rev().find_map(|taken| reading(&taken.payload))
+pub(super) fn last_reading(recording: &Recording) -> Option<u64> {
+    recording.messages.iter().rev().find_map(|message| reading(&message.payload))
 }
 
-/// The promise, with a seam for each connection after the first; and the standard.
-fn check(seen: &Seen) -> Result<(), String> {
-    check_with(seen, Readings::default())
+/// Checks delivery, with a redelivery allowed for each connection after the first, and the standard.
+fn check(recording: &Recording) -> Result<(), String> {
+    check_with(recording, DeliveredReadings::default())
 }
 
-/// The same, where kills excuse something.
-pub(super) fn check_with(seen: &Seen, mut readings: Readings) -> Result<(), String> {
-    readings.seams(seen.connections.saturating_sub(1));
-    for taken in seen.taken.iter().filter(|taken| taken.topic.ends_with("/telemetry")) {
-        readings.arrived(&serde_json::from_slice(&taken.payload).unwrap())?;
+/// As [`check`], with `readings` that know of kills.
+pub(super) fn check_with(recording: &Recording, mut readings: DeliveredReadings) -> Result<(), String> {
+    readings.allow_redeliveries(recording.connections.saturating_sub(1));
+    for message in recording.messages.iter().filter(|message| message.topic.ends_with("/telemetry")) {
+        readings.add_message(&serde_json::from_slice(&message.payload).unwrap())?;
     }
-    if seen.violations.is_empty() { Ok(()) } else { Err(seen.violations.join("; ")) }
+    if recording.violations.is_empty() { Ok(()) } else { Err(recording.violations.join("; ")) }
 }
 
-/// Each of these, in both versions.
+/// Each script in both versions.
 fn in_both_versions(scripts: Vec<(&str, Script)>) -> Vec<(String, Script)> {
     let both =
         |(name, script): (&str, Script)| ["5", "311"].map(|version| (format!("{name}-{version}"), script.clone()));
@@ -137,97 +142,101 @@ fn in_both_versions(scripts: Vec<(&str, Script)>) -> Vec<(String, Script)> {
 }
 
 #[tokio::test]
-async fn acknowledgements_out_of_order() {
-    let held = |count, order| Script::acknowledging(Acknowledging::Held(count, order));
-    let mut customers = Customers::start(in_both_versions(vec![
-        ("reversed", held(5, Order::Reversed)),
-        ("all-reversed", held(150, Order::Reversed)),
-        ("shuffled", held(7, Order::Shuffled)),
+async fn acknowledgements_out_of_order_lose_no_reading() {
+    let held = |count, order| Script::with_acknowledgements(Acknowledgements::Held(count, order));
+    let mut feeds = ScriptedFeeds::start(in_both_versions(vec![
+        ("reversed", held(5, HeldOrder::Reversed)),
+        ("all-reversed", held(150, HeldOrder::Reversed)),
+        ("shuffled", held(7, HeldOrder::Shuffled)),
     ]))
     .await;
     for _ in 0..3 {
-        customers.all().await;
-        // In the middle of whatever is held.
-        customers.brokers().for_each(Broker::cut);
+        feeds.check_all().await;
+        // Some acknowledgements are held back at this time.
+        feeds.brokers().for_each(ScriptedBroker::close_connections);
     }
-    customers.all().await;
+    feeds.check_all().await;
 }
 
 #[tokio::test]
-async fn acknowledgements_of_what_is_not_under_way() {
-    let mut customers = Customers::start(in_both_versions(vec![
-        ("twice", Script::acknowledging(Acknowledging::Twice)),
-        ("strangers", Script::acknowledging(Acknowledging::WithStrangers)),
+async fn duplicate_and_unknown_acknowledgements_are_ignored() {
+    let mut feeds = ScriptedFeeds::start(in_both_versions(vec![
+        ("twice", Script::with_acknowledgements(Acknowledgements::Twice)),
+        ("unknown-ids", Script::with_acknowledgements(Acknowledgements::WithUnknownIds)),
     ]))
     .await;
-    customers.all().await;
+    feeds.check_all().await;
 }
 
 #[tokio::test]
-async fn brokers_that_never_acknowledge() {
-    let never = Script::acknowledging(Acknowledging::Never);
-    let mut customers = Customers::start(in_both_versions(vec![("never", never)])).await;
-    customers.each_had(|seen| seen.taken.len() >= 20).await;
+async fn the_window_limits_messages_to_a_broker_that_never_acknowledges() {
+    let never = Script::with_acknowledgements(Acknowledgements::Never);
+    let mut feeds = ScriptedFeeds::start(in_both_versions(vec![("never", never)])).await;
+    feeds.wait_until(|recording| recording.messages.len() >= 20).await;
     if long_tests() {
-        // The gateway itself has enough after a minute.
+        // The gateway ends a session after a minute without an acknowledgement.
         tokio::time::sleep(Duration::from_secs(90)).await;
-        customers.each_had(|seen| seen.connections >= 2).await;
+        feeds.wait_until(|recording| recording.connections >= 2).await;
     }
-    for broker in customers.brokers() {
-        let first = |seen: &Seen| seen.taken.iter().filter(|taken| taken.connection == 1).count();
-        assert!(broker.look(first) <= WINDOW, "{} messages were sent without an acknowledgement", broker.look(first));
+    for broker in feeds.brokers() {
+        let first = |recording: &Recording| recording.messages.iter().filter(|message| message.connection == 1).count();
+        assert!(
+            broker.inspect(first) <= WINDOW,
+            "{} messages were sent without an acknowledgement",
+            broker.inspect(first)
+        );
     }
-    customers.follow(&Script::default());
-    customers.brokers().for_each(Broker::cut);
-    customers.all().await;
+    feeds.set_script(&Script::default());
+    feeds.brokers().for_each(ScriptedBroker::close_connections);
+    feeds.check_all().await;
 }
 
 #[tokio::test]
-async fn what_the_broker_grants_is_kept() {
-    let held = Acknowledging::Held(8, Order::Reversed);
-    let mut customers = Customers::start(vec![
+async fn the_limits_that_a_broker_announces_are_kept() {
+    let held = Acknowledgements::Held(8, HeldOrder::Reversed);
+    let mut feeds = ScriptedFeeds::start(vec![
         ("one-5".into(), Script { receive_maximum: Some(1), ..Script::default() }),
-        ("three-5".into(), Script { receive_maximum: Some(3), ..Script::acknowledging(held) }),
-        ("more-5".into(), Script { receive_maximum: Some(1000), ..Script::acknowledging(held) }),
+        ("three-5".into(), Script { receive_maximum: Some(3), ..Script::with_acknowledgements(held) }),
+        ("more-5".into(), Script { receive_maximum: Some(1000), ..Script::with_acknowledgements(held) }),
         ("qos-5".into(), Script { maximum_qos: Some(0), ..Script::default() }),
         ("aliases-5".into(), Script { topic_alias_maximum: Some(1), ..Script::default() }),
         ("packet-5".into(), Script { maximum_packet: Some(400), ..Script::default() }),
         ("retain-5".into(), Script { refuses_retain: true, ..Script::default() }),
     ])
     .await;
-    customers.all().await;
-    customers.brokers().for_each(Broker::cut);
-    customers.all().await;
+    feeds.check_all().await;
+    feeds.brokers().for_each(ScriptedBroker::close_connections);
+    feeds.check_all().await;
 }
 
 #[tokio::test]
-async fn sessions_that_break_off() {
-    let names = ["garbage", "stranger", "taken-over", "cut"];
-    let scripts = names.map(|name| (name, Script::acknowledging(HESITANT))).to_vec();
-    let mut customers = Customers::start(in_both_versions(scripts)).await;
+async fn sessions_that_break_off_lose_no_reading() {
+    let names = ["garbage", "unknown", "takeover", "closed"];
+    let scripts = names.map(|name| (name, Script::with_acknowledgements(DELAYED))).to_vec();
+    let mut feeds = ScriptedFeeds::start(in_both_versions(scripts)).await;
     for _ in 0..2 {
-        customers.all().await;
-        for (name, broker) in &customers.brokers {
+        feeds.check_all().await;
+        for (name, broker) in &feeds.brokers {
             match name.split('-').next().unwrap() {
-                "garbage" => broker.send(&[0x00, 0xff, 0xff, 0xff]),
-                "stranger" => broker.send(&packet::acknowledgement(Kind::Puback, 0xfffe, 0)),
-                "taken" => broker.take_over(),
-                _ => broker.cut(),
+                "garbage" => broker.send_to_all(&[0x00, 0xff, 0xff, 0xff]),
+                "unknown" => broker.send_to_all(&packet::acknowledgement(PacketKind::Puback, 0xfffe, 0)),
+                "takeover" => broker.take_over_sessions(),
+                _ => broker.close_connections(),
             }
         }
     }
-    customers.all().await;
+    feeds.check_all().await;
 }
 
 #[tokio::test]
-async fn a_broker_without_mqtt_5_that_restarts() {
-    let on_v5 = [OnV5::Refuse, OnV5::RefuseInOldForm, OnV5::Close];
+async fn the_version_of_a_broker_without_mqtt_5_is_remembered() {
+    let on_v5 = [OnV5::Refuse, OnV5::RefuseAsV311, OnV5::Close];
     let mut brokers = Vec::new();
     let device = Device::counting();
     let mut setup = counting(&device).file("plugins/default.toml", "enabled = false\n");
     setup = setup.file("plugins/shared.wasm", std::fs::read(component("bessai-json")).unwrap());
     for on_v5 in on_v5 {
-        let broker = Broker::start(Script { on_v5, ..Script::default() }).await.unwrap();
+        let broker = ScriptedBroker::start(Script { on_v5, ..Script::default() }).await.unwrap();
         let feed = format!(
             "component = \"shared.wasm\"\nstart = \"oldest\"\n[broker]\nurl = \"mqtt://{}\"\n",
             broker.address()
@@ -235,40 +244,47 @@ async fn a_broker_without_mqtt_5_that_restarts() {
         setup = setup.file(&format!("plugins/{on_v5:?}.toml").to_lowercase(), feed);
         brokers.push((format!("{on_v5:?}"), broker));
     }
-    let mut customers = Customers { device, gateway: setup.run(), brokers };
-    customers.all().await;
-    customers.brokers().for_each(Broker::cut);
-    customers.all().await;
-    for broker in customers.brokers() {
-        let levels = broker.look(|seen| seen.signed_in.iter().map(|sign_in| sign_in.level).collect::<Vec<_>>());
-        assert!(levels.starts_with(&[5]) && levels.ends_with(&[4, 4]), "what worked is remembered: {levels:?}");
+    let mut feeds = ScriptedFeeds { device, gateway: setup.run(), brokers };
+    feeds.check_all().await;
+    feeds.brokers().for_each(ScriptedBroker::close_connections);
+    feeds.check_all().await;
+    for broker in feeds.brokers() {
+        let levels =
+            broker.inspect(|recording| recording.connects.iter().map(|connect| connect.level).collect::<Vec<_>>());
+        assert!(
+            levels.starts_with(&[5]) && levels.ends_with(&[4, 4]),
+            "the version that worked is remembered: {levels:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn the_handshake_of_qos_2_is_kept() {
+async fn qos_2_handshakes_follow_the_standard_across_reconnects() {
     let device = Device::counting();
     let mut setup = counting(&device).file("plugins/default.toml", "enabled = false\n");
     setup = setup.file("plugins/hostile.wasm", hostile());
-    let held = Acknowledging::Held(5, Order::Shuffled);
+    let held = Acknowledgements::Held(5, HeldOrder::Shuffled);
     let mut brokers = Vec::new();
-    for (name, script) in in_both_versions(vec![("plain", Script::default()), ("held", Script::acknowledging(held))]) {
-        let broker = Broker::start(script).await.unwrap();
+    for (name, script) in
+        in_both_versions(vec![("plain", Script::default()), ("held", Script::with_acknowledgements(held))])
+    {
+        let broker = ScriptedBroker::start(script).await.unwrap();
         let protocol = if name.ends_with("-311") { "3.1.1" } else { "5" };
         let url =
             format!("[broker]\nurl = \"mqtt://{}\"\nprotocol = \"{protocol}\"\n[limits]\nqos = 2", broker.address());
-        setup = setup.file(&format!("plugins/{name}.toml"), doing("qos2", &url));
+        setup = setup.file(&format!("plugins/{name}.toml"), hostile_feed("qos2", &url));
         brokers.push((name, broker));
     }
-    let customers = Customers { device, gateway: setup.run(), brokers };
+    let feeds = ScriptedFeeds { device, gateway: setup.run(), brokers };
     for wanted in [30, 60] {
-        customers.each_had(|seen| seen.acknowledged >= wanted).await;
-        customers.brokers().for_each(Broker::cut);
+        feeds.wait_until(|recording| recording.acknowledged >= wanted).await;
+        feeds.brokers().for_each(ScriptedBroker::close_connections);
     }
-    customers.each_had(|seen| seen.acknowledged >= 90).await;
-    for (name, broker) in &customers.brokers {
-        let (violations, all_qos_2) =
-            broker.look(|seen| (seen.violations.clone(), seen.taken.iter().all(|taken| taken.qos == 2)));
+    feeds.wait_until(|recording| recording.acknowledged >= 90).await;
+    for (name, broker) in &feeds.brokers {
+        let (violations, all_qos_2) = broker.inspect(|recording| {
+            (recording.violations.clone(), recording.messages.iter().all(|message| message.qos == 2))
+        });
         assert!(violations.is_empty() && all_qos_2, "{name}: {violations:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which feeds run follows from which files are there, and whole.
+//! Which feeds run, by the files that exist and are complete.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,141 +6,142 @@ use std::io::Write;
 use serde_json::json;
 
 use super::{echoing, shared};
-use crate::support::guests::{build, hostile};
-use crate::support::plant::{Echo, Plant};
+use crate::support::guests::{hostile, hostile_build};
+use crate::support::site::{Echo, TestSite};
 
-/// Readings after which a file that nobody touches would count as whole, were it not open.
-const LONG: usize = 30;
+/// Readings after which an unchanged file counts as complete unless it is open for writing.
+const COMPLETE_AFTER: usize = 30;
 
 #[tokio::test]
-async fn a_component_that_comes_runs_goes_and_comes_back_where_it_was() {
-    let mut plant = Plant::with(|setup| setup).await;
-    let mut echoes = plant.echoes("hostile").await;
-    // Maybe while the gateway still starts: it must see the file all the same.
-    plant.write("acme.wasm", hostile());
-    echoes.some(10).await;
-    let feed = plant.feed("acme", |feed| feed["delivered"].as_u64() >= Some(10)).await;
+async fn a_restored_component_continues_where_it_was_removed() {
+    let mut site = TestSite::with(|setup| setup).await;
+    let mut echoes = site.echoes("hostile").await;
+    // The gateway may still be starting and must load the file all the same.
+    site.write("acme.wasm", hostile());
+    echoes.receive(10).await;
+    let feed = site.feed("acme", |feed| feed["delivered"].as_u64() >= Some(10)).await;
     assert_eq!((&feed["connected"], &feed["off"], &feed["not_taken"]), (&json!(true), &json!(null), &json!(null)));
-    std::fs::remove_file(plant.plugin_file("acme.wasm")).unwrap();
-    plant.feed("acme", |feed| feed.is_null()).await;
-    plant.gateway.says("the feed's file is gone").await;
-    plant.readings(10).await;
-    plant.write("acme.wasm", hostile());
+    std::fs::remove_file(site.plugin_file("acme.wasm")).unwrap();
+    site.feed("acme", |feed| feed.is_null()).await;
+    site.gateway.wait_for_log("the feed's files were removed").await;
+    site.readings(10).await;
+    site.write("acme.wasm", hostile());
     let published = echoes.last.unwrap() + 30;
-    echoes.until(|echo| echo.sequence >= published).await;
-    plant.all_readings().await;
+    echoes.wait_for(|echo| echo.sequence >= published).await;
+    site.all_readings().await;
 }
 
 #[tokio::test]
-async fn a_file_that_is_still_written_is_left_alone() {
-    let mut plant = Plant::with(|setup| setup.file("plugins/acme.wasm", hostile())).await;
-    let (mut old, mut late) = (plant.echoes("hostile").await, plant.echoes("late").await);
-    let wasm = build('B');
+async fn a_component_is_not_loaded_while_it_is_being_written() {
+    let mut site = TestSite::with(|setup| setup.file("plugins/acme.wasm", hostile())).await;
+    let (mut old, mut late) = (site.echoes("hostile").await, site.echoes("late").await);
+    let wasm = hostile_build('B');
     let (first, second) = wasm.split_at(wasm.len() / 2);
-    old.some(5).await;
-    let before = plant.feed("acme", |_| true).await;
+    old.receive(5).await;
+    let before = site.feed("acme", |_| true).await;
     let (mut in_place, mut new) =
-        (File::create(plant.plugin_file("acme.wasm")).unwrap(), File::create(plant.plugin_file("late.wasm")).unwrap());
-    plant.write("late.toml", echoing("late", "1"));
+        (File::create(site.plugin_file("acme.wasm")).unwrap(), File::create(site.plugin_file("late.wasm")).unwrap());
+    site.write("late.toml", echoing("late", "1"));
     for file in [&mut in_place, &mut new] {
         file.write_all(first).unwrap();
         file.sync_all().unwrap();
     }
-    plant.readings(LONG).await;
-    let during = plant.feed("acme", |_| true).await;
+    site.readings(COMPLETE_AFTER).await;
+    let during = site.feed("acme", |_| true).await;
     assert_eq!((&during["version"], &during["not_taken"]), (&before["version"], &json!(null)), "{during}");
-    assert!(plant.feed("late", |_| true).await.is_null(), "{}", plant.gateway.log());
+    assert!(site.feed("late", |_| true).await.is_null(), "{}", site.gateway.log());
     for mut file in [in_place, new] {
         file.write_all(second).unwrap();
     }
-    old.until(|echo| echo.build == "B").await;
-    late.until(|echo| echo.build == "B").await;
-    assert_eq!(plant.gateway.said("late.wasm is cut off"), 0, "{}", plant.gateway.log());
+    old.wait_for(|echo| echo.build == "B").await;
+    late.wait_for(|echo| echo.build == "B").await;
+    assert_eq!(site.gateway.log_count("late.wasm is cut off"), 0, "{}", site.gateway.log());
 }
 
 #[tokio::test]
-async fn settings_that_are_still_written_are_left_alone() {
+async fn settings_are_not_applied_while_they_are_being_written() {
     let with = |setup: crate::support::gateway::Setup| {
         setup.file("plugins/acme.wasm", hostile()).file("plugins/acme.toml", echoing("acme", "1"))
     };
-    let mut plant = Plant::with(with).await;
-    let mut echoes = plant.echoes("acme").await;
-    echoes.some(5).await;
-    let mut file = File::create(plant.plugin_file("acme.toml")).unwrap();
-    // Sound as far as it goes: only the writer knows that it is not the end.
+    let mut site = TestSite::with(with).await;
+    let mut echoes = site.echoes("acme").await;
+    echoes.receive(5).await;
+    let mut file = File::create(site.plugin_file("acme.toml")).unwrap();
+    // Valid TOML, but not complete.
     file.write_all(b"[config]\ntopic = \"acme\"\n").unwrap();
     file.sync_all().unwrap();
-    plant.readings(LONG).await;
-    let starts = plant.feed("acme", |_| true).await["starts"].clone();
+    site.readings(COMPLETE_AFTER).await;
+    let starts = site.feed("acme", |_| true).await["starts"].clone();
     file.write_all(b"version = \"2\"\n").unwrap();
     drop(file);
-    echoes.until(|echo| echo.version == "2").await;
-    assert_eq!(starts, json!(1), "half of the settings were taken");
-    assert_eq!(plant.gateway.said("the new version runs"), 1, "{}", plant.gateway.log());
+    echoes.wait_for(|echo| echo.version == "2").await;
+    assert_eq!(starts, json!(1), "incomplete settings were applied");
+    assert_eq!(site.gateway.log_count("the new version runs"), 1, "{}", site.gateway.log());
 }
 
 #[tokio::test]
 async fn a_renamed_component_is_a_new_feed() {
-    let mut plant = Plant::with(|setup| setup.file("plugins/acme.wasm", hostile())).await;
-    let mut echoes = plant.echoes("hostile").await;
+    let mut site = TestSite::with(|setup| setup.file("plugins/acme.wasm", hostile())).await;
+    let mut echoes = site.echoes("hostile").await;
     let first = echoes.next().await.sequence;
-    echoes.some(10).await;
-    std::fs::rename(plant.plugin_file("acme.wasm"), plant.plugin_file("beta.wasm")).unwrap();
-    plant.feed("acme", |feed| feed.is_null()).await;
-    plant.feed("beta", |feed| feed["delivered"].as_u64() >= Some(10)).await;
-    assert!(plant.broker.log().contains("bessai-SITE-CL-001-beta"), "{}", plant.broker.log());
-    // It begins with the present: what the old one has published does not come again.
-    let mut heard = Vec::new();
-    while heard.last().is_none_or(|sequence| *sequence < echoes.last.unwrap() + 20) {
-        heard.push(plant.echo("hostile").await.sequence);
+    echoes.receive(10).await;
+    std::fs::rename(site.plugin_file("acme.wasm"), site.plugin_file("beta.wasm")).unwrap();
+    site.feed("acme", |feed| feed.is_null()).await;
+    site.feed("beta", |feed| feed["delivered"].as_u64() >= Some(10)).await;
+    assert!(site.broker.log().contains("bessai-SITE-CL-001-beta"), "{}", site.broker.log());
+    // The new feed starts with the newest event and repeats none of the old feed's.
+    let mut published = Vec::new();
+    while published.last().is_none_or(|sequence| *sequence < echoes.last.unwrap() + 20) {
+        published.push(site.echo("hostile").await.sequence);
     }
-    assert_eq!(heard.iter().filter(|sequence| **sequence == first).count(), 1, "{heard:?}");
-    plant.all_readings().await;
+    assert_eq!(published.iter().filter(|sequence| **sequence == first).count(), 1, "{published:?}");
+    site.all_readings().await;
 }
 
 #[tokio::test]
 async fn three_feeds_share_a_component() {
-    let mut plant = Plant::with(|setup| setup).await;
+    let mut site = TestSite::with(|setup| setup).await;
     let topics = ["one", "two", "three"];
-    // A gateway that starts would refuse them; one that runs waits for their component.
-    plant.reading().await;
+    // Without their component, the feeds are refused at a start; a running gateway waits for the file.
+    site.reading().await;
     let mut echoes = Vec::new();
     for topic in topics {
-        echoes.push(plant.echoes(topic).await);
-        plant.write(&format!("{topic}.toml"), shared(topic, "1"));
-        let off = plant.off(topic).await["off"].clone();
-        assert!(off.as_str().unwrap().contains("shared.wasm is not there"), "{off}");
+        echoes.push(site.echoes(topic).await);
+        site.write(&format!("{topic}.toml"), shared(topic, "1"));
+        let off = site.off(topic).await["off"].clone();
+        assert!(off.as_str().unwrap().contains("shared.wasm does not exist"), "{off}");
     }
-    plant.move_in("shared.wasm", build('A'));
+    site.move_in("shared.wasm", hostile_build('A'));
     for echoes in &mut echoes {
         assert_eq!(echoes.next().await.build, "A");
     }
-    plant.move_in("shared.wasm", build('B'));
+    site.move_in("shared.wasm", hostile_build('B'));
     for echoes in &mut echoes {
-        echoes.until(|echo| echo.build == "B").await;
+        echoes.wait_for(|echo| echo.build == "B").await;
     }
-    plant.write("two.toml", shared("two", "2"));
-    echoes[1].until(|echo| echo.version == "2").await;
-    echoes[2].some(5).await;
-    std::fs::remove_file(plant.plugin_file("one.toml")).unwrap();
-    plant.feed("one", |feed| feed.is_null()).await;
-    assert!(plant.feed("shared", |_| true).await.is_null(), "a component that others name is no feed of its own");
-    echoes[1].some(5).await;
-    plant.all_readings().await;
+    site.write("two.toml", shared("two", "2"));
+    echoes[1].wait_for(|echo| echo.version == "2").await;
+    echoes[2].receive(5).await;
+    std::fs::remove_file(site.plugin_file("one.toml")).unwrap();
+    site.feed("one", |feed| feed.is_null()).await;
+    assert!(site.feed("shared", |_| true).await.is_null(), "a component named by other feeds is no feed itself");
+    echoes[1].receive(5).await;
+    site.all_readings().await;
 }
 
 #[tokio::test]
-async fn a_feed_is_switched_off_and_on_by_its_settings() {
-    let plant =
-        Plant::with(|setup| setup.file("plugins/acme.wasm", hostile()).file("plugins/acme.toml", echoing("acme", "1")));
-    let mut plant = plant.await;
-    let mut echoes = plant.echoes("acme").await;
-    echoes.some(5).await;
-    plant.write("acme.toml", "enabled = false\n".to_owned() + &echoing("acme", "1"));
-    plant.feed("acme", |feed| feed.is_null()).await;
-    plant.readings(10).await;
-    plant.write("acme.toml", echoing("acme", "2"));
+async fn settings_switch_a_feed_off_and_on() {
+    let site = TestSite::with(|setup| {
+        setup.file("plugins/acme.wasm", hostile()).file("plugins/acme.toml", echoing("acme", "1"))
+    });
+    let mut site = site.await;
+    let mut echoes = site.echoes("acme").await;
+    echoes.receive(5).await;
+    site.write("acme.toml", "enabled = false\n".to_owned() + &echoing("acme", "1"));
+    site.feed("acme", |feed| feed.is_null()).await;
+    site.readings(10).await;
+    site.write("acme.toml", echoing("acme", "2"));
     let is_second = |echo: &Echo| echo.version == "2";
-    echoes.until(is_second).await;
-    plant.all_readings().await;
+    echoes.wait_for(is_second).await;
+    site.all_readings().await;
 }

@@ -1,7 +1,7 @@
-//! Files that are no plugins, or cost too much to become one: refused in words, and the site's own feed runs on.
+//! Files that are no plugins or cost too much to compile are refused with a reason, and the default feed continues.
 
-use crate::support::guests::{contract, dummy, from_text, hostile, transformer_text, world};
-use crate::support::plant::Plant;
+use crate::support::guests::{component_from_text, contract, dummy, hostile, transformer_text, world};
+use crate::support::site::TestSite;
 
 /// A component of some other world.
 fn of_another_world() -> Vec<u8> {
@@ -10,7 +10,7 @@ fn of_another_world() -> Vec<u8> {
     dummy(&resolve, world)
 }
 
-/// A component made for a later contract, whose frames have a field more.
+/// A component for a later contract, whose frames have an additional field.
 fn of_a_later_contract() -> Vec<u8> {
     let change = |text: String| text.replace("source: u32,", "source: u32, quality: u8,");
     let mut resolve = contract("0.2.0", change);
@@ -19,18 +19,18 @@ fn of_a_later_contract() -> Vec<u8> {
     dummy(&resolve, world)
 }
 
-/// A plugin that would do no harm, with much code in it: `functions` of `steps` each.
-fn long(functions: usize, steps: usize) -> Vec<u8> {
+/// A harmless plugin with much code: this many functions of this many steps.
+fn large_component(functions: usize, steps: usize) -> Vec<u8> {
     let resolve = contract("0.1.0", |text| text);
     let (_, package) = resolve.package_names.iter().find(|(name, _)| name.name == "edge").unwrap();
     let world = resolve.select_world(&[*package], Some("transformer")).unwrap();
     let step = "(local.set 0 (i64.mul (i64.rotl (local.get 0) (local.get 1)) (i64.xor (local.get 1) (local.get 0))))";
     let function = format!("(func (param i64 i64) (result i64) {} (local.get 0))", step.repeat(steps));
-    from_text(&resolve, world, &transformer_text("", &function.repeat(functions), ""))
+    component_from_text(&resolve, world, &transformer_text("", &function.repeat(functions), ""))
 }
 
 #[tokio::test]
-async fn what_is_no_plugin_is_refused_in_words() {
+async fn files_that_are_no_plugins_are_refused_with_a_reason() {
     let truncated = hostile()[..5000].to_vec();
     let files: [(&str, Vec<u8>, &str); 6] = [
         ("text", b"hello, world".to_vec(), "is a text file, not a component"),
@@ -38,39 +38,42 @@ async fn what_is_no_plugin_is_refused_in_words() {
         ("short", b"\0as".to_vec(), "is cut off after 3 bytes"),
         ("truncated", truncated, "is cut off after 5000 bytes"),
         ("world", of_another_world(), "is a component for another world: it exports `run`"),
-        ("later", of_a_later_contract(), "exports `process` of bessai:edge@0.2.0, whose `frame` has a field more"),
+        ("later", of_a_later_contract(), "exports `process` of bessai:edge@0.2.0, whose `frame` has an extra field"),
     ];
-    let mut plant = Plant::with(|setup| {
+    let mut site = TestSite::with(|setup| {
         files.iter().fold(setup, |setup, (name, wasm, _)| setup.file(&format!("plugins/{name}.wasm"), wasm))
     })
     .await;
     for (name, _, reason) in &files {
-        let feed = plant.off(name).await;
+        let feed = site.off(name).await;
         let off = feed["off"].as_str().unwrap();
         assert!(off.contains(&format!("{name}.wasm {reason}")), "{name}: {off}");
-        assert_eq!(plant.gateway.said(off), 1, "{name} is said once");
+        assert_eq!(site.gateway.log_count(off), 1, "the reason of {name} is logged once");
     }
-    plant.all_readings().await;
+    site.all_readings().await;
 }
 
 #[tokio::test]
-async fn compiling_has_a_limit_of_time() {
-    let bomb = long(400, 3000);
+async fn compilation_has_a_time_limit() {
+    let wasm = large_component(400, 3000);
     let settings = "[plugins]\ncompile_time = \"1s\"\n";
-    let mut plant = Plant::with(|setup| setup.file("bessai.toml", settings).file("plugins/slow.wasm", bomb)).await;
-    let feed = plant.off("slow").await;
+    let mut site = TestSite::with(|setup| setup.file("bessai.toml", settings).file("plugins/slow.wasm", wasm)).await;
+    let feed = site.off("slow").await;
     let off = feed["off"].as_str().unwrap();
-    assert!(off.contains("takes longer than 1s to compile, which [plugins] compile_time sets"), "{off}");
-    plant.all_readings().await;
+    assert!(off.contains("takes longer than 1s to compile, the limit set by [plugins] compile_time"), "{off}");
+    site.all_readings().await;
 }
 
 #[tokio::test]
-async fn compiling_has_a_limit_of_memory() {
-    let bomb = long(2, 40_000);
+async fn compilation_has_a_memory_limit() {
+    let wasm = large_component(2, 40_000);
     let settings = "[plugins]\ncompile_memory = \"64MiB\"\n";
-    let mut plant = Plant::with(|setup| setup.file("bessai.toml", settings).file("plugins/huge.wasm", bomb)).await;
-    let feed = plant.off("huge").await;
+    let mut site = TestSite::with(|setup| setup.file("bessai.toml", settings).file("plugins/huge.wasm", wasm)).await;
+    let feed = site.off("huge").await;
     let off = feed["off"].as_str().unwrap();
-    assert!(off.contains("needs more than 64 MiB of memory to compile, which [plugins] compile_memory sets"), "{off}");
-    plant.all_readings().await;
+    assert!(
+        off.contains("needs more than 64 MiB of memory to compile, the limit set by [plugins] compile_memory"),
+        "{off}"
+    );
+    site.all_readings().await;
 }

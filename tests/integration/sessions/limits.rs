@@ -1,119 +1,124 @@
-//! What brokers announce to take, and sessions keep to: messages at once, aliases, sizes, quality of service, retain.
+//! The limits that brokers announce and sessions keep to: window, topic aliases, packet size, QoS, retain flag.
+
+use bessai_simulator::scripted::RecordedMessage;
 
 use super::*;
 
-/// What the strict broker saw, up to so many messages.
-async fn messages(seen: &mut tokio::sync::mpsc::UnboundedReceiver<Seen>, count: usize) -> Vec<(String, bool, String)> {
-    let mut found = Vec::new();
-    while found.len() < count {
-        match within("a message", seen.recv()).await.unwrap() {
-            Seen::Message { topic, by_alias, payload } => found.push((topic, by_alias, payload)),
-            Seen::Violation(violation) => panic!("{violation} after {} messages", found.len()),
-            _ => {}
-        }
-    }
-    found
+/// A scripted broker and an MQTT 5 session with it.
+async fn session_with(script: Script) -> (ScriptedBroker, MqttSession) {
+    let broker = ScriptedBroker::start(script).await.unwrap();
+    let session = signed_in(settings(broker.address().port(), Protocol::V5)).await;
+    (broker, session)
+}
+
+/// The messages that a scripted broker received, none of which may break the standard or a limit.
+fn messages(broker: &ScriptedBroker) -> Vec<RecordedMessage> {
+    broker.inspect(|recording| {
+        assert_eq!(recording.violations, [""; 0], "after {} messages", recording.messages.len());
+        recording.messages.clone()
+    })
+}
+
+fn payloads(broker: &ScriptedBroker) -> Vec<String> {
+    let text = |message: RecordedMessage| String::from_utf8(message.payload).unwrap();
+    messages(broker).into_iter().map(text).collect()
 }
 
 #[tokio::test]
-async fn no_more_at_once_than_the_broker_takes() {
+async fn the_brokers_receive_maximum_is_kept() {
     for receive_max in [1, 5] {
-        let (port, mut seen) = strict_broker(Rules { receive_max: Some(receive_max), ..Rules::default() }).await;
-        let mut session = signed_in(settings(port, Protocol::V5)).await;
+        let script = Script { receive_maximum: Some(receive_max), ..Script::default() };
+        let (broker, mut session) = session_with(script).await;
         assert_eq!(session.window(), usize::from(receive_max));
         let qos = [Qos::AtLeastOnce, Qos::ExactlyOnce];
         let sent: Vec<_> = (0..100).map(|i| message("site/a", i, qos[i / 3 % 2])).collect();
-        delivered(&mut session, &sent).await;
-        assert_eq!(messages(&mut seen, 100).await.len(), 100);
+        deliver(&mut session, &sent).await;
+        assert_eq!(messages(&broker).len(), 100);
     }
 }
 
 #[tokio::test]
-async fn acknowledgements_out_of_order_hold_up_nothing() {
+async fn a_late_acknowledgement_blocks_no_other_message() {
     for (first, others, qos) in [
         (Qos::AtLeastOnce, 9, Qos::AtLeastOnce),
         (Qos::ExactlyOnce, 9, Qos::AtLeastOnce),
         (Qos::ExactlyOnce, 9, Qos::ExactlyOnce),
     ] {
-        let rules = Rules { receive_max: Some(5), answers: Answers::FirstAfter(others), ..Rules::default() };
-        let (port, mut seen) = strict_broker(rules).await;
-        let mut session = signed_in(settings(port, Protocol::V5)).await;
+        let acknowledgements = Acknowledgements::FirstAfter(others);
+        let script = Script { receive_maximum: Some(5), acknowledgements, ..Script::default() };
+        let (broker, mut session) = session_with(script).await;
         let sent: Vec<_> = (0..60).map(|i| message("site/a", i, if i == 0 { first } else { qos })).collect();
-        assert_eq!(delivered(&mut session, &sent).await, vec![None; 60]);
-        let payloads: Vec<_> = messages(&mut seen, 60).await.into_iter().map(|(_, _, payload)| payload).collect();
-        assert_eq!(payloads, (0..60).map(|i| i.to_string()).collect::<Vec<_>>());
+        assert_eq!(deliver(&mut session, &sent).await, vec![None; 60]);
+        assert_eq!(payloads(&broker), (0..60).map(|i| i.to_string()).collect::<Vec<_>>());
     }
 }
 
 #[tokio::test]
-async fn messages_that_are_refused_take_up_no_place() {
-    let rules = Rules { receive_max: Some(3), answers: Answers::RefuseQos2, ..Rules::default() };
-    let (port, mut seen) = strict_broker(rules).await;
-    let mut session = signed_in(settings(port, Protocol::V5)).await;
+async fn refused_messages_release_their_packet_ids() {
+    let acknowledgements = Acknowledgements::Qos2WithReason(0x87);
+    let script = Script { receive_maximum: Some(3), acknowledgements, ..Script::default() };
+    let (broker, mut session) = session_with(script).await;
     let qos = |i| if i < 50 { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
     let sent: Vec<_> = (0..60).map(|i| message("site/a", i, qos(i))).collect();
-    let complaints = delivered(&mut session, &sent).await;
-    let (refused, taken) = complaints.split_at(50);
-    assert_eq!(refused, vec![Some("NotAuthorized".to_owned()); 50]);
-    assert_eq!(taken, vec![None; 10]);
-    assert_eq!(messages(&mut seen, 60).await.len(), 60);
+    let refusals = deliver(&mut session, &sent).await;
+    let (refused, accepted) = refusals.split_at(50);
+    assert_eq!(refused, vec![Some("0x87 not authorized".to_owned()); 50]);
+    assert_eq!(accepted, vec![None; 10]);
+    assert_eq!(messages(&broker).len(), 60);
 }
 
 #[tokio::test]
-async fn topics_that_repeat_go_as_aliases() {
-    let (port, mut seen) = strict_broker(Rules { topic_aliases: 2, ..Rules::default() }).await;
-    let mut session = signed_in(settings(port, Protocol::V5)).await;
+async fn repeated_topics_are_sent_as_aliases() {
+    let script = Script { topic_alias_maximum: Some(2), ..Script::default() };
+    let (broker, mut session) = session_with(script).await;
     let topics = ["site/once", "site/a", "site/b", "site/c"];
     let sent: Vec<_> =
         (0..13).map(|i| message(topics[if i == 0 { 0 } else { i % 3 + 1 }], i, Qos::AtLeastOnce)).collect();
-    delivered(&mut session, &sent).await;
-    let seen = messages(&mut seen, 13).await;
-    for (sent, (topic, _, payload)) in sent.iter().zip(&seen) {
-        assert_eq!((&sent.topic, &sent.payload), (topic, &payload.clone().into_bytes()));
+    deliver(&mut session, &sent).await;
+    let received = messages(&broker);
+    assert_eq!(received.len(), 13);
+    for (sent, received) in sent.iter().zip(&received) {
+        assert_eq!((&sent.topic, &sent.payload), (&received.topic, &received.payload));
     }
-    let by_alias = |topic: &str| seen.iter().filter(|(seen, by_alias, _)| seen == topic && *by_alias).count();
-    // The first two that repeat get the two aliases: in full, with an alias, and then twice by it alone.
+    let by_alias = |topic: &str| received.iter().filter(|it| it.topic == topic && it.is_topic_omitted).count();
+    // The first two topics that repeat get the two aliases: sent in full, with the alias, then twice by the alias only.
     assert_eq!(topics.map(by_alias), [0, 0, 2, 2]);
 }
 
 #[tokio::test]
-async fn mosquitto_understands_the_aliases() {
+async fn mosquitto_resolves_the_aliases() {
     let broker = Broker::start();
-    let mut listener = v5::Listener::start(broker.port).await;
+    let mut subscriber = v5::V5Subscriber::start(broker.port).await;
     let mut session = signed_in(settings(broker.port, Protocol::V5)).await;
     let topic = |i: usize| format!("site/{}/telemetry", i % 15);
     let sent: Vec<_> = (0..60).map(|i| message(&topic(i), i, Qos::AtLeastOnce)).collect();
-    assert_eq!(delivered(&mut session, &sent).await, vec![None; 60]);
+    assert_eq!(deliver(&mut session, &sent).await, vec![None; 60]);
     for i in 0..60 {
-        let heard = listener.next().await;
-        assert_eq!((heard.topic, heard.payload), (topic(i), i.to_string()));
+        let message = subscriber.next().await;
+        assert_eq!((message.topic, message.payload), (topic(i), i.to_string()));
     }
 }
 
 #[tokio::test]
-async fn a_keep_alive_of_the_brokers_is_kept() {
+async fn the_brokers_keep_alive_is_used() {
     for (server_keep_alive, pings) in [(1, 2), (0, 0)] {
-        let rules = Rules { server_keep_alive: Some(server_keep_alive), ..Rules::default() };
-        let (port, mut seen) = strict_broker(rules).await;
-        let mut session = signed_in(settings(port, Protocol::V5)).await;
-        let mut pinged = async || {
-            let mut count = 0;
-            while count < pings {
-                tokio::select! {
-                    notice = session.notice() => panic!("{notice:?}"),
-                    event = seen.recv() => count += usize::from(event == Some(Seen::Ping)),
-                }
+        let script = Script { server_keep_alive_s: Some(server_keep_alive), ..Script::default() };
+        let (broker, mut session) = session_with(script).await;
+        let pinged = async {
+            tokio::select! {
+                notice = session.notice() => panic!("{notice:?}"),
+                () = broker.wait_until(|recording| recording.pings >= pings) => {}
             }
         };
-        within("pings", pinged()).await;
-        // The session stands.
-        delivered(&mut session, &[message("site/a", 1, Qos::AtLeastOnce)]).await;
+        within("pings", pinged).await;
+        // The session is still usable.
+        deliver(&mut session, &[message("site/a", 1, Qos::AtLeastOnce)]).await;
     }
 }
 
 #[tokio::test]
-async fn too_large_a_message_is_refused_here_and_harms_nothing() {
-    let broker = Broker::with(&Setup { lines: &["max_packet_size 2000"], ..Setup::default() });
+async fn a_too_large_message_is_refused_without_ending_the_session() {
+    let broker = Broker::with(&BrokerSetup { lines: &["max_packet_size 2000"], ..BrokerSetup::default() });
     let mut session = signed_in(settings(broker.port, Protocol::V5)).await;
     assert_eq!(session.welcome(Timestamp::default()).max_packet, 2000);
     let fits = session.largest() - "site/a".len();
@@ -127,33 +132,33 @@ async fn too_large_a_message_is_refused_here_and_harms_nothing() {
         },
         message("site/a", "last", Qos::AtLeastOnce),
     ];
-    let complaints = delivered(&mut session, &sent).await;
-    assert_eq!((&complaints[0], &complaints[3]), (&None, &None));
-    assert_eq!(complaints[1].as_deref(), Some("its packet may have 2001 bytes, and the broker takes 2000"));
-    assert!(complaints[2].is_some());
+    let refusals = deliver(&mut session, &sent).await;
+    assert_eq!((&refusals[0], &refusals[3]), (&None, &None));
+    assert_eq!(refusals[1].as_deref(), Some("its packet takes up to 2001 bytes, and the broker accepts 2000"));
+    assert!(refusals[2].is_some());
 }
 
 #[tokio::test]
-async fn what_the_broker_does_not_take_is_lowered() {
+async fn messages_are_downgraded_to_what_the_broker_supports() {
     for (lines, max_qos, retain) in [
         (&["max_qos 0"][..], Qos::AtMostOnce, true),
         (&["max_qos 1"][..], Qos::AtLeastOnce, true),
         (&["retain_available false"][..], Qos::ExactlyOnce, false),
         (&["max_qos 0", "retain_available false"][..], Qos::AtMostOnce, false),
     ] {
-        let broker = Broker::with(&Setup { lines, ..Setup::default() });
-        let mut listener = v5::Listener::start(broker.port).await;
+        let broker = Broker::with(&BrokerSetup { lines, ..BrokerSetup::default() });
+        let mut subscriber = v5::V5Subscriber::start(broker.port).await;
         let will = Message { retain: true, ..message("site/status", "offline", Qos::ExactlyOnce) };
-        let mut room = Room::new(Settings { will: Some(will), ..settings(broker.port, Protocol::V5) });
-        let mut session = within("a session", room.sign_in(Login::default())).await.unwrap();
+        let mut client = MqttBroker::new(BrokerSettings { will: Some(will), ..settings(broker.port, Protocol::V5) });
+        let mut session = within("a session", client.sign_in(Login::default())).await.unwrap();
         let welcome = session.welcome(Timestamp::default());
         assert_eq!((welcome.max_qos, welcome.retain, welcome.session_present), (max_qos, retain, false), "{lines:?}");
         let sent = Message { retain: true, ..message("site/a", 1, Qos::ExactlyOnce) };
-        assert_eq!(delivered(&mut session, &[sent]).await, [None]);
+        assert_eq!(deliver(&mut session, &[sent]).await, [None]);
         drop(session);
         for topic in ["site/a", "site/status"] {
-            let heard = listener.next().await;
-            assert_eq!((heard.topic.as_str(), heard.qos), (topic, max_qos.level()), "{lines:?}");
+            let message = subscriber.next().await;
+            assert_eq!((message.topic.as_str(), message.qos), (topic, max_qos.level()), "{lines:?}");
         }
     }
 }

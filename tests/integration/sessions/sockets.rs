@@ -1,4 +1,4 @@
-//! Ways to a broker: WebSockets, TLS with ALPN and SNI, and what is said where there is none.
+//! Transports: WebSockets and TLS with ALPN and SNI, and the errors of a peer that does not support them.
 
 use std::sync::Arc;
 
@@ -13,25 +13,25 @@ use super::*;
 use crate::support::certificates::{Authority, Pem};
 use crate::support::folder;
 
-fn trusting(authority: &Authority, alpn: Option<&str>, settings: Settings) -> Settings {
+fn trusting(authority: &Authority, alpn: Option<&str>, settings: BrokerSettings) -> BrokerSettings {
     let ca = Some(authority.pem.certificate.clone());
-    let tls = bessai_edge::tls::Settings { ca, identity: None, alpn: alpn.map(str::to_owned) };
-    let client = move || bessai_edge::tls::client(&tls);
-    Settings { host: "localhost".into(), tls: Some(Box::new(client)), ..settings }
+    let tls = bessai_tls::Settings { ca, identity: None, alpn: alpn.map(str::to_owned) };
+    BrokerSettings { host: "localhost".into(), tls: Some(tls), ..settings }
 }
 
-fn through_websocket(path: &str, settings: Settings) -> Settings {
-    Settings { websocket: Some(path.into()), ..settings }
+fn through_websocket(path: &str, settings: BrokerSettings) -> BrokerSettings {
+    BrokerSettings { websocket: Some(path.into()), ..settings }
 }
 
 #[tokio::test]
-async fn websockets_with_and_without_tls() {
+async fn messages_are_delivered_over_websockets_with_and_without_tls() {
     let folder = folder();
     let authority = Authority::new(folder.path(), "ca");
     let certificate = authority.sign("localhost");
     for protocol in PROTOCOLS {
-        let plain = Broker::with(&Setup { websockets: true, ..Setup::default() });
-        let protected = Broker::with(&Setup { websockets: true, certificate: Some(&certificate), ..Setup::default() });
+        let plain = Broker::with(&BrokerSetup { websockets: true, ..BrokerSetup::default() });
+        let protected =
+            Broker::with(&BrokerSetup { websockets: true, certificate: Some(&certificate), ..BrokerSetup::default() });
         for settings in [
             through_websocket("/mqtt", settings(plain.port, protocol)),
             through_websocket("/$iothub/websocket", settings(plain.port, protocol)),
@@ -41,14 +41,14 @@ async fn websockets_with_and_without_tls() {
             let large = message("site/large", "x".repeat(300_000), Qos::AtLeastOnce);
             let mut sent: Vec<_> = (0..100).map(|i| message("site/a", i, Qos::ExactlyOnce)).collect();
             sent.push(large);
-            assert_eq!(delivered(&mut session, &sent).await, vec![None; 101]);
+            assert_eq!(deliver(&mut session, &sent).await, vec![None; 101]);
             session.close().await;
         }
     }
 }
 
 #[tokio::test]
-async fn where_there_is_no_websocket_it_is_said() {
+async fn a_missing_websocket_is_reported() {
     let http = |answer: &'static str| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -66,37 +66,42 @@ async fn where_there_is_no_websocket_it_is_said() {
     let not_found: &'static str = format!("HTTP/1.1 404 Not Found\r\n{no_length}").leak();
     let page: &'static str = format!("HTTP/1.1 200 OK\r\n{no_length}").leak();
     for (port, expected) in [
-        (http(not_found).await, "/mqtt gives no WebSocket but HTTP status 404 Not Found; check port and path"),
-        (http(page).await, "/mqtt gives no WebSocket but HTTP status 200 OK; check port and path"),
-        (http("SSH-2.0-x\r\n").await, "/mqtt gives no WebSocket but something else"),
-        (broker.port, "/mqtt gives no WebSocket but a closed connection"),
+        (
+            http(not_found).await,
+            "/mqtt opened no WebSocket: it answered with HTTP status 404 Not Found; check port and path",
+        ),
+        (http(page).await, "/mqtt opened no WebSocket: it answered with HTTP status 200 OK; check port and path"),
+        (http("SSH-2.0-x\r\n").await, "/mqtt opened no WebSocket: it answered with something else"),
+        (broker.port, "/mqtt opened no WebSocket: it closed the connection"),
     ] {
         let settings = || through_websocket("/mqtt", settings(port, Protocol::V5));
-        let told = refused(Settings { username: Some("u".into()), ..settings() }).await;
-        assert!(told.contains(&format!("ws://127.0.0.1:{port}")) && told.contains(expected), "{told}");
+        let error = sign_in_error(BrokerSettings { username: Some("u".into()), ..settings() }).await;
+        assert!(error.contains(&format!("ws://127.0.0.1:{port}")) && error.contains(expected), "{error}");
     }
 }
 
 #[tokio::test]
-async fn mqtt_to_a_websocket_is_told_apart() {
-    let broker = Broker::with(&Setup { websockets: true, ..Setup::default() });
-    let told = refused(settings(broker.port, Protocol::V5)).await;
-    assert!(told.contains("is it a WebSocket, write ws://"), "{told}");
+async fn mqtt_to_a_websocket_is_reported() {
+    let broker = Broker::with(&BrokerSetup { websockets: true, ..BrokerSetup::default() });
+    let error = sign_in_error(settings(broker.port, Protocol::V5)).await;
+    assert!(error.contains("if it is a WebSocket, write ws://"), "{error}");
 }
 
 #[tokio::test]
-async fn a_websocket_with_a_certificate_of_another_authority() {
+async fn a_websocket_certificate_of_another_authority_is_refused() {
     let folder = folder();
     let (authority, other) = (Authority::new(folder.path(), "ca"), Authority::new(folder.path(), "other"));
     let certificate = other.sign("localhost");
-    let broker = Broker::with(&Setup { websockets: true, certificate: Some(&certificate), ..Setup::default() });
-    let told =
-        refused(trusting(&authority, None, through_websocket("/mqtt", settings(broker.port, Protocol::V5)))).await;
-    assert!(told.contains("from a CA that is not trusted"), "{told}");
+    let broker =
+        Broker::with(&BrokerSetup { websockets: true, certificate: Some(&certificate), ..BrokerSetup::default() });
+    let error =
+        sign_in_error(trusting(&authority, None, through_websocket("/mqtt", settings(broker.port, Protocol::V5))))
+            .await;
+    assert!(error.contains("from a CA that is not trusted"), "{error}");
 }
 
-/// A server that takes only this protocol by ALPN; it tells the name that the client asked for and the protocol that both
-/// took, and passes everything on to a broker.
+/// A TLS server that accepts only this ALPN protocol and forwards to a broker; it reports the server name that each client
+/// requested and the protocol that was negotiated.
 async fn alpn_server(
     pem: &Pem,
     alpn: &str,
@@ -110,7 +115,7 @@ async fn alpn_server(
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let port = listener.local_addr().unwrap().port();
-    let (sender, asked) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, requested) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut client) = acceptor.accept(stream).await else { continue };
@@ -122,26 +127,26 @@ async fn alpn_server(
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut broker).await });
         }
     });
-    (port, asked)
+    (port, requested)
 }
 
 #[tokio::test]
-async fn alpn_and_the_name_of_the_broker_are_asked_for() {
+async fn tls_requests_alpn_and_the_brokers_name() {
     let folder = folder();
     let authority = Authority::new(folder.path(), "ca");
     let pem = authority.sign("localhost");
     let mqtt = Broker::start();
-    let websocket = Broker::with(&Setup { websockets: true, ..Setup::default() });
+    let websocket = Broker::with(&BrokerSetup { websockets: true, ..BrokerSetup::default() });
     for alpn in ["x-amzn-mqtt-ca", "mqtt"] {
         for (broker, path) in [(&mqtt, None), (&websocket, Some("/mqtt"))] {
-            let (port, mut asked) = alpn_server(&pem, alpn, broker.port).await;
-            let own = Settings { websocket: path.map(str::to_owned), ..settings(port, Protocol::V5) };
+            let (port, mut requested) = alpn_server(&pem, alpn, broker.port).await;
+            let own = BrokerSettings { websocket: path.map(str::to_owned), ..settings(port, Protocol::V5) };
             let mut session = signed_in(trusting(&authority, Some(alpn), own)).await;
-            assert_eq!(delivered(&mut session, &[message("site/a", 1, Qos::AtLeastOnce)]).await, [None]);
-            assert_eq!(asked.recv().await.unwrap(), ("localhost".to_owned(), alpn.to_owned()));
+            assert_eq!(deliver(&mut session, &[message("site/a", 1, Qos::AtLeastOnce)]).await, [None]);
+            assert_eq!(requested.recv().await.unwrap(), ("localhost".to_owned(), alpn.to_owned()));
         }
     }
-    let (port, _asked) = alpn_server(&pem, "x-amzn-mqtt-ca", mqtt.port).await;
-    let told = refused(trusting(&authority, Some("http/1.1"), settings(port, Protocol::V5))).await;
-    assert!(told.contains("check `alpn`, and the port"), "{told}");
+    let (port, _requested) = alpn_server(&pem, "x-amzn-mqtt-ca", mqtt.port).await;
+    let error = sign_in_error(trusting(&authority, Some("http/1.1"), settings(port, Protocol::V5))).await;
+    assert!(error.contains("check `alpn` and the port"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! mosquitto, as an operator would run it.
+//! Starts mosquitto.
 
 use std::fmt::Write;
 use std::net::TcpStream;
@@ -10,50 +10,50 @@ use super::certificates::Pem;
 use super::gateway::signal;
 use super::{LIMIT, folder, free_port};
 
-/// A running broker; it ends with the value.
+/// A running mosquitto, killed when dropped.
 pub struct Broker {
     pub port: u16,
     folder: tempfile::TempDir,
     child: Option<Child>,
 }
 
-/// How the broker is to be set up.
+/// The configuration of a broker.
 #[derive(Default)]
-pub struct Setup<'a> {
-    /// User name and password that it wants; anonymous where none.
+pub struct BrokerSetup<'a> {
+    /// The required user name and password; anonymous clients are accepted without them.
     pub login: Option<(&'a str, &'a str)>,
-    /// Its certificate; plain TCP where none.
+    /// Its certificate; without one it serves plain TCP.
     pub certificate: Option<&'a Pem>,
-    /// The CA whose clients it lets in.
+    /// The CA whose client certificates it requires.
     pub clients_ca: Option<&'a Pem>,
-    /// A port to take; a free one where none.
+    /// The port; a free one by default.
     pub port: Option<u16>,
-    /// Keeps sessions and their messages over [`Broker::end`].
+    /// Saves sessions and their messages at [`Broker::terminate`].
     pub persists: bool,
-    /// MQTT goes through WebSockets.
+    /// Serves MQTT over WebSockets.
     pub websockets: bool,
-    /// Further lines of its configuration.
+    /// Further lines of mosquitto.conf.
     pub lines: &'a [&'a str],
 }
 
 impl Broker {
     /// An anonymous broker on a free port.
     pub fn start() -> Self {
-        Self::with(&Setup::default())
+        Self::with(&BrokerSetup::default())
     }
 
-    /// A broker that is set up so, once it accepts connections.
-    pub fn with(setup: &Setup<'_>) -> Self {
+    /// Starts a broker; returns once it accepts connections.
+    pub fn with(setup: &BrokerSetup<'_>) -> Self {
         let folder = folder();
         let port = setup.port.unwrap_or_else(free_port);
         std::fs::write(folder.path().join("mosquitto.conf"), configuration(folder.path(), port, setup)).unwrap();
         let mut broker = Self { port, folder, child: None };
-        broker.run();
+        broker.restart();
         broker
     }
 
-    /// Starts again on the same port, after [`Broker::stop`].
-    pub fn run(&mut self) {
+    /// Starts mosquitto again on the same port, after [`Broker::kill`] or [`Broker::terminate`].
+    pub fn restart(&mut self) {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let child = Command::new("/usr/sbin/mosquitto")
             .arg("-c")
@@ -66,27 +66,27 @@ impl Broker {
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-            assert!(started.elapsed() < LIMIT, "mosquitto does not start: {log}");
+            assert!(started.elapsed() < LIMIT, "mosquitto did not start: {log}");
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }
 
-    /// SIGTERM: it saves what it keeps.
-    pub fn end(&mut self) {
+    /// Sends SIGTERM, on which mosquitto saves its sessions, and waits for its exit.
+    pub fn terminate(&mut self) {
         if let Some(mut child) = self.child.take() {
             signal(&child, libc::SIGTERM);
             child.wait().unwrap();
         }
     }
 
-    /// From now on this user has this password; who is signed in with another is sent away.
+    /// Changes a user's password; mosquitto disconnects clients signed in with the previous one.
     pub fn set_password(&self, user: &str, password: &str) {
         add_password(&self.folder.path().join("passwords"), &["-b"], user, password);
         signal(self.child.as_ref().unwrap(), libc::SIGHUP);
     }
 
-    /// Kills it.
-    pub fn stop(&mut self) {
+    /// Sends SIGKILL and waits for the exit.
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -97,7 +97,7 @@ impl Broker {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
-    /// What it wrote about its clients.
+    /// The log that mosquitto has written.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -105,16 +105,16 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.stop();
+        self.kill();
     }
 }
 
 fn add_password(file: &Path, options: &[&str], user: &str, password: &str) {
-    let made = Command::new("mosquitto_passwd").args(options).arg(file).args([user, password]).status();
-    assert!(made.unwrap().success());
+    let status = Command::new("mosquitto_passwd").args(options).arg(file).args([user, password]).status();
+    assert!(status.unwrap().success());
 }
 
-fn configuration(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
+fn configuration(folder: &Path, port: u16, setup: &BrokerSetup<'_>) -> String {
     let persists = setup.persists;
     let mut text =
         format!("listener {port} 127.0.0.1\npersistence {persists}\nlog_type all\nmax_queued_messages 100000\n");
@@ -131,7 +131,7 @@ fn configuration(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
     if persists {
         line("persistence_location", &format!("{}/", folder.display()));
     }
-    // mosquitto gives up root for a user of its own, who must be able to read these.
+    // By default mosquitto drops root for a user that cannot read these files.
     line("user", "root");
     if let Some(pem) = setup.certificate {
         line("certfile", pem.certificate.to_str().unwrap());
@@ -143,11 +143,11 @@ fn configuration(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
     }
     if setup.websockets {
         line("protocol", "websockets");
-        // With such listeners alone it does not start.
+        // mosquitto does not start with WebSocket listeners only.
         line("listener", &format!("{} 127.0.0.1", free_port()));
     }
-    for further in setup.lines {
-        writeln!(text, "{further}").unwrap();
+    for line in setup.lines {
+        writeln!(text, "{line}").unwrap();
     }
     text
 }

@@ -1,13 +1,9 @@
-//! Certificates of every sort that a broker or a device may show.
+//! Certificates of brokers, devices and clients: valid, expired, for another name, of another authority.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use bessai_tls::server::{Acceptor, ServerSettings};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 
 /// A certificate and its key as files.
 pub struct Pem {
@@ -15,7 +11,7 @@ pub struct Pem {
     pub key: PathBuf,
 }
 
-/// A certificate authority that signs for this test.
+/// A certificate authority of this test.
 pub struct Authority {
     pub pem: Pem,
     issuer: Issuer<'static, KeyPair>,
@@ -33,12 +29,12 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key), folder: folder.into() }
     }
 
-    /// For a host name or address, valid now.
+    /// Signs a certificate for a host name or address that is valid now.
     pub fn sign(&self, host: &str) -> Pem {
         self.finish(host, params(host))
     }
 
-    /// One that ran out years ago.
+    /// Signs a certificate that expired years ago.
     pub fn sign_expired(&self, host: &str) -> Pem {
         let mut params = params(host);
         params.not_before = date_time_ymd(2020, 1, 1);
@@ -53,22 +49,11 @@ impl Authority {
     }
 }
 
-/// A server that shows this certificate, and lets in whom these clients' authority has signed, or anybody.
-pub fn server_config(own: &Pem, clients: Option<&Pem>) -> Arc<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(Arc::clone(&provider));
-    let config = config.with_safe_default_protocol_versions().unwrap();
-    let config = match clients {
-        None => config.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_file(&authority.certificate).unwrap()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
-            config.with_client_cert_verifier(verifier)
-        }
-    };
-    let chain = vec![CertificateDer::from_pem_file(&own.certificate).unwrap()];
-    Arc::new(config.with_single_cert(chain, PrivateKeyDer::from_pem_file(&own.key).unwrap()).unwrap())
+/// The TLS settings of a server with this certificate; `clients`: the authority whose client certificates it requires.
+pub fn acceptor(own: &Pem, clients: Option<&Pem>) -> Acceptor {
+    let identity = (own.certificate.clone(), own.key.clone());
+    let client_ca = clients.map(|authority| authority.certificate.clone());
+    Acceptor::new(&ServerSettings { identity, client_ca }).unwrap()
 }
 
 fn params(host: &str) -> CertificateParams {

@@ -1,4 +1,4 @@
-//! Modbus devices with known values.
+//! Simulated Modbus devices with known values.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use bessai_domain::profile::{Point, Profile, built_in};
 use bessai_simulator::registers::{Registers, Table};
 use bessai_simulator::server::Server;
 
-/// A device whose answers the test chooses.
+/// A simulated SUN2000 whose register values the test sets.
 pub struct Device {
     pub server: Server,
     pub registers: Registers,
@@ -14,14 +14,14 @@ pub struct Device {
 }
 
 impl Device {
-    /// A SUN2000 at unit 1 with 72.3 %, -85.5 kW, 28.1 °C and 312 cycles; every register that it has not reads 0.
+    /// Unit 1 with 72.3 %, -85.5 kW, 28.1 °C and 312 cycles; every other register reads 0.
     pub fn huawei() -> Self {
         let registers = Registers::new();
         registers.fill(1, Table::Holding, 0..=u16::MAX, 0);
         Self::with(registers)
     }
 
-    /// The same, but its cycles are 0 and rise by one with every reading.
+    /// As [`Device::huawei`], but the cycle count starts at 0 and rises by one with every reading.
     pub fn counting() -> Self {
         let device = Self::huawei();
         device.set("cycle_count", 0.0);
@@ -29,7 +29,7 @@ impl Device {
         device
     }
 
-    /// The same as the first, but only the profile's own registers exist: a block over a hole is refused.
+    /// As [`Device::huawei`], but only the profile's registers exist: a block read over a gap is refused.
     pub fn sparse_huawei() -> Self {
         let device = Self::with(Registers::new());
         for point in device.profile.points.clone() {
@@ -49,14 +49,14 @@ impl Device {
         device
     }
 
-    /// Shows a value, in the channel's unit.
+    /// Sets a channel's value, in its unit.
     pub fn set(&self, channel: &str, value: f64) {
         let point = self.point(channel);
-        let words = point.layout.encode(point.scaling.invert(value));
+        let words = point.layout.encode(point.scaling.to_raw(value));
         self.registers.set(1, Table::Holding, point.address, &words);
     }
 
-    /// Readings so far of a device whose cycles count them; the register begins again after 65535.
+    /// The number of readings so far of a [`Device::counting`]; the register wraps after 65535.
     pub fn readings(&self) -> u16 {
         self.registers.get(1, Table::Holding, self.address("cycle_count"), 1).unwrap()[0]
     }

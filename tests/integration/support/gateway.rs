@@ -1,4 +1,4 @@
-//! The program itself, in a process of its own, with nothing in its environment but what the test gives it.
+//! The gateway's program in a child process, whose environment holds only what the test sets.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use super::{folder, within};
 
-/// A gateway to be started.
+/// The settings and working folder of a gateway that is not running.
 pub struct Setup {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
 }
 
-/// A running gateway; it ends with the value.
+/// A running gateway, killed when dropped.
 pub struct Gateway {
     setup: Option<Setup>,
     child: Child,
     log: Arc<Mutex<String>>,
 }
 
-/// The program that was built beside this test.
+/// The program, in the build folder of this test.
 pub fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let program = test.parent().unwrap().parent().unwrap().join("bessai-edge");
@@ -30,20 +30,20 @@ pub fn program() -> PathBuf {
 }
 
 impl Setup {
-    /// Site, a free health port, and nothing else.
+    /// Only a site id, a free health port and the shared cache.
     pub fn new() -> Self {
         let setup = Self { folder: folder(), variables: Vec::new() };
         setup.with("SITE_ID", "SITE-CL-001").with("HEALTH_PORT", "0").with("XDG_CACHE_HOME", cache())
     }
 
-    /// One more variable.
+    /// Sets an environment variable.
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.into(), value.to_string()));
         self
     }
 
-    /// A device on this machine, read ten times a second.
+    /// Sets a device on this machine, read ten times a second.
     pub fn device(self, port: u16) -> Self {
         self.with("INVERTER_IP", "127.0.0.1").with("INVERTER_PORT", port).with("WATCHDOG_TIMEOUT", "0.1")
     }
@@ -52,7 +52,7 @@ impl Setup {
         self.with("MQTT_BROKER_URL", url)
     }
 
-    /// A file in the working folder.
+    /// Writes a file in the working folder.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -67,17 +67,17 @@ impl Setup {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs one of the program's commands to its exit.
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    /// Where it works.
+    /// The working folder.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
-    /// Starts the service.
+    /// Starts `bessai-edge run`.
     pub fn run(self) -> Gateway {
         let mut child = self.command(&["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -94,7 +94,7 @@ impl Setup {
     }
 }
 
-/// One cache of compiled components for all tests: the gateway itself keeps it apart by content.
+/// One cache of compiled components for all tests: its entries are keyed by content.
 fn cache() -> String {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().join("test-cache").to_str().unwrap().to_owned()
@@ -105,26 +105,26 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits for a line in the log.
-    pub async fn says(&self, text: &str) {
+    /// Waits until the log contains a text.
+    pub async fn wait_for_log(&self, text: &str) {
         let waiting = async {
             while !self.log().contains(text) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         if tokio::time::timeout(super::LIMIT, waiting).await.is_err() {
-            panic!("the gateway never said {text:?}, but:\n{}", self.log());
+            panic!("the gateway did not log {text:?}; its log:\n{}", self.log());
         }
     }
 
-    /// How often a text is in the log.
-    pub fn said(&self, text: &str) -> usize {
+    /// How often the log contains a text.
+    pub fn log_count(&self, text: &str) -> usize {
         self.log().matches(text).count()
     }
 
-    /// What `/health` answers.
+    /// The answer of `/health`.
     pub async fn health(&self) -> serde_json::Value {
-        self.says("/health on ").await;
+        self.wait_for_log("/health on ").await;
         let log = self.log();
         let address = log.split("/health on ").nth(1).unwrap().lines().next().unwrap().trim();
         let (host, port) = address.rsplit_once(':').unwrap();
@@ -135,12 +135,16 @@ impl Gateway {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Waits until `/health` is as wanted, and gives it.
-    pub async fn until(&self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    /// Waits until `/health` meets a condition; returns that answer.
+    pub async fn wait_for_health(
+        &self,
+        what: &str,
+        condition: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
         let waiting = async {
             loop {
                 let health = self.health().await;
-                if wanted(&health) {
+                if condition(&health) {
                     return health;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -148,41 +152,41 @@ impl Gateway {
         };
         match tokio::time::timeout(super::LIMIT, waiting).await {
             Ok(health) => health,
-            Err(_) => panic!("{what} did not come; {}\n{}", self.health().await["feeds"], self.log()),
+            Err(_) => panic!("timed out waiting for {what}; {}\n{}", self.health().await["feeds"], self.log()),
         }
     }
 
-    /// A file or folder of the gateway's working folder.
+    /// The path of a file or folder in the working folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.setup.as_ref().unwrap().folder().join(name)
     }
 
-    /// Runs a command beside it, with its settings.
+    /// Runs one of the program's commands with the settings of the running gateway.
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.setup.as_ref().unwrap().output(arguments)
     }
 
-    /// SIGTERM, and the end of the process.
+    /// Sends SIGTERM and waits for the exit.
     pub async fn stop(mut self) -> ExitStatus {
         self.terminate();
-        self.end().await
+        self.wait_for_exit().await
     }
 
-    /// SIGTERM, and the end of the process; all that it needs to be started again where it was.
-    pub async fn stop_for_now(mut self) -> (ExitStatus, Setup) {
+    /// Sends SIGTERM and waits for the exit; the setup can be started again in the same folder.
+    pub async fn stop_and_keep_setup(mut self) -> (ExitStatus, Setup) {
         self.terminate();
-        (self.end().await, self.setup.take().unwrap())
+        (self.wait_for_exit().await, self.setup.take().unwrap())
     }
 
-    /// SIGKILL; all that it needs to be started again where it was.
+    /// Sends SIGKILL; the setup can be started again in the same folder.
     pub fn kill(mut self) -> Setup {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.setup.take().unwrap()
     }
 
-    /// The end of the process, whatever ends it.
-    pub async fn end(&mut self) -> ExitStatus {
+    /// Waits for the exit of the process.
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         within("the gateway to stop", async {
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {
@@ -194,17 +198,17 @@ impl Gateway {
         .await
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         signal(&self.child, libc::SIGTERM);
     }
 }
 
-/// A signal to a child that was not waited for yet.
-#[allow(unsafe_code, reason = "a signal to our own child")]
+/// Sends a signal to a child whose exit was not yet waited for.
+#[allow(unsafe_code, reason = "libc::kill has no safe form")]
 pub fn signal(child: &Child, number: i32) {
     let pid = i32::try_from(child.id()).unwrap();
-    // SAFETY: the child was not waited for yet, so the id is still its own.
+    // SAFETY: the child's exit was not yet waited for, so its id is not reused.
     assert_eq!(unsafe { libc::kill(pid, number) }, 0);
 }
 

@@ -1,5 +1,5 @@
-//! A broker with the rules of Azure IoT Hub: it lets in who shows a token that its key has signed, ends the session when
-//! the token expires, and at a message that it does not allow.
+//! A broker with the rules of Azure IoT Hub: it accepts clients by a token signed with its key, and closes the connection
+//! when the token expires or a message is not allowed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,36 +14,37 @@ use tokio::sync::mpsc;
 use super::packets::packet;
 use super::within;
 
-/// The key that devices sign with.
+/// The key with which devices sign their tokens.
 pub const KEY: &[u8] = b"the hub's key of its only device";
-/// Its name, as tokens and user names have it.
+/// The hub's host name in tokens and user names.
 pub const NAME: &str = "hub.example.com";
 
-/// What it saw, in order.
+/// What a client did, or what the hub did to it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
+pub enum HubEvent {
     /// A device signed in.
     Connect {
         device: String,
         will: Option<Value>,
     },
-    /// A CONNECT that it refused, and why.
+    /// A CONNECT was refused, with the reason.
     Refused(&'static str),
     Message(Value),
-    /// DISCONNECT.
-    Goodbye,
-    /// The session was cut when its token expired.
+    /// The client sent DISCONNECT.
+    Disconnect,
+    /// The hub closed the connection because the token expired.
     Expired,
-    /// The client did what it must not; the session was cut.
+    /// The hub closed the connection because the client broke a rule.
     Violation(String),
 }
 
+/// A running hub and what has happened at it.
 pub struct Hub {
     pub port: u16,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    events: mpsc::UnboundedReceiver<HubEvent>,
 }
 
-/// As the key's file has it.
+/// A key as written to its file.
 pub fn encoded(key: &[u8]) -> String {
     STANDARD.encode(key)
 }
@@ -52,67 +53,68 @@ impl Hub {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (sender, seen) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, sender.clone()));
             }
         });
-        Self { port, seen }
+        Self { port, events }
     }
 
-    pub async fn next(&mut self) -> Seen {
-        within("the hub to see something", self.seen.recv()).await.unwrap()
+    /// The next event.
+    pub async fn next(&mut self) -> HubEvent {
+        within("an event at the hub", self.events.recv()).await.unwrap()
     }
 
-    /// The next message; nothing but messages comes before it.
+    /// The next event, which must be a message.
     pub async fn message(&mut self) -> Value {
         match self.next().await {
-            Seen::Message(message) => message,
-            seen => panic!("{seen:?} in place of a message"),
+            HubEvent::Message(message) => message,
+            other => panic!("{other:?} instead of a message"),
         }
     }
 
-    /// Everything until the gateway has ended.
-    pub fn rest(&mut self) -> Vec<Seen> {
-        std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
+    /// The events so far that were not returned yet.
+    pub fn remaining_events(&mut self) -> Vec<HubEvent> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).collect()
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: mpsc::UnboundedSender<Seen>) -> Option<()> {
+async fn serve(mut stream: TcpStream, events: mpsc::UnboundedSender<HubEvent>) -> Option<()> {
     let (_, connect) = packet(&mut stream).await?;
     let expiry_s = match admit(&connect) {
         Ok(Admitted { device, will, expiry_s }) => {
-            seen.send(Seen::Connect { device, will }).ok()?;
+            events.send(HubEvent::Connect { device, will }).ok()?;
             expiry_s
         }
         Err(reason) => {
-            seen.send(Seen::Refused(reason)).ok()?;
-            // 5: not authorized.
+            events.send(HubEvent::Refused(reason)).ok()?;
+            // Return code 5: not authorized.
             return stream.write_all(&[0x20, 2, 0, 5]).await.ok();
         }
     };
     stream.write_all(&[0x20, 2, 0, 0]).await.ok()?;
     let left = Duration::from_secs(expiry_s).saturating_sub(now());
-    let said = match tokio::time::timeout(left, session(&mut stream, &seen)).await {
-        Err(_) => Seen::Expired,
-        Ok(Err(violation)) => Seen::Violation(violation),
-        Ok(Ok(said_goodbye)) if said_goodbye => Seen::Goodbye,
-        Ok(Ok(_)) => return None,
+    let event = match tokio::time::timeout(left, session(&mut stream, &events)).await {
+        Err(_) => HubEvent::Expired,
+        Ok(Err(violation)) => HubEvent::Violation(violation),
+        Ok(Ok(true)) => HubEvent::Disconnect,
+        Ok(Ok(false)) => return None,
     };
-    seen.send(said).ok()
+    events.send(event).ok()
 }
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// Until DISCONNECT, or the end of the connection without it.
-async fn session(stream: &mut TcpStream, seen: &mpsc::UnboundedSender<Seen>) -> Result<bool, String> {
+/// Serves to the end of the connection; whether it ended with DISCONNECT, or the violation.
+async fn session(stream: &mut TcpStream, events: &mpsc::UnboundedSender<HubEvent>) -> Result<bool, String> {
     while let Some((header, body)) = packet(stream).await {
         let answered = match header >> 4 {
             3 => {
-                let answer = publish(header, &body, seen)?;
+                let answer = publish(header, &body, events)?;
                 stream.write_all(&answer).await
             }
             12 => stream.write_all(&[0xd0, 0]).await,
@@ -126,8 +128,8 @@ async fn session(stream: &mut TcpStream, seen: &mpsc::UnboundedSender<Seen>) -> 
     Ok(false)
 }
 
-/// The acknowledgement.
-fn publish(header: u8, body: &[u8], seen: &mpsc::UnboundedSender<Seen>) -> Result<Vec<u8>, String> {
+/// Checks a PUBLISH; its acknowledgement, or the violation.
+fn publish(header: u8, body: &[u8], events: &mpsc::UnboundedSender<HubEvent>) -> Result<Vec<u8>, String> {
     let (topic, rest) = field(body);
     let topic = String::from_utf8_lossy(topic);
     if header >> 1 & 3 != 1 || header & 1 != 0 {
@@ -137,8 +139,8 @@ fn publish(header: u8, body: &[u8], seen: &mpsc::UnboundedSender<Seen>) -> Resul
         return Err(format!("a message to {topic}"));
     }
     let message = serde_json::from_slice(&rest[2..]).unwrap();
-    // The test may have ended.
-    let _ = seen.send(Seen::Message(message));
+    // Fails only when the test has ended.
+    let _ = events.send(HubEvent::Message(message));
     Ok(vec![0x40, 2, rest[0], rest[1]])
 }
 
@@ -148,7 +150,7 @@ struct Admitted {
     expiry_s: u64,
 }
 
-/// CONNECT of 3.1.1: name, level, flags, keep-alive, and the fields that the flags tell of.
+/// Checks a CONNECT of 3.1.1: name, level, flags, keep alive, and the fields that the flags announce.
 fn admit(connect: &[u8]) -> Result<Admitted, &'static str> {
     let (flags, fields) = (connect[7], &connect[10..]);
     if connect[6] != 4 {
@@ -171,13 +173,13 @@ fn admit(connect: &[u8]) -> Result<Admitted, &'static str> {
     Ok(Admitted { device, will, expiry_s })
 }
 
-/// Two bytes of length, and so many bytes.
+/// Splits off a field: two bytes of length, then that many bytes.
 fn field(bytes: &[u8]) -> (&[u8], &[u8]) {
     let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
     bytes[2..].split_at(length)
 }
 
-/// Gives the expiry. The text of `sr` is signed as it was sent.
+/// Checks a token; its expiry in Unix seconds. The signature covers `sr` as it was sent, percent-encoded.
 fn check_token(token: &str, device: &str) -> Result<u64, &'static str> {
     let fields = token.strip_prefix("SharedAccessSignature ").ok_or("no token")?;
     let value = |key: &str| {

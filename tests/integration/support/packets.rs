@@ -1,4 +1,4 @@
-//! MQTT packets off the wire, as the brokers of these tests read them.
+//! Reads MQTT packets from a connection.
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;

@@ -1,175 +1,178 @@
-//! One reading of a source, request by request, and what its refusals teach.
+//! One reading of a source, request by request, and what is learned from refusals.
 //!
-//! A refused block (exception 2 or 3) is searched at once for the most of it that the device gives: by doubling, then by
-//! halving. What comes after that is asked for alone, and says which it was: a point that the device does not have, a gap
-//! that must not be read, or a block too long. So the next cycle sends nothing that is refused, and no more requests than
-//! it must.
+//! When a block is refused (exception 2 or 3), the largest part of it that the device returns is searched at once, by
+//! doubling, then by halving. The first item beyond that part is then requested alone, which shows the cause: a point
+//! that the device does not have, a gap that is not readable, or a block that is too long. From the next cycle on no
+//! request is refused, and there are no more requests than necessary.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Plan, Reading, Request, Role};
+use super::packing::{Plan, ReadRequest};
+use super::reading::PartialReading;
+use crate::profile::Role;
 
 /// The requests that are still to be sent.
 #[derive(Clone, Debug)]
 pub struct Cycle {
-    queue: VecDeque<Arc<Request>>,
+    queue: VecDeque<Arc<ReadRequest>>,
     search: Option<Search>,
-    has_learnt: bool,
+    has_learned: bool,
 }
 
 /// The search in a block that was refused.
 #[derive(Clone, Debug)]
 struct Search {
-    /// The block's items, those of the same registers together.
+    /// The block's items, those with the same registers together.
     groups: Vec<Vec<usize>>,
-    /// So many groups from the first on were given.
-    given: usize,
-    /// So many were refused.
+    /// The most leading groups that the device returned at once.
+    accepted: usize,
+    /// The fewest leading groups that it refused.
     refused: usize,
-    step: Step,
+    step: SearchStep,
 }
 
+/// What a search requests next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// So many groups from the first on, twice as many each time.
+enum SearchStep {
+    /// This many leading groups, twice as many each time.
     Doubling(usize),
-    /// So many, between what was given and what was refused.
+    /// This many leading groups, between what was accepted and what was refused.
     Halving(usize),
-    /// The least that was refused once more: a device that is only busy may say the same.
+    /// The smallest refused part once more, because a busy device may answer with the same exception.
     Again,
-    /// The first group that was not given, alone.
+    /// The first group that was not accepted, alone.
     Alone,
-    /// It and the one before it, with the gap between them.
+    /// That group and the one before it, with the gap between them.
     Pair,
 }
 
-/// What a search found.
+/// The result of one step of a search.
 enum Verdict {
-    /// It goes on.
-    Open(Step),
-    /// Everything before this group was read; nothing is to be remembered.
-    Passed(usize),
-    /// The group before this one is not there.
-    Forbidden(usize),
-    /// The gap before this group is not to be read.
-    Wall(usize),
-    /// No more than so many groups at once.
+    /// Another step is needed.
+    Continue(SearchStep),
+    /// The groups before this one were read, and nothing is learned.
+    Read(usize),
+    /// The device does not have the group before this one.
+    RefusedBefore(usize),
+    /// The gap before this group is not readable.
+    SplitBefore(usize),
+    /// The device returns no more than this many groups at once.
     Limit(usize),
 }
 
 impl Cycle {
-    pub(super) fn new(requests: Vec<Arc<Request>>) -> Self {
-        Self { queue: requests.into(), search: None, has_learnt: false }
+    fn new(requests: Vec<Arc<ReadRequest>>) -> Self {
+        Self { queue: requests.into(), search: None, has_learned: false }
     }
 
-    /// What to send now; none when all is read.
-    pub fn request(&self, plan: &Plan) -> Option<Arc<Request>> {
+    /// The request to send now; none when everything is read.
+    pub fn request(&self, plan: &Plan) -> Option<Arc<ReadRequest>> {
         match &self.search {
             None => self.queue.front().cloned(),
             Some(search) => plan.request(&search.items()).map(Arc::new),
         }
     }
 
-    /// The device gave the registers of [`request`](Self::request), or its bits as 0 and 1.
-    pub fn given(&mut self, plan: &mut Plan, request: &Request, registers: &[u16], reading: &mut Reading) {
+    /// The device returned the registers of [`request`](Self::request), or its bits as 0 and 1.
+    pub fn answered(
+        &mut self,
+        plan: &mut Plan,
+        request: &ReadRequest,
+        registers: &[u16],
+        reading: &mut PartialReading,
+    ) {
         plan.decode(request, registers, reading);
         match &self.search {
-            None => self.pass(),
-            Some(_) => self.search_on(plan, true),
+            None => self.skip(),
+            Some(_) => self.continue_search(plan, true),
         }
     }
 
-    /// The device refused it for its address or length (exception 2 or 3). Gives the channels that it does not have, by
-    /// position, where that came out now.
+    /// The device refused the request because of its address or length (exception 2 or 3). Returns the positions of all
+    /// channels that it does not have, if this refusal added any.
     pub fn refused(&mut self, plan: &mut Plan) -> Vec<usize> {
-        let before = plan.learnt.forbidden.len();
-        match (&self.search, self.queue.pop_front()) {
-            (Some(_), front) => {
-                if let Some(front) = front {
-                    self.queue.push_front(front);
-                }
-                self.search_on(plan, false);
+        let before = plan.learned.refused.len();
+        if self.search.is_some() {
+            self.continue_search(plan, false);
+        } else if let Some(request) = self.queue.pop_front() {
+            let groups = plan.groups(&request.items);
+            if groups.len() > 1 {
+                let refused = groups.len();
+                self.search = Some(Search { groups, accepted: 0, refused, step: SearchStep::Doubling(1) });
+            } else {
+                self.learn_refused(plan, &request.items);
             }
-            (None, Some(request)) => {
-                let groups = plan.groups(&request.items);
-                if groups.len() > 1 {
-                    let refused = groups.len();
-                    self.search = Some(Search { groups, given: 0, refused, step: Step::Doubling(1) });
-                } else {
-                    self.forbid(plan, &request.items);
-                }
-            }
-            (None, None) => {}
         }
-        if plan.learnt.forbidden.len() == before { Vec::new() } else { plan.forbidden_channels() }
+        if plan.learned.refused.len() == before { Vec::new() } else { plan.refused_channels() }
     }
 
-    /// The device does not have the table at all (exception 1).
-    pub fn refused_wholly(&mut self, plan: &mut Plan) -> Vec<usize> {
+    /// The device does not have the table at all (exception 1). Returns the positions of all channels that it does not
+    /// have.
+    pub fn table_refused(&mut self, plan: &mut Plan) -> Vec<usize> {
         let items = match self.search.take() {
             Some(search) => search.groups.concat(),
             None => self.queue.pop_front().map(|request| request.items.clone()).unwrap_or_default(),
         };
-        self.forbid(plan, &items);
-        plan.forbidden_channels()
+        self.learn_refused(plan, &items);
+        plan.refused_channels()
     }
 
-    /// The device could not answer now: its values stay missing in this cycle, nothing is learnt.
-    pub fn pass(&mut self) {
+    /// The device could not answer now: the values are missing in this cycle, and nothing is learned.
+    pub fn skip(&mut self) {
         if self.search.take().is_none() {
             self.queue.pop_front();
         }
     }
 
-    /// Has the plan take over what was learnt.
+    /// Rebuilds the plan's requests if anything was learned.
     pub fn finish(self, plan: &mut Plan) {
-        if self.has_learnt {
-            plan.settle();
+        if self.has_learned {
+            plan.repack();
         }
     }
 
-    fn forbid(&mut self, plan: &mut Plan, items: &[usize]) {
-        plan.learnt.forbidden.extend(items);
-        self.has_learnt = true;
+    fn learn_refused(&mut self, plan: &mut Plan, items: &[usize]) {
+        plan.learned.refused.extend(items);
+        self.has_learned = true;
     }
 
-    fn search_on(&mut self, plan: &mut Plan, was_given: bool) {
+    fn continue_search(&mut self, plan: &mut Plan, was_accepted: bool) {
         let Some(mut search) = self.search.take() else { return };
-        let rest = match search.verdict(plan, was_given) {
-            Verdict::Open(step) => {
+        let next = match search.verdict(plan, was_accepted) {
+            Verdict::Continue(step) => {
                 search.step = step;
                 self.search = Some(search);
                 return;
             }
-            Verdict::Passed(rest) => rest,
-            Verdict::Forbidden(rest) => {
-                let items = search.group(rest.saturating_sub(1)).to_vec();
-                self.forbid(plan, &items);
-                rest
+            Verdict::Read(next) => next,
+            Verdict::RefusedBefore(next) => {
+                let items = search.group(next.saturating_sub(1)).to_vec();
+                self.learn_refused(plan, &items);
+                next
             }
-            Verdict::Wall(rest) => {
-                plan.learnt.walls.extend(search.group(rest).first());
-                self.has_learnt = true;
-                rest
+            Verdict::SplitBefore(next) => {
+                plan.learned.split_points.extend(search.group(next).first());
+                self.has_learned = true;
+                next
             }
-            Verdict::Limit(rest) => {
-                self.limit(plan, &search.first(rest));
-                rest
+            Verdict::Limit(next) => {
+                self.learn_limit(plan, &search.leading(next));
+                next
             }
         };
-        self.ask_next(plan, search.groups.get(rest..).unwrap_or_default().concat());
+        self.requeue(plan, search.groups.get(next..).unwrap_or_default().concat());
     }
 
-    /// The device gives no more at once than a request for these items.
-    fn limit(&mut self, plan: &mut Plan, items: &[usize]) {
+    /// The device returns no more at once than a request for these items.
+    fn learn_limit(&mut self, plan: &mut Plan, items: &[usize]) {
         let Some(request) = plan.request(items) else { return };
-        plan.learnt.limits.insert((request.unit, request.table.is_bits()), request.count);
-        self.has_learnt = true;
+        plan.learned.limits.insert((request.unit, request.table.is_bits()), request.count);
+        self.has_learned = true;
     }
 
-    /// Packs what is left as the next cycle will, so that nothing is sent there for the first time.
-    fn ask_next(&mut self, plan: &Plan, mut items: Vec<usize>) {
+    /// Packs the remaining items as the next cycle will, so that refusals come in this cycle.
+    fn requeue(&mut self, plan: &Plan, mut items: Vec<usize>) {
         items.extend(self.queue.drain(..).flat_map(|request| request.items.clone()));
         self.queue = plan.pack(items.into_iter()).into_iter().map(Arc::new).collect();
     }
@@ -180,60 +183,65 @@ impl Search {
         self.groups.get(index).map_or(&[], Vec::as_slice)
     }
 
-    fn first(&self, groups: usize) -> Vec<usize> {
+    fn leading(&self, groups: usize) -> Vec<usize> {
         self.groups.get(..groups).unwrap_or_default().concat()
     }
 
-    /// What the step asks for.
+    /// The items that the current step requests.
     fn items(&self) -> Vec<usize> {
         match self.step {
-            Step::Doubling(groups) | Step::Halving(groups) => self.first(groups),
-            Step::Again => self.first(self.refused),
-            Step::Alone => self.group(self.given).to_vec(),
-            Step::Pair => [self.group(self.given.saturating_sub(1)), self.group(self.given)].concat(),
+            SearchStep::Doubling(groups) | SearchStep::Halving(groups) => self.leading(groups),
+            SearchStep::Again => self.leading(self.refused),
+            SearchStep::Alone => self.group(self.accepted).to_vec(),
+            SearchStep::Pair => [self.group(self.accepted.saturating_sub(1)), self.group(self.accepted)].concat(),
         }
     }
 
-    fn verdict(&mut self, plan: &Plan, was_given: bool) -> Verdict {
-        match (self.step, was_given) {
-            (Step::Doubling(groups), true) => {
-                self.given = groups;
-                self.narrow(Step::Doubling((groups * 2).min(self.refused.saturating_sub(1))))
+    fn verdict(&mut self, plan: &Plan, was_accepted: bool) -> Verdict {
+        match (self.step, was_accepted) {
+            (SearchStep::Doubling(groups), true) => {
+                self.accepted = groups;
+                self.narrow(SearchStep::Doubling((groups * 2).min(self.refused.saturating_sub(1))))
             }
-            (Step::Halving(groups), true) => {
-                self.given = groups;
-                self.narrow(Step::Halving(usize::midpoint(groups, self.refused)))
+            (SearchStep::Halving(groups), true) => {
+                self.accepted = groups;
+                self.narrow(SearchStep::Halving(usize::midpoint(groups, self.refused)))
             }
-            (Step::Doubling(groups) | Step::Halving(groups), false) => {
+            (SearchStep::Doubling(groups) | SearchStep::Halving(groups), false) => {
                 self.refused = groups;
-                self.narrow(Step::Halving(usize::midpoint(self.given, groups)))
+                self.narrow(SearchStep::Halving(usize::midpoint(self.accepted, groups)))
             }
-            (Step::Again, true) => Verdict::Passed(self.refused),
-            (Step::Again, false) => Verdict::Open(Step::Alone),
-            (Step::Alone, false) => Verdict::Forbidden(self.given + 1),
-            (Step::Alone, true) if !plan.has_gap(self.group(self.given - 1), self.group(self.given)) => {
-                Verdict::Limit(self.given)
+            (SearchStep::Again, true) => Verdict::Read(self.refused),
+            (SearchStep::Again, false) => Verdict::Continue(SearchStep::Alone),
+            (SearchStep::Alone, false) => Verdict::RefusedBefore(self.accepted + 1),
+            (SearchStep::Alone, true) if !plan.has_gap(self.group(self.accepted - 1), self.group(self.accepted)) => {
+                Verdict::Limit(self.accepted)
             }
-            // Of two groups the block itself was the pair.
-            (Step::Alone, true) if self.given == 1 => Verdict::Wall(1),
-            (Step::Alone, true) => Verdict::Open(Step::Pair),
-            (Step::Pair, true) => Verdict::Limit(self.given),
-            (Step::Pair, false) => Verdict::Wall(self.given),
+            // With two groups the refused block was already the pair.
+            (SearchStep::Alone, true) if self.accepted == 1 => Verdict::SplitBefore(1),
+            (SearchStep::Alone, true) => Verdict::Continue(SearchStep::Pair),
+            (SearchStep::Pair, true) => Verdict::Limit(self.accepted),
+            (SearchStep::Pair, false) => Verdict::SplitBefore(self.accepted),
         }
     }
 
-    /// Goes on until the least refused is one more than the most given.
-    fn narrow(&self, step: Step) -> Verdict {
-        match (self.refused - self.given, self.given) {
-            (2.., _) => Verdict::Open(step),
-            (_, 0) => Verdict::Forbidden(1),
-            _ => Verdict::Open(Step::Again),
+    /// Continues until the smallest refused part has one group more than the largest accepted one.
+    fn narrow(&self, step: SearchStep) -> Verdict {
+        match (self.refused - self.accepted, self.accepted) {
+            (2.., _) => Verdict::Continue(step),
+            (_, 0) => Verdict::RefusedBefore(1),
+            _ => Verdict::Continue(SearchStep::Again),
         }
     }
 }
 
 impl Plan {
-    /// Neighbouring items of the same registers together.
+    /// The requests of one reading of the source.
+    pub fn cycle(&self) -> Cycle {
+        Cycle::new(self.shared_requests())
+    }
+
+    /// Adjacent items with the same registers together.
     fn groups(&self, items: &[usize]) -> Vec<Vec<usize>> {
         let same = |a: &usize, b: &usize| match (self.item(*a), self.item(*b)) {
             (Some(a), Some(b)) => a.same_registers(*b),
@@ -250,11 +258,12 @@ impl Plan {
         }
     }
 
-    /// The channels that cannot be read, by position: their own register is not there, or their scale factor's.
-    fn forbidden_channels(&self) -> Vec<usize> {
-        let forbidden = |index: &usize| self.item(*index).map(|item| item.role);
-        let roles: Vec<Role> = self.learnt.forbidden.iter().filter_map(forbidden).collect();
-        let channels = self.wanted.decoders.iter().enumerate().filter(|(channel, decoder)| {
+    /// The positions of the channels that cannot be read, because the device lacks their own register or that of their
+    /// scale factor.
+    fn refused_channels(&self) -> Vec<usize> {
+        let role = |index: &usize| self.item(*index).map(|item| item.role);
+        let roles: Vec<Role> = self.learned.refused.iter().filter_map(role).collect();
+        let channels = self.map.decoders.iter().enumerate().filter(|(channel, decoder)| {
             roles.iter().any(|role| match role {
                 Role::Value(of) => of == channel,
                 Role::Factor(of) => decoder.needs(*of),

@@ -1,94 +1,60 @@
-//! What the answers of one cycle mean: registers become a frame.
+//! Decodes the responses of one cycle into a frame.
 
-use super::{Plan, Request, Role};
+use super::packing::{Plan, ReadRequest};
 use crate::event::{Fault, FaultKind, Frame, Text};
-use crate::profile::Point;
-use crate::register::{Format, Layout, Scaling};
+use crate::profile::{Decoder, Role};
+use crate::register::Format;
 
-/// How a channel's value is made of its registers.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Decoder {
-    layout: Layout,
-    scaling: Scaling,
-    /// The power of ten that it is multiplied with, by its number.
-    factor: Option<usize>,
-    unavailable: Vec<u64>,
-    min: f64,
-    max: f64,
-}
-
-/// Powers of ten that a scale factor's register may hold, as SunSpec has it; 0x8000 and anything else mean none.
+/// Exponents that the register of a scale factor may hold, as in SunSpec; 0x8000 and all others mean that there is
+/// none.
 const EXPONENTS: std::ops::RangeInclusive<i16> = -10..=10;
 
-impl Decoder {
-    pub(super) fn new(point: &Point, factor: Option<usize>) -> Self {
-        Self {
-            layout: point.layout,
-            scaling: point.scaling,
-            factor,
-            unavailable: point.unavailable.clone(),
-            // Without limits of its own a value is still a number: one that its scale makes infinite is not.
-            min: point.min.unwrap_or(f64::MIN),
-            max: point.max.unwrap_or(f64::MAX),
-        }
-    }
-
-    pub(super) fn needs(&self, factor: usize) -> bool {
-        self.factor == Some(factor)
-    }
-
-    /// None where the device says that it has no value.
-    fn number(&self, registers: &[u16]) -> Option<f64> {
-        let bits = self.layout.raw_bits(registers)?;
-        let raw = if self.unavailable.contains(&bits) { None } else { self.layout.number(bits) }?;
-        Some(if self.factor.is_some() { raw } else { self.scaling.apply(raw) })
-    }
-}
-
-/// What a scale factor's register said.
+/// What the register of a scale factor holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Factor {
+enum FactorState {
+    /// It has not been read yet.
     Unread,
-    /// That there is no value now.
-    None,
+    /// The device has no factor now.
+    Unavailable,
+    /// The power of ten to multiply with.
     Exponent(i32),
 }
 
 /// The values of one cycle so far.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct PartialReading {
     values: Vec<f64>,
-    factors: Vec<Factor>,
+    factors: Vec<FactorState>,
     unavailable: Vec<usize>,
     texts: Vec<(usize, String)>,
 }
 
 impl Plan {
-    /// A reading with nothing read yet.
-    pub fn reading(&self) -> Reading {
-        Reading {
-            values: vec![f64::NAN; self.wanted.decoders.len()],
-            factors: vec![Factor::Unread; self.wanted.factors],
+    /// An empty reading.
+    pub fn reading(&self) -> PartialReading {
+        PartialReading {
+            values: vec![f64::NAN; self.map.decoders.len()],
+            factors: vec![FactorState::Unread; self.map.factors],
             unavailable: Vec::new(),
             texts: Vec::new(),
         }
     }
 
-    /// Puts what a request brought into a reading: registers, or bits as 0 and 1.
-    pub fn decode(&self, request: &Request, registers: &[u16], reading: &mut Reading) {
+    /// Adds the response to a request to a reading: registers, or bits as 0 and 1.
+    pub fn decode(&self, request: &ReadRequest, registers: &[u16], reading: &mut PartialReading) {
         for &index in &request.items {
             let Some(item) = self.item(index) else { continue };
             let offset = usize::from(item.address.saturating_sub(request.start));
             let Some(registers) = registers.get(offset..offset + usize::from(item.width)) else { continue };
             match item.role {
                 Role::Value(channel) => self.decode_value(channel, registers, reading),
-                Role::Factor(number) => reading.set_factor(number, registers),
+                Role::Factor(index) => reading.set_factor(index, registers),
             }
         }
     }
 
-    fn decode_value(&self, channel: usize, registers: &[u16], reading: &mut Reading) {
-        let Some(decoder) = self.wanted.decoders.get(channel) else { return };
+    fn decode_value(&self, channel: usize, registers: &[u16], reading: &mut PartialReading) {
+        let Some(decoder) = self.map.decoders.get(channel) else { return };
         if let Format::Text(_, layout) = decoder.layout.format {
             match layout.decode(registers) {
                 Some(text) => reading.texts.push((channel, text)),
@@ -102,57 +68,60 @@ impl Plan {
         }
     }
 
-    /// The frame of a source: values in their units, a fault for each that is not good.
-    pub fn finish(&self, reading: Reading, source: u32) -> Frame {
-        let Reading { mut values, factors, mut unavailable, mut texts } = reading;
-        unavailable.sort_unstable();
-        texts.sort_by_key(|(channel, _)| *channel);
-        // A search for what was refused reads some points twice.
-        texts.dedup_by_key(|(channel, _)| *channel);
+    /// The frame of a source: values in their units, and a fault for each that is not good.
+    pub fn finish(&self, mut reading: PartialReading, source: u32) -> Frame {
+        reading.unavailable.sort_unstable();
+        reading.texts.sort_by_key(|(channel, _)| *channel);
+        // The search in a refused block reads some points twice.
+        reading.texts.dedup_by_key(|(channel, _)| *channel);
         let mut faults = Vec::new();
-        for (channel, (value, decoder)) in values.iter_mut().zip(&self.wanted.decoders).enumerate() {
-            if let Some(number) = decoder.factor {
-                *value = match factors.get(number) {
-                    Some(Factor::Exponent(exponent)) => decoder.scaling.times_ten_to(*exponent).apply(*value),
-                    Some(Factor::None) if !value.is_nan() => {
-                        faults.extend(fault(channel, FaultKind::Unavailable));
-                        *value = f64::NAN;
-                        continue;
-                    }
-                    _ => f64::NAN,
-                };
+        for (channel, decoder) in self.map.decoders.iter().enumerate() {
+            if let (Some(kind), Ok(channel)) = (reading.finish_value(channel, decoder), u32::try_from(channel)) {
+                faults.push(Fault { channel, kind });
             }
-            let kind = if value.is_nan() {
-                match decoder.layout.format {
-                    Format::Text(..) if texts.binary_search_by_key(&channel, |(of, _)| *of).is_ok() => continue,
-                    _ if unavailable.binary_search(&channel).is_ok() => FaultKind::Unavailable,
-                    _ => FaultKind::Missing,
-                }
-            } else if *value < decoder.min || *value > decoder.max {
-                if value.is_infinite() {
-                    *value = f64::NAN;
-                }
-                FaultKind::OutOfRange
-            } else {
-                continue;
-            };
-            faults.extend(fault(channel, kind));
         }
         let text = |(channel, value)| Some(Text { channel: u32::try_from(channel).ok()?, value });
-        Frame { source, values, faults, texts: texts.into_iter().filter_map(text).collect() }
+        let texts = reading.texts.into_iter().filter_map(text).collect();
+        Frame { source, values: reading.values, faults, texts }
     }
 }
 
-fn fault(channel: usize, kind: FaultKind) -> Option<Fault> {
-    u32::try_from(channel).ok().map(|channel| Fault { channel, kind })
-}
-
-impl Reading {
-    fn set_factor(&mut self, number: usize, registers: &[u16]) {
+impl PartialReading {
+    fn set_factor(&mut self, index: usize, registers: &[u16]) {
         let exponent = registers.first().map(|register| register.cast_signed());
         let exponent = exponent.filter(|exponent| EXPONENTS.contains(exponent)).map(i32::from);
-        if let Some(slot) = self.factors.get_mut(number) {
-            *slot = exponent.map_or(Factor::None, Factor::Exponent);
+        if let Some(slot) = self.factors.get_mut(index) {
+            *slot = exponent.map_or(FactorState::Unavailable, FactorState::Exponent);
+        }
+    }
+
+    /// Applies the scale factor to a value; returns the fault if it is not good.
+    fn finish_value(&mut self, channel: usize, decoder: &Decoder) -> Option<FaultKind> {
+        let value = self.values.get_mut(channel)?;
+        if let Some(index) = decoder.factor {
+            *value = match self.factors.get(index) {
+                Some(FactorState::Exponent(exponent)) => decoder.scaling.times_ten_to(*exponent).to_value(*value),
+                Some(FactorState::Unavailable) if !value.is_nan() => {
+                    *value = f64::NAN;
+                    return Some(FaultKind::Unavailable);
+                }
+                _ => f64::NAN,
+            };
+        }
+        if !value.is_nan() {
+            let is_in_range = (decoder.min..=decoder.max).contains(value);
+            if value.is_infinite() {
+                *value = f64::NAN;
+            }
+            return (!is_in_range).then_some(FaultKind::OutOfRange);
+        }
+        let has_text = self.texts.binary_search_by_key(&channel, |(of, _)| *of).is_ok();
+        if decoder.layout.format.is_text() && has_text {
+            None
+        } else if self.unavailable.binary_search(&channel).is_ok() {
+            Some(FaultKind::Unavailable)
+        } else {
+            Some(FaultKind::Missing)
         }
     }
 }

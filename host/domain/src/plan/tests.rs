@@ -1,4 +1,4 @@
-//! Packing, learning and decoding, also by property: any points, any limits, any holes.
+//! Packing, learning and decoding, also by property tests: any points, any limits, any gaps.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Fault, FaultKind, Frame};
-use crate::profile;
-use crate::register::{Format, Layout};
+use crate::profile::{self, Point, ReadLimits};
+use crate::register::{Format, Layout, MAX_READ, Table, UnitId};
 
 fn plan(points: &str) -> Plan {
     let text = format!("[points]\n{points}");
     let profile = profile::toml::read("box", &text).unwrap();
-    Plan::new(profile.readable(), UnitId(1), Blocks::default())
+    Plan::new(profile.readable(), UnitId(1), ReadLimits::default())
 }
 
 fn blocks(plan: &Plan) -> Vec<(u8, u16, u16)> {
@@ -25,7 +25,7 @@ fn numbered(addresses: &[u16]) -> String {
 }
 
 #[test]
-fn neighbours_go_together_and_small_gaps_are_bridged() {
+fn adjacent_points_share_a_request_and_small_gaps_are_bridged() {
     assert_eq!(blocks(&plan(&numbered(&[10, 11, 20, 37, 54, 72]))), [(1, 10, 45), (1, 72, 1)]);
 }
 
@@ -39,7 +39,7 @@ fn a_request_stays_within_125_registers() {
 }
 
 #[test]
-fn tables_and_units_are_asked_apart() {
+fn tables_and_units_get_separate_requests() {
     let points = "a = { address = 1, type = \"uint16\", scale = 1 }
         b = { address = 2, type = \"uint16\", scale = 1, table = \"input\" }
         c = { address = 3, type = \"uint16\", scale = 1, unit_id = 9 }
@@ -48,44 +48,43 @@ fn tables_and_units_are_asked_apart() {
 }
 
 #[test]
-fn overlapping_points_of_a_python_profile_are_read_apart() {
+fn overlapping_points_of_a_python_profile_get_separate_requests() {
     let text = r#"{"registers": {
         "a": {"address": 40071, "type": "FLOAT32", "scale": 1},
         "b": {"address": 40072, "type": "FLOAT32", "scale": 1},
         "c": {"address": 40074, "type": "FLOAT32", "scale": 1}}}"#;
     let profile = profile::json::read("box", text).unwrap();
-    let plan = Plan::new(profile.readable(), UnitId(1), Blocks::default());
+    let plan = Plan::new(profile.readable(), UnitId(1), ReadLimits::default());
     assert_eq!(blocks(&plan), [(1, 40071, 2), (1, 40072, 4)]);
 }
 
-/// A device with these registers that gives so many at once.
+/// A device that has these registers and returns at most `limit` of them at once.
 struct Peer {
-    there: BTreeSet<u16>,
-    at_once: u16,
+    registers: BTreeSet<u16>,
+    limit: u16,
 }
 
 impl Peer {
-    fn refuses(&self, request: &Request) -> bool {
+    fn refuses(&self, request: &ReadRequest) -> bool {
         let end = u32::from(request.start) + u32::from(request.count);
-        let registers = u32::from(request.start)..end;
-        request.count > self.at_once
-            || !registers.into_iter().all(|at| self.there.contains(&u16::try_from(at).unwrap()))
+        let mut addresses = u32::from(request.start)..end;
+        request.count > self.limit || !addresses.all(|at| self.registers.contains(&u16::try_from(at).unwrap()))
     }
 
-    /// A frame in which each register reads its own address, and the requests sent and refused for it.
+    /// A frame in which each register holds its own address, and the number of requests sent and refused for it.
     fn read(&self, plan: &mut Plan) -> (Frame, usize, usize) {
         let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
         let (mut sent, mut refused) = (0, 0);
         while let Some(request) = cycle.request(plan) {
             sent += 1;
-            assert!(sent < 100_000, "no end");
+            assert!(sent < 100_000, "the cycle does not end");
             assert!(request.count <= MAX_READ && u32::from(request.start) + u32::from(request.count) <= 65_536);
             if self.refuses(&request) {
                 refused += 1;
                 cycle.refused(plan);
             } else {
                 let registers: Vec<u16> = (request.start..=request.start + (request.count - 1)).collect();
-                cycle.given(plan, &request, &registers, &mut reading);
+                cycle.answered(plan, &request, &registers, &mut reading);
             }
         }
         cycle.finish(plan);
@@ -106,46 +105,47 @@ fn missing(frame: &Frame) -> Vec<u32> {
 }
 
 #[test]
-fn a_block_limit_is_found_in_the_first_cycle() {
-    for at_once in [1, 2, 7, 30, 32, 64, 100, 124] {
+fn a_block_limit_is_learned_in_the_first_cycle() {
+    for limit in [1, 2, 7, 30, 32, 64, 100, 124] {
         let points = points(&(0..300).map(|address| (address, 1)).collect::<Vec<_>>());
-        let mut plan = Plan::new(points.iter(), UnitId(1), Blocks::default());
-        let peer = Peer { there: (0..300).collect(), at_once };
+        let mut plan = Plan::new(points.iter(), UnitId(1), ReadLimits::default());
+        let peer = Peer { registers: (0..300).collect(), limit };
         let (frame, _, refused) = peer.read(&mut plan);
-        assert!(missing(&frame).is_empty() && refused > 0, "{at_once}");
+        assert!(missing(&frame).is_empty() && refused > 0, "{limit}");
         assert_eq!(frame.values[299], 299.0);
         let (frame, sent, refused) = peer.read(&mut plan);
-        assert_eq!((sent, refused), (usize::from(300_u16.div_ceil(at_once)), 0), "{at_once}");
-        assert!(missing(&frame).is_empty(), "{at_once}");
-        assert_eq!(plan.limit(UnitId(1), Table::Holding), at_once);
+        assert_eq!((sent, refused), (usize::from(300_u16.div_ceil(limit)), 0), "{limit}");
+        assert!(missing(&frame).is_empty(), "{limit}");
+        assert_eq!(plan.limit(UnitId(1), Table::Holding), limit);
     }
 }
 
 #[test]
-fn points_that_are_not_there_and_holes_are_left_out() {
+fn absent_points_and_unreadable_gaps_are_left_out() {
     let points = points(&[(10, 1), (11, 1), (12, 2), (14, 1), (20, 1), (30, 1), (31, 1)]);
-    let mut plan = Plan::new(points.iter(), UnitId(1), Blocks::default());
-    // 11 and half of the value at 12 do not exist, nor does anything between 20 and 30.
-    let peer = Peer { there: BTreeSet::from([10, 12, 14, 15, 16, 17, 18, 19, 20, 30, 31]), at_once: 125 };
+    let mut plan = Plan::new(points.iter(), UnitId(1), ReadLimits::default());
+    // Register 11, the second half of the value at 12 and everything between 20 and 30 do not exist.
+    let registers = BTreeSet::from([10, 12, 14, 15, 16, 17, 18, 19, 20, 30, 31]);
+    let peer = Peer { registers, limit: 125 };
     let (frame, ..) = peer.read(&mut plan);
     assert_eq!(missing(&frame), [1, 2]);
     let (frame, sent, refused) = peer.read(&mut plan);
     assert_eq!((missing(&frame).as_slice(), refused), ([1, 2].as_slice(), 0));
     assert_eq!((sent, blocks(&plan)), (3, vec![(1, 10, 1), (1, 14, 7), (1, 30, 2)]));
-    assert!(plan.forgive());
+    assert!(plan.retry_refused());
     assert_eq!(plan.requests().map(|request| request.items.len()).sum::<usize>(), 7);
 }
 
 #[test]
-fn a_busy_device_teaches_nothing() {
+fn nothing_is_learned_from_a_busy_device() {
     let points = points(&(0..100).map(|address| (address, 1)).collect::<Vec<_>>());
-    let mut plan = Plan::new(points.iter(), UnitId(1), Blocks::default());
+    let mut plan = Plan::new(points.iter(), UnitId(1), ReadLimits::default());
     let before = plan.clone();
     let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
     cycle.refused(&mut plan);
     while let Some(request) = cycle.request(&plan) {
         let registers = vec![5; usize::from(request.count)];
-        cycle.given(&mut plan, &request, &registers, &mut reading);
+        cycle.answered(&mut plan, &request, &registers, &mut reading);
     }
     cycle.finish(&mut plan);
     assert!(missing(&plan.finish(reading, 0)).is_empty());
@@ -153,16 +153,16 @@ fn a_busy_device_teaches_nothing() {
 }
 
 #[test]
-fn a_text_that_a_search_reads_twice_is_one() {
+fn a_text_that_is_read_twice_appears_once() {
     let mut plan =
         plan("a = { address = 0, type = \"string\", count = 1 }\nb = { address = 1, type = \"uint16\", scale = 1 }");
     let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
     cycle.refused(&mut plan);
     let mut sent = 0;
     while let Some(request) = cycle.request(&plan) {
-        // First it has no text yet.
+        // The first response has no text yet.
         let registers = [[0, 7], [0x4142, 7]][sent.min(1)];
-        cycle.given(&mut plan, &request, &registers[..usize::from(request.count)], &mut reading);
+        cycle.answered(&mut plan, &request, &registers[..usize::from(request.count)], &mut reading);
         sent += 1;
     }
     let frame = plan.finish(reading, 0);
@@ -170,25 +170,25 @@ fn a_text_that_a_search_reads_twice_is_one() {
 }
 
 #[test]
-fn a_device_without_the_table_is_asked_once_for_each_block() {
+fn a_device_without_the_table_gets_one_request_per_block() {
     let points = points(&[(0, 1), (1, 1), (500, 1)]);
-    let mut plan = Plan::new(points.iter(), UnitId(1), Blocks::default());
+    let mut plan = Plan::new(points.iter(), UnitId(1), ReadLimits::default());
     let mut cycle = plan.cycle();
-    assert_eq!(cycle.refused_wholly(&mut plan), [0, 1]);
-    assert_eq!(cycle.refused_wholly(&mut plan), [0, 1, 2]);
+    assert_eq!(cycle.table_refused(&mut plan), [0, 1]);
+    assert_eq!(cycle.table_refused(&mut plan), [0, 1, 2]);
     assert_eq!(cycle.request(&plan), None);
     cycle.finish(&mut plan);
-    assert!(plan.is_refused());
+    assert!(plan.is_fully_refused());
 }
 
 #[test]
 fn a_failed_request_leaves_its_values_missing_for_this_cycle() {
     let points = points(&[(0, 1), (500, 1)]);
-    let mut plan = Plan::new(points.iter(), UnitId(1), Blocks::default());
+    let mut plan = Plan::new(points.iter(), UnitId(1), ReadLimits::default());
     let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
-    cycle.pass();
+    cycle.skip();
     let request = cycle.request(&plan).unwrap();
-    cycle.given(&mut plan, &request, &[7], &mut reading);
+    cycle.answered(&mut plan, &request, &[7], &mut reading);
     assert_eq!(cycle.request(&plan), None);
     cycle.finish(&mut plan);
     let frame = plan.finish(reading, 0);
@@ -197,17 +197,17 @@ fn a_failed_request_leaves_its_values_missing_for_this_cycle() {
 }
 
 #[test]
-fn answers_become_values_by_position() {
+fn responses_become_values_by_position() {
     let mut plan =
         plan("b = { address = 11, type = \"int16\", scale = 0.1 }\na = { address = 10, type = \"uint16\", scale = 1 }");
     let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
     let request = cycle.request(&plan).unwrap();
-    cycle.given(&mut plan, &request, &[7, 0xfff6], &mut reading);
+    cycle.answered(&mut plan, &request, &[7, 0xfff6], &mut reading);
     assert_eq!(plan.finish(reading, 3), Frame { source: 3, values: vec![-1.0, 7.0], faults: vec![], texts: vec![] });
 }
 
 #[test]
-fn a_scale_factor_from_a_register() {
+fn scale_factors_are_read_from_registers() {
     let points = "a = { address = 1, type = \"int16\", scale_register = 3 }\nb = { address = 2, type = \"int16\", scale_register = 3 }";
     let plan = plan(points);
     assert_eq!(blocks(&plan), [(1, 1, 3)]);
@@ -218,14 +218,14 @@ fn a_scale_factor_from_a_register() {
     };
     assert_eq!(read(0xffff).values, [123.4, 0.5]);
     assert_eq!(read(2).values, [123_400.0, 500.0]);
-    // Read, and none: unlike a register that was not read.
+    // The register was read and holds no factor, unlike one that was not read.
     let none = |channel| Fault { channel, kind: FaultKind::Unavailable };
     assert_eq!(read(0x8000).faults, [none(0), none(1)]);
     assert_eq!(missing(&plan.finish(plan.reading(), 0)), [0, 1]);
 }
 
 #[test]
-fn what_is_no_good_value_is_a_fault() {
+fn values_that_are_not_good_are_faults() {
     let points = "a = { address = 0, type = \"int16\", scale = 0.1, unavailable = 0x8000, min = -10, max = 50 }
         b = { address = 1, type = \"float32\", scale = 1 }
         c = { address = 3, type = \"string\", count = 2 }
@@ -241,7 +241,7 @@ fn what_is_no_good_value_is_a_fault() {
         let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
         for registers in [&[1], registers] {
             let request = cycle.request(&plan).unwrap();
-            cycle.given(&mut plan, &request, registers, &mut reading);
+            cycle.answered(&mut plan, &request, registers, &mut reading);
         }
         let frame = plan.finish(reading, 0);
         (frame.faults.iter().map(|fault| (fault.channel, fault.kind)).collect::<Vec<_>>(), frame)
@@ -269,19 +269,19 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_blocks()(registers in 4_u16..=125, bridged_gap in 0_u16..=120) -> Blocks {
-        Blocks { registers, bridged_gap, ..Blocks::default() }
+    fn any_read_limits()(registers in 4_u16..=125, bridged_gap in 0_u16..=120) -> ReadLimits {
+        ReadLimits { registers, bridged_gap, ..ReadLimits::default() }
     }
 }
 
 proptest! {
     #[test]
-    fn any_points_are_covered_once_within_the_limits(addresses in any_points(), blocks in any_blocks()) {
+    fn any_points_are_covered_once_within_the_limits(addresses in any_points(), read_limits in any_read_limits()) {
         let points = points(&addresses);
-        let plan = Plan::new(points.iter(), UnitId(1), blocks);
+        let plan = Plan::new(points.iter(), UnitId(1), read_limits);
         let mut covered = vec![0; points.len()];
         for request in plan.requests() {
-            prop_assert!(request.count <= blocks.registers);
+            prop_assert!(request.count <= read_limits.registers);
             for channel in plan.channels(request) {
                 covered[channel] += 1;
                 let point = &points[channel];
@@ -293,23 +293,23 @@ proptest! {
     }
 
     #[test]
-    fn no_packing_takes_fewer_requests(mut addresses in any_points(), blocks in any_blocks()) {
-        // Points that share registers are read apart, which is another question.
+    fn no_packing_takes_fewer_requests(mut addresses in any_points(), read_limits in any_read_limits()) {
+        // Overlapping points get separate requests and are left out here.
         let mut end = 0;
         addresses.retain(|(address, width)| {
-            let apart = u32::from(*address) >= end;
-            if apart { end = u32::from(*address) + u32::from(*width); }
-            apart
+            let is_separate = u32::from(*address) >= end;
+            if is_separate { end = u32::from(*address) + u32::from(*width); }
+            is_separate
         });
         let points = points(&addresses);
-        let plan = Plan::new(points.iter(), UnitId(1), blocks);
-        // The fewest by trying every place for the last cut.
+        let plan = Plan::new(points.iter(), UnitId(1), read_limits);
+        // The minimum, by trying every position for the last split.
         let mut fewest = vec![0_usize];
         for last in 0..points.len() {
             let allowed = (0..=last).rev().take_while(|&first| {
                 let bridged = first == last
-                    || u32::from(points[first + 1].address) <= points[first].end() + u32::from(blocks.bridged_gap);
-                bridged && points[last].end() - u32::from(points[first].address) <= u32::from(blocks.registers)
+                    || u32::from(points[first + 1].address) <= points[first].end() + u32::from(read_limits.bridged_gap);
+                bridged && points[last].end() - u32::from(points[first].address) <= u32::from(read_limits.registers)
             });
             let best = allowed.map(|first| fewest[first] + 1).min();
             fewest.push(best.unwrap());
@@ -318,27 +318,27 @@ proptest! {
     }
 
     #[test]
-    fn the_third_cycle_runs_clean_and_reads_all_there_is(
+    fn the_third_cycle_has_no_refusals_and_reads_every_point(
         addresses in any_points(),
-        blocks in any_blocks(),
+        read_limits in any_read_limits(),
         holes in prop::collection::btree_set(0_u16..2000, 0..100),
-        at_once in 4_u16..=125,
+        limit in 4_u16..=125,
     ) {
         let points = points(&addresses);
-        let mut plan = Plan::new(points.iter(), UnitId(1), blocks);
+        let mut plan = Plan::new(points.iter(), UnitId(1), read_limits);
         let base = addresses[0].0 - addresses[0].0 % 2000;
-        let there: BTreeSet<u16> = (0..=u16::MAX).filter(|at| !holes.contains(&at.wrapping_sub(base))).collect();
-        let peer = Peer { there, at_once };
-        let gone: Vec<u32> = (0..).zip(&points).filter(|(_, point)| {
-            (u32::from(point.address)..point.end()).any(|at| !peer.there.contains(&u16::try_from(at).unwrap()))
+        let registers: BTreeSet<u16> = (0..=u16::MAX).filter(|at| !holes.contains(&at.wrapping_sub(base))).collect();
+        let peer = Peer { registers, limit };
+        let absent: Vec<u32> = (0..).zip(&points).filter(|(_, point)| {
+            (u32::from(point.address)..point.end()).any(|at| !peer.registers.contains(&u16::try_from(at).unwrap()))
         }).map(|(channel, _)| channel).collect();
-        // A limit learnt late in the first cycle cuts its earlier blocks anew, over holes perhaps that it went around.
+        // A limit learned late in the first cycle splits its earlier blocks again, perhaps across other gaps.
         for _ in 0..2 {
             let (frame, ..) = peer.read(&mut plan);
-            prop_assert_eq!(missing(&frame), gone.clone());
+            prop_assert_eq!(missing(&frame), absent.clone());
         }
         let (frame, _, refused) = peer.read(&mut plan);
-        prop_assert_eq!(missing(&frame), gone);
+        prop_assert_eq!(missing(&frame), absent);
         prop_assert_eq!(refused, 0);
     }
 }

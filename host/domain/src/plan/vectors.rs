@@ -1,6 +1,6 @@
-//! Points and texts, from the tables of vectors.
+//! Decoding of points and texts, from `tests/vectors`.
 
-use super::Plan;
+use super::packing::Plan;
 use crate::event::{FaultKind, Frame};
 use crate::profile::{Profile, toml};
 
@@ -19,7 +19,7 @@ fn registers(words: &str) -> Vec<u16> {
 fn read(point: &str, registers: &[u16]) -> Frame {
     let text = format!("[points]\np = {{ address = 0, {point} }}");
     let profile: Profile = toml::read("box", &text).unwrap_or_else(|mistakes| panic!("{point}: {mistakes:?}"));
-    let plan = Plan::new(profile.readable(), profile.unit, profile.blocks);
+    let plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
     let mut reading = plan.reading();
     for request in plan.requests() {
         let start = usize::from(request.start);
@@ -29,7 +29,7 @@ fn read(point: &str, registers: &[u16]) -> Frame {
 }
 
 #[test]
-fn what_a_points_keys_make_of_registers() {
+fn points_decode_registers_as_their_keys_say() {
     let mut checked = 0;
     for (left, expected) in lines(POINTS) {
         let (point, words) = left.split_once(" | ").unwrap_or_else(|| panic!("{left}"));
@@ -47,7 +47,7 @@ fn what_a_points_keys_make_of_registers() {
 }
 
 #[test]
-fn texts_in_every_layout() {
+fn texts_are_decoded_in_every_layout() {
     for (left, expected) in lines(TEXTS) {
         let (layout, words) = left.split_once(' ').unwrap_or_else(|| panic!("{left}"));
         let registers = registers(words);

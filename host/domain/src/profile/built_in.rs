@@ -1,8 +1,11 @@
 //! The profiles compiled into the program.
 
-use super::{Profile, toml};
+use std::time::Duration;
 
-/// Name and text.
+use super::model::Profile;
+use super::toml;
+
+/// Names and texts of the profiles.
 const BUILT_IN: [(&str, &str); 6] = [
     ("huawei-sun2000", include_str!("../../profiles/huawei-sun2000.toml")),
     ("sma-sunny-tripower", include_str!("../../profiles/sma-sunny-tripower.toml")),
@@ -12,26 +15,26 @@ const BUILT_IN: [(&str, &str); 6] = [
     ("simulator", include_str!("../../profiles/simulator.toml")),
 ];
 
-/// File names of the Python gateway that mean a profile of another name.
+/// File names of the Python gateway whose profile has another name here.
 const ALIASES: [(&str, &str); 1] = [("fronius-gen24-byd", "fronius-gen24")];
 
-/// The profile that is used when none is named.
+/// The profile of a device for which the settings name none.
 pub const DEFAULT: &str = "huawei-sun2000";
 
-/// The profile of devices that tell their points themselves.
-pub const SUNSPEC: &str = "sunspec";
+/// The profile of devices that describe their points themselves.
+pub(crate) const SUNSPEC: &str = "sunspec";
+
+/// The source of a SunSpec device that holds what hardly ever changes: texts, ratings and settings.
+const NAMEPLATE: &str = "nameplate";
+/// The usual period of [`NAMEPLATE`]: at the device's own period its points would be most of the traffic.
+const NAMEPLATE_PERIOD: Duration = Duration::from_secs(60);
 
 /// Names of the profiles compiled into the program.
 pub fn built_in_names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|&(name, _)| name).chain([SUNSPEC])
 }
 
-/// Its points are found when the device is read; its sources are known.
-fn sunspec() -> Profile {
-    Profile { is_discovered: true, sources: vec![crate::sunspec::nameplate()], ..Profile::new(SUNSPEC) }
-}
-
-/// A compiled-in profile, by its name or by a file name that means it (`huawei_sun2000.json`).
+/// A built-in profile by its name or by a file name that means it (`huawei_sun2000.json`).
 pub fn built_in(name: &str) -> Option<Profile> {
     let stem = name.rsplit(['/', '\\']).next().unwrap_or(name).to_lowercase();
     let stem = stem.trim_end_matches(".json").trim_end_matches(".toml").replace('_', "-");
@@ -41,6 +44,16 @@ pub fn built_in(name: &str) -> Option<Profile> {
     }
     let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == stem)?;
     toml::read(name, text).ok()
+}
+
+/// Its points are discovered when the device is read; its sources are the same for every device.
+fn sunspec() -> Profile {
+    Profile { is_discovered: true, sources: vec![nameplate_source()], ..Profile::new(SUNSPEC) }
+}
+
+/// The slow source of a SunSpec device, with its usual period.
+pub(crate) fn nameplate_source() -> (String, Duration) {
+    (NAMEPLATE.to_owned(), NAMEPLATE_PERIOD)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Profiles of our own, in TOML; every fault in one is an error that names the point.
+//! Profiles in TOML, the gateway's own format; each mistake is reported with the point and the key.
 //!
 //! ```toml
 //! manufacturer = "Acme"
@@ -11,53 +11,47 @@
 //! soc = { channel = "soc_pct", address = 100, type = "uint16", scale = 0.1, unit = "%" }
 //! ```
 
+mod keys;
 mod point;
 
-pub use point::read_report;
+pub use keys::{read_limits, read_pacing, read_report_rule};
 
 use std::time::Duration;
 
-use crate::plan::Blocks;
-use crate::profile::{Access, DEFAULT_TIMEOUT, Pacing, Point, Profile, SetPoint};
-use crate::register::{MAX_READ, MAX_READ_BITS, Order, Table as Registers, UnitId};
-use crate::settings::{Mistake, Mistakes, Table, nearest};
+use super::model::{Profile, SetPoint};
+use super::point::{Access, Point};
+use super::requests::{DEFAULT_TIMEOUT, MAX_WAIT, MIN_TIMEOUT, ReadLimits};
+use crate::register::{Order, Table as Registers, UnitId};
+use crate::settings::{Mistake, Mistakes, SettingsTable, most_similar};
 
-const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
-/// No device answers sooner.
-pub(super) const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
-/// The longest time that a device may be given, for an answer or a pause.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// The widest gap that may be bridged; a request holds 125 registers.
-const WIDEST_GAP: u16 = 120;
-
-/// Reads a profile, or says everything that is wrong with it.
+/// Reads a profile, or returns everything that is wrong with it.
 pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
-        Err(error) => return Err(vec![Mistake::bare(name, format!("is not TOML: {}", error.message()))]),
+        Err(error) => return Err(vec![Mistake::without_value(name, format!("is not TOML: {}", error.message()))]),
     };
     let mistakes = Mistakes::default();
-    let profile = read_profile(name, &Table::new(name, &table, &mistakes));
+    let profile = read_profile(name, &SettingsTable::new(name, &table, &mistakes));
     check_channels(&profile, &mistakes);
     let mistakes = mistakes.into_vec();
     if mistakes.is_empty() { Ok(profile) } else { Err(mistakes) }
 }
 
-fn read_profile(name: &str, table: &Table<'_>) -> Profile {
+fn read_profile(name: &str, table: &SettingsTable<'_>) -> Profile {
     let defaults = point::Defaults {
-        bytes: table.word("byte_order", &ORDERS).unwrap_or(Order::Big),
-        words: table.word("word_order", &ORDERS).unwrap_or(Order::Big),
-        table: table.word("table", &Registers::NAMES).unwrap_or(Registers::Holding),
+        bytes: table.choice("byte_order", &Order::NAMES).unwrap_or(Order::Big),
+        words: table.choice("word_order", &Order::NAMES).unwrap_or(Order::Big),
+        table: table.choice("table", &Registers::NAMES).unwrap_or(Registers::Holding),
     };
-    let sources = table.named("sources", |_, value| read_period(value), "write a time such as \"60s\"");
+    let sources = table.named_entries("sources", |_, value| read_period(value), "write a time such as \"60s\"");
     let profile = Profile {
         manufacturer: table.text("manufacturer").unwrap_or_default().into(),
         model: table.text("model").unwrap_or_default().into(),
         unit: UnitId(table.integer("unit", 0..=255).unwrap_or(1)),
         usual_unit: table.integer("usual_unit", 0..=255).map(UnitId),
-        timeout: table.duration("timeout", SHORTEST_TIMEOUT..=LONGEST_WAIT).unwrap_or(DEFAULT_TIMEOUT),
+        timeout: table.duration("timeout", MIN_TIMEOUT..=MAX_WAIT).unwrap_or(DEFAULT_TIMEOUT),
         pacing: read_pacing(table),
-        blocks: read_blocks(table, Blocks::default()),
+        read_limits: read_limits(table, ReadLimits::default()),
         points: read_points(table, defaults, &sources),
         sources,
         ..Profile::new(name)
@@ -65,72 +59,55 @@ fn read_profile(name: &str, table: &Table<'_>) -> Profile {
     let set_point = read_set_point(table, &profile);
     let watchdog = table.text("watchdog").filter(|name| is_writable(table, "watchdog", name, &profile));
     let watchdog = watchdog.map(str::to_owned);
-    table.finish();
+    table.report_unknown_keys();
     Profile { set_point, watchdog, ..profile }
-}
-
-/// Which of the device's habits are given; the settings of a device have the same keys.
-pub fn read_pacing(table: &Table<'_>) -> Pacing {
-    Pacing {
-        request_gap: table.duration("request_gap", Duration::ZERO..=LONGEST_WAIT),
-        connect_pause: table.duration("connect_pause", Duration::ZERO..=LONGEST_WAIT),
-        reconnect_after: table.integer("reconnect_after", 1..=1_000_000),
-    }
-}
-
-/// How much it gives at once; the settings of a device have the same keys.
-pub fn read_blocks(table: &Table<'_>, otherwise: Blocks) -> Blocks {
-    Blocks {
-        registers: table.integer("max_registers", 1..=MAX_READ).unwrap_or(otherwise.registers),
-        bits: table.integer("max_bits", 1..=MAX_READ_BITS).unwrap_or(otherwise.bits),
-        bridged_gap: table.integer("bridged_gap", 0..=WIDEST_GAP).unwrap_or(otherwise.bridged_gap),
-    }
 }
 
 fn read_period(value: &toml::Value) -> Option<Duration> {
     crate::time::parse_duration(value.as_str()?).filter(|period| !period.is_zero())
 }
 
-fn read_points(table: &Table<'_>, defaults: point::Defaults, sources: &[(String, Duration)]) -> Vec<Point> {
+fn read_points(table: &SettingsTable<'_>, defaults: point::Defaults, sources: &[(String, Duration)]) -> Vec<Point> {
     let Some(points) = table.table("points") else {
-        table.mistakes().add(Mistake::bare(table.key("points"), "is missing; a profile describes at least one point"));
+        table
+            .mistakes()
+            .add(Mistake::without_value(table.key("points"), "is missing; a profile describes at least one point"));
         return Vec::new();
     };
     if points.entries().is_empty() {
-        table.mistakes().add(Mistake::bare(table.key("points"), "is empty; a profile describes at least one point"));
+        table
+            .mistakes()
+            .add(Mistake::without_value(table.key("points"), "is empty; a profile describes at least one point"));
     }
     let mut read: Vec<Point> = Vec::new();
     for (name, entry) in points.entries() {
         let Some(entry) = entry else {
-            points.wrong(name, "write a table, such as { address = 100, type = \"uint16\", scale = 1 }");
+            points.add_mistake(name, "write a table, such as { address = 100, type = \"uint16\", scale = 1 }");
             continue;
         };
         let key = entry.key("address");
         let Some((point, may_overlap)) = point::read(name, &entry, defaults, sources) else { continue };
-        let clash = read.iter().find(|earlier| !may_overlap && overlap(earlier, &point));
-        if let Some(earlier) = clash {
-            let mend = format!(
-                "overlaps {} at {} to {}; where the maker means it so, write overlaps = true",
-                earlier.name,
-                earlier.address,
-                earlier.end() - 1
-            );
-            table.mistakes().add(Mistake::new(key, point.address, mend));
+        let overlapped = read.iter().find(|earlier| !may_overlap && overlap(earlier, &point));
+        if let Some(earlier) = overlapped {
+            let (first, last) = (earlier.address, earlier.end() - 1);
+            let hint =
+                format!("overlaps {} at {first} to {last}; if that is intended, write overlaps = true", earlier.name);
+            table.mistakes().add(Mistake::new(key, point.address, hint));
         }
         read.push(point);
     }
     read
 }
 
-/// Two points that share a register; parts of one register may.
+/// Whether two points share a register by mistake; bits of the same register may share it.
 fn overlap(one: &Point, other: &Point) -> bool {
-    let together = (one.table, one.unit_id) == (other.table, other.unit_id);
+    let same_table = (one.table, one.unit_id) == (other.table, other.unit_id);
     let shares = u32::from(one.address) < other.end() && u32::from(other.address) < one.end();
-    let parts = one.layout.bits.is_some() || other.layout.bits.is_some();
-    together && shares && !parts
+    let are_bits = one.layout.bits.is_some() || other.layout.bits.is_some();
+    same_table && shares && !are_bits
 }
 
-fn read_set_point(table: &Table<'_>, profile: &Profile) -> Option<SetPoint> {
+fn read_set_point(table: &SettingsTable<'_>, profile: &Profile) -> Option<SetPoint> {
     let table = table.table("set_point")?;
     let point = |key: &'static str| {
         let name = table.text(key).filter(|name| is_writable(&table, key, name, profile));
@@ -141,9 +118,9 @@ fn read_set_point(table: &Table<'_>, profile: &Profile) -> Option<SetPoint> {
         charge: point("charge"),
         discharge: point("discharge"),
         mode: point("mode"),
-        mode_values: table.named("mode_values", |_, value| number(value), "write the register's number"),
+        mode_values: table.named_entries("mode_values", |_, value| number(value), "write the register's raw value"),
     };
-    table.finish();
+    table.report_unknown_keys();
     Some(set_point)
 }
 
@@ -152,26 +129,26 @@ fn number(value: &toml::Value) -> Option<f64> {
     value.as_integer().map(|number| number as f64).or_else(|| value.as_float())
 }
 
-fn is_writable(table: &Table<'_>, key: &str, name: &str, profile: &Profile) -> bool {
-    let mend = match profile.points.iter().find(|point| point.name == name) {
+fn is_writable(table: &SettingsTable<'_>, key: &str, name: &str, profile: &Profile) -> bool {
+    let hint = match profile.points.iter().find(|point| point.name == name) {
         Some(point) if point.access != Access::Read => return true,
-        Some(_) => format!("`{name}` is only read; give it access = \"RW\""),
-        None => match nearest(name, profile.points.iter().map(|point| point.name.as_str())) {
-            Some(nearest) => format!("is no point of this profile; did you mean `{nearest}`?"),
-            None => "is no point of this profile".into(),
+        Some(_) => format!("`{name}` is read-only; give it access = \"RW\""),
+        None => match most_similar(name, profile.points.iter().map(|point| point.name.as_str())) {
+            Some(nearest) => format!("is not a point of this profile; did you mean `{nearest}`?"),
+            None => "is not a point of this profile".into(),
         },
     };
-    table.wrong(key, mend);
+    table.add_mistake(key, hint);
     false
 }
 
-/// Two points under one channel name.
+/// Reports points that have the same channel name.
 fn check_channels(profile: &Profile, mistakes: &Mistakes) {
     for (index, point) in profile.points.iter().enumerate() {
         let earlier = profile.points.iter().take(index).find(|earlier| earlier.channel == point.channel);
         if let Some(earlier) = earlier {
             let key = format!("{}.points.{}.channel", profile.name, point.name);
-            mistakes.add(Mistake::new(key, &point.channel, format!("is the channel of {} already", earlier.name)));
+            mistakes.add(Mistake::new(key, &point.channel, format!("is already the channel of {}", earlier.name)));
         }
     }
 }
@@ -198,16 +175,16 @@ mod tests {
         assert_eq!((point.channel.as_str(), point.address, point.table), ("power_kw", 7, Registers::Holding));
         assert_eq!((point.layout.bytes, point.layout.words), (Order::Little, Order::Little));
         assert_eq!((point.unit_id, point.access), (Some(UnitId(225)), Access::ReadWrite));
-        assert_eq!(point.scaling.apply(2000.0), -1.0);
+        assert_eq!(point.scaling.to_value(2000.0), -1.0);
         assert_eq!(profile.unit, UnitId(1));
     }
 
     #[test]
-    fn every_fault_names_the_point() {
+    fn every_mistake_names_the_point_and_the_key() {
         let check = |points: &str, expected: &str| assert_eq!(mistakes(points), [expected], "{points}");
         check(
             "a = { address = 1, type = \"uint16\" }",
-            "box.points.a.scale: is missing; write scale = 1 where the raw number is the value",
+            "box.points.a.scale: is missing; write scale = 1 if the raw number is the value",
         );
         check("a = { address = 1, type = \"string\" }", "box.points.a.count: is missing");
         check(
@@ -220,7 +197,7 @@ mod tests {
         );
         check(
             "a = { address = 1, type = \"uint16\", scale = 1, write_function = 6 }",
-            "box.points.a.write_function = 6: has no effect on a point that is only read; write access = \"RW\", or remove it",
+            "box.points.a.write_function = 6: has no effect on a read-only point; write access = \"RW\", or remove it",
         );
         check("", "box.points: is empty; a profile describes at least one point");
         check("a = { type = \"uint16\", scale = 1 }", "box.points.a.address: is missing");
@@ -238,15 +215,15 @@ mod tests {
         );
         check(
             "a = { address = 1, type = \"int32\", scale = 1 }\nb = { address = 2, type = \"uint16\", scale = 1 }",
-            "box.points.b.address = 2: overlaps a at 1 to 2; where the maker means it so, write overlaps = true",
+            "box.points.b.address = 2: overlaps a at 1 to 2; if that is intended, write overlaps = true",
         );
         check(
             "a = { address = 65535, type = \"int32\", scale = 1 }",
-            "box.points.a.address = 65535: the value ends after register 65535",
+            "box.points.a.address = 65535: the value would end after register 65535",
         );
         check(
             "a = { address = 1, type = \"uint16\", scale = 1 }\nb = { channel = \"a\", address = 2, type = \"uint16\", scale = 1 }",
-            "box.points.b.channel = a: is the channel of a already",
+            "box.points.b.channel = a: is already the channel of a",
         );
         check(
             "a = { table = \"coil\", address = 1, count = 8 }",
@@ -254,7 +231,7 @@ mod tests {
         );
         check(
             "a = { address = 1, type = \"uint16\", scale = 1, string_layout = \"low\" }",
-            "box.points.a.string_layout = \"low\": is for strings; remove it, or write type = \"string\"",
+            "box.points.a.string_layout = \"low\": applies to strings only; remove it, or write type = \"string\"",
         );
         check("a = 3", "box.points.a = 3: write a table, such as { address = 100, type = \"uint16\", scale = 1 }");
     }
@@ -269,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_profile() {
+    fn a_file_without_points_is_refused() {
         assert_eq!(read("box", "not toml").unwrap_err().len(), 1);
         let missing = read("box", "model = \"x\"").unwrap_err();
         assert_eq!(missing[0].to_string(), "box.points: is missing; a profile describes at least one point");

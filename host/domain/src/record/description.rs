@@ -1,4 +1,4 @@
-//! A site's description as it was written whole, read source by source: as a tree, one of 100,000 channels takes 60 MB.
+//! Reads a site's description source by source, because as a JSON tree one with 100,000 channels takes 60 MB.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,25 +7,25 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::object::Object;
+use super::json_reader::JsonObject;
 use super::read;
 use crate::settings::Mistakes;
 use crate::site::{ChannelLists, Device, Site, Source};
 
-/// How a line that is nothing but a description begins.
-const BEGIN: &str = r#"{"site":"#;
+/// The beginning of a line that is only a description.
+const PREFIX: &str = r#"{"site":"#;
 
-/// Of a description that does not say.
+/// The revision of a description that does not give one.
 const FIRST_REVISION: u64 = 1;
 
-/// The description, if the line is one and has no mistakes. The outer none: it is something else.
+/// The description; the inner option is none if it has mistakes, the outer one if the line is something else.
 pub(super) fn read(line: &str) -> Option<Option<Site>> {
-    line.starts_with(BEGIN).then(|| serde_json::from_str::<Line>(line).ok().map(|line| line.site.0))
+    line.starts_with(PREFIX).then(|| serde_json::from_str::<SiteLine>(line).ok().map(|line| line.site.0))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct SiteLine {
     site: Description,
 }
 
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Description {
     }
 }
 
-/// All but the sources is small.
+/// Reads the members of a description; only `sources` is large.
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
@@ -51,18 +51,18 @@ impl<'de> Visitor<'de> for Members {
         let (mut members, mut sources) = (Map::new(), Vec::new());
         while let Some(key) = access.next_key::<String>()? {
             if key == "sources" {
-                // They are written behind the devices that they name.
+                // Devices are written before the sources that refer to them.
                 let devices =
-                    sound(&members, |object| object.required("devices", |field| field.objects(read::device)))?;
+                    valid(&members, |object| object.required("devices", |field| field.objects(read::device)))?;
                 sources = access.next_value_seed(Sources(&devices))?;
                 members.insert(key, Value::Array(Vec::new()));
             } else {
                 members.insert(key, access.next_value()?);
             }
         }
-        let site = sound(&members, |object| {
+        let site = valid(&members, |object| {
             let site = read::site(object, FIRST_REVISION);
-            object.finish();
+            object.report_unknown_keys();
             site
         })?;
         Ok(Site { sources, ..site })
@@ -89,9 +89,9 @@ impl<'de> Visitor<'de> for Sources<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Vec<Source>, A::Error> {
         let (mut sources, lists) = (Vec::new(), RefCell::<ChannelLists>::default());
         while let Some(members) = access.next_element::<Map<String, Value>>()? {
-            sources.push(sound(&members, |object| {
+            sources.push(valid(&members, |object| {
                 let source = read::source(object, self.0, &lists);
-                object.finish();
+                object.report_unknown_keys();
                 source
             })?);
         }
@@ -99,9 +99,9 @@ impl<'de> Visitor<'de> for Sources<'_> {
     }
 }
 
-/// What is read of an object, if that has no mistakes.
-fn sound<T, E: Error>(members: &Map<String, Value>, read: impl FnOnce(&Object<'_>) -> T) -> Result<T, E> {
+/// Reads an object; an error if it has mistakes.
+fn valid<T, E: Error>(members: &Map<String, Value>, read: impl FnOnce(&JsonObject<'_>) -> T) -> Result<T, E> {
     let mistakes = Mistakes::default();
-    let read = read(&Object::new("", members, &mistakes));
-    if mistakes.count() == 0 { Ok(read) } else { Err(E::custom("it has mistakes")) }
+    let read = read(&JsonObject::new("", members, &mistakes));
+    if mistakes.count() == 0 { Ok(read) } else { Err(E::custom("the description has mistakes")) }
 }

@@ -1,79 +1,96 @@
-//! Frames: the one kind of event that means something only together with the site's description.
+//! Frames, the only kind of event that cannot be read without the site's description.
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::object::{Field, Object};
-use super::value::{number, object, word};
-use super::{FAULTS, Known};
+use super::json_reader::{JsonField, JsonObject};
+use super::json_writer::{number, object, word};
 use crate::event::{Fault, FaultKind, Frame, Text};
 use crate::settings::Mistake;
+use crate::site::Site;
 
-/// A frame of the description in force. A null without a fault or a text of its own is missing.
-pub(super) fn read(object: &Object<'_>, known: &Known) -> Frame {
+/// The site's description, as far as it is known, that frames refer to.
+#[derive(Default)]
+pub(super) enum Described {
+    /// There is none yet.
+    #[default]
+    Nothing,
+    /// It has mistakes, so frames that refer to it are not checked against it.
+    Invalid,
+    /// The last description.
+    Site(Arc<Site>),
+}
+
+/// Reads a frame. A null for which there is neither a fault nor a text is a missing value.
+pub(super) fn read(object: &JsonObject<'_>, described: &Described) -> Frame {
     let mut channels = None;
     let source = object.required("source", |field| {
-        let source = field.whole()?;
-        channels = channel_count(field, source, known);
+        let source = field.unsigned()?;
+        channels = channel_count(field, source, described);
         Some(source)
     });
     let (values, nulls) = values(object, channels);
     let channels = channels.unwrap_or(values.len());
-    let fault = |object: &Object<'_>| Fault {
+    let fault = |object: &JsonObject<'_>| Fault {
         channel: channel(object, channels),
-        kind: object.required("kind", |field| field.word(&FAULTS).map(Some)).unwrap_or(FaultKind::Other),
+        kind: object.required("kind", |field| field.word(&FaultKind::NAMES).map(Some)).unwrap_or(FaultKind::Other),
     };
-    let text =
-        |object: &Object<'_>| Text { channel: channel(object, channels), value: object.required("value", Field::text) };
+    let text = |object: &JsonObject<'_>| Text {
+        channel: channel(object, channels),
+        value: object.required("value", JsonField::text),
+    };
     let faults = object.optional("faults", |field| field.objects(fault)).unwrap_or_default();
     let texts = object.optional("texts", |field| field.objects(text)).unwrap_or_default();
     Frame { source, values, faults: with_missing(&nulls, faults, &texts), texts }
 }
 
-/// How many channels the source has; none where that cannot be known, which is a mistake unless it was told before.
-fn channel_count(field: &Field<'_>, source: u32, known: &Known) -> Option<usize> {
-    let site = match known {
-        Known::Site(site) => site,
-        Known::Unsound => return None,
-        Known::Nothing => {
-            field.wrong("there is no site above this line that it could belong to; write one");
+/// Number of channels of a source; none if it is not known, which is a mistake unless it follows from one reported
+/// before.
+fn channel_count(field: &JsonField<'_>, source: u32, described: &Described) -> Option<usize> {
+    let site = match described {
+        Described::Site(site) => site,
+        Described::Invalid => return None,
+        Described::Nothing => {
+            field.add_mistake("there is no `site` line above it that describes the source; write one");
             return None;
         }
     };
     let found = usize::try_from(source).ok().and_then(|source| site.sources.get(source));
     if found.is_none() {
-        field.wrong(format!("the site has {} sources; write a number below that", site.sources.len()));
+        field.add_mistake(format!("the site has {} sources; write a number below that", site.sources.len()));
     }
     found.map(|source| source.channels.len())
 }
 
 /// The values, and the channels whose value is null.
-fn values(object: &Object<'_>, channels: Option<usize>) -> (Vec<f64>, Vec<u32>) {
-    let list = object.required("values", Field::list);
-    let is_given = object.field("values").is_some_and(|field| field.value().is_array());
-    if let Some(channels) = channels.filter(|channels| is_given && *channels != list.len()) {
-        let mend = format!("has {} values for {channels} channels; write one for each, or null", list.len());
-        object.mistakes().add(Mistake::bare(object.key("values"), mend));
+fn values(object: &JsonObject<'_>, channels: Option<usize>) -> (Vec<f64>, Vec<u32>) {
+    let list = object.required("values", JsonField::list);
+    let is_list = object.field("values").is_some_and(|field| field.value().is_array());
+    if let Some(channels) = channels.filter(|channels| is_list && *channels != list.len()) {
+        let hint = format!("has {} values for {channels} channels; write one for each, or null", list.len());
+        object.mistakes().add(Mistake::without_value(object.key("values"), hint));
     }
     let nulls = (0..).zip(&list).filter(|(_, field)| field.value().is_null()).map(|(channel, _)| channel);
-    (list.iter().filter_map(Field::number).collect(), nulls.collect())
+    (list.iter().filter_map(JsonField::number).collect(), nulls.collect())
 }
 
-/// The channel that a fault or a text is about.
-fn channel(object: &Object<'_>, channels: usize) -> u32 {
+/// The channel of a fault or a text.
+fn channel(object: &JsonObject<'_>, channels: usize) -> u32 {
     object.required("channel", |field| {
-        let channel = field.whole()?;
+        let channel = field.unsigned()?;
         if usize::try_from(channel).is_ok_and(|channel| channel >= channels) {
-            field.wrong(format!("the source has {channels} channels; write a number below that"));
+            field.add_mistake(format!("the source has {channels} channels; write a number below that"));
         }
         Some(channel)
     })
 }
 
-/// The faults, and a missing one for each null that neither a fault nor a text names.
+/// The faults, and a missing one for each null for which there is neither a fault nor a text.
 fn with_missing(nulls: &[u32], mut faults: Vec<Fault>, texts: &[Text]) -> Vec<Fault> {
     let before = faults.len();
     for &channel in nulls {
-        if !is_named(channel, &faults, texts) {
+        if !has_entry(channel, &faults, texts) {
             faults.push(Fault { channel, kind: FaultKind::Missing });
         }
     }
@@ -83,23 +100,24 @@ fn with_missing(nulls: &[u32], mut faults: Vec<Fault>, texts: &[Text]) -> Vec<Fa
     faults
 }
 
-fn is_named(channel: u32, faults: &[Fault], texts: &[Text]) -> bool {
+fn has_entry(channel: u32, faults: &[Fault], texts: &[Text]) -> bool {
     faults.iter().any(|fault| fault.channel == channel) || texts.iter().any(|text| text.channel == channel)
 }
 
-/// A frame as [`read`] reads it.
+/// Writes a frame so that [`read`] returns the same.
 pub(super) fn write(frame: &Frame) -> Value {
-    let is_null = |channel: u32, value: f64| value.is_nan() && is_named(channel, &frame.faults, &frame.texts);
+    let is_null = |channel: u32, value: f64| value.is_nan() && has_entry(channel, &frame.faults, &frame.texts);
     let value = |(channel, value): (u32, &f64)| match *value {
-        // A null alone would be read as missing.
+        // A null alone would be read as a missing value.
         value if value.is_nan() && !is_null(channel, value) => "NaN".into(),
         value => number(value),
     };
     let nulls: Vec<_> =
         (0..).zip(&frame.values).filter(|(channel, value)| is_null(*channel, **value)).map(|(c, _)| c).collect();
-    let faults = told_faults(frame, &nulls);
-    let fault =
-        |fault: &Fault| object([("channel", Some(fault.channel.into())), ("kind", Some(word(&FAULTS, fault.kind)))]);
+    let faults = explicit_faults(frame, &nulls);
+    let fault = |fault: &Fault| {
+        object([("channel", Some(fault.channel.into())), ("kind", Some(word(&FaultKind::NAMES, fault.kind)))])
+    };
     let text =
         |text: &Text| object([("channel", Some(text.channel.into())), ("value", Some(text.value.as_str().into()))]);
     object([
@@ -110,9 +128,9 @@ pub(super) fn write(frame: &Frame) -> Value {
     ])
 }
 
-/// The faults that reading would not add by itself.
-fn told_faults(frame: &Frame, nulls: &[u32]) -> Vec<Fault> {
-    let is_told = |fault: &&Fault| fault.kind != FaultKind::Missing || !nulls.contains(&fault.channel);
-    let told: Vec<_> = frame.faults.iter().filter(is_told).copied().collect();
-    if with_missing(nulls, told.clone(), &frame.texts) == frame.faults { told } else { frame.faults.clone() }
+/// The faults that [`read`] would not add itself.
+fn explicit_faults(frame: &Frame, nulls: &[u32]) -> Vec<Fault> {
+    let is_explicit = |fault: &&Fault| fault.kind != FaultKind::Missing || !nulls.contains(&fault.channel);
+    let explicit: Vec<_> = frame.faults.iter().filter(is_explicit).copied().collect();
+    if with_missing(nulls, explicit.clone(), &frame.texts) == frame.faults { explicit } else { frame.faults.clone() }
 }

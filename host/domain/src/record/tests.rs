@@ -1,10 +1,10 @@
-//! What is written is read as the same value, and every mistake is told with its line and key.
+//! Reading returns what was written, and every mistake is reported with its line and key.
 
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Anomaly, DeviceStatus, Dispatch, Fault, Frame, Gap, Safety, Text, Violation};
-use crate::site::{Channel, Device, Source};
+use crate::event::{Anomaly, DeviceStatus, Dispatch, Fault, FaultKind, Frame, Gap, Safety, Text, Violation, Watchdog};
+use crate::site::{Channel, ChannelKind, Device, Site, Source};
 
 const SITE: &str = r#"{"at":0,"site":{"id":"S","devices":[{"name":"battery"}],"sources":[{"device":"battery","period_ms":1000,"channels":[{"name":"soc_pct","unit":"%"},{"name":"power_kw","unit":"kW"},{"name":"serial","unit":"1","kind":"text"}]}]}}"#;
 
@@ -95,13 +95,13 @@ fn bodies() -> Vec<EventBody> {
     ]
 }
 
-/// NaN is not equal to itself, so what is compared is how it is shown.
+/// The debug form, because NaN is not equal to itself.
 fn shown(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| format!("{event:?}")).collect()
 }
 
 #[test]
-fn what_is_written_is_read_as_the_same_value() {
+fn reading_returns_exactly_what_was_written() {
     let event = |(i, body): (u64, EventBody)| Event {
         sequence: Sequence(3 * i),
         at: Timestamp::from_nanos(i * 1_000_000_007),
@@ -117,7 +117,7 @@ fn what_is_written_is_read_as_the_same_value() {
 }
 
 #[test]
-fn a_line_says_no_more_than_it_must() {
+fn defaults_are_not_written() {
     let check = |body: EventBody, expected: &str| {
         let event = Event { sequence: Sequence(7), at: Timestamp::from_nanos(1_740_151_220_250_000_000), body };
         assert_eq!(write_event(&event, None), format!(r#"{{"sequence":7,"at":"2025-02-21T15:20:20.25Z",{expected}}}"#));
@@ -130,7 +130,7 @@ fn a_line_says_no_more_than_it_must() {
 }
 
 #[test]
-fn what_a_person_leaves_out_is_filled_in() {
+fn missing_fields_get_their_defaults() {
     let line = r#"{"at":"2025-02-21T15:20:00Z","note":"n","frame":{"source":0,"values":[1,null,null],"faults":[{"channel":0,"kind":"stale"}],"texts":[{"channel":2,"value":"x"}]}}"#;
     let events =
         read_events(&format!("{SITE}\n\n{line}\r\n{{\"sequence\":9,\"at\":1,\"heartbeat\":{{}}}}\n{SITE}")).unwrap();
@@ -148,31 +148,31 @@ fn mistakes(text: &str) -> Vec<String> {
     read_events(text).expect_err("no mistake").iter().map(ToString::to_string).collect()
 }
 
-/// The mistake of a line below the site's.
+/// The mistake in a line after the site's.
 fn check(line: &str, expected: &str) {
     assert_eq!(mistakes(&format!("{SITE}\n{line}")), [format!("line 2{expected}")], "{line}");
 }
 
 #[test]
-fn lines_that_are_no_event() {
-    check("5", ": is no object; write {…}");
+fn lines_that_are_not_an_event_are_reported() {
+    check("5", ": is not an object; write {…}");
     check("{", ": is not JSON: EOF while parsing an object at column 1");
     check(r#"{"at":1}"#, ": has no event; write one of site, gap, frame, safety, anomaly, dispatch, device, heartbeat");
     check(r#"{"at":1,"fraem":{}}"#, ": fraem: is unknown; did you mean `frame`?");
-    check(r#"{"at":1,"heartbeat":{},"gap":{"reason":""}}"#, ": has `gap` and `heartbeat`; write one event a line");
-    check(r#"{"at":1,"heartbeat":{},"heartbeat":{}}"#, ": is not JSON: `heartbeat` stands there twice at column 34");
+    check(r#"{"at":1,"heartbeat":{},"gap":{"reason":""}}"#, ": has `gap` and `heartbeat`; write one event per line");
+    check(r#"{"at":1,"heartbeat":{},"heartbeat":{}}"#, ": is not JSON: the key `heartbeat` occurs twice at column 34");
     check(r#"{"heartbeat":{}}"#, ": at: is missing; write it");
-    let mend = "write a time in UTC, such as \"2026-01-02T03:04:05.25Z\", or nanoseconds since 1970";
-    check(r#"{"at":"soon","heartbeat":{}}"#, &format!(": at = \"soon\": {mend}"));
-    check(r#"{"at":1.5,"heartbeat":{}}"#, &format!(": at = 1.5: {mend}"));
-    check(r#"{"at":1,"sequence":1,"heartbeat":{}}"#, ": sequence = 1: write a number above 1, the line before");
+    let hint = "write a time in UTC, such as \"2026-01-02T03:04:05.25Z\", or nanoseconds since 1970";
+    check(r#"{"at":"soon","heartbeat":{}}"#, &format!(": at = \"soon\": {hint}"));
+    check(r#"{"at":1.5,"heartbeat":{}}"#, &format!(": at = 1.5: {hint}"));
+    check(r#"{"at":1,"sequence":1,"heartbeat":{}}"#, ": sequence = 1: write a number above 1, that of the line before");
     check(r#"{"at":1,"heartbeat":{"x":1}}"#, ": heartbeat.x: is unknown; remove it");
     check(r#"{"at":1,"heartbeat":[]}"#, ": heartbeat = []: write an object, {…}");
     check(r#"{"at":1,"note":5,"heartbeat":{}}"#, ": note = 5: write a text in quotes");
 }
 
 #[test]
-fn values_that_cannot_be() {
+fn invalid_values_are_reported() {
     let frame =
         |frame: &str, expected: &str| check(&format!(r#"{{"at":1,"frame":{frame}}}"#), &format!(": frame.{expected}"));
     frame(r#"{"source":1,"values":[1]}"#, "source = 1: the site has 1 sources; write a number below that");
@@ -195,11 +195,11 @@ fn values_that_cannot_be() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_and_none_that_follows_from_another() {
+fn all_mistakes_are_reported_at_once_except_consequences_of_others() {
     let frame = r#"{"at":1,"frame":{"source":8,"values":[1]}}"#;
     assert_eq!(
         mistakes(frame),
-        ["line 1: frame.source = 8: there is no site above this line that it could belong to; write one"]
+        ["line 1: frame.source = 8: there is no `site` line above it that describes the source; write one"]
     );
     let wrong = SITE.replace(r#""device":"battery""#, r#""device":"batery""#).replace("\"kW\"", "1");
     assert_eq!(
@@ -215,15 +215,15 @@ fn all_mistakes_are_told_at_once_and_none_that_follows_from_another() {
 }
 
 #[test]
-fn a_description_alone_is_read_source_by_source() {
+fn a_description_is_read_source_by_source() {
     let written = write_body(&EventBody::Site(Arc::new(site())));
-    let Some(EventBody::Site(read)) = read_body(&written) else { panic!("{written} is not read") };
+    let Some(EventBody::Site(read)) = read_body(&written) else { panic!("cannot read {written}") };
     assert_eq!(*read, site());
     assert!(Arc::ptr_eq(&read.sources[0].channels, &read.sources[1].channels), "equal lists are shared");
     let empty = Site { devices: vec![], sources: vec![], attributes: vec![], ..site() };
     let body = EventBody::Site(Arc::new(empty));
     assert_eq!(read_body(&write_body(&body)), Some(body));
-    let spoilt = [
+    let invalid = [
         written.replace("\"device\":\"battery\"", "\"device\":\"other\""),
         written.replace("\"revision\":7", "\"revision\":-7"),
         written.replace("\"kind\":\"state\"", "\"kind\":\"stat\""),
@@ -233,7 +233,7 @@ fn a_description_alone_is_read_source_by_source() {
         format!("{written}}}"),
         written[..written.len() - 1].to_owned(),
     ];
-    for text in spoilt {
+    for text in invalid {
         assert_ne!(text, written);
         assert_eq!(read_body(&text), None, "{text}");
     }

@@ -1,13 +1,13 @@
-//! From what happened to a line's object. What is left out is what reading puts in by itself.
+//! Writes events as lines. Defaults that reading adds itself are left out.
 
 use serde_json::Value;
 
-use super::value::{number, number_not_null, object, pairs, text, word};
-use super::{CHANNEL_KINDS, WATCHDOGS, frame};
-use crate::event::{Anomaly, DeviceStatus, Dispatch, Event, EventBody, Gap, Safety, Violation};
+use super::frame;
+use super::json_writer::{number, number_not_null, object, pairs, text, word};
+use crate::event::{Anomaly, DeviceStatus, Dispatch, Event, EventBody, Gap, Safety, Violation, Watchdog};
 use crate::site::{Channel, ChannelKind, Device, Site, Source};
 
-/// The line of an event, or of what happened alone.
+/// The line of an event, or of a body alone.
 pub(super) fn line(body: &EventBody, event: Option<&Event>, note: Option<&str>) -> String {
     let mut line = String::from("{");
     if let Some(Event { sequence, at, .. }) = event {
@@ -39,7 +39,7 @@ fn body(line: &mut String, body: &EventBody) {
     }
 }
 
-/// Separates it from the one before.
+/// Starts a member of the object, with a comma unless it is the first.
 fn key(line: &mut String, key: &str) {
     if !line.ends_with('{') {
         line.push(',');
@@ -52,7 +52,7 @@ fn member(line: &mut String, name: &str, value: &Value) {
     *line += &value.to_string();
 }
 
-/// Piece by piece: as a tree, the description of a site with 100,000 channels takes 60 MB.
+/// Written piece by piece, because as a JSON tree the description of a site with 100,000 channels takes 60 MB.
 fn site(line: &mut String, site: &Site) {
     let device =
         |device: &Device| object([("name", text(&device.name)), ("attributes", attributes(&device.attributes))]);
@@ -62,8 +62,8 @@ fn site(line: &mut String, site: &Site) {
     member(line, "devices", &site.devices.iter().map(device).collect());
     key(line, "sources");
     line.push('[');
-    for (place, source) in site.sources.iter().enumerate() {
-        if place > 0 {
+    for (index, source) in site.sources.iter().enumerate() {
+        if index > 0 {
             line.push(',');
         }
         *line += &self::source(source).to_string();
@@ -95,7 +95,7 @@ fn channel(channel: &Channel) -> Value {
     object([
         ("name", text(&channel.name)),
         ("unit", text(&channel.unit)),
-        ("kind", (channel.kind != ChannelKind::Gauge).then(|| word(&CHANNEL_KINDS, channel.kind))),
+        ("kind", (channel.kind != ChannelKind::Gauge).then(|| word(&ChannelKind::NAMES, channel.kind))),
         ("writable", channel.writable.then_some(true.into())),
         ("attributes", attributes(&channel.attributes)),
     ])
@@ -109,7 +109,7 @@ fn safety(safety: &Safety) -> Value {
     let violations = &safety.violations;
     object([
         ("is_safe", Some(safety.is_safe.into())),
-        ("watchdog", Some(word(&WATCHDOGS, safety.watchdog))),
+        ("watchdog", Some(word(&Watchdog::NAMES, safety.watchdog))),
         ("power_limit_kw", safety.power_limit_kw.map(number_not_null)),
         ("violations", (!violations.is_empty()).then(|| violations.iter().map(violation).collect())),
     ])

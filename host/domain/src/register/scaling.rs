@@ -1,19 +1,19 @@
-//! From raw numbers to the channel's unit and back.
+//! Conversion between raw numbers and values in the channel's unit.
 
 /// From the raw number to the channel's unit: `raw × scale + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scaling {
     factor: f64,
-    // A decimal fraction such as 0.1 is not a double: dividing by 10 gives the digits that the device meant.
+    // A double cannot represent 0.1 exactly; dividing by 10 instead gives the digits that the device meant.
     divisor: f64,
     offset: f64,
 }
 
 impl Scaling {
-    /// The raw number is the value.
-    pub const NONE: Self = Self { factor: 1.0, divisor: 1.0, offset: 0.0 };
+    /// The value is the raw number.
+    pub(crate) const NONE: Self = Self { factor: 1.0, divisor: 1.0, offset: 0.0 };
 
-    /// By a finite factor other than zero, and a finite offset.
+    /// A finite, non-zero scale and a finite offset; none for other numbers.
     pub fn new(scale: f64, offset: f64) -> Option<Self> {
         if !scale.is_finite() || scale == 0.0 || !offset.is_finite() {
             return None;
@@ -23,19 +23,19 @@ impl Scaling {
     }
 
     /// The value of a raw number.
-    pub fn apply(self, raw: f64) -> f64 {
+    pub fn to_value(self, raw: f64) -> f64 {
         let product = raw * self.factor;
-        // A division costs more than all the rest.
+        // The division is the expensive part.
         let scaled = if self.divisor == 1.0 { product } else { product / self.divisor };
         scaled + self.offset
     }
 
     /// The raw number of a value.
-    pub fn invert(self, value: f64) -> f64 {
+    pub fn to_raw(self, value: f64) -> f64 {
         (value - self.offset) * self.divisor / self.factor
     }
 
-    /// The same, with the result multiplied by 10^exponent: a change of unit or a scale factor from another register.
+    /// The same with the value multiplied by 10^exponent, for a change of unit or a scale factor from another register.
     #[must_use]
     pub fn times_ten_to(self, exponent: i32) -> Self {
         let power = 10_f64.powi(exponent.abs());
@@ -47,17 +47,18 @@ impl Scaling {
         }
     }
 
-    /// The same with the other sign.
+    /// The same with the value's sign inverted.
     #[must_use]
-    pub fn negated(self) -> Self {
+    pub(crate) fn negated(self) -> Self {
         Self { factor: -self.factor, divisor: self.divisor, offset: -self.offset }
     }
 }
 
-/// A scale such as 0.25 or -0.001 as whole number over a power of ten.
+/// Splits a scale such as 0.25 or -0.001 into an integer and the power of ten that divides it.
 fn decimal_fraction(scale: f64) -> Option<(f64, f64)> {
-    const LONGEST: i32 = 9;
-    (0..=LONGEST).map(|digits| 10_f64.powi(digits)).find_map(|power| {
+    /// No profile gives a scale with more digits after the point.
+    const MAX_DIGITS: i32 = 9;
+    (0..=MAX_DIGITS).map(|digits| 10_f64.powi(digits)).find_map(|power| {
         let whole = (scale * power).round();
         (whole != 0.0 && whole / power == scale).then_some((whole, power))
     })
@@ -68,11 +69,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scaling_gives_the_digits_that_were_meant() {
+    fn scaling_is_exact_in_decimal_digits() {
         let check = |scale: f64, offset: f64, raw: f64, expected: f64| {
             let scaling = Scaling::new(scale, offset).unwrap();
-            assert_eq!(scaling.apply(raw), expected, "{raw} × {scale} + {offset}");
-            assert!((scaling.invert(expected) - raw).abs() < 1e-6 * raw.abs(), "{raw} × {scale} + {offset}");
+            assert_eq!(scaling.to_value(raw), expected, "{raw} × {scale} + {offset}");
+            assert!((scaling.to_raw(expected) - raw).abs() < 1e-6 * raw.abs(), "{raw} × {scale} + {offset}");
         };
         check(0.1, 0.0, 723.0, 72.3);
         check(0.01, 0.0, 7.0, 0.07);
@@ -82,7 +83,7 @@ mod tests {
         check(1e-12, 0.0, 1e12, 1.0);
         assert_eq!(Scaling::new(0.0, 0.0), None);
         assert_eq!(Scaling::new(f64::NAN, 0.0), None);
-        assert_eq!(Scaling::NONE.times_ten_to(-3).negated().apply(1500.0), -1.5);
-        assert_eq!(Scaling::NONE.times_ten_to(2).apply(3.0), 300.0);
+        assert_eq!(Scaling::NONE.times_ten_to(-3).negated().to_value(1500.0), -1.5);
+        assert_eq!(Scaling::NONE.times_ten_to(2).to_value(3.0), 300.0);
     }
 }

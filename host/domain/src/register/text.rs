@@ -1,26 +1,26 @@
-//! Texts in registers: two characters in each or one, in either half.
+//! Text in registers: one or two characters in each, in either byte.
 
-/// Where the characters of a text lie.
+/// How the characters of a text are packed into registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextLayout {
-    /// Two characters to a register, the first in the high byte: the usual way, and SunSpec's.
+    /// Two characters per register, the first in the high byte: the usual layout, and SunSpec's.
     HighLow,
-    /// Two characters to a register, the first in the low byte.
+    /// Two characters per register, the first in the low byte.
     LowHigh,
-    /// One character to a register, in its high byte.
+    /// One character per register, in its high byte.
     High,
-    /// One character to a register, in its low byte.
+    /// One character per register, in its low byte.
     Low,
 }
 
 impl TextLayout {
-    /// Every layout with the name that profiles use.
+    /// Every layout with its name in profiles.
     pub const NAMES: [(&'static str, Self); 4] =
         [("high-low", Self::HighLow), ("low-high", Self::LowHigh), ("high", Self::High), ("low", Self::Low)];
 
-    /// The text up to the first NUL, without blanks around it; none where nothing is left.
+    /// The text up to the first NUL with surrounding white space removed; none if nothing is left.
     ///
-    /// Makers mean UTF-8 or Latin-1: what is not the first is read as the second.
+    /// Manufacturers use UTF-8 or Latin-1, so text that is not valid UTF-8 is read as Latin-1.
     pub fn decode(self, registers: &[u16]) -> Option<String> {
         let both = registers.iter().flat_map(|register| match self {
             Self::HighLow => [Some(high(*register)), Some(low(*register))],
@@ -37,7 +37,7 @@ impl TextLayout {
         (!trimmed.is_empty()).then(|| trimmed.to_owned())
     }
 
-    /// The registers of a text, filled up with NUL. None where it is too long.
+    /// The registers of a text, padded with NUL; none if it is too long.
     pub fn encode(self, text: &str, registers: u16) -> Option<Vec<u16>> {
         let per_register = if matches!(self, Self::HighLow | Self::LowHigh) { 2 } else { 1 };
         let mut bytes = text.as_bytes().to_vec();
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_layouts() {
+    fn every_layout_decodes_and_encodes() {
         let check = |layout: TextLayout, registers: &[u16], text: &str| {
             assert_eq!(layout.decode(registers).as_deref(), Some(text), "{layout:?}");
             assert_eq!(layout.encode(text, u16::try_from(registers.len()).unwrap()).as_deref(), Some(registers));
@@ -84,11 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn ends_blanks_and_odd_bytes() {
+    fn text_ends_at_nul_is_trimmed_and_may_be_latin_1() {
         let read = |registers: &[u16]| TextLayout::HighLow.decode(registers);
         assert_eq!(read(&[0, 0]), None);
         assert_eq!(read(&[0x2020, 0x4120]).as_deref(), Some("A"));
-        assert_eq!(read(&[0x4100, 0x4242]).as_deref(), Some("A"), "what follows the end is left from an older text");
+        assert_eq!(
+            read(&[0x4100, 0x4242]).as_deref(),
+            Some("A"),
+            "what follows the NUL is left over from an older text"
+        );
         assert_eq!(read(&[0xb043]).as_deref(), Some("°C"), "Latin-1");
         assert_eq!(read(&[0xc2b0, 0x4300]).as_deref(), Some("°C"), "UTF-8");
         assert_eq!(TextLayout::HighLow.encode("ABC", 1), None);

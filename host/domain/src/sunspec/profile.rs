@@ -1,47 +1,33 @@
-//! What a device says about itself, as a profile: a point and a channel for each value.
+//! Turns a device's description into a profile: a point and a channel for each value.
 
-use std::time::Duration;
-
+use super::found::{DeviceDescription, DevicePoint, Scale};
+use super::point_type::PointType;
 use super::quantity::{Quantity, choose};
-use super::table::PointType;
-use super::{Found, FoundPoint, Scale};
-use crate::profile::{Access, Point, Profile, SetPoint};
+use crate::profile::{Access, Point, Profile, SUNSPEC, SetPoint, nameplate_source};
 use crate::register::{Format, Layout, Scaling, Table, TextLayout};
 use crate::site::ChannelKind;
 
-/// The profile's name.
-const NAME: &str = crate::profile::SUNSPEC;
-
-/// The source of what hardly ever changes: texts, ratings, settings. At the device's own period they would be most of the traffic.
-const NAMEPLATE: &str = "nameplate";
-const NAMEPLATE_PERIOD: Duration = Duration::from_secs(60);
-
-/// Channels that a profile may have: half of the values that a plugin gets at once, so that a frame always fits. A device with a
-/// model for each of its cells can have 20,000; its owner chooses the models that are wanted.
+/// The most channels of a profile: half of the values that one plugin call gets, so that a frame always fits. A device
+/// with a model for each of its cells can have 20,000 points; its owner then chooses the models.
 const MAX_POINTS: usize = 4_096;
 
-/// Models that hold ratings, settings and curves only, which change when somebody works at the device: the common model and
-/// those for security and communication (1 to 19, 220), ratings and settings (120, 121, 125 to 145), and of IEEE 1547-2018
-/// capacity, enter service and the curves (702, 703, 705 to 712). Controls (123, 124, 704) are not among them: what a dispatch
-/// has written is to be seen at once.
+/// Whether a model holds only ratings, settings and curves, which change when somebody services the device: the common
+/// model, security and communication (1 to 19, 220), ratings and settings (120, 121, 125 to 145), and of IEEE 1547-2018
+/// capacity, enter service and the curves (702, 703, 705 to 712). Controls (123, 124, 704) are not among them, so that
+/// a dispatch is visible at once.
 fn is_nameplate(model: u16) -> bool {
     matches!(model, 1..=19 | 120 | 121 | 125..=145 | 220 | 702 | 703 | 705..=712)
 }
 
-/// The source of what hardly ever changes, with its usual period.
-pub fn nameplate() -> (String, Duration) {
-    (NAMEPLATE.to_owned(), NAMEPLATE_PERIOD)
-}
-
-impl Found {
+impl DeviceDescription {
     /// A profile of all points, or of those of some models only.
     ///
-    /// Addresses of networks are left out: they are no quantities. What the device's power is set with is named where it is a power
-    /// (model 704); the percentages of 123 and 124 limit it, and are only channels that can be written.
+    /// Network addresses are left out because they are not quantities. The set-point is the power of model 704; the
+    /// percentages of 123 and 124 only limit the power, so they are just writable channels.
     pub fn profile(&self, only: Option<&[u16]>) -> Profile {
         let wanted = |model: u16| only.is_none_or(|only| only.contains(&model));
         let quantities = choose(self, &wanted);
-        let quantity_of = |point: &FoundPoint| {
+        let quantity_of = |point: &DevicePoint| {
             let chosen = quantities.iter().find(|(_, chosen)| std::ptr::eq(*chosen, point));
             chosen.map(|(quantity, _)| *quantity)
         };
@@ -49,31 +35,34 @@ impl Found {
         let points = points.filter_map(|point| Some((quantity_of(point), to_point(point, quantity_of(point))?)));
         let mut points: Vec<_> = points.collect();
         let total = points.len();
-        let mut taken = 0_usize..MAX_POINTS;
-        // The known quantities are in whatever comes before them.
-        points.retain(|(quantity, _)| quantity.is_some() || taken.next().is_some());
+        let mut free = 0_usize..MAX_POINTS;
+        // The known quantities are included in any case.
+        points.retain(|(quantity, _)| quantity.is_some() || free.next().is_some());
         let points: Vec<_> = points.into_iter().map(|(_, point)| point).collect();
         let left_out = total - points.len();
-        let words =
-            || format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
+        let truncated = || {
+            format!(
+                "the device has {total} SunSpec points; leaving out the last {left_out}: choose models with `models`"
+            )
+        };
         let is_absent = |id: &&u16| !self.models.iter().any(|model| model.id == **id);
         let absent = only.unwrap_or_default().iter().filter(is_absent);
-        let absent = absent.map(|id| format!("the device has no SunSpec model {id}, which `models` asks for"));
+        let absent = absent.map(|id| format!("the device does not have SunSpec model {id}, which `models` lists"));
         Profile {
             manufacturer: self.nameplate.manufacturer.clone(),
             model: self.nameplate.model.clone(),
-            sources: vec![nameplate()],
+            sources: vec![nameplate_source()],
             set_point: set_point(&points),
             watchdog: watchdog(&points),
             points,
             is_discovered: true,
-            mended: (left_out > 0).then(words).into_iter().chain(absent).collect(),
-            ..Profile::new(NAME)
+            corrections: (left_out > 0).then(truncated).into_iter().chain(absent).collect(),
+            ..Profile::new(SUNSPEC)
         }
     }
 }
 
-fn to_point(found: &FoundPoint, quantity: Option<&Quantity>) -> Option<Point> {
+fn to_point(found: &DevicePoint, quantity: Option<&Quantity>) -> Option<Point> {
     let definition = found.definition;
     let name = name(found);
     let (exponent, unit, kind) = match quantity {
@@ -83,7 +72,7 @@ fn to_point(found: &FoundPoint, quantity: Option<&Quantity>) -> Option<Point> {
         None => (0, unit(definition.unit), kind(found)),
     };
     let (fixed, scale_register) = match found.scale {
-        Scale::One => (0, None),
+        Scale::None => (0, None),
         Scale::Fixed(power) => (i32::from(power), None),
         Scale::Register(address) => (0, Some(address)),
     };
@@ -98,16 +87,16 @@ fn to_point(found: &FoundPoint, quantity: Option<&Quantity>) -> Option<Point> {
         names: definition.symbols.iter().map(bit_or_value).collect(),
         unit: unit.to_owned(),
         kind,
-        // Strings are only read, here as in every profile.
+        // Strings are read-only, as in every profile.
         access: if definition.writable && kind != ChannelKind::Text { Access::ReadWrite } else { Access::Read },
-        source: (is_slow && quantity.is_none()).then(|| NAMEPLATE.to_owned()),
+        source: (is_slow && quantity.is_none()).then(|| nameplate_source().0),
         description: description(found, quantity),
         ..plain
     })
 }
 
-/// `m160_module_2_DCW`; the second model of a kind is `m103_2_W`.
-fn name(found: &FoundPoint) -> String {
+/// The point's name, such as `m160_module_2_DCW`; in the second model with an id, such as `m103_2_W`.
+fn name(found: &DevicePoint) -> String {
     let mut name = format!("m{}", found.model);
     let mut add = |part: &str| {
         name.push('_');
@@ -116,9 +105,9 @@ fn name(found: &FoundPoint) -> String {
     if found.instance > 1 {
         add(&found.instance.to_string());
     }
-    for place in &found.path {
-        add(place.group);
-        if let Some(index) = place.index {
+    for repetition in &found.path {
+        add(repetition.group);
+        if let Some(index) = repetition.index {
             add(&index.to_string());
         }
     }
@@ -126,14 +115,14 @@ fn name(found: &FoundPoint) -> String {
     name
 }
 
-fn description(found: &FoundPoint, quantity: Option<&Quantity>) -> String {
+fn description(found: &DevicePoint, quantity: Option<&Quantity>) -> String {
     match quantity.map(|quantity| quantity.note).filter(|note| !note.is_empty()) {
         Some(note) => format!("{} ({note})", found.definition.label),
         None => found.definition.label.to_owned(),
     }
 }
 
-fn format(found: &FoundPoint) -> Option<Format> {
+fn format(found: &DevicePoint) -> Option<Format> {
     Some(match found.kind() {
         PointType::Int16 => Format::Int16,
         PointType::UInt16 | PointType::Acc16 | PointType::Enum16 | PointType::Bitfield16 | PointType::Count => {
@@ -151,14 +140,14 @@ fn format(found: &FoundPoint) -> Option<Format> {
     })
 }
 
-fn kind(found: &FoundPoint) -> ChannelKind {
+fn kind(found: &DevicePoint) -> ChannelKind {
     let is_energy = matches!(unit(found.definition.unit), "Wh" | "kWh" | "varh" | "VAh");
     match found.kind() {
         PointType::Enum16 | PointType::Enum32 => ChannelKind::State,
         PointType::Bitfield16 | PointType::Bitfield32 => ChannelKind::Flag,
         PointType::Text => ChannelKind::Text,
         PointType::Acc16 | PointType::Acc32 | PointType::Acc64 => ChannelKind::Counter,
-        // A capacity or what is left of it is no total: these are in single registers.
+        // A capacity or the remaining energy is not a counter; those are in single registers.
         PointType::UInt32 | PointType::UInt64 | PointType::Float32 | PointType::Float64 if is_energy => {
             ChannelKind::Counter
         }
@@ -166,7 +155,7 @@ fn kind(found: &FoundPoint) -> ChannelKind {
     }
 }
 
-/// The UCUM code of a unit as the models write it; those that both write the same are not named.
+/// The UCUM code of a unit as the models write it; units that both write the same are not listed.
 fn unit(unit: &'static str) -> &'static str {
     match unit.trim() {
         "" | "cos()" | "PF" | "SF" | "text" | "YYYYMMDD" | "hhmmss" | "hhmmss.sssZ" | "%ARtg/%dV" => "1",
@@ -199,7 +188,7 @@ fn unit(unit: &'static str) -> &'static str {
     }
 }
 
-fn is_set_point(found: &FoundPoint) -> bool {
+fn is_set_point(found: &DevicePoint) -> bool {
     found.model == 704 && found.path.is_empty() && found.definition.name == "WSet"
 }
 
@@ -207,15 +196,15 @@ fn named(points: &[Point], name: &str) -> Option<String> {
     points.iter().find(|point| point.name == name).map(|point| point.name.clone())
 }
 
-/// `WSetEna` hands the control over. `WSetMod` must stand at `WATTS` (1): a set-point has one register for its mode, so that a
-/// person sees to it.
+/// `WSetEna` enables the set-point. `WSetMod` must be set to `WATTS` (1) by hand, because a set-point has one mode
+/// register.
 fn set_point(points: &[Point]) -> Option<SetPoint> {
     let power = named(points, "m704_WSet")?;
     let mode = named(points, "m704_WSetEna");
     Some(SetPoint { power: Some(power), mode, mode_values: vec![("remote".to_owned(), 1.0)], ..SetPoint::default() })
 }
 
-/// The register that a controller counts up while it lives: the battery's, or else the DER's.
+/// The register that a controller increments to show that it is alive: the battery's, or else the DER's.
 fn watchdog(points: &[Point]) -> Option<String> {
     named(points, "m802_CtrlHb").or_else(|| named(points, "m715_ControllerHb"))
 }

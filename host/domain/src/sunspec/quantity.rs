@@ -1,9 +1,9 @@
-//! Which points are the quantities that the gateway knows by name.
+//! Chooses the points that are the quantities which the gateway knows by name.
 
-use super::{Found, FoundPoint};
+use super::found::{DeviceDescription, DevicePoint};
 use crate::site::{ChannelKind, channel};
 
-/// A quantity, and the points that may be it.
+/// A quantity and the points that can be it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Quantity {
     pub(super) channel: &'static str,
@@ -12,13 +12,13 @@ pub(super) struct Quantity {
     /// The power of ten from the model's unit to the channel's.
     pub(super) exponent: i32,
     pub(super) kind: ChannelKind,
-    /// What a person must know about it.
+    /// Appended to the description.
     pub(super) note: &'static str,
-    /// Model and point, the best first.
+    /// Model and point, the preferred first.
     sources: &'static [(u16, &'static str)],
 }
 
-/// All of them. Signs are the models' own: a DER's power is positive when it leaves the DER.
+/// All known quantities. Signs are the models' own: a DER's power is positive when it leaves the DER.
 const QUANTITIES: [Quantity; 5] = [
     Quantity {
         channel: channel::SOC,
@@ -41,7 +41,7 @@ const QUANTITIES: [Quantity; 5] = [
         unit: "kW",
         exponent: -3,
         kind: ChannelKind::Gauge,
-        note: "as the model has it, + = discharge; some makers turn the sign",
+        note: "as in the model, + = discharge; some manufacturers invert the sign",
         sources: &[(802, "W")],
     },
     Quantity {
@@ -62,14 +62,17 @@ const QUANTITIES: [Quantity; 5] = [
     },
 ];
 
-/// Names of a model's own points that may be one of the quantities.
+/// Names of a model's own points that can be one of the quantities.
 pub(super) fn points_of(model: u16) -> impl Iterator<Item = &'static str> {
     let sources = QUANTITIES.iter().flat_map(|quantity| quantity.sources);
     sources.filter(move |(of, _)| *of == model).map(|&(_, name)| name)
 }
 
-/// The quantities that a device has, each with the point that is it: the first that the device implements, or else the first.
-pub(super) fn choose<'a>(found: &'a Found, only: &dyn Fn(u16) -> bool) -> Vec<(&'static Quantity, &'a FoundPoint)> {
+/// The quantities of a device, each with its point: the first candidate that the device implements, or else the first.
+pub(super) fn choose<'a>(
+    found: &'a DeviceDescription,
+    only: &dyn Fn(u16) -> bool,
+) -> Vec<(&'static Quantity, &'a DevicePoint)> {
     let choose = |quantity: &'static Quantity| {
         let of = |(model, name): &(u16, &'static str)| {
             let (model, name) = (*model, *name);

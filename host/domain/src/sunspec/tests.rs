@@ -1,55 +1,62 @@
-//! The table against the published offsets; discovery against devices in memory, good and bad.
+//! The parsed models against the published offsets; discovery of devices in memory, valid and broken.
 
-use super::device::Device;
+use self::device::MemoryDevice;
 use super::layout::lay_out;
-use super::table::{self, Count, PointType};
-use super::{Discovery, Found, FoundPoint, Refused, Scale};
+use super::models::{self, PointType, Repetition};
+use super::{DeviceDescription, DevicePoint, Discovery, ReadError, Scale};
 
 mod any_answer;
+mod device;
 mod profile;
 
 /// Name, offset from the model's id and scale factor's offset, as the specification counts.
 fn check_offsets(id: u16, counts: &[(&str, u16)], times: u16, expected: &[(&str, u16, Option<u16>)]) {
-    let model = table::model(id).unwrap();
+    let model = models::model(id).unwrap();
     let count = |name: &str| counts.iter().find(|(count, _)| *count == name).map(|(_, value)| *value);
     let length = model.group.registers(&|of| match of {
-        Count::Once => 1,
-        Count::Times(fixed) => u32::from(fixed),
-        Count::Room => u32::from(times),
-        Count::Point(name) => u32::from(count(name).unwrap()),
+        Repetition::Once => 1,
+        Repetition::Fixed(fixed) => u32::from(fixed),
+        Repetition::FillsModel => u32::from(times),
+        Repetition::Point(name) => u32::from(count(name).unwrap()),
     });
     let (points, expects) = lay_out(model, 1, 0, u16::try_from(length).unwrap(), &count);
     assert_eq!(expects, length, "model {id}");
     for (name, offset, scale) in expected {
         let point = points.iter().find(|point| path(point) == *name).unwrap_or_else(|| panic!("{id} {name}"));
-        let factor = scale.map_or(Scale::One, Scale::Register);
+        let factor = scale.map_or(Scale::None, Scale::Register);
         assert_eq!((point.address, point.scale), (*offset, factor), "model {id} {name}");
     }
 }
 
-/// `Prt(2).DCA`.
-fn path(point: &FoundPoint) -> String {
+/// The point's first register and the one after its last.
+fn registers(point: &DevicePoint) -> (u32, u32) {
+    let start = u32::from(point.address);
+    (start, start + u32::from(point.definition.size))
+}
+
+/// The point's path in the model, such as `Prt(2).DCA`.
+fn path(point: &DevicePoint) -> String {
     let mut path = String::new();
-    for place in &point.path {
-        path += place.group;
-        path += &place.index.map_or_else(String::new, |index| format!("({index})"));
+    for group in &point.path {
+        path += group.group;
+        path += &group.index.map_or_else(String::new, |index| format!("({index})"));
         path += ".";
     }
     path + point.definition.name
 }
 
-fn names(found: &Found, model: u16) -> Vec<(String, u16)> {
+fn names(found: &DeviceDescription, model: u16) -> Vec<(String, u16)> {
     let of_model = found.points.iter().filter(|point| point.model == model);
     of_model.map(|point| (path(point), point.address)).collect()
 }
 
 #[test]
-fn every_published_model_is_there_and_sound() {
-    let ids: Vec<_> = table::ids().collect();
+fn every_published_model_is_valid() {
+    let ids: Vec<_> = models::ids().collect();
     assert_eq!(ids.len(), 112);
     assert!(ids.is_sorted());
     for id in ids {
-        let model = table::model(id).unwrap_or_else(|| panic!("model {id} does not parse"));
+        let model = models::model(id).unwrap_or_else(|| panic!("model {id} does not parse"));
         let (points, expected) = lay_out(model, 1, 0, u16::MAX - 2, &|_| Some(2));
         assert!(!points.is_empty() || id == 63001 || expected > 0, "model {id}");
         for name in model.counts() {
@@ -57,10 +64,10 @@ fn every_published_model_is_there_and_sound() {
             assert_eq!(point.size, 1, "model {id} {name}");
         }
         assert!(points.iter().all(|point| point.kind().is_value()), "model {id}");
-        let apart = points.windows(2).all(|pair| pair[0].registers().1 <= pair[1].registers().0);
+        let apart = points.windows(2).all(|pair| registers(&pair[0]).1 <= registers(&pair[1]).0);
         assert!(apart, "points of model {id} overlap");
     }
-    assert!(table::model(0).is_none() && table::model(65_535).is_none());
+    assert!(models::model(0).is_none() && models::model(65_535).is_none());
 }
 
 #[test]
@@ -93,7 +100,7 @@ fn offsets_are_the_published_ones() {
 }
 
 #[test]
-fn groups_repeat_as_often_as_the_device_says() {
+fn groups_repeat_according_to_the_devices_counts() {
     let first = &[("N", 8, None), ("module(1).DCA", 19, Some(2)), ("module(3).DCW", 61, Some(4))];
     check_offsets(160, &[], 3, first);
     check_offsets(
@@ -103,26 +110,27 @@ fn groups_repeat_as_often_as_the_device_says() {
         &[("DCA", 5, Some(15)), ("Prt(1).DCA", 30, Some(15)), ("Prt(2).DCV", 56, Some(16))],
     );
     check_offsets(803, &[("NStr", 2)], 0, &[("ModTmpMax", 4, Some(23)), ("string(2).StrSoC", 64, Some(26))]);
-    let crv = table::model(705).unwrap().group.groups.first().unwrap();
-    assert_eq!((crv.count, crv.groups[0].count), (Count::Point("NCrv"), Count::Point("NPt")));
-    let model = table::model(705).unwrap();
+    let crv = models::model(705).unwrap().group.groups.first().unwrap();
+    assert_eq!((crv.count, crv.groups[0].count), (Repetition::Point("NCrv"), Repetition::Point("NPt")));
+    let model = models::model(705).unwrap();
     let (points, _) = lay_out(model, 1, 0, 500, &|name| Some(if name == "NCrv" { 3 } else { 4 }));
     assert_eq!(points.iter().filter(|point| point.path.len() == 2).count(), 3 * 4 * 2);
 }
 
 #[test]
-fn types_symbols_and_access_are_told() {
-    let state = table::model(103).unwrap().group.point("St").unwrap().1;
-    assert_eq!((state.kind, state.mandatory, state.writable), (PointType::Enum16, true, false));
+fn types_symbols_and_access_are_parsed() {
+    let state = models::model(103).unwrap().group.point("St").unwrap().1;
+    assert_eq!((state.kind, state.writable), (PointType::Enum16, false));
     assert_eq!(state.symbols[3], (4, "MPPT"));
-    let limit = table::model(123).unwrap().group.point("WMaxLimPct").unwrap().1;
+    let limit = models::model(123).unwrap().group.point("WMaxLimPct").unwrap().1;
     assert_eq!((limit.unit, limit.writable, limit.label), ("% WMax", true, "WMaxLimPct"));
-    assert_eq!(PointType::ScaleFactor.name(), "sunssf");
+    let factor = models::model(103).unwrap().group.point("W_SF").unwrap().1;
+    assert_eq!((factor.kind, factor.kind.is_value()), (PointType::ScaleFactor, false));
 }
 
 /// A hybrid inverter with two strings and a battery.
-fn inverter(base: u16) -> Device {
-    Device::at(base)
+fn inverter(base: u16) -> MemoryDevice {
+    MemoryDevice::at(base)
         .with(1, &[], 0)
         .with(103, &[], 0)
         .with_length(64_999, 11)
@@ -165,19 +173,20 @@ fn a_device_is_found_at_each_base() {
 #[test]
 fn few_reads_are_enough() {
     let (found, reads) = inverter(40_000).discover();
-    // The mark, seven models and the end; the nameplate; two counts of 705, one of 803; power twice, temperature twice.
+    // The marker, seven models and the end; the nameplate; two counts of 705, one of 803; power twice, temperature
+    // twice.
     assert_eq!((found.unwrap().models.len(), reads.len()), (7, 1 + 8 + 1 + 2 + 1 + 4));
     assert!(reads.iter().all(|read| read.count <= 125));
 }
 
 #[test]
-fn a_small_block_limit_is_learnt() {
+fn a_small_block_limit_is_learned() {
     let whole = inverter(0).found();
     for block in [1, 2, 8, 32] {
-        let device = Device { block, ..inverter(0) };
+        let device = MemoryDevice { block, ..inverter(0) };
         let (found, reads) = device.discover();
         if block == 1 {
-            // The mark itself is two registers.
+            // The marker itself has two registers.
             assert!(found.is_err());
             continue;
         }
@@ -189,7 +198,7 @@ fn a_small_block_limit_is_learnt() {
 
 #[test]
 fn the_common_model_may_be_one_short() {
-    let found = Device::at(40_000).with_length(1, 65).with(103, &[], 0).ended().text(2, "SMA").found();
+    let found = MemoryDevice::at(40_000).with_length(1, 65).with(103, &[], 0).ended().text(2, "SMA").found();
     assert_eq!(found.nameplate.manufacturer, "SMA");
     let common = &found.models[0];
     assert_eq!((common.length, common.expected), (65, Some(66)));
@@ -198,26 +207,26 @@ fn the_common_model_may_be_one_short() {
 }
 
 #[test]
-fn what_lies_behind_a_models_length_is_left_out() {
-    // 803 says nine strings, and has room for two and a half.
-    let mut device = Device::at(0).with(1, &[], 0).with_length(803, 26 + 2 * 32 + 16).ended();
+fn points_beyond_a_models_length_are_left_out() {
+    // The count of 803 is nine strings, but its length has room for two and a half.
+    let mut device = MemoryDevice::at(0).with(1, &[], 0).with_length(803, 26 + 2 * 32 + 16).ended();
     device.registers.insert(72, 9);
     let found = device.found();
     let strings: Vec<_> = names(&found, 803).into_iter().filter(|(name, _)| name.ends_with("StrSoC")).collect();
     assert_eq!(strings.len(), 2);
     assert_eq!(found.models[1].expected, Some(26 + 9 * 32));
-    // An old model 103 that ends before the temperatures' scale factor: no temperature, rather than a wrong one.
-    let found = Device::at(0).with_length(103, 34).ended().found();
+    // An old model 103 ends before the scale factor of the temperatures: no temperature instead of a wrong one.
+    let found = MemoryDevice::at(0).with_length(103, 34).ended().found();
     assert_eq!(names(&found, 103).last().map(|(name, _)| name.as_str()), Some("DCW"));
 }
 
 #[test]
-fn a_count_that_is_not_said_is_told_from_the_length() {
-    let mut device = Device::at(0).with(714, &[("NPrt", 3)], 0).ended();
+fn a_missing_count_follows_from_the_length() {
+    let mut device = MemoryDevice::at(0).with(714, &[("NPrt", 3)], 0).ended();
     device.registers.insert(6, u16::MAX);
     assert_eq!(names(&device.found(), 714).iter().filter(|(name, _)| name.ends_with(".DCW")).count(), 3);
-    // Nor read: the register of the count is refused.
-    let mut device = Device::at(0).with(714, &[("NPrt", 3)], 0).ended();
+    // The same if the register of the count is refused.
+    let mut device = MemoryDevice::at(0).with(714, &[("NPrt", 3)], 0).ended();
     device.registers.remove(&6);
     assert_eq!(names(&device.found(), 714).iter().filter(|(name, _)| name.ends_with(".DCW")).count(), 3);
 }
@@ -226,59 +235,59 @@ fn a_count_that_is_not_said_is_told_from_the_length() {
 fn the_end_marker_may_have_no_length() {
     let mut device = inverter(0);
     let (end, _) = device.registers.pop_last().unwrap();
-    assert_eq!(device.registers[&(end - 1)], super::END);
+    assert_eq!(device.registers[&(end - 1)], super::discovery::END);
     assert_eq!(device.found().models.len(), 7);
-    // Also in the last register of all.
+    // The same in the last register of the table.
     let room = 65_535 - 40_002 - 68 - 2;
-    let mut device = Device::at(40_000).with(1, &[], 0).with_length(64_998, room);
-    device.registers.insert(65_535, super::END);
+    let mut device = MemoryDevice::at(40_000).with(1, &[], 0).with_length(64_998, room);
+    device.registers.insert(65_535, super::discovery::END);
     assert_eq!(device.found().models.len(), 2);
 }
 
 #[test]
-fn no_sunspec_is_said() {
+fn a_device_without_the_marker_is_reported() {
     let expected = "no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000; give it a profile of its own";
-    let mut device = Device::at(40_000);
+    let mut device = MemoryDevice::at(40_000);
     device.registers.insert(40_001, 0x6e54);
     assert_eq!(device.error(), expected);
     device.registers.clear();
     assert_eq!(device.error(), expected);
-    let (error, reads) = Device { refusal: Refused::Silence, ..device }.discover();
+    let (error, reads) = MemoryDevice { refusal: ReadError::Timeout, ..device }.discover();
     assert_eq!(reads.iter().map(|read| read.start).collect::<Vec<_>>(), [40_000, 40_000, 0, 0, 50_000, 50_000]);
-    assert!(error.unwrap_err().to_string().starts_with("no answer to 6 reads in a row"));
+    assert!(error.unwrap_err().to_string().starts_with("no response to 6 consecutive reads"));
 }
 
 #[test]
-fn broken_chains_are_told_in_words() {
-    let common = || Device::at(40_000).with(1, &[], 0);
+fn broken_chains_are_reported_with_their_position() {
+    let common = || MemoryDevice::at(40_000).with(1, &[], 0);
     assert_eq!(
         common().error(),
-        "the chain of SunSpec models is cut at register 40070, after model 1 at 40002: refused with exception 2"
+        "the chain of SunSpec models is broken at register 40070, after model 1 at 40002: refused with exception 2"
     );
     assert_eq!(
-        Device::at(40_000).with_length(0, 0).error(),
-        "the chain of SunSpec models is cut at register 40002, after \"SunS\" at 40000: 0 is no model"
+        MemoryDevice::at(40_000).with_length(0, 0).error(),
+        "the chain of SunSpec models is broken at register 40002, after \"SunS\" at 40000: 0 is not a model id"
     );
     let mut device = common().with_length(103, 50);
     device.registers.insert(40_071, 40_000);
     assert_eq!(
         device.error(),
-        "the chain of SunSpec models is cut at register 40070, after model 1 at 40002: model 103 has a length of 40000 and \
-         would end behind register 65535"
+        "the chain of SunSpec models is broken at register 40070, after model 1 at 40002: model 103 has a length of 40000 and \
+         would end after register 65535"
     );
     let device = common().with_length(64_998, 65_535 - 40_070 - 1);
     assert_eq!(
         device.error(),
-        "the chain of SunSpec models is cut at register 65536, after model 64998 at 40070: the registers end at 65535"
+        "the chain of SunSpec models is broken at register 65536, after model 64998 at 40070: the registers end at 65535"
     );
     let device = common().with_length(64_998, 65_535 - 40_070 - 2).with_last(64_998);
     assert_eq!(
         device.error(),
-        "the chain of SunSpec models is cut at register 65535, after model 64998 at 40070: the registers end at 65535"
+        "the chain of SunSpec models is broken at register 65535, after model 64998 at 40070: the registers end at 65535"
     );
 }
 
-impl Device {
+impl MemoryDevice {
     fn with_last(mut self, id: u16) -> Self {
         self.registers.insert(65_535, id);
         self
@@ -286,14 +295,14 @@ impl Device {
 }
 
 #[test]
-fn a_chain_without_end_is_left() {
-    let device = (0..200).fold(Device::at(0), |device, _| device.with_length(64_998, 0));
-    assert_eq!(device.error(), "the chain of SunSpec models does not end: 128 models, and no end marker (65535)");
+fn a_chain_without_end_is_abandoned() {
+    let device = (0..200).fold(MemoryDevice::at(0), |device, _| device.with_length(64_998, 0));
+    assert_eq!(device.error(), "the chain of SunSpec models does not end: 128 models without an end marker (65535)");
 }
 
 #[test]
-fn a_busy_or_silent_device_is_asked_again() {
-    for refused in [Refused::Exception(6), Refused::Exception(5), Refused::Exception(11), Refused::Silence] {
+fn reads_of_a_busy_or_silent_device_are_repeated() {
+    for refused in [ReadError::Exception(6), ReadError::Exception(5), ReadError::Exception(11), ReadError::Timeout] {
         let device = inverter(40_000);
         let mut discovery = Discovery::default();
         let mut turn = 0;
@@ -302,25 +311,25 @@ fn a_busy_or_silent_device_is_asked_again() {
             let answer = if turn % 2 == 1 { Err(refused) } else { device.read(read) };
             discovery.answer(answer.as_deref().map_err(|refused| *refused));
         }
-        assert_eq!(discovery.found().unwrap(), device.found());
+        assert_eq!(discovery.finish().unwrap(), device.found());
     }
 }
 
 #[test]
-fn a_device_that_falls_silent_is_left() {
+fn discovery_of_a_device_that_stops_answering_ends() {
     let device = inverter(40_000);
     let mut discovery = Discovery::default();
     for reads in 0.. {
         let Some(read) = discovery.next() else { break };
-        let answer = if reads > 9 { Err(Refused::Silence) } else { device.read(read) };
+        let answer = if reads > 9 { Err(ReadError::Timeout) } else { device.read(read) };
         discovery.answer(answer.as_deref().map_err(|refused| *refused));
         assert!(reads < 20);
     }
-    let error = discovery.found().unwrap_err().to_string();
-    assert_eq!(error, "no answer to 8 reads in a row: is the device on, and has it this unit id?");
+    let error = discovery.finish().unwrap_err().to_string();
+    assert_eq!(error, "no response to 8 consecutive reads: check that the device is on and has this unit id");
 }
 
 #[test]
-fn what_is_asked_too_early_is_no_answer() {
-    assert!(Discovery::default().found().unwrap_err().to_string().contains("not finished"));
+fn an_unfinished_discovery_has_no_result() {
+    assert!(Discovery::default().finish().unwrap_err().to_string().contains("not complete"));
 }

@@ -1,24 +1,26 @@
-//! What must hold for any bytes whatever. Run with random ones by `cargo test`, and with sought ones by `scripts/fuzz`.
+//! Properties that hold for any input bytes. `cargo test` runs them with random bytes, `scripts/fuzz` with those that a
+//! fuzzer finds.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bessai_domain::event::Frame;
-use bessai_domain::plan::{Blocks, Plan, Request};
-use bessai_domain::profile::{Access, Point, Profile, json, toml};
+use bessai_domain::plan::{Plan, ReadRequest};
+use bessai_domain::profile::{Access, Point, Profile, ReadLimits, json, toml};
 use bessai_domain::register::{Format, Layout, Scaling, Table, TextLayout, UnitId};
 
-/// The longest that a device is waited for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Requests of one cycle, however the device answers: a search halves each block, and there are no more than so many points.
-const MOST_REQUESTS: usize = 20_000;
-const MOST_POINTS: usize = 64;
+/// The longest timeout of a profile.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most requests of one cycle, whatever the responses, because each search halves its block.
+const MAX_REQUESTS: usize = 20_000;
+/// The most points of a plan.
+const MAX_POINTS: usize = 64;
 
-/// Any text as a profile of ours.
+/// Any text as a TOML profile.
 pub fn profile_toml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match toml::read("fuzz", text) {
-        Ok(profile) => sound(&profile),
+        Ok(profile) => assert_valid(&profile),
         Err(mistakes) => assert!(!mistakes.is_empty()),
     }
 }
@@ -27,21 +29,21 @@ pub fn profile_toml(data: &[u8]) {
 pub fn profile_json(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match json::read("fuzz", text) {
-        Ok(profile) => sound(&profile),
+        Ok(profile) => assert_valid(&profile),
         Err(mistakes) => assert!(!mistakes.is_empty()),
     }
 }
 
-/// What is promised of every profile that was read without a mistake.
-fn sound(profile: &Profile) {
-    assert!(profile.timeout > Duration::ZERO && profile.timeout <= LONGEST_WAIT, "{:?}", profile.timeout);
+/// What is guaranteed for every profile that is read without a mistake.
+fn assert_valid(profile: &Profile) {
+    assert!(profile.timeout > Duration::ZERO && profile.timeout <= MAX_TIMEOUT, "{:?}", profile.timeout);
     let channels: BTreeSet<_> = profile.points.iter().map(|point| &point.channel).collect();
-    assert_eq!(channels.len(), profile.points.len(), "two points of one channel");
+    assert_eq!(channels.len(), profile.points.len(), "two points have the same channel");
     for point in &profile.points {
         assert!(point.end() <= 65_536 && point.layout.format.width() > 0, "{point:?}");
         assert!(point.access == Access::Read || point.table == Table::Coil || point.table == Table::Holding);
         let _ = point.to_channel();
-        written(point);
+        assert_writable(point);
     }
     let set_point = profile.set_point.iter();
     let named = set_point.flat_map(|it| [&it.power, &it.charge, &it.discharge, &it.mode]).chain([&profile.watchdog]);
@@ -49,30 +51,30 @@ fn sound(profile: &Profile) {
         assert!(profile.points.iter().any(|point| point.name == *name && point.access != Access::Read), "{name}");
     }
     for source in profile.sources.iter().map(|(name, _)| Some(name.as_str())).chain([None]) {
-        let plan = Plan::new(profile.source(source), profile.unit, profile.blocks);
+        let plan = Plan::new(profile.source(source), profile.unit, profile.read_limits);
         plan.requests().for_each(within_limits);
     }
 }
 
-/// A value is written as it is, or refused.
-fn written(point: &Point) {
+/// A value is written within the limits, or refused.
+fn assert_writable(point: &Point) {
     for value in [0.0, 1.0, -1.0, 0.1, 50.0, 1e9, f64::MAX, f64::MIN_POSITIVE, f64::NAN, f64::INFINITY] {
         for exponent in [None, Some(-10), Some(10)] {
             let Ok(write) = point.write(value, exponent, UnitId(1)) else { continue };
             assert!(point.access != Access::Read && value.is_finite(), "{point:?} takes {value}");
             assert_eq!(write.words.len(), usize::from(point.layout.format.width()), "{point:?}");
             assert!(point.min.is_none_or(|min| value >= min) && point.max.is_none_or(|max| value <= max), "{point:?}");
-            assert_eq!(write.function.unsuited(point.table, point.layout.format.width()), None, "{point:?}");
+            assert_eq!(write.function.incompatibility(point.table, point.layout.format.width()), None, "{point:?}");
         }
     }
 }
 
-fn within_limits(request: &Request) {
+fn within_limits(request: &ReadRequest) {
     assert!(request.count >= 1 && request.count <= request.table.max_read(), "{request:?}");
     assert!(u32::from(request.start) + u32::from(request.count) <= 65_536, "{request:?}");
 }
 
-/// Bytes one after another; zeros when they are used up.
+/// Reads bytes one by one; zeros when they are used up.
 struct Bytes<'a>(&'a [u8]);
 
 impl Bytes<'_> {
@@ -87,26 +89,26 @@ impl Bytes<'_> {
     }
 }
 
-/// Any bytes as a device's answers to a plan, for three cycles. Points, limits and answers are made of them.
+/// Any bytes as a device's responses to a plan in three cycles; points and limits are made from them too.
 pub fn reply(data: &[u8]) {
     let bytes = &mut Bytes(data);
-    let count = usize::from(bytes.byte()) % MOST_POINTS + 1;
-    let blocks = Blocks {
+    let count = usize::from(bytes.byte()) % MAX_POINTS + 1;
+    let read_limits = ReadLimits {
         registers: u16::from(bytes.byte()) % 126,
         bits: bytes.word() % 2001,
         bridged_gap: u16::from(bytes.byte()) % 121,
     };
     let points: Vec<Point> = (0..count).filter_map(|index| point(index, bytes)).collect();
-    let mut plan = Plan::new(points.iter(), UnitId(1), blocks);
+    let mut plan = Plan::new(points.iter(), UnitId(1), read_limits);
     for _ in 0..3 {
         let frame = cycle(&mut plan, bytes);
-        good_or_faulty(&frame, &points);
+        assert_good_or_faulty(&frame, &points);
         plan.requests().for_each(within_limits);
-        assert!(plan.is_refused() || plan.requests().len() > 0 || points.is_empty());
+        assert!(plan.is_fully_refused() || plan.requests().len() > 0 || points.is_empty());
     }
-    plan.forgive();
-    let asked: usize = plan.requests().map(|request| plan.channels(request).count()).sum();
-    assert_eq!(asked, points.len(), "after forgiving, each point is asked for once");
+    plan.retry_refused();
+    let requested: usize = plan.requests().map(|request| plan.channels(request).count()).sum();
+    assert_eq!(requested, points.len(), "each point is requested once again");
 }
 
 fn point(index: usize, bytes: &mut Bytes<'_>) -> Option<Point> {
@@ -117,9 +119,9 @@ fn point(index: usize, bytes: &mut Bytes<'_>) -> Option<Point> {
         choice => Format::Text(u16::from(bytes.byte()) % 125 + 1, TextLayout::NAMES[usize::from(choice) % 4].1),
     };
     let options = bytes.byte();
-    let letters: String = Layout::plain(format).letters().chars().rev().collect();
+    let letters: String = Layout::plain(format).byte_order().chars().rev().collect();
     let layout = Layout::plain(format);
-    let layout = if options & 1 == 1 { layout.ordered(&letters).unwrap_or(layout) } else { layout };
+    let layout = if options & 1 == 1 { layout.with_byte_order(&letters).unwrap_or(layout) } else { layout };
     let scale = [1.0, 0.1, -0.001, 1e300, 1e-300, 12.5, 1e9, -1.0][usize::from(options >> 5)];
     let point = Point {
         scaling: Scaling::new(scale, 0.0)?,
@@ -138,18 +140,18 @@ fn cycle(plan: &mut Plan, bytes: &mut Bytes<'_>) -> Frame {
     let mut sent = 0;
     while let Some(request) = cycle.request(plan) {
         sent += 1;
-        assert!(sent <= MOST_REQUESTS, "no end");
+        assert!(sent <= MAX_REQUESTS, "the cycle does not end");
         within_limits(&request);
         match bytes.byte() {
             0..120 => {
-                // As many as were asked for, mostly; the link refuses other answers, and here they must not matter.
+                // Mostly as many as requested; the client refuses other responses, but here they must do no harm.
                 let count = if bytes.byte() == 255 { bytes.word() % 200 } else { request.count };
                 let words: Vec<u16> = (0..count).map(|_| bytes.word()).collect();
-                cycle.given(plan, &request, &words, &mut reading);
+                cycle.answered(plan, &request, &words, &mut reading);
             }
             120..220 => assert_known(&cycle.refused(plan), plan),
-            220..230 => assert_known(&cycle.refused_wholly(plan), plan),
-            _ => cycle.pass(),
+            220..230 => assert_known(&cycle.table_refused(plan), plan),
+            _ => cycle.skip(),
         }
     }
     cycle.finish(plan);
@@ -161,8 +163,8 @@ fn assert_known(channels: &[usize], plan: &Plan) {
     assert!(channels.iter().all(|channel| *channel < all), "{channels:?}");
 }
 
-/// Each channel has a number, a text or a fault, in its place.
-fn good_or_faulty(frame: &Frame, points: &[Point]) {
+/// Each channel has a number, a text or a fault.
+fn assert_good_or_faulty(frame: &Frame, points: &[Point]) {
     assert_eq!(frame.values.len(), points.len());
     for (channel, (value, point)) in (0_u32..).zip(frame.values.iter().zip(points)) {
         let faults = frame.faults.iter().filter(|fault| fault.channel == channel).count();

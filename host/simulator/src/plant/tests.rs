@@ -1,4 +1,4 @@
-//! Every profile read back through the plan that the gateway makes of it.
+//! Every profile read back with the plan that the gateway makes of it.
 
 use super::*;
 use crate::battery::DEMO_DAY;
@@ -9,25 +9,19 @@ use bessai_domain::profile;
 
 /// The frame of all readable points, in the profile's order, as a gateway would read it.
 fn read(profile: &Profile, registers: &Registers) -> Frame {
-    let plan = Plan::new(profile.readable(), profile.unit, profile.blocks);
+    let plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
     let mut reading = plan.reading();
     for request in plan.requests() {
-        let table = match request.table {
-            register::Table::Coil => Table::Coil,
-            register::Table::Discrete => Table::Discrete,
-            register::Table::Holding => Table::Holding,
-            register::Table::Input => Table::Input,
-        };
-        // The holes between the points are zero in this device.
+        // The gaps between the points read as zero.
         let words: Vec<u16> = (request.start..request.start + request.count)
-            .map(|address| registers.get(request.unit.0, table, address, 1).map_or(0, |words| words[0]))
+            .map(|address| registers.get(request.unit.0, request.table, address, 1).map_or(0, |words| words[0]))
             .collect();
         plan.decode(request, &words, &mut reading);
     }
     plan.finish(reading, 0)
 }
 
-fn position(profile: &Profile, channel: &str) -> usize {
+fn index(profile: &Profile, channel: &str) -> usize {
     profile.readable().position(|point| point.channel == channel).unwrap()
 }
 
@@ -36,12 +30,12 @@ fn parsed(text: &str) -> Profile {
 }
 
 #[test]
-fn a_profile_reads_back_what_the_battery_shows() {
+fn a_profile_reads_back_the_batterys_state() {
     let profile = profile::built_in("huawei-sun2000").unwrap();
     let (registers, state) = (Registers::new(), Battery::new(DEMO_DAY).state());
-    show(&state, &profile, &registers);
+    write_state(&state, &profile, &registers);
     let values = read(&profile, &registers).values;
-    let read = |name: &str| values[position(&profile, name)];
+    let read = |name: &str| values[index(&profile, name)];
     assert!((read("soc_pct") - state.soc_pct).abs() <= 0.05);
     assert!((read("power_kw") - state.power_kw).abs() <= 0.0005);
     assert!((read("temp_c") - state.temp_c).abs() <= 0.05);
@@ -51,7 +45,7 @@ fn a_profile_reads_back_what_the_battery_shows() {
 }
 
 #[test]
-fn every_built_in_profile_is_alive_and_without_faults() {
+fn every_built_in_profile_reads_changing_values_without_faults() {
     for name in profile::built_in_names() {
         let registers = Registers::new();
         let profile = match profile::built_in(name).unwrap() {
@@ -68,19 +62,19 @@ fn every_built_in_profile_is_alive_and_without_faults() {
         for frame in &frames {
             assert_eq!(frame.faults, [], "{name}");
         }
-        let (mut moving, mut gauges) = (0, 0);
+        let (mut changing, mut gauges) = (0, 0);
         for (index, point) in profile.readable().enumerate() {
             if point.kind == bessai_domain::site::ChannelKind::Gauge && point.access == Access::Read {
                 gauges += 1;
-                moving += i32::from(frames.iter().any(|frame| frame.values[index] != frames[0].values[index]));
+                changing += i32::from(frames.iter().any(|frame| frame.values[index] != frames[0].values[index]));
             }
         }
-        assert!(2 * moving >= gauges, "{name}: of {gauges} gauges only {moving} move");
+        assert!(2 * changing >= gauges, "{name}: of {gauges} gauges only {changing} change");
     }
 }
 
 #[test]
-fn formats_of_every_kind_are_shown() {
+fn formats_of_every_kind_are_written() {
     let profile = parsed(
         "[points]
         w = { address = 0, type = \"int16\", scale_register = 1, unit = \"W\", channel = \"power_kw_raw\" }
@@ -97,8 +91,8 @@ fn formats_of_every_kind_are_shown() {
     plant.advance(DEMO_DAY / 12);
     let frame = read(&profile, &registers);
     assert_eq!(frame.faults, []);
-    let value = |name: &str| frame.values[position(&profile, name)];
-    let power_w = plant.state().power_kw * 1000.0;
+    let value = |name: &str| frame.values[index(&profile, name)];
+    let power_w = plant.battery.state().power_kw * 1000.0;
     assert!((value("power_kw_raw") - power_w).abs() <= 5.0, "{} for {power_w}", value("power_kw_raw"));
     assert_eq!(value("w_sf"), 1.0);
     assert!([5.0, 6.0].contains(&value("low")) && [9.0, 12.0].contains(&value("high")));
@@ -109,45 +103,51 @@ fn formats_of_every_kind_are_shown() {
 
 const COMMANDED: &str = "[points]
     power = { channel = \"power_kw\", address = 0, type = \"int16\", scale = 0.01, unit = \"kW\" }
-    want = { address = 1, type = \"int16\", scale = -0.01, unit = \"kW\", access = \"RW\" }
+    target = { address = 1, type = \"int16\", scale = -0.01, unit = \"kW\", access = \"RW\" }
     mode = { address = 2, type = \"uint16\", scale = 1, access = \"RW\" }
     charge = { address = 3, type = \"uint16\", scale = 10, unit = \"W\", access = \"RW\" }
     discharge = { address = 4, type = \"uint16\", scale = 10, unit = \"W\", access = \"RW\" }
-    alive = { address = 5, type = \"uint16\", scale = 1, access = \"W\" }";
+    heartbeat = { address = 5, type = \"uint16\", scale = 1, access = \"W\" }";
 
 fn commanded(set_point: bessai_domain::profile::SetPoint) -> (Plant, Registers) {
     let registers = Registers::new();
-    let profile = Profile { set_point: Some(set_point), watchdog: Some("alive".into()), ..parsed(COMMANDED) };
+    let mut profile = parsed(COMMANDED);
+    profile.set_point = Some(set_point);
+    profile.watchdog = Some("heartbeat".into());
     (Plant::new(profile, registers.clone(), Duration::from_secs(24 * 3600)), registers)
 }
 
-/// As a client's request does.
+/// Writes as a client's request does.
 fn write(registers: &Registers, address: u16, word: i16) {
-    registers.revise(|memory| {
+    registers.update(|memory| {
         memory.set(1, Table::Holding, address, &[word.cast_unsigned()]);
-        memory.note_write(1, Table::Holding, address, 1);
+        memory.count_write(1, Table::Holding, address, 1);
     });
 }
 
 #[test]
-fn the_battery_obeys_its_set_point() {
-    let set_point = bessai_domain::profile::SetPoint { power: Some("want".into()), ..Default::default() };
+fn the_battery_follows_its_set_point() {
+    let set_point = bessai_domain::profile::SetPoint { power: Some("target".into()), ..Default::default() };
     let (mut plant, registers) = commanded(set_point);
     plant.advance(Duration::from_secs(1));
-    let scheduled_kw = plant.state().power_kw;
-    assert!(scheduled_kw < 0.0, "nobody has asked yet");
+    let scheduled_kw = plant.battery.state().power_kw;
+    assert!(scheduled_kw < 0.0, "no client has written a set-point yet");
     write(&registers, 1, -6000);
     plant.advance(Duration::from_secs(1));
-    assert!((plant.state().power_kw - scheduled_kw - 50.0).abs() < 1e-6, "on its way: {:?}", plant.state());
+    assert!(
+        (plant.battery.state().power_kw - scheduled_kw - 50.0).abs() < 1e-6,
+        "ramping: {:?}",
+        plant.battery.state()
+    );
     plant.advance(Duration::from_secs(1));
     assert_eq!(registers.get(1, Table::Holding, 0, 2), Some(vec![6000, (-6000_i16).cast_unsigned()]));
     write(&registers, 5, 7);
     plant.advance(Duration::from_secs(1));
-    assert_eq!(registers.get(1, Table::Holding, 5, 1), Some(vec![7]), "what a client wrote stays");
+    assert_eq!(registers.get(1, Table::Holding, 5, 1), Some(vec![7]), "a client's value is kept");
 }
 
 #[test]
-fn a_mode_hands_over_control_and_gives_the_direction() {
+fn a_mode_enables_remote_control_and_sets_the_direction() {
     let (mut plant, registers) = commanded(bessai_domain::profile::SetPoint {
         charge: Some("charge".into()),
         discharge: Some("discharge".into()),
@@ -158,7 +158,7 @@ fn a_mode_hands_over_control_and_gives_the_direction() {
     let mut after = |mode: i16| {
         write(&registers, 2, mode);
         plant.advance(Duration::from_secs(5));
-        plant.state().power_kw.round()
+        plant.battery.state().power_kw.round()
     };
     write(&registers, 3, 2000);
     write(&registers, 4, 3000);

@@ -1,11 +1,15 @@
-//! Each weather, against a server that sends back what it gets.
+//! Each condition of the network, with a server that echoes.
 
 use std::io::ErrorKind;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use super::*;
 
+/// Far longer than anything here takes; a test that hangs fails instead.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Long enough to see that nothing comes.
+/// Long enough to see that nothing is received.
 const SILENCE: Duration = Duration::from_millis(50);
 
 async fn echo_behind_proxy() -> Proxy {
@@ -33,59 +37,66 @@ async fn receives_nothing(client: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn what_is_stopped_goes_on_when_the_weather_clears() {
+async fn held_bytes_are_forwarded_when_the_network_is_normal_again() {
     let proxy = echo_behind_proxy().await;
     let mut client = TcpStream::connect(proxy.address()).await.unwrap();
-    for weather in [Weather::BlackHole, Weather::HalfOpen(Direction::Up), Weather::HalfOpen(Direction::Down)] {
+    for condition in [
+        NetworkCondition::BlackHole,
+        NetworkCondition::HalfOpen(Direction::Up),
+        NetworkCondition::HalfOpen(Direction::Down),
+    ] {
         client.write_all(b"before").await.unwrap();
         receives(&mut client, b"before").await;
-        proxy.set(weather);
+        proxy.set_condition(condition);
         client.write_all(b"held").await.unwrap();
         receives_nothing(&mut client).await;
-        proxy.set(Weather::Clear);
+        proxy.set_condition(NetworkCondition::Normal);
         receives(&mut client, b"held").await;
     }
-    proxy.set(Weather::Slow(1, Duration::from_millis(1)));
-    client.write_all(b"piece by piece").await.unwrap();
-    receives(&mut client, b"piece by piece").await;
-    assert_eq!((proxy.connections(), proxy.passed(Direction::Up)), (1, proxy.passed(Direction::Down)));
+    proxy.set_condition(NetworkCondition::Slow(1, Duration::from_millis(1)));
+    client.write_all(b"byte by byte").await.unwrap();
+    receives(&mut client, b"byte by byte").await;
+    assert_eq!(
+        (proxy.connections(), proxy.bytes_forwarded(Direction::Up)),
+        (1, proxy.bytes_forwarded(Direction::Down))
+    );
 }
 
 #[tokio::test]
-async fn cuts_are_as_wanted() {
+async fn connections_are_closed_as_commanded() {
     let proxy = echo_behind_proxy().await;
-    for (cut, expected) in [(Cut::Finish, Ok(0)), (Cut::Reset, Err(ErrorKind::ConnectionReset))] {
-        for is_fused in [false, true] {
+    for (mode, expected) in [(CloseMode::Fin, Ok(0)), (CloseMode::Reset, Err(ErrorKind::ConnectionReset))] {
+        for is_delayed in [false, true] {
             let mut client = TcpStream::connect(proxy.address()).await.unwrap();
             client.write_all(b"1").await.unwrap();
             receives(&mut client, b"1").await;
-            if is_fused {
-                proxy.cut_after(2, cut);
+            if is_delayed {
+                proxy.close_after(2, mode);
                 client.write_all(b"123").await.unwrap();
             } else {
-                proxy.cut(cut);
+                proxy.close_connections(mode);
             }
             let mut rest = Vec::new();
             let ended = tokio::time::timeout(LIMIT, client.read_to_end(&mut rest)).await.unwrap();
-            // The cut may overtake the echo.
+            // The connection may be closed before the echo is received.
             assert!(b"12".starts_with(&rest), "{rest:?}");
             assert_eq!(ended.map(|_| 0).map_err(|error| error.kind()), expected);
-            assert!(!proxy.will_cut());
+            assert!(!proxy.has_pending_close());
         }
     }
 }
 
 #[tokio::test]
-async fn a_refusing_port_is_the_same_afterwards() {
+async fn a_port_that_refused_accepts_again() {
     let proxy = echo_behind_proxy().await;
-    proxy.set(Weather::Refused);
+    proxy.set_condition(NetworkCondition::Refused);
     let refused = async {
         while TcpStream::connect(proxy.address()).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(LIMIT, refused).await.unwrap();
-    proxy.set(Weather::Clear);
+    proxy.set_condition(NetworkCondition::Normal);
     let accepted = async {
         loop {
             if let Ok(client) = TcpStream::connect(proxy.address()).await {

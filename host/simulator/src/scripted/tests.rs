@@ -1,152 +1,176 @@
-//! The broker is as good, and as bad, as its script.
+//! The broker keeps to the standard or breaks it as its script says.
 
-use std::time::Duration;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::packet::{Kind, Packet, Properties, Publish};
+use crate::mqtt_client::{MqttClient, message};
+use crate::packet::{self, PacketKind, Properties, Version, reason};
 
-const LIMIT: Duration = Duration::from_secs(30);
+type Client = MqttClient<TcpStream>;
 
-struct Client {
-    stream: TcpStream,
-    received: Vec<u8>,
+/// The code of a connection that was closed without CONNACK.
+const CLOSED: u8 = 0xff;
+
+/// Connects; the code of the CONNACK.
+async fn connect(broker: &ScriptedBroker, version: Version) -> (Client, u8) {
+    let mut client = MqttClient::open(broker.address(), version).await;
+    let code = client.connect("me").await.map_or(CLOSED, |packet| packet.body[1]);
+    (client, code)
 }
 
-impl Client {
-    /// Signs in; the code of the CONNACK.
-    async fn start(broker: &Broker, version: Version) -> (Self, u8) {
-        let stream = TcpStream::connect(broker.address()).await.unwrap();
-        let mut client = Self { stream, received: Vec::new() };
-        client.stream.write_all(&packet::connect(version, "me", true, None)).await.unwrap();
-        let code = client.next().await.map_or(0xff, |packet| packet.body[1]);
-        (client, code)
-    }
-
-    async fn publish(&mut self, packet_id: u16, qos: u8, alias: Option<u32>) {
-        let none = Properties::default();
-        let properties = alias.map_or(none.clone(), |alias| none.with(Properties::TOPIC_ALIAS, alias));
-        let topic = if alias.is_some() { "" } else { "a" };
-        let payload = packet_id.to_be_bytes().to_vec();
-        let message = Publish { topic: topic.into(), payload, qos, dup: false, retain: false, packet_id, properties };
-        self.stream.write_all(&packet::publish(Version::V5, &message)).await.unwrap();
-    }
-
-    async fn next(&mut self) -> Option<Packet> {
-        loop {
-            if let Some(packet) = Packet::take(&mut self.received).ok()? {
-                return Some(packet);
-            }
-            let read = tokio::time::timeout(LIMIT, self.stream.read_buf(&mut self.received)).await.unwrap();
-            if read.unwrap_or(0) == 0 {
-                return None;
-            }
-        }
-    }
-
-    async fn acknowledgements(&mut self, count: usize) -> Vec<u16> {
-        let mut ids = Vec::new();
-        for _ in 0..count {
-            ids.push(self.next().await.unwrap().packet_id().unwrap());
-        }
-        ids
-    }
+async fn publish(client: &mut Client, packet_id: u16, qos: u8, alias: Option<u32>) {
+    let none = Properties::default();
+    let properties = alias.map_or(none.clone(), |alias| none.with(Properties::TOPIC_ALIAS, alias));
+    let topic = if alias.is_some() { "" } else { "a" };
+    client.publish(&packet::Publish { qos, packet_id, properties, ..message(topic, "payload") }).await;
 }
 
-async fn acknowledged(how: Acknowledging, count: usize) -> Vec<u16> {
-    let broker = Broker::start(Script::acknowledging(how)).await.unwrap();
-    let (mut client, _) = Client::start(&broker, Version::V5).await;
-    for id in 1..=5 {
-        client.publish(id, 1, None).await;
+async fn acknowledged(how: Acknowledgements, count: usize) -> Vec<u16> {
+    let broker = ScriptedBroker::start(Script::with_acknowledgements(how)).await.unwrap();
+    let (mut client, _) = connect(&broker, Version::V5).await;
+    for packet_id in 1..=5 {
+        publish(&mut client, packet_id, 1, None).await;
     }
-    let ids = client.acknowledgements(count).await;
-    assert_eq!(broker.look(|seen| (seen.taken.len(), seen.violations.clone())), (5, Vec::new()));
-    ids
+    let mut packet_ids = Vec::new();
+    for _ in 0..count {
+        packet_ids.push(client.next().await.unwrap().packet_id().unwrap());
+    }
+    let expected = (5, Vec::new());
+    assert_eq!(broker.inspect(|recording| (recording.messages.len(), recording.violations.clone())), expected);
+    packet_ids
 }
 
 #[tokio::test]
-async fn acknowledgements_come_as_the_script_has_it() {
-    use Acknowledging::{Held, InOrder, Twice, WithStrangers};
-    assert_eq!(acknowledged(InOrder, 5).await, [1, 2, 3, 4, 5]);
-    assert_eq!(acknowledged(Held(5, Order::Reversed), 5).await, [5, 4, 3, 2, 1]);
-    assert_eq!(acknowledged(Held(3, Order::Reversed), 5).await, [3, 2, 1, 5, 4]);
-    assert_eq!(acknowledged(Held(4, Order::Shuffled), 4).await, [4, 3, 2, 1]);
+async fn acknowledgements_follow_the_script() {
+    use Acknowledgements::{Held, Immediate, Twice, WithUnknownIds};
+    assert_eq!(acknowledged(Immediate, 5).await, [1, 2, 3, 4, 5]);
+    assert_eq!(acknowledged(Held(5, HeldOrder::Reversed), 5).await, [5, 4, 3, 2, 1]);
+    assert_eq!(acknowledged(Held(3, HeldOrder::Reversed), 5).await, [3, 2, 1, 5, 4]);
+    assert_eq!(acknowledged(Held(4, HeldOrder::Shuffled), 4).await, [4, 3, 2, 1]);
     assert_eq!(acknowledged(Twice, 10).await, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
-    assert_eq!(acknowledged(WithStrangers, 4).await, [0xfffe, 1, 0xfffe, 2]);
+    assert_eq!(acknowledged(WithUnknownIds, 4).await, [0xfffe, 1, 0xfffe, 2]);
 }
 
-/// What the broker says against packets, sent one after the other over one connection.
-async fn violation(script: Script, packets: &[(u16, u8, Option<u32>)]) -> String {
-    let broker = Broker::start(script).await.unwrap();
-    let (mut client, _) = Client::start(&broker, Version::V5).await;
-    for (id, qos, alias) in packets {
-        client.publish(*id, *qos, *alias).await;
+/// The violation that the broker records for messages sent one after the other over one connection.
+async fn violation(script: Script, messages: &[(u16, u8, Option<u32>)]) -> String {
+    let broker = ScriptedBroker::start(script).await.unwrap();
+    let (mut client, _) = connect(&broker, Version::V5).await;
+    for (packet_id, qos, alias) in messages {
+        publish(&mut client, *packet_id, *qos, *alias).await;
     }
-    broker.until(|seen| !seen.violations.is_empty()).await;
-    broker.look(|seen| seen.violations[0].clone())
+    broker.wait_until(|recording| !recording.violations.is_empty()).await;
+    broker.inspect(|recording| recording.violations[0].clone())
 }
 
 #[tokio::test]
-async fn clients_that_break_the_rules_are_found_out() {
-    let never = || Script::acknowledging(Acknowledging::Never);
-    for (script, packets, expected) in [
-        (never(), vec![(1, 1, None), (1, 1, None)], "the packet id 1 is used again"),
+async fn violations_of_clients_are_recorded() {
+    let never = || Script::with_acknowledgements(Acknowledgements::Never);
+    for (script, messages, expected) in [
+        (never(), vec![(1, 1, None), (1, 1, None)], "packet id 1 used again"),
         (never(), vec![(0, 1, None)], "without a packet id"),
         (Script { receive_maximum: Some(2), ..never() }, vec![(1, 1, None), (2, 2, None), (3, 1, None)], "3 messages"),
-        (Script { maximum_qos: Some(1), ..never() }, vec![(1, 2, None)], "QoS 2, granted was 1"),
-        (never(), vec![(1, 1, Some(1))], "the topic alias 1, granted were 0"),
-        (Script { topic_alias_maximum: Some(2), ..never() }, vec![(1, 1, Some(2))], "stands for nothing"),
+        (Script { maximum_qos: Some(1), ..never() }, vec![(1, 2, None)], "QoS 2, the maximum is 1"),
+        (never(), vec![(1, 1, Some(1))], "topic alias 1, the maximum is 0"),
+        (Script { topic_alias_maximum: Some(2), ..never() }, vec![(1, 1, Some(2))], "never assigned"),
         (Script { maximum_packet: Some(4), ..never() }, vec![(1, 1, None)], "the limit is 4"),
     ] {
-        let found = violation(script, &packets).await;
+        let found = violation(script, &messages).await;
         assert!(found.contains(expected), "{found}");
     }
 }
 
 #[tokio::test]
-async fn the_handshake_of_qos_2_is_watched() {
-    let broker = Broker::start(Script::default()).await.unwrap();
-    let (mut client, _) = Client::start(&broker, Version::V5).await;
-    client.publish(9, 2, None).await;
-    assert_eq!(client.next().await.unwrap().kind, Kind::Pubrec);
-    assert_eq!(broker.look(|seen| seen.acknowledged), 0);
-    let release = packet::acknowledgement(Kind::Pubrel, 9, 0);
-    client.stream.write_all(&release).await.unwrap();
-    assert_eq!(client.next().await.unwrap().kind, Kind::Pubcomp);
-    broker.until(|seen| seen.acknowledged == 1).await;
-    client.stream.write_all(&release).await.unwrap();
-    broker.until(|seen| seen.violations.len() == 1).await;
+async fn the_handshake_of_qos_2_is_checked() {
+    let broker = ScriptedBroker::start(Script::default()).await.unwrap();
+    let (mut client, _) = connect(&broker, Version::V5).await;
+    publish(&mut client, 9, 2, None).await;
+    assert_eq!(client.next().await.unwrap().kind, PacketKind::Pubrec);
+    assert_eq!(broker.inspect(|recording| recording.acknowledged), 0);
+    let release = packet::acknowledgement(PacketKind::Pubrel, 9, 0);
+    client.send(&release).await;
+    assert_eq!(client.next().await.unwrap().kind, PacketKind::Pubcomp);
+    broker.wait_until(|recording| recording.acknowledged == 1).await;
+    client.send(&release).await;
+    broker.wait_until(|recording| recording.violations.len() == 1).await;
 }
 
 #[tokio::test]
-async fn greetings_are_as_the_script_has_them() {
+async fn replies_to_connect_follow_the_script() {
     for (script, version, expected) in [
-        (Script::greeting(Greeting::Refuse(0x87)), Version::V5, 0x87),
-        (Script::greeting(Greeting::Refuse(0x87)), Version::V311, 5),
-        (Script::greeting(Greeting::Close), Version::V5, 0xff),
+        (Script::with_connect_reply(ConnectReply::Refuse(0x87)), Version::V5, 0x87),
+        (Script::with_connect_reply(ConnectReply::Refuse(0x87)), Version::V311, 5),
+        (Script::with_connect_reply(ConnectReply::Close), Version::V5, CLOSED),
         (Script { on_v5: OnV5::Refuse, ..Script::default() }, Version::V5, 0x84),
-        (Script { on_v5: OnV5::RefuseInOldForm, ..Script::default() }, Version::V5, 1),
+        (Script { on_v5: OnV5::RefuseAsV311, ..Script::default() }, Version::V5, 1),
         (Script { on_v5: OnV5::Refuse, ..Script::default() }, Version::V311, 0),
     ] {
-        let broker = Broker::start(script.clone()).await.unwrap();
-        assert_eq!(Client::start(&broker, version).await.1, expected, "{script:?}");
+        let broker = ScriptedBroker::start(script.clone()).await.unwrap();
+        assert_eq!(connect(&broker, version).await.1, expected, "{script:?}");
     }
-    let broker = Broker::start(Script::greeting(Greeting::WelcomeAndGarbage)).await.unwrap();
-    let (mut client, code) = Client::start(&broker, Version::V311).await;
+    let script = Script::with_connect_reply(ConnectReply::AcceptThenGarbage);
+    let broker = ScriptedBroker::start(script).await.unwrap();
+    let (mut client, code) = connect(&broker, Version::V311).await;
     assert_eq!((code, client.next().await), (0, None));
 }
 
 #[tokio::test]
+async fn single_messages_are_acknowledged_late_or_refused() {
+    let broker = ScriptedBroker::start(Script::with_acknowledgements(Acknowledgements::FirstAfter(2))).await.unwrap();
+    let (mut client, _) = connect(&broker, Version::V5).await;
+    for packet_id in 1..=3 {
+        publish(&mut client, packet_id, 1, None).await;
+    }
+    for expected in [2, 1, 3] {
+        assert_eq!(client.next().await.unwrap().packet_id(), Some(expected));
+    }
+    broker.set_script(Script::with_acknowledgements(Acknowledgements::Qos2WithReason(0x87)));
+    for (qos, packet_id, expected) in [(1, 4, reason::SUCCESS), (2, 5, 0x87)] {
+        publish(&mut client, packet_id, qos, None).await;
+        assert_eq!(client.next().await.unwrap().reason(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_stored_session_is_resumed() {
+    let stored = StoredSession { unreleased: [9].into(), releases: vec![7] };
+    let broker = ScriptedBroker::start(Script { stored_session: Some(stored), ..Script::default() }).await.unwrap();
+    let mut client = Client::open(broker.address(), Version::V5).await;
+    assert_eq!(client.connect("me").await.unwrap().body[..2], [1, reason::SUCCESS]);
+    let release = client.next().await.unwrap();
+    assert_eq!((release.kind, release.packet_id()), (PacketKind::Pubrel, Some(7)));
+    client.send(&packet::acknowledgement(PacketKind::Pubcomp, 7, 0)).await;
+    publish(&mut client, 9, 2, None).await;
+    assert_eq!(client.next().await.unwrap().kind, PacketKind::Pubrec);
+    assert_eq!(broker.inspect(|recording| (recording.completed.clone(), recording.messages.len())), (vec![7], 0));
+    for (packet_id, expected) in [(9, reason::SUCCESS), (10, reason::PACKET_IDENTIFIER_NOT_FOUND)] {
+        client.send(&packet::acknowledgement(PacketKind::Pubrel, packet_id, 0)).await;
+        assert_eq!(client.next().await.unwrap().reason(), expected);
+    }
+    client.send(&packet::acknowledgement(PacketKind::Pubcomp, 7, 0)).await;
+    broker.wait_until(|recording| recording.violations.len() == 1).await;
+}
+
+#[tokio::test]
+async fn the_connection_ends_after_its_first_message() {
+    let script = Script { disconnect_after_message: Some(0x8b), ..Script::default() };
+    let broker = ScriptedBroker::start(script).await.unwrap();
+    let (mut client, _) = connect(&broker, Version::V5).await;
+    publish(&mut client, 1, 1, None).await;
+    assert_eq!(client.next().await.unwrap().kind, PacketKind::Puback);
+    let last = client.next().await.unwrap();
+    assert_eq!((last.kind, last.reason()), (PacketKind::Disconnect, 0x8b));
+    assert_eq!(client.next().await, None);
+}
+
+#[tokio::test]
 async fn a_second_client_of_the_same_id_takes_the_session_over() {
-    let broker = Broker::start(Script::default()).await.unwrap();
-    let (mut first, _) = Client::start(&broker, Version::V5).await;
-    let (mut second, _) = Client::start(&broker, Version::V5).await;
-    let told = first.next().await.unwrap();
-    assert_eq!((told.kind, told.body), (Kind::Disconnect, vec![0x8e]));
-    broker.send(&packet::acknowledgement(Kind::Puback, 1, 0));
-    assert_eq!(second.next().await.unwrap().kind, Kind::Puback);
-    broker.cut();
+    let broker = ScriptedBroker::start(Script::default()).await.unwrap();
+    let (mut first, _) = connect(&broker, Version::V5).await;
+    let (mut second, _) = connect(&broker, Version::V5).await;
+    let last = first.next().await.unwrap();
+    assert_eq!((last.kind, last.body), (PacketKind::Disconnect, vec![0x8e]));
+    broker.send_to_all(&packet::acknowledgement(PacketKind::Puback, 1, 0));
+    assert_eq!(second.next().await.unwrap().kind, PacketKind::Puback);
+    broker.close_connections();
     assert_eq!(second.next().await, None);
 }

@@ -1,44 +1,61 @@
-//! What an honest device answers to functions 1 to 6, 15 and 16 (Modbus Application Protocol V1.1b3, 6.1 to 6.6, 6.11,
+//! What a correct device answers to functions 1 to 6, 15 and 16 (Modbus Application Protocol V1.1b3, 6.1 to 6.6, 6.11,
 //! 6.12).
 
 use std::ops::RangeInclusive;
 
-use super::Request;
-use super::frame::Frame;
+use super::ReceivedRequest;
+use super::frame::ModbusFrame;
 use crate::registers::{Memory, Registers, Table};
 
+/// Function code of reading coils.
 pub(super) const READ_COILS: u8 = 1;
+/// Function code of reading discrete inputs.
 pub(super) const READ_DISCRETE: u8 = 2;
+/// Function code of reading holding registers.
 pub(super) const READ_HOLDING: u8 = 3;
+/// Function code of reading input registers.
 pub(super) const READ_INPUT: u8 = 4;
+/// Function code of writing one coil.
 pub(super) const WRITE_COIL: u8 = 5;
+/// Function code of writing one register.
 pub(super) const WRITE_REGISTER: u8 = 6;
+/// Function code of writing several coils.
 pub(super) const WRITE_COILS: u8 = 15;
+/// Function code of writing several registers.
 pub(super) const WRITE_REGISTERS: u8 = 16;
 
+/// Registers that one request may read.
 const READ_REGISTER_COUNTS: RangeInclusive<u16> = 1..=125;
+/// Bits that one request may read.
 const READ_BIT_COUNTS: RangeInclusive<u16> = 1..=2000;
+/// Registers that one request may write.
 const WRITE_REGISTER_COUNTS: RangeInclusive<u16> = 1..=123;
+/// Bits that one request may write.
 const WRITE_BIT_COUNTS: RangeInclusive<u16> = 1..=1968;
 
-/// The two values of function 5.
+/// The value of function 5 that sets a coil.
 const ON: [u8; 2] = [0xff, 0];
+/// The value of function 5 that clears a coil.
 const OFF: [u8; 2] = [0, 0];
 
-/// Set in the function code of a refusal.
-const REFUSED: u8 = 0x80;
+/// The bit that marks the function code of an exception.
+const EXCEPTION_BIT: u8 = 0x80;
 
+/// The device does not know the function.
 const ILLEGAL_FUNCTION: Exception = Exception(1);
+/// A register or bit does not exist.
 pub(super) const ILLEGAL_ADDRESS: Exception = Exception(2);
+/// The request is malformed, or its count is out of range.
 const ILLEGAL_VALUE: Exception = Exception(3);
+/// A gateway's exception: no device has this unit id.
 const UNIT_FAILED_TO_RESPOND: Exception = Exception(0x0B);
 
-/// The code with which a device refuses.
+/// An exception code.
 #[derive(Clone, Copy)]
 pub(super) struct Exception(pub(super) u8);
 
-/// The parts of a request that the journal keeps.
-pub(super) fn describe(frame: &Frame) -> Request {
+/// The parts of a request that are logged.
+pub(super) fn describe(frame: &ModbusFrame) -> ReceivedRequest {
     let (function, address, count) = match *frame.pdu {
         [function @ (WRITE_COIL | WRITE_REGISTER), a1, a0, ..] => (function, u16::from_be_bytes([a1, a0]), 1),
         [function, a1, a0, c1, c0, ..] if is_read(function) || is_write(function) => {
@@ -47,7 +64,7 @@ pub(super) fn describe(frame: &Frame) -> Request {
         [function, ..] => (function, 0, 0),
         [] => (0, 0, 0),
     };
-    Request { unit: frame.unit, function, address, count }
+    ReceivedRequest { unit: frame.unit, function, address, count }
 }
 
 pub(super) fn is_read(function: u8) -> bool {
@@ -59,36 +76,36 @@ pub(super) fn is_write(function: u8) -> bool {
 }
 
 /// Carries out a request and returns the PDU of its reply.
-pub(super) fn answer(registers: &Registers, request: Request, pdu: &[u8]) -> Vec<u8> {
-    let executed = registers.revise(|memory| {
+pub(super) fn answer(registers: &Registers, request: ReceivedRequest, pdu: &[u8]) -> Vec<u8> {
+    let executed = registers.update(|memory| {
         let unit = memory.serving_unit(request.unit).ok_or(UNIT_FAILED_TO_RESPOND)?;
         execute(memory, unit, request, pdu)
     });
-    executed.unwrap_or_else(|exception| refusal(request.function, exception))
+    executed.unwrap_or_else(|exception| exception_reply(request.function, exception))
 }
 
-/// Carries out a write at every unit, as a serial line's slaves do when they are all spoken to at once (Modbus over Serial
-/// Line V1.02, 2.1); nobody replies.
-pub(super) fn broadcast(registers: &Registers, request: Request, pdu: &[u8]) {
+/// Carries out a write at every unit, as the devices of a serial bus do with a broadcast (Modbus over Serial Line V1.02,
+/// 2.1); none replies.
+pub(super) fn broadcast(registers: &Registers, request: ReceivedRequest, pdu: &[u8]) {
     if !is_write(request.function) {
         return;
     }
-    registers.revise(|memory| {
+    registers.update(|memory| {
         let mut units: Vec<u8> = memory.units().collect();
         units.dedup();
         for unit in units {
-            // A slave that cannot carry it out keeps silent like the others.
+            // A device that cannot carry it out does not reply either.
             let _ = execute(memory, unit, request, pdu);
         }
     });
 }
 
-/// The PDU of a refusal.
-pub(super) fn refusal(function: u8, exception: Exception) -> Vec<u8> {
-    vec![function | REFUSED, exception.0]
+/// The PDU of a reply with an exception.
+pub(super) fn exception_reply(function: u8, exception: Exception) -> Vec<u8> {
+    vec![function | EXCEPTION_BIT, exception.0]
 }
 
-fn execute(memory: &mut Memory, unit: u8, request: Request, pdu: &[u8]) -> Result<Vec<u8>, Exception> {
+fn execute(memory: &mut Memory, unit: u8, request: ReceivedRequest, pdu: &[u8]) -> Result<Vec<u8>, Exception> {
     match (request.function, pdu) {
         (READ_COILS, [_, _, _, _, _]) => read_bits(memory, unit, Table::Coil, request),
         (READ_DISCRETE, [_, _, _, _, _]) => read_bits(memory, unit, Table::Discrete, request),
@@ -119,14 +136,14 @@ fn execute(memory: &mut Memory, unit: u8, request: Request, pdu: &[u8]) -> Resul
     }
 }
 
-fn read_registers(memory: &mut Memory, unit: u8, table: Table, request: Request) -> Result<Vec<u8>, Exception> {
+fn read_registers(memory: &mut Memory, unit: u8, table: Table, request: ReceivedRequest) -> Result<Vec<u8>, Exception> {
     let words = read(memory, unit, table, request, READ_REGISTER_COUNTS)?;
     let data: Vec<u8> = words.into_iter().flat_map(u16::to_be_bytes).collect();
     reply(request.function, &data)
 }
 
-/// The first bit is the lowest of the first byte; the last byte is filled up with zeros.
-fn read_bits(memory: &mut Memory, unit: u8, table: Table, request: Request) -> Result<Vec<u8>, Exception> {
+/// The first bit is the lowest of the first byte; the last byte is padded with zeros.
+fn read_bits(memory: &mut Memory, unit: u8, table: Table, request: ReceivedRequest) -> Result<Vec<u8>, Exception> {
     let bits = read(memory, unit, table, request, READ_BIT_COUNTS)?;
     let byte = |bits: &[u16]| bits.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit != 0));
     let data: Vec<u8> = bits.chunks(8).map(byte).collect();
@@ -142,20 +159,20 @@ fn read(
     memory: &mut Memory,
     unit: u8,
     table: Table,
-    request: Request,
+    request: ReceivedRequest,
     counts: RangeInclusive<u16>,
 ) -> Result<Vec<u16>, Exception> {
-    let Request { address, count, .. } = request;
+    let ReceivedRequest { address, count, .. } = request;
     if !counts.contains(&count) {
         return Err(ILLEGAL_VALUE);
     }
     let words = memory.get(unit, table, address, count).ok_or(ILLEGAL_ADDRESS)?;
-    memory.note_read(unit, table, address, count);
+    memory.count_read(unit, table, address, count);
     Ok(words)
 }
 
 /// The big-endian words of a write.
-fn words(request: Request, data: &[u8]) -> Result<Vec<u16>, Exception> {
+fn words(request: ReceivedRequest, data: &[u8]) -> Result<Vec<u16>, Exception> {
     let count = request.count;
     if !WRITE_REGISTER_COUNTS.contains(&count) || data.len() != 2 * usize::from(count) {
         return Err(ILLEGAL_VALUE);
@@ -165,7 +182,7 @@ fn words(request: Request, data: &[u8]) -> Result<Vec<u16>, Exception> {
 }
 
 /// The bits of a write, each as a word.
-fn bits(request: Request, data: &[u8]) -> Result<Vec<u16>, Exception> {
+fn bits(request: ReceivedRequest, data: &[u8]) -> Result<Vec<u16>, Exception> {
     let count = request.count;
     if !WRITE_BIT_COUNTS.contains(&count) || data.len() != usize::from(count.div_ceil(8)) {
         return Err(ILLEGAL_VALUE);
@@ -174,11 +191,17 @@ fn bits(request: Request, data: &[u8]) -> Result<Vec<u16>, Exception> {
     Ok(bits.take(usize::from(count)).collect())
 }
 
-/// Overwrites what exists.
-fn write(memory: &mut Memory, unit: u8, table: Table, request: Request, words: &[u16]) -> Result<(), Exception> {
-    let Request { address, count, .. } = request;
+/// Overwrites words that exist.
+fn write(
+    memory: &mut Memory,
+    unit: u8,
+    table: Table,
+    request: ReceivedRequest,
+    words: &[u16],
+) -> Result<(), Exception> {
+    let ReceivedRequest { address, count, .. } = request;
     memory.get(unit, table, address, count).ok_or(ILLEGAL_ADDRESS)?;
     memory.set(unit, table, address, words);
-    memory.note_write(unit, table, address, count);
+    memory.count_write(unit, table, address, count);
     Ok(())
 }

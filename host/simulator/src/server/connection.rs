@@ -1,4 +1,4 @@
-//! One client's requests and their replies, as honest or as faulty as the rules want.
+//! One client's requests and their replies, with the faults that the rules select.
 
 use std::io;
 use std::sync::Arc;
@@ -8,97 +8,98 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::fault::{self, Delivery, Instead};
-use super::frame::{Frame, Framing, Reader};
-use super::rule::Arrival;
-use super::{Fault, Shared, answer, rtu};
+use super::fault::{self, Replacement, Sending};
+use super::fault_rule::RequestTiming;
+use super::frame::{Framing, ModbusFrame, RequestReader};
+use super::{Fault, ServerState, answer, rtu};
 
-/// What keeps a connection alive and counted.
-pub(super) struct Presence {
-    /// Marked as changed to cut all connections, each of which holds one receiver.
-    pub(super) cut: watch::Receiver<()>,
+/// Counts a connection as long as it exists, and reports when it is to be closed.
+pub(super) struct ConnectionGuard {
+    /// Marked as changed when all connections are to be closed; its receivers are the connections that are counted.
+    pub(super) closing: watch::Receiver<()>,
     /// True, or without a sender, when the server has ended.
     pub(super) stopped: watch::Receiver<bool>,
 }
 
 /// A stream that is served.
-pub(super) struct Connection<S> {
+pub(super) struct ServedConnection<S> {
     stream: S,
-    /// Makes the stream end in a reset as soon as it is dropped, where it can.
+    /// Makes the stream end in a reset when it is dropped, where that is possible.
     reset: fn(&S) -> io::Result<()>,
     framing: Framing,
-    reader: Reader,
-    shared: Arc<Shared>,
+    reader: RequestReader,
+    shared: Arc<ServerState>,
     since: Instant,
     last_reply: Option<Instant>,
     /// The reply that [`Fault::Late`] holds back.
     held: Option<Vec<u8>>,
 }
 
-/// How the server itself ends a connection.
+/// How the server ends a connection.
 #[derive(Debug)]
-enum End {
+enum ConnectionEnd {
     Close,
     HalfClose,
     Reset,
 }
 
-impl Presence {
-    /// Waits until the connection is cut or the server has ended.
-    pub(super) async fn ends(&mut self) {
+impl ConnectionGuard {
+    /// Waits until the connection is to be closed or the server has ended.
+    pub(super) async fn closed(&mut self) {
         tokio::select! {
-            _ = self.cut.changed() => {}
+            _ = self.closing.changed() => {}
             _ = self.stopped.wait_for(|stopped| *stopped) => {}
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(stream: S, framing: Framing, reset: fn(&S) -> io::Result<()>, shared: Arc<Shared>) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> ServedConnection<S> {
+    pub(super) fn new(stream: S, framing: Framing, reset: fn(&S) -> io::Result<()>, shared: Arc<ServerState>) -> Self {
         let (reader, since) = (framing.reader(), Instant::now());
         Self { stream, reset, framing, reader, shared, since, last_reply: None, held: None }
     }
 
     /// Serves until either side ends it.
-    pub(super) async fn run(mut self, mut presence: Presence) {
+    pub(super) async fn run(mut self, mut guard: ConnectionGuard) {
         let ended = tokio::select! {
-            () = presence.ends() => Ok(()),
-            ended = self.serve_to_the_end() => ended,
+            () = guard.closed() => Ok(()),
+            ended = self.serve_and_close() => ended,
         };
         if let Err(error) = ended {
-            tracing::debug!(%error, "simulated connection ended");
+            tracing::debug!(%error, "connection to a simulated server ended");
         }
-        // Closed before it is no longer counted.
+        // The stream is closed before it is no longer counted.
         drop(self);
-        drop(presence);
+        drop(guard);
     }
 
-    /// Serves a line that has no end: it falls silent instead, and a cut only makes it forget.
-    pub(super) async fn run_line(mut self, mut presence: Presence) {
+    /// Serves a serial port, which has no end: where a connection would be closed it is silent instead, and discards what
+    /// it has received and held back.
+    pub(super) async fn run_serial(mut self, mut guard: ConnectionGuard) {
         loop {
             let ended = tokio::select! {
-                _ = presence.stopped.wait_for(|stopped| *stopped) => break,
-                _ = presence.cut.changed() => {
+                _ = guard.stopped.wait_for(|stopped| *stopped) => break,
+                _ = guard.closing.changed() => {
                     (self.reader, self.held, self.last_reply) = (self.framing.reader(), None, None);
                     continue;
                 }
                 ended = self.serve() => ended,
             };
             if let Err(error) = ended {
-                tracing::debug!(%error, "simulated line ended");
+                tracing::debug!(%error, "simulated serial port failed; closing it");
                 break;
             }
         }
         drop(self);
-        drop(presence);
+        drop(guard);
     }
 
-    async fn serve_to_the_end(&mut self) -> io::Result<()> {
+    async fn serve_and_close(&mut self) -> io::Result<()> {
         match self.serve().await? {
-            End::Close => Ok(()),
-            End::Reset => (self.reset)(&self.stream),
-            End::HalfClose => {
-                // Says goodbye, but listens on until the client leaves too.
+            ConnectionEnd::Close => Ok(()),
+            ConnectionEnd::Reset => (self.reset)(&self.stream),
+            ConnectionEnd::HalfClose => {
+                // Sends FIN, then reads until the client closes too.
                 self.stream.shutdown().await?;
                 let mut ignored = [0; 256];
                 while self.stream.read(&mut ignored).await? > 0 {}
@@ -107,8 +108,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Answers requests until a fault ends the connection; an error when the client leaves or sends something ill-formed.
-    async fn serve(&mut self) -> io::Result<End> {
+    /// Answers requests until a fault ends the connection; an error when the client closes it or sends a malformed frame.
+    async fn serve(&mut self) -> io::Result<ConnectionEnd> {
         loop {
             let request = self.reader.next(&mut self.stream).await?;
             if let Some(end) = self.exchange(&request).await? {
@@ -117,66 +118,66 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    async fn exchange(&mut self, frame: &Frame) -> io::Result<Option<End>> {
+    async fn exchange(&mut self, frame: &ModbusFrame) -> io::Result<Option<ConnectionEnd>> {
         let request = answer::describe(frame);
-        self.shared.note(request);
+        self.shared.log(request);
         if let Some(held) = self.held.take() {
             self.send(&held).await?;
         }
-        if self.framing == Framing::Rtu && !self.shared.is_spoken_to(frame, request) {
+        if self.framing == Framing::Rtu && !self.shared.needs_reply(frame, request) {
             return Ok(None);
         }
-        let faults = self.shared.strike(request, self.arrival());
+        let faults = self.shared.faults_for(request, self.timing());
         let delay = faults.iter().map(|fault| fault.delay()).sum();
         if delay > Duration::ZERO {
             tokio::time::sleep(delay).await;
         }
-        match faults.iter().find_map(|fault| fault.instead()) {
-            Some(Instead::Nothing) => return Ok(None),
-            Some(Instead::Garbage) => {
+        match faults.iter().find_map(|fault| fault.replacement()) {
+            Some(Replacement::Nothing) => return Ok(None),
+            Some(Replacement::Garbage) => {
                 self.send(&fault::GARBAGE).await?;
                 return Ok(None);
             }
-            Some(Instead::HalfClose) => return Ok(Some(End::HalfClose)),
-            Some(Instead::Reset) => return Ok(Some(End::Reset)),
+            Some(Replacement::HalfClose) => return Ok(Some(ConnectionEnd::HalfClose)),
+            Some(Replacement::Reset) => return Ok(Some(ConnectionEnd::Reset)),
             None => {}
         }
         let reply = self.shared.reply(frame, request, &faults);
         self.last_reply = Some(Instant::now());
-        self.deliver(&reply, &faults).await
+        self.send_reply(&reply, &faults).await
     }
 
-    fn arrival(&self) -> Arrival {
-        Arrival { since_connect: self.since.elapsed(), since_reply: self.last_reply.map(|at| at.elapsed()) }
+    fn timing(&self) -> RequestTiming {
+        RequestTiming { since_connect: self.since.elapsed(), since_reply: self.last_reply.map(|at| at.elapsed()) }
     }
 
-    async fn deliver(&mut self, reply: &Frame, faults: &[Fault]) -> io::Result<Option<End>> {
+    async fn send_reply(&mut self, reply: &ModbusFrame, faults: &[Fault]) -> io::Result<Option<ConnectionEnd>> {
         let mut bytes = self.framing.to_bytes(reply);
-        if self.framing == Framing::Rtu && faults.contains(&Fault::WrongCheck) {
-            rtu::spoil_check(&mut bytes);
+        if self.framing == Framing::Rtu && faults.contains(&Fault::WrongCrc) {
+            rtu::corrupt_crc(&mut bytes);
         }
         if faults.contains(&Fault::Noise) {
             bytes.splice(..0, fault::NOISE);
         }
         let (first_half, _) = bytes.split_at(bytes.len() / 2);
-        match faults.iter().find_map(|fault| fault.delivery()).unwrap_or(Delivery::Whole) {
-            Delivery::Whole => self.send(&bytes).await?,
-            Delivery::HalfThenClose => {
+        match faults.iter().find_map(|fault| fault.sending()).unwrap_or(Sending::Whole) {
+            Sending::Whole => self.send(&bytes).await?,
+            Sending::HalfThenClose => {
                 self.send(first_half).await?;
-                return Ok(Some(End::Close));
+                return Ok(Some(ConnectionEnd::Close));
             }
-            Delivery::HalfThenReset => {
+            Sending::HalfThenReset => {
                 self.send(first_half).await?;
-                return Ok(Some(End::Reset));
+                return Ok(Some(ConnectionEnd::Reset));
             }
-            Delivery::WithNextRequest => self.held = Some(bytes),
-            Delivery::ByteByByte(pause) => {
+            Sending::WithNextRequest => self.held = Some(bytes),
+            Sending::ByteByByte(pause) => {
                 for byte in bytes {
                     self.send(&[byte]).await?;
                     tokio::time::sleep(pause).await;
                 }
             }
-            Delivery::Twice => {
+            Sending::Twice => {
                 self.send(&bytes).await?;
                 self.send(&bytes).await?;
             }

@@ -1,13 +1,13 @@
-//! The ways in which the server breaks the rules.
+//! The faults of a server.
 
 use std::time::Duration;
 
-use super::Request;
+use super::ReceivedRequest;
 use super::answer::{Exception, ILLEGAL_ADDRESS, READ_COILS, READ_DISCRETE, READ_HOLDING, READ_INPUT, is_read};
-use super::frame::Frame;
+use super::frame::ModbusFrame;
 
-/// What [`Fault::Garbage`] sends: its place of the protocol id is not 0, and no part of it ends in a check, so no client
-/// can take it for a frame.
+/// What [`Fault::Garbage`] sends: its protocol id is not 0, and no part of it ends in a valid CRC, so no client can take
+/// it for a frame.
 pub(super) const GARBAGE: [u8; 24] = [
     0x9e, 0x37, 0x79, 0xb9, 0x7f, 0x4a, 0x7c, 0x15, 0xf3, 0x9c, 0xc0, 0x60, 0x5c, 0xed, 0xc8, 0x34, 0x10, 0x82, 0x27,
     0x6b, 0xf3, 0xa2, 0x72, 0x51,
@@ -15,57 +15,57 @@ pub(super) const GARBAGE: [u8; 24] = [
 /// What [`Fault::Noise`] sends.
 pub(super) const NOISE: [u8; 3] = [0xff, 0x00, 0xfe];
 
-/// A rule to break, on every connection and for every request, unless a [`Rule`](super::Rule) picks some. Unless said
-/// otherwise a write is still carried out. A serial line has no connection to end: there, what would end one is silence.
+/// A fault, for every request on every connection unless a [`FaultRule`](super::FaultRule) selects some. Unless noted, a
+/// write is still carried out. A serial port has no connection to close: it is silent instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Every request is refused with this exception code; nothing is written.
+    /// Each request is refused with this exception code; nothing is written.
     Exception(u8),
-    /// Requests are swallowed: no reply, nothing is written.
+    /// Requests are ignored: no reply, nothing is written.
     Silence,
-    /// The reply comes this much later; requests behind it wait.
+    /// The reply is sent this much later; further requests wait.
     Slow(Duration),
-    /// The reply is held back until the connection's next request has arrived, and comes just before that one's own: after
-    /// the client gave up, in the middle of its next exchange.
+    /// The reply is held back until the connection's next request was received, and sent just before that one's own: after
+    /// the client's timeout, in the middle of its next exchange.
     Late,
     /// A well-formed reply to a read that holds one register, or eight bits, too few.
     ShortReply,
     /// A well-formed reply to a read that holds one register, or eight bits, too many, for 125 registers beyond the longest
     /// PDU.
     LongReply,
-    /// Half the bytes of the reply, then the connection is closed: the device dies in mid-read.
+    /// Half the bytes of the reply, then the connection is closed, as if the device lost power.
     Truncate,
     /// Half the bytes of the reply, then the connection is reset (RST).
     ResetMidFrame,
-    /// The reply comes byte by byte, with this pause after each.
+    /// The reply is sent byte by byte, with this pause after each.
     Dribble(Duration),
-    /// The reply comes twice.
+    /// The reply is sent twice.
     Duplicate,
-    /// The reply bears the next unit id.
+    /// The reply has the next unit id.
     WrongUnit,
-    /// The reply bears the next transaction id; RTU has none.
+    /// The reply has the next transaction id; RTU has none.
     WrongTransaction,
-    /// The reply bears another function code: 3 and 4 change places, and so do 1 and 2.
+    /// The reply has another function code: 3 and 4 are swapped, and so are 1 and 2.
     WrongFunction,
-    /// The check of the reply is wrong; only RTU has one.
-    WrongCheck,
+    /// The CRC of the reply is wrong; only RTU has one.
+    WrongCrc,
     /// The reply is 24 bytes that are no frame; nothing is written, and the connection stays open.
     Garbage,
-    /// Three bytes that belong to no frame come before the reply.
+    /// Three bytes that belong to no frame are sent before the reply.
     Noise,
-    /// The server shuts down its side without a reply and ignores what the client still sends; nothing is written.
+    /// The server closes its side without a reply and ignores what the client still sends; nothing is written.
     HalfClose,
     /// The connection is reset (RST) without a reply; nothing is written.
     Reset,
     /// Reads of more registers or bits than this are refused with exception 2.
     BlockLimit(u16),
-    /// Reads that touch this register or bit, in any table, are refused with exception 2.
+    /// Reads that include this register or bit, in any table, are refused with exception 2.
     RefuseAddress(u16),
 }
 
-/// Where a reply goes, or what comes in its place.
+/// What is done instead of a reply.
 #[derive(Clone, Copy)]
-pub(super) enum Instead {
+pub(super) enum Replacement {
     Nothing,
     Garbage,
     HalfClose,
@@ -74,7 +74,7 @@ pub(super) enum Instead {
 
 /// How a reply is sent.
 #[derive(Clone, Copy)]
-pub(super) enum Delivery {
+pub(super) enum Sending {
     Whole,
     HalfThenClose,
     HalfThenReset,
@@ -84,26 +84,26 @@ pub(super) enum Delivery {
 }
 
 impl Fault {
-    /// How long the reply waits.
+    /// How long the reply is delayed.
     pub(super) fn delay(self) -> Duration {
         if let Self::Slow(delay) = self { delay } else { Duration::ZERO }
     }
 
-    /// What comes in the place of a reply.
-    pub(super) fn instead(self) -> Option<Instead> {
+    /// What is done instead of a reply, if anything.
+    pub(super) fn replacement(self) -> Option<Replacement> {
         match self {
-            Self::Silence => Some(Instead::Nothing),
-            Self::Garbage => Some(Instead::Garbage),
-            Self::HalfClose => Some(Instead::HalfClose),
-            Self::Reset => Some(Instead::Reset),
+            Self::Silence => Some(Replacement::Nothing),
+            Self::Garbage => Some(Replacement::Garbage),
+            Self::HalfClose => Some(Replacement::HalfClose),
+            Self::Reset => Some(Replacement::Reset),
             _ => None,
         }
     }
 
     /// The exception with which this fault refuses the request, if it does.
-    pub(super) fn refusal(self, request: Request) -> Option<Exception> {
+    pub(super) fn exception(self, request: ReceivedRequest) -> Option<Exception> {
         let reads = is_read(request.function);
-        let Request { address, count, .. } = request;
+        let ReceivedRequest { address, count, .. } = request;
         let refused = match self {
             Self::Exception(code) => return Some(Exception(code)),
             Self::BlockLimit(limit) => reads && count > limit,
@@ -113,8 +113,8 @@ impl Fault {
         refused.then_some(ILLEGAL_ADDRESS)
     }
 
-    /// The reply that this fault makes of an honest one.
-    pub(super) fn distort(self, mut reply: Frame) -> Frame {
+    /// The reply that this fault makes of a correct one.
+    pub(super) fn distort(self, mut reply: ModbusFrame) -> ModbusFrame {
         match self {
             Self::ShortReply => shorten(&mut reply.pdu),
             Self::LongReply => lengthen(&mut reply.pdu),
@@ -126,14 +126,14 @@ impl Fault {
         reply
     }
 
-    /// How the reply is sent, if not as usual.
-    pub(super) fn delivery(self) -> Option<Delivery> {
+    /// How the reply is sent, if not as a whole and once.
+    pub(super) fn sending(self) -> Option<Sending> {
         match self {
-            Self::Truncate => Some(Delivery::HalfThenClose),
-            Self::ResetMidFrame => Some(Delivery::HalfThenReset),
-            Self::Late => Some(Delivery::WithNextRequest),
-            Self::Dribble(pause) => Some(Delivery::ByteByByte(pause)),
-            Self::Duplicate => Some(Delivery::Twice),
+            Self::Truncate => Some(Sending::HalfThenClose),
+            Self::ResetMidFrame => Some(Sending::HalfThenReset),
+            Self::Late => Some(Sending::WithNextRequest),
+            Self::Dribble(pause) => Some(Sending::ByteByByte(pause)),
+            Self::Duplicate => Some(Sending::Twice),
             _ => None,
         }
     }
@@ -164,7 +164,7 @@ fn lengthen(pdu: &mut Vec<u8>) {
     }
 }
 
-/// Refusals keep their mark.
+/// Exceptions keep their bit.
 fn change_function(pdu: &mut [u8]) {
     if let [function, ..] = pdu {
         let is_of_bits = matches!(*function & 0x7f, READ_COILS | READ_DISCRETE);

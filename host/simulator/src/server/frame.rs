@@ -1,5 +1,5 @@
 //! The two frames of Modbus around one PDU: the 7-byte MBAP header of TCP (Modbus Messaging on TCP/IP V1.0b, 3.1.3), and
-//! the unit id and check of RTU (see [`rtu`](super::rtu)).
+//! the unit id and CRC of RTU (see [`rtu`](super::rtu)).
 
 use std::io;
 
@@ -8,21 +8,21 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::rtu;
 
 /// The protocol id of Modbus.
-const PROTOCOL: u16 = 0;
+const PROTOCOL_ID: u16 = 0;
 /// The longest PDU, function code included (Modbus Application Protocol V1.1b3, 4.1).
 pub(super) const PDU_BYTES_MAX: usize = 253;
 
-/// How requests and replies are set apart in a stream of bytes.
+/// How requests and replies are delimited in a stream of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// With a header that bears a transaction id and the length, as over TCP and TLS.
+    /// By a header with a transaction id and the length, as over TCP and TLS.
     Tcp,
-    /// By silence and with a check, as on a serial line, also when it is carried over TCP.
+    /// By silence, and with a CRC, as on a serial bus, also when it is carried over TCP.
     Rtu,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct ModbusFrame {
     /// Always 0 on RTU, which has none.
     pub(super) transaction: u16,
     pub(super) unit: u8,
@@ -30,21 +30,21 @@ pub(super) struct Frame {
     pub(super) pdu: Vec<u8>,
 }
 
-/// Requests out of a stream, one after the other.
-pub(super) enum Reader {
+/// Reads requests from a stream, one after the other.
+pub(super) enum RequestReader {
     Tcp,
-    Rtu(rtu::Reader),
+    Rtu(rtu::RtuReader),
 }
 
 impl Framing {
-    pub(super) fn reader(self) -> Reader {
+    pub(super) fn reader(self) -> RequestReader {
         match self {
-            Self::Tcp => Reader::Tcp,
-            Self::Rtu => Reader::Rtu(rtu::Reader::default()),
+            Self::Tcp => RequestReader::Tcp,
+            Self::Rtu => RequestReader::Rtu(rtu::RtuReader::default()),
         }
     }
 
-    pub(super) fn to_bytes(self, frame: &Frame) -> Vec<u8> {
+    pub(super) fn to_bytes(self, frame: &ModbusFrame) -> Vec<u8> {
         match self {
             Self::Tcp => frame.to_bytes(),
             Self::Rtu => rtu::to_bytes(frame),
@@ -52,17 +52,17 @@ impl Framing {
     }
 }
 
-impl Reader {
+impl RequestReader {
     /// The next request; an error, the end of the stream included, ends the connection.
-    pub(super) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+    pub(super) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ModbusFrame> {
         match self {
-            Self::Tcp => Frame::read(stream).await,
+            Self::Tcp => ModbusFrame::read(stream).await,
             Self::Rtu(reader) => reader.next(stream).await,
         }
     }
 }
 
-impl Frame {
+impl ModbusFrame {
     /// Reads one frame of at most 260 bytes.
     pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let mut header = [0; 7];
@@ -71,8 +71,8 @@ impl Frame {
         let protocol = u16::from_be_bytes([p1, p0]);
         // The length counts the unit id and the PDU.
         let pdu_bytes = usize::from(u16::from_be_bytes([l1, l0])).saturating_sub(1);
-        if protocol != PROTOCOL || !(1..=PDU_BYTES_MAX).contains(&pdu_bytes) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("no MBAP header: {header:02x?}")));
+        if protocol != PROTOCOL_ID || !(1..=PDU_BYTES_MAX).contains(&pdu_bytes) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("malformed MBAP header {header:02x?}")));
         }
         let mut pdu = vec![0; pdu_bytes];
         stream.read_exact(&mut pdu).await?;
@@ -81,7 +81,7 @@ impl Frame {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let length = u16::try_from(self.pdu.len() + 1).unwrap_or(u16::MAX);
-        let header = [self.transaction, PROTOCOL, length].map(u16::to_be_bytes);
+        let header = [self.transaction, PROTOCOL_ID, length].map(u16::to_be_bytes);
         let mut bytes = header.concat();
         bytes.push(self.unit);
         bytes.extend_from_slice(&self.pdu);

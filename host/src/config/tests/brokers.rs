@@ -3,9 +3,9 @@
 use super::*;
 
 #[test]
-fn urls_that_cannot_be_show_no_password() {
-    let check = |url: &str, shown: &str, mend: &str| {
-        let expected = format!("{shown}: {mend}");
+fn invalid_urls_show_no_password() {
+    let check = |url: &str, shown: &str, hint: &str| {
+        let expected = format!("{shown}: {hint}");
         let case = Case::new().set("MQTT_BROKER_URL", url);
         assert_eq!(case.mistakes(), [format!("MQTT_BROKER_URL = {expected}")]);
         let case = Case::new().set("MQTT_BROKER_URL", "").file("config/.env", &format!("MQTT_BROKER_URL='{url}'"));
@@ -15,17 +15,17 @@ fn urls_that_cannot_be_show_no_password() {
         let case = Case::new().file("plugins/a.wasm", "").file("plugins/a.toml", &format!("[broker]\nurl = '{url}'"));
         assert_eq!(case.mistakes(), [format!("a.toml: broker.url = {expected}")]);
     };
-    let slash = "write `/`, `?` and `#` in a user's name or password as %2F, %3F and %23";
+    let slash = "write `/`, `?` and `#` in the user name or password as %2F, %3F and %23";
     check("mqtt://u:hunter2/ss@host", "mqtt://…@host", slash);
     let forms = "write mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt or wss://host:443/mqtt";
     check("u:hunter2@host", "…@host", forms);
-    check("tcp://u:hunter2@host", "tcp://…@host", &format!("its scheme is not known; {forms}"));
+    check("tcp://u:hunter2@host", "tcp://…@host", &format!("the scheme is unknown; {forms}"));
     check("mqtt://u:hunter2@", "mqtt://…@", "the host is missing");
-    check("mqtt://u:hunter2@h:x", "mqtt://…@h…", "the port is a whole number from 1 to 65535");
-    let behind = format!("nothing may stand behind the port; {forms}");
-    check("mqtt://u:hunter2@h/x", "mqtt://…@h…", &behind);
-    check("mqtt://h?x=hunter2", "mqtt://h…", &behind);
-    let path = "a path has letters, digits and `-._~!$&\'()*+,;=:%/`, and nothing behind it";
+    check("mqtt://u:hunter2@h:x", "mqtt://…@h…", "the port must be a whole number from 1 to 65535");
+    let after_port = format!("nothing may follow the port; {forms}");
+    check("mqtt://u:hunter2@h/x", "mqtt://…@h…", &after_port);
+    check("mqtt://h?x=hunter2", "mqtt://h…", &after_port);
+    let path = "the path may contain only letters, digits and `-._~!$&'()*+,;=:%/`; remove any other character, and a query after `?`";
     check("wss://h/mqtt?x=hunter2", "wss://h…", path);
 }
 
@@ -52,7 +52,7 @@ fn no_mistake_shows_a_password() {
 }
 
 #[test]
-fn who_signs_in() {
+fn precedence_of_credentials() {
     let check = |case: Case, expected: (&str, &str)| {
         let broker = case.config().broker.unwrap();
         let password = broker.password.unwrap().read().unwrap();
@@ -72,7 +72,7 @@ fn who_signs_in() {
 }
 
 #[test]
-fn passwords_that_are_not_there() {
+fn missing_and_invalid_passwords() {
     let check = |password: &str, expected: &str| {
         check_file(&format!("[broker]\npassword = {password}"), &[&format!("broker.password{expected}")]);
     };
@@ -83,7 +83,7 @@ fn passwords_that_are_not_there() {
     check("{ file = 5 }", ".file = 5: write a text in quotes");
     let case = Case::new().file("secret", "s");
     let case = case.file("bessai.toml", "[broker]\npassword = { file = \"secret\", encoding = \"hex\" }");
-    assert_eq!(case.mistakes(), ["broker.password: a password is sent as it is; leave `encoding` out"]);
+    assert_eq!(case.mistakes(), ["broker.password: a password is sent as written; remove `encoding`"]);
 }
 
 #[test]
@@ -94,21 +94,27 @@ fn certificates() {
     };
     for (url, port, notes) in [
         ("mqtts://h", 8883, &[][..]),
-        ("mqtt://h", 1883, &["MQTT_BROKER_URL: TLS is used despite mqtt://, because certificates are set"]),
+        ("mqtt://h", 1883, &["MQTT_BROKER_URL: using TLS despite mqtt://, because certificates or alpn are set"]),
         ("wss://h", 443, &[]),
-        ("ws://h", 80, &["MQTT_BROKER_URL: TLS is used despite ws://, because certificates are set"]),
+        ("ws://h", 80, &["MQTT_BROKER_URL: using TLS despite ws://, because certificates or alpn are set"]),
     ] {
         let case = with(url);
         assert_eq!(case.notes(), notes);
         let broker = case.config().broker.unwrap();
         let identity = Some((case.path("c.pem"), case.path("k.pem")));
-        assert_eq!(broker.tls, Some(Tls { ca: Some(case.path("ca.pem")), identity, alpn: None }));
+        assert_eq!(broker.tls, Some(bessai_tls::Settings { ca: Some(case.path("ca.pem")), identity, alpn: None }));
         assert_eq!(broker.port, port);
     }
-    let alone = with("mqtts://h").set("MQTT_TLS_KEYFILE", "");
-    assert_eq!(alone.mistakes(), ["MQTT_TLS_CERTFILE = c.pem: the certificate's key is missing; set it too"]);
-    let alone = with("mqtts://h").set("MQTT_TLS_CERTFILE", "");
-    assert_eq!(alone.mistakes(), ["MQTT_TLS_KEYFILE = k.pem: the key's certificate is missing; set it too"]);
+    let incomplete = with("mqtts://h").set("MQTT_TLS_KEYFILE", "");
+    assert_eq!(
+        incomplete.mistakes(),
+        ["MQTT_TLS_CERTFILE = c.pem: the certificate's private key is missing; set it too"]
+    );
+    let incomplete = with("mqtts://h").set("MQTT_TLS_CERTFILE", "");
+    assert_eq!(
+        incomplete.mistakes(),
+        ["MQTT_TLS_KEYFILE = k.pem: the private key's certificate is missing; set it too"]
+    );
     let missing = with("mqtts://h").set("MQTT_TLS_CA_CERT_PATH", "no.pem");
     let expected = "MQTT_TLS_CA_CERT_PATH = no.pem: cannot be read: No such file or directory (os error 2)";
     assert_eq!(missing.mistakes(), [expected]);
@@ -116,15 +122,15 @@ fn certificates() {
 }
 
 #[test]
-fn keys_that_cannot_be() {
+fn invalid_keys() {
     check_file("[broker]\nprotocol = \"4\"", &["broker.protocol = \"4\": write \"auto\" or \"5\" or \"3.1.1\""]);
     check_file("[broker]\nin_flight = 0", &["broker.in_flight = 0: write a whole number from 1 to 65535"]);
-    let mend = "write a time from 1s to 65535s, such as \"5s\"";
-    check_file("[broker]\nkeep_alive = \"0s\"", &[&format!("broker.keep_alive = \"0s\": {mend}")]);
+    let hint = "write a time from 1s to 65535s, such as \"5s\"";
+    check_file("[broker]\nkeep_alive = \"0s\"", &[&format!("broker.keep_alive = \"0s\": {hint}")]);
 }
 
 #[test]
-fn where_a_broker_is() {
+fn urls_without_credentials() {
     for (url, shown) in [
         ("mqtt://u:p@h", "mqtt://h:1883"),
         ("mqtts://[::1]", "mqtts://[::1]:8883"),
@@ -136,7 +142,7 @@ fn where_a_broker_is() {
 }
 
 #[test]
-fn alpn_is_asked_for_where_tls_is() {
+fn alpn_is_requested_with_tls() {
     let case = |url: &str| Case::new().file("bessai.toml", &format!("[broker]\nurl = \"{url}\"\nalpn = \"mqtt\""));
     let alpn = |url: &str| case(url).set("MQTT_BROKER_URL", "").config().broker.unwrap().tls.unwrap().alpn;
     assert_eq!(alpn("mqtts://h:443"), Some("mqtt".to_owned()));

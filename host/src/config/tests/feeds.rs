@@ -1,4 +1,4 @@
-//! The plugins' folder.
+//! The plugins folder and its feeds.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn check(text: &str, expected: &str) {
 }
 
 #[test]
-fn which_files_make_which_feeds() {
+fn files_of_the_folder_by_feed() {
     let case = Case::new()
         .file("plugins/zeta.wasm", "")
         .file("plugins/acme.wasm", "")
@@ -32,23 +32,23 @@ fn which_files_make_which_feeds() {
     let config = case.config();
     assert_eq!(names(&config), ["default", "acme", "both", "one", "three", "two", "zeta"]);
     let component = |name: &str| &config.feeds.iter().find(|feed| feed.name == name).unwrap().component;
-    let file = |name: &str| Component::File(case.path("plugins").join(name));
+    let file = |name: &str| ComponentSource::File(case.path("plugins").join(name));
     assert_eq!((component("acme"), component("one")), (&file("acme.wasm"), &file("shared.wasm")));
     assert_eq!((component("two"), component("three")), (&file("shared.wasm"), &file("both.wasm")));
 }
 
 #[test]
 fn the_default_feed() {
-    let case = Case::bare().set("INVERTER_IP", "a").file("plugins/default.toml", "enabled = false");
+    let case = Case::empty().set("INVERTER_IP", "a").file("plugins/default.toml", "enabled = false");
     assert_eq!((case.config().feeds, case.config().broker), (Vec::new(), None));
     let case = Case::new().file("plugins/default.toml", "component = \"x.wasm\"").file("plugins/x.wasm", "");
     let config = case.config();
     assert_eq!(names(&config), ["default"]);
     let feed = &config.feeds[0];
-    assert_eq!((&feed.component, feed.is_default), (&Component::File(case.path("plugins/x.wasm")), true));
+    assert_eq!((&feed.component, feed.is_default), (&ComponentSource::File(case.path("plugins/x.wasm")), true));
     let case = Case::new().file("plugins/default.wasm", "");
-    let mend = "this name belongs to the site's own feed; rename the file, or write component = \"default.wasm\" into default.toml";
-    assert_eq!(case.mistakes(), [format!("default.wasm: {mend}")]);
+    let hint = "the name is reserved for the site's own feed; rename the file, or write component = \"default.wasm\" in default.toml";
+    assert_eq!(case.mistakes(), [format!("default.wasm: {hint}")]);
     let case = case.file("plugins/default.toml", "component = \"default.wasm\"");
     assert_eq!(names(&case.config()), ["default"]);
 }
@@ -57,16 +57,16 @@ fn the_default_feed() {
 fn the_folder() {
     let of = |case: Case| (case.notes(), case.config().plugins.dir.strip_prefix(case.path("")).unwrap().to_owned());
     assert_eq!(of(Case::new()), (vec![], "plugins".into()));
-    let note = |dir: &str| vec![format!("the plugins' folder {dir} does not exist; only the default feed runs")];
+    let note = |dir: &str| vec![format!("the plugins folder {dir} does not exist; only the default feed runs")];
     let file = "[plugins]\ndir = \"p\"";
     assert_eq!(of(Case::new().file("bessai.toml", file)), (note("p"), "p".into()));
     assert_eq!(of(Case::new().file("bessai.toml", file).set("BESSAI_PLUGINS", "q")), (note("q"), "q".into()));
     let case = Case::new().file("plugins", "");
-    assert_eq!(case.mistakes(), ["plugins: the plugins' folder cannot be read: Not a directory (os error 20)"]);
+    assert_eq!(case.mistakes(), ["plugins: the plugins folder cannot be read: Not a directory (os error 20)"]);
 }
 
 #[test]
-fn a_whole_feed() {
+fn a_complete_feed() {
     let text = r#"
         component = "hub.wasm"
         enabled = true
@@ -104,7 +104,7 @@ fn a_whole_feed() {
     let config = case.config();
     assert_eq!(names(&config), ["default", "acme"]);
     let feed = &config.feeds[1];
-    assert_eq!(feed.start, Start::At(Timestamp::from_nanos(1_767_323_045_000_000_000)));
+    assert_eq!(feed.start, StartAt::At(Timestamp::from_nanos(1_767_323_045_000_000_000)));
     assert_eq!(feed.config_json, r#"{"zeta":"a","alpha":[1,2.5,true],"when":"2026-01-02"}"#);
     let broker = &feed.broker;
     assert_eq!(
@@ -144,64 +144,67 @@ fn the_sites_client_id_is_for_the_default_feed_alone() {
 
 #[test]
 fn feeds_without_a_broker_or_a_component() {
-    let case = Case::bare().set("INVERTER_IP", "a").file("plugins/a.wasm", "");
+    let case = Case::empty().set("INVERTER_IP", "a").file("plugins/a.wasm", "");
     let case = case.file("plugins/b.wasm", "").file("plugins/b.toml", "[broker]\nurl = \"mqtt://b\"");
     let expected = ["MQTT_BROKER_URL: is missing; write mqtt://host:1883 (no broker for `default`, `a`)"];
     assert_eq!(case.mistakes(), expected);
     check("[broker]\nusername = \"u\"", "broker.url: is missing; write \"mqtts://host:8883\"");
-    check("component = \"no.wasm\"", "component = \"no.wasm\": plugins/no.wasm is not there; put it there");
+    check(
+        "component = \"no.wasm\"",
+        "component = \"no.wasm\": plugins/no.wasm does not exist; copy the component there",
+    );
     let case = Case::new().file("plugins/a.toml", "");
-    let expected = "a.toml: component: plugins/a.wasm is not there; put it there, or name another";
+    let expected = "a.toml: component: plugins/a.wasm does not exist; copy it there, or name another component";
     assert_eq!(case.mistakes(), [expected]);
 }
 
 #[test]
-fn settings_that_cannot_be() {
+fn invalid_settings() {
     check("enabeld = true", "enabeld: is unknown; did you mean `enabled`?");
     check("enabled = 1", "enabled = 1: write true or false");
-    let mend = "write \"now\", \"oldest\" or a time in UTC, such as \"2026-01-02T03:04:05Z\"";
-    check("start = \"soon\"", &format!("start = \"soon\": {mend}"));
-    check("start = 2026-01-02", &format!("start = 2026-01-02: {mend}"));
-    check("start = 5", &format!("start = 5: {mend}"));
+    let hint = "write \"now\", \"oldest\" or a time in UTC, such as \"2026-01-02T03:04:05Z\"";
+    check("start = \"soon\"", &format!("start = \"soon\": {hint}"));
+    check("start = 2026-01-02", &format!("start = 2026-01-02: {hint}"));
+    check("start = 5", &format!("start = 5: {hint}"));
     check("config = 5", "config = 5: write a table");
-    check("[config]\na = [nan]", "config.a[0] = NaN: JSON has no such number; write a finite one");
+    check("[config]\na = [nan]", "config.a[0] = NaN: JSON cannot represent this number; write a finite one");
     check("[secrets]\nk = {}", "secrets.k: write { file = \"path\" } or { env = \"NAME\" }");
     check("[secrets]\nk = { env = \"NOT_SET\" }", "secrets.k: environment variable NOT_SET is not set");
-    let mend = "write \"text\" or \"base64\" or \"hex\"";
-    check("[secrets]\nk = { env = \"HOME\", encoding = \"x\" }", &format!("secrets.k.encoding = \"x\": {mend}"));
+    let hint = "write \"text\" or \"base64\" or \"hex\"";
+    check("[secrets]\nk = { env = \"HOME\", encoding = \"x\" }", &format!("secrets.k.encoding = \"x\": {hint}"));
     let case = Case::new().file("plugins/a#.wasm", "");
-    let mend = "has '#', which cannot stand in a topic's level; leave it out";
-    assert_eq!(case.mistakes(), [format!("a#.toml: the feed's name {mend}")]);
+    let hint = "contains '#', which is not allowed in a topic level; remove it";
+    assert_eq!(case.mistakes(), [format!("a#.toml: the feed's name {hint}")]);
     let case = Case::new().file("plugins/a.toml", "= 1").file("plugins/a.wasm", "");
     assert!(case.mistakes()[0].starts_with("a.toml: is not TOML: line 1: "), "{:?}", case.mistakes());
 }
 
 #[test]
-fn rights_that_cannot_be() {
+fn invalid_rights() {
     check("[rights]\nraed = []", "rights.raed: is unknown; did you mean `read`?");
     check("[rights]\nread = [\"batery\"]", "rights.read = \"batery\": the device is unknown; did you mean `battery`?");
-    let mend = "is no topic filter; `+` stands for one whole level, `#` for all that follow";
+    let hint = "is not a topic filter; write `+` for one whole level, `#` as the last level for all levels that follow";
     for filter in ["", "a/#/b", "a+", "a#"] {
-        check(&format!("[rights]\ntopics = [\"{filter}\"]"), &format!("rights.topics = \"{filter}\": {mend}"));
-        check(&format!("[rights]\nsubscribe = [\"{filter}\"]"), &format!("rights.subscribe = \"{filter}\": {mend}"));
+        check(&format!("[rights]\ntopics = [\"{filter}\"]"), &format!("rights.topics = \"{filter}\": {hint}"));
+        check(&format!("[rights]\nsubscribe = [\"{filter}\"]"), &format!("rights.subscribe = \"{filter}\": {hint}"));
     }
-    let mend = "write a host's name, such as \"hub.example.com\"";
-    check("[rights]\nconnect = [\"tcp://a\"]", &format!("rights.connect = \"tcp://a\": {mend}"));
+    let hint = "write a host name, such as \"hub.example.com\"";
+    check("[rights]\nconnect = [\"tcp://a\"]", &format!("rights.connect = \"tcp://a\": {hint}"));
     check("[rights]\nwrite = [\"battery\"]", "rights.write = \"battery\": write \"device/channel\"");
-    let mend = "the channel is unknown; did you mean `soc_pct`?";
-    check("[rights]\nwrite = [\"battery/soc_pc\"]", &format!("rights.write = \"battery/soc_pc\": {mend}"));
-    let mend = "the profile lets this channel only be read";
-    check("[rights]\nwrite = [\"battery/soc_pct\"]", &format!("rights.write = \"battery/soc_pct\": {mend}"));
+    let hint = "the channel is unknown; did you mean `soc_pct`?";
+    check("[rights]\nwrite = [\"battery/soc_pc\"]", &format!("rights.write = \"battery/soc_pc\": {hint}"));
+    let hint = "the device's profile makes this channel read-only; remove it";
+    check("[rights]\nwrite = [\"battery/soc_pct\"]", &format!("rights.write = \"battery/soc_pct\": {hint}"));
 }
 
 #[test]
-fn limits_that_cannot_be() {
-    let mend = "write a size from 1MiB to 4096MiB, such as \"64MiB\"";
-    check("[limits]\nmemory = \"1kB\"", &format!("limits.memory = \"1kB\": {mend}"));
+fn invalid_limits() {
+    let hint = "write a size from 1MiB to 4096MiB, such as \"64MiB\"";
+    check("[limits]\nmemory = \"1kB\"", &format!("limits.memory = \"1kB\": {hint}"));
     check("[limits]\ncall = \"0s\"", "limits.call = \"0s\": write a time from 1ms to 60s, such as \"5s\"");
-    let mend = "write the messages per second, such as \"100/s\"";
+    let hint = "write the messages per second, such as \"100/s\"";
     for rate in ["\"100\"", "\"0/s\"", "\"5/m\"", "100"] {
-        check(&format!("[limits]\nrate = {rate}"), &format!("limits.rate = {rate}: {mend}"));
+        check(&format!("[limits]\nrate = {rate}"), &format!("limits.rate = {rate}: {hint}"));
     }
     check("[limits]\nqos = 3", "limits.qos = 3: write a whole number from 0 to 2");
     check("[limits]\nmax_age = \"0s\"", "limits.max_age = \"0s\": write a time from 1s to 315360000s, such as \"5s\"");

@@ -1,26 +1,26 @@
-//! The environment, `config/.env`, and which wins.
+//! Variables of the environment and of `config/.env`, and their precedence.
 
 use super::*;
 
 #[test]
-fn the_environment_wins_over_env_file_over_file() {
+fn the_environment_overrides_the_env_file_which_overrides_the_file() {
     let file = "site = \"file\"\n[[device]]\naddress = \"tcp://file:1\"\nunit = 1\nperiod = \"1s\"\n\
                 [broker]\nurl = \"mqtt://file\"\nusername = \"file\"\npassword = \"file\"\nclient_id = \"file\"";
     let env =
         "SITE_ID=env # comment\nINVERTER_IP='10.0.0.2'\nMQTT_USERNAME=env\nMQTT_PASSWORD=p$HOME\nWATCHDOG_TIMEOUT=2";
-    let case = Case::bare().file("bessai.toml", file);
-    let seen = |case: &Case| {
+    let case = Case::empty().file("bessai.toml", file);
+    let settings = |case: &Case| {
         let config = case.config();
         let (device, broker) = (&config.devices[0], config.broker.as_ref().unwrap());
         let password = broker.password.as_ref().unwrap().read().unwrap();
         let broker = [&broker.host, broker.username.as_ref().unwrap(), &password, broker.client_id.as_ref().unwrap()];
         let host = device.address.host().unwrap().to_owned();
-        let words: Vec<_> = [&config.site, &host].into_iter().chain(broker).cloned().collect();
-        (words.join(" "), device.address.port().unwrap(), device.unit.0, device.period.as_millis())
+        let texts: Vec<_> = [&config.site, &host].into_iter().chain(broker).cloned().collect();
+        (texts.join(" "), device.address.port().unwrap(), device.unit.0, device.period.as_millis())
     };
-    assert_eq!(seen(&case), ("file file file file file file".into(), 1, 1, 1000));
+    assert_eq!(settings(&case), ("file file file file file file".into(), 1, 1, 1000));
     let case = case.file("config/.env", env);
-    assert_eq!(seen(&case), ("env 10.0.0.2 file env p$HOME file".into(), 1, 1, 2000));
+    assert_eq!(settings(&case), ("env 10.0.0.2 file env p$HOME file".into(), 1, 1, 2000));
     let case = case
         .set("SITE_ID", "process")
         .set("INVERTER_IP", "")
@@ -29,34 +29,34 @@ fn the_environment_wins_over_env_file_over_file() {
         .set("WATCHDOG_TIMEOUT", "0.25")
         .set("MQTT_BROKER_URL", "mqtt://process")
         .set("MQTT_CLIENT_ID", "process");
-    assert_eq!(seen(&case), ("process 10.0.0.2 process env p$HOME process".into(), 3, 4, 250));
-    assert!(case.config().devices[0].unit_was_given);
+    assert_eq!(settings(&case), ("process 10.0.0.2 process env p$HOME process".into(), 3, 4, 250));
+    assert!(case.config().devices[0].unit_is_configured);
 }
 
 #[test]
-fn values_that_cannot_be() {
-    let check = |name: &str, value: &str, mend: &str| {
-        assert_eq!(Case::new().set(name, value).mistakes(), [format!("{name} = {value}: {mend}")]);
+fn invalid_values() {
+    let check = |name: &str, value: &str, hint: &str| {
+        assert_eq!(Case::new().set(name, value).mistakes(), [format!("{name} = {value}: {hint}")]);
     };
     check("INVERTER_PORT", "0", "write a whole number from 1 to 65535");
     check("MODBUS_UNIT_ID", "256", "write a whole number from 0 to 255");
-    for wrong in ["0", "-1", "86401", "5s", "NaN", "inf"] {
-        check("WATCHDOG_TIMEOUT", wrong, "write the seconds between two readings, from 0.001 to 86400");
+    for seconds in ["0", "-1", "86401", "5s", "NaN", "inf"] {
+        check("WATCHDOG_TIMEOUT", seconds, "write the seconds between two readings, from 0.0001 to 86400");
     }
     check("HEALTH_PORT", "65536", "write a whole number from 0 to 65535");
     check("HEALTH_HOST", "example.com", "write an IP address, such as 127.0.0.1 or 0.0.0.0");
     check("LOG_LEVEL", "verbose", "write ERROR, WARNING, INFO, DEBUG or TRACE");
-    let alone = "write the host alone, such as 192.168.1.20; its port goes into INVERTER_PORT";
-    check("INVERTER_IP", "tcp://10.0.0.1", alone);
-    check("INVERTER_IP", "10.0.0.1:502", alone);
+    let only_host = "write only the host, such as 192.168.1.20, and its port in INVERTER_PORT";
+    check("INVERTER_IP", "tcp://10.0.0.1", only_host);
+    check("INVERTER_IP", "10.0.0.1:502", only_host);
     check("INVERTER_IP", "10.0 .0.1", "write an IP address or a host name, such as 192.168.1.20");
 }
 
 #[test]
-fn health_is_found_whatever_else_is_wrong() {
+fn the_health_address_is_known_despite_other_mistakes() {
     let case = Case::new().file("config/.env", "HEALTH_PORT=8123\n").file("plugins/acme.toml", "rigths = 1\n");
     assert!(case.load().is_err());
-    assert_eq!(health_address(&case.outside()).to_string(), "127.0.0.1:8123");
+    assert_eq!(health_address(&case.environment()).to_string(), "127.0.0.1:8123");
 }
 
 #[test]
@@ -78,10 +78,10 @@ fn health_and_log_level() {
 
 #[test]
 fn unknown_names() {
-    let check = |name: &str, mend: &str| {
-        assert_eq!(Case::new().set(name, "hunter2").mistakes(), [format!("{name}: is unknown; {mend}")]);
+    let check = |name: &str, hint: &str| {
+        assert_eq!(Case::new().set(name, "hunter2").mistakes(), [format!("{name}: is unknown; {hint}")]);
         let case = Case::new().file("config/.env", &format!("\n{name}=hunter2"));
-        assert_eq!(case.mistakes(), [format!("{name} (config/.env line 2): is unknown; {mend}")]);
+        assert_eq!(case.mistakes(), [format!("{name} (config/.env line 2): is unknown; {hint}")]);
     };
     check("MQTT_BROKER_URI", "did you mean `MQTT_BROKER_URL`?");
     check("MQTT_BROKER_PORT", "did you mean `MQTT_BROKER_URL`?");
@@ -103,18 +103,18 @@ fn unknown_names() {
 }
 
 #[test]
-fn names_of_the_python_gateway_are_noted_once() {
+fn variables_of_the_python_gateway_are_noted_once() {
     let env =
         "GCP_PROJECT_ID=x\nOTEL_SERVICE_NAME=x\nBESSAI_MODE=demo\nSC_PFR_PRICE_USD_MWH=1\nWATCHDOG_BACKOFF_MAX_S=3";
     let case =
         Case::new().set("BESSAI_MODE", "auto").set("BESSAI_P_NOM_KW", "1").set("ALERT_X", "1").file("config/.env", env);
     let names =
         "BESSAI_MODE, BESSAI_P_NOM_KW, GCP_PROJECT_ID, OTEL_SERVICE_NAME, SC_PFR_PRICE_USD_MWH, WATCHDOG_BACKOFF_MAX_S";
-    assert_eq!(case.notes(), [format!("variables of the Python gateway that mean nothing here: {names}")]);
+    assert_eq!(case.notes(), [format!("variables of the Python gateway have no effect: {names}")]);
 }
 
 #[test]
-fn what_kubernetes_sets_for_a_service_is_none_of_ours() {
+fn variables_that_kubernetes_sets_for_a_service_are_ignored() {
     let service = |case: Case, name: &str| {
         let set = |case: Case, end: &str, value: &str| case.set(&format!("{name}_{end}"), value);
         let case = set(case, "SERVICE_HOST", "10.0.0.11");
@@ -130,15 +130,15 @@ fn what_kubernetes_sets_for_a_service_is_none_of_ours() {
     let config = case.config();
     assert_eq!((config.devices[0].address.port(), config.health.port(), config.notes.len()), (Some(502), 8000, 0));
     let case = Case::new().set("MQTT_SERVICE_HOST", "example.com").set("MQTT_X_PORT", "tcp://10.0.0.1:1");
-    assert_eq!(case.mistakes().len(), 2, "only with the values that Kubernetes writes, and all of them");
+    assert_eq!(case.mistakes().len(), 2, "recognised only by the values that Kubernetes writes");
 }
 
 #[test]
-fn an_env_file_that_cannot_be_read() {
+fn an_unreadable_env_file() {
     let case = Case::new().file("config/.env/file", "");
     assert_eq!(case.mistakes(), ["config/.env: cannot be read: Is a directory (os error 21)"]);
     let case = Case::new().file("config/.env", "A\n\nB=\"hunter2");
-    let expected = ["config/.env line 1: write NAME=value", "config/.env line 3: a \" is never closed"];
+    let expected = ["config/.env line 1: write NAME=value", "config/.env line 3: the closing \" is missing; add it"];
     assert_eq!(case.mistakes(), expected);
 }
 
@@ -157,7 +157,7 @@ fn relative_paths() {
     assert_eq!(maker(&case), "data");
     let config = case.config();
     assert_eq!((config.data_dir, config.cache_dir), (case.path("data"), Some(case.path("data/cache"))));
-    assert_eq!((config.journal.dir, config.plugins.dir), (case.path("data/journal"), case.path("data/plugins")));
+    assert_eq!((config.journal.folder, config.plugins.dir), (case.path("data/journal"), case.path("data/plugins")));
     let cache = Case::new().set("XDG_CACHE_HOME", "/cache").config().cache_dir;
     assert_eq!(cache, Some("/cache/bessai-edge".into()));
 }

@@ -1,13 +1,13 @@
-//! Publishes the power of a battery, and the energy that it gave since this plugin was dropped in.
+//! Publishes the power of a battery, and the energy that it has discharged since this plugin was installed.
 
 use bessai_plugin::{
     Config, Event, Failure, Frame, Message, Messages, Plugin, Site, Timestamp, json, state,
 };
 
-/// Readings further apart than this many seconds have an outage between them: what flowed then is not counted.
-const LONGEST_S: f64 = 60.0;
+/// Seconds between two readings. After a longer gap the power in between is unknown, and no energy is counted.
+const MAX_GAP_S: f64 = 60.0;
 
-/// Found out once, in `configure`, so that a reading costs little.
+/// Everything that `configure` can prepare, so that each reading costs little.
 pub struct Energy {
     topic: String,
     source: u32,
@@ -36,7 +36,7 @@ impl Plugin for Energy {
     }
 
     fn frame(&mut self, event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
-        // At this position another source has another channel.
+        // Positions are per source: in another source, this one is another channel.
         if frame.source != self.source {
             return Ok(());
         }
@@ -65,7 +65,7 @@ impl Plugin for Energy {
 
 bessai_plugin::export!(Energy);
 
-/// Where the site has a channel: the index of the source, and the position in its values.
+/// Finds a channel: the index of its source, and its position in the values of that source.
 fn find(site: &Site, name: &str) -> Option<(u32, usize)> {
     (0..).zip(&site.sources).find_map(|(index, source)| {
         let position = source
@@ -76,17 +76,17 @@ fn find(site: &Site, name: &str) -> Option<(u32, usize)> {
     })
 }
 
-/// What must outlive a call: the gateway may start a fresh instance between any two.
+/// Kept in the state, because the gateway may start a fresh instance between any two calls.
 struct Counter {
     kwh: f64,
     at: Timestamp,
 }
 
 impl Counter {
-    /// The key in the plugin's state; the value is `<kWh> <ns since 1970>`.
+    /// The key in the state; the value is `<kWh> <ns since 1970>`.
     const KEY: &str = "given";
 
-    /// The counter as the last reading left it; zero at the very first.
+    /// The counter after the previous reading; zero at the first one.
     fn load(now: Timestamp) -> Self {
         Self::stored().unwrap_or(Self { kwh: 0.0, at: now })
     }
@@ -100,17 +100,17 @@ impl Counter {
         })
     }
 
-    /// Positive power is discharge, everywhere; charging gives nothing.
+    /// Adds the energy since the previous reading. Positive power is discharge; charging adds nothing.
     fn after(self, now: Timestamp, power_kw: f64) -> Self {
         let seconds = json::seconds(now) - json::seconds(self.at);
-        let counted = (0.0..=LONGEST_S).contains(&seconds);
-        let given = if counted {
+        let counted = (0.0..=MAX_GAP_S).contains(&seconds);
+        let discharged = if counted {
             power_kw.max(0.0) * seconds / 3600.0
         } else {
             0.0
         };
         Self {
-            kwh: self.kwh + given,
+            kwh: self.kwh + discharged,
             at: now,
         }
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn energy_adds_up_while_the_battery_gives() {
+    fn energy_adds_up_while_the_battery_discharges() {
         let mut harness = harness("{}").unwrap();
         let mut check = |after_s: u64, power_kw: f64, expected: &str| {
             let messages = harness
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_value_and_another_source_are_passed_over() {
+    fn missing_values_and_other_sources_are_ignored() {
         let mut harness = harness("{}").unwrap();
         assert_eq!(harness.frame(&[50.0, f64::NAN]), Ok(vec![]));
         assert_eq!(harness.frame_of(1, &[230.0, 5.0]), Ok(vec![]));

@@ -1,23 +1,24 @@
-//! What differs between the messages that are expected and those that came, told so that the mend is plain.
+//! The differences between expected and actual messages, in words from which the fix is plain.
 
 use bessai_domain::message::{Message, Properties};
-use bessai_domain::record::json;
+use bessai_domain::record::strict_json;
 use serde_json::{Number, Value};
 
-use super::{ExpectedMessage, Payload, line, number};
+use super::{ExpectedMessage, ExpectedPayload, line, number};
 
-/// Lines that are told of one message, and of one case; the rest is counted.
+/// Differences of one message that are listed; the rest is counted.
 const MESSAGE_LINES: usize = 10;
+/// Differences of one case that are listed; the rest is counted.
 const CASE_LINES: usize = 50;
 /// Characters of a value that are shown.
-const SHOWN_CHARACTERS: usize = 120;
-/// Bytes that are shown on either side of the first that differs.
-const AROUND_BYTES: usize = 24;
+const VALUE_CHARACTERS: usize = 120;
+/// Bytes that are shown on either side of the first different one.
+const CONTEXT_BYTES: usize = 24;
 
-/// A line for each thing that differs; none where the messages are those expected. The same messages at the beginning
-/// and at the end belong together, so that one too many does not make all after it differ.
+/// One line per difference. Equal messages at the beginning and at the end are matched first, so that one missing message
+/// does not make all later ones differ.
 pub(in crate::testing) fn differences(expected: &[ExpectedMessage], got: &[Message]) -> Vec<String> {
-    let is_same = |(expected, got): &(&ExpectedMessage, &Message)| of_message(expected, got).is_empty();
+    let is_same = |(expected, got): &(&ExpectedMessage, &Message)| message_differences(expected, got).is_empty();
     let start = expected.iter().zip(got).take_while(is_same).count();
     let (expected, got) = (expected.get(start..).unwrap_or_default(), got.get(start..).unwrap_or_default());
     let end = expected.iter().rev().zip(got.iter().rev()).take_while(is_same).count();
@@ -27,12 +28,12 @@ pub(in crate::testing) fn differences(expected: &[ExpectedMessage], got: &[Messa
         let number = start + index + 1;
         match (expected.get(index), got.get(index)) {
             (Some(expected), Some(got)) => {
-                let differences = of_message(expected, got).into_iter();
+                let differences = message_differences(expected, got).into_iter();
                 all.extend(differences.map(|difference| format!("message {number} ({}): {difference}", got.topic)));
             }
             (Some(expected), None) => all.push(format!("message {number} ({}): is missing", expected.topic)),
             (None, Some(got)) => {
-                all.push(format!("message {number}: is too many: {}", shortened(&line(got).to_string())))
+                all.push(format!("message {number}: unexpected: {}", shortened(&line(got).to_string())))
             }
             (None, None) => {}
         }
@@ -53,8 +54,8 @@ fn bounded(mut lines: Vec<String>, most: usize) -> Vec<String> {
     lines
 }
 
-fn of_message(expected: &ExpectedMessage, got: &Message) -> Vec<String> {
-    let mut found = Differences(Vec::new());
+fn message_differences(expected: &ExpectedMessage, got: &Message) -> Vec<String> {
+    let mut found = MessageDifferences(Vec::new());
     found.compare("topic", &expected.topic, &got.topic);
     found.compare("qos", &number(expected.qos), &number(got.qos));
     found.compare("retain", &expected.retain, &got.retain);
@@ -63,9 +64,10 @@ fn of_message(expected: &ExpectedMessage, got: &Message) -> Vec<String> {
     bounded(found.0, MESSAGE_LINES)
 }
 
-struct Differences(Vec<String>);
+/// The differences of one message.
+struct MessageDifferences(Vec<String>);
 
-impl Differences {
+impl MessageDifferences {
     fn add(&mut self, path: &str, expected: &str, got: &str) {
         self.0.push(format!("{path}: expected {}, got {}", shortened(expected), shortened(got)));
     }
@@ -92,26 +94,26 @@ impl Differences {
     }
 
     fn option<T: PartialEq + std::fmt::Debug>(&mut self, path: &str, expected: Option<&T>, got: Option<&T>) {
-        let shown = |value: Option<&T>| value.map_or_else(|| "none".into(), |value| format!("{value:?}"));
+        let text = |value: Option<&T>| value.map_or_else(|| "none".into(), |value| format!("{value:?}"));
         if expected != got {
-            self.add(path, &shown(expected), &shown(got));
+            self.add(path, &text(expected), &text(got));
         }
     }
 
-    fn payload(&mut self, expected: &Payload, got: &[u8]) {
+    fn payload(&mut self, expected: &ExpectedPayload, got: &[u8]) {
         match expected {
-            Payload::Json(expected) => match json::parse(got) {
+            ExpectedPayload::Json(expected) => match strict_json::parse(got) {
                 Ok(got) => self.json("json", expected, &got),
                 Err(error) => {
                     let payload = excerpt(got, 0);
                     self.0.push(format!(
-                        "json: expected {}, got {payload}, which is no sound JSON: {error}",
-                        shown(expected)
+                        "json: expected {}, got {payload}, which is not valid JSON: {error}",
+                        json_text(expected)
                     ));
                 }
             },
-            Payload::Text(expected) => self.bytes("text", expected.as_bytes(), got),
-            Payload::Bytes(expected) => self.bytes("base64", expected, got),
+            ExpectedPayload::Text(expected) => self.bytes("text", expected.as_bytes(), got),
+            ExpectedPayload::Bytes(expected) => self.bytes("base64", expected, got),
         }
     }
 
@@ -122,11 +124,13 @@ impl Differences {
                     let path = member(path, key);
                     match got.get(key) {
                         Some(got) => self.json(&path, expected, got),
-                        None => self.0.push(format!("{path}: expected {}, is missing", shown(expected))),
+                        None => self.0.push(format!("{path}: expected {}, is missing", json_text(expected))),
                     }
                 }
                 let surplus = got.iter().filter(|(key, _)| !expected.contains_key(*key));
-                self.0.extend(surplus.map(|(key, got)| format!("{}: is too many, {}", member(path, key), shown(got))));
+                self.0.extend(
+                    surplus.map(|(key, got)| format!("{}: is unexpected, {}", member(path, key), json_text(got))),
+                );
             }
             (Value::Array(expected), Value::Array(got)) => {
                 for (index, (expected, got)) in expected.iter().zip(got).enumerate() {
@@ -151,7 +155,7 @@ impl Differences {
     }
 }
 
-/// By value: 1 is 1.0. Two whole numbers are compared to the last digit, which floats are not able to hold.
+/// Compares by value: 1 is 1.0. Two integers are compared exactly, which floats cannot do for large ones.
 fn is_same_number(a: &Number, b: &Number) -> bool {
     let whole = |number: &Number| number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
     match (whole(a), whole(b)) {
@@ -160,31 +164,31 @@ fn is_same_number(a: &Number, b: &Number) -> bool {
     }
 }
 
-/// `json.soc_pct`, or `json["a b"]` where the key is no plain word.
+/// `json.soc_pct`, or `json["a b"]` if the key is not a plain word.
 fn member(path: &str, key: &str) -> String {
     let is_plain = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
     if is_plain { format!("{path}.{key}") } else { format!("{path}[{}]", Value::from(key)) }
 }
 
-fn shown(value: &Value) -> String {
+fn json_text(value: &Value) -> String {
     shortened(&value.to_string())
 }
 
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= SHOWN_CHARACTERS {
+    if text.chars().count() <= VALUE_CHARACTERS {
         return text.into();
     }
-    text.chars().take(SHOWN_CHARACTERS).chain("…".chars()).collect()
+    text.chars().take(VALUE_CHARACTERS).chain("…".chars()).collect()
 }
 
-/// The bytes around one, as text, or in hexadecimal where they are none.
+/// The bytes around the one at `at`: as text, or in hexadecimal if they are not UTF-8.
 fn excerpt(bytes: &[u8], at: usize) -> String {
-    let start = at.saturating_sub(AROUND_BYTES);
-    let end = at.saturating_add(AROUND_BYTES).min(bytes.len());
+    let start = at.saturating_sub(CONTEXT_BYTES);
+    let end = at.saturating_add(CONTEXT_BYTES).min(bytes.len());
     let part = bytes.get(start..end).unwrap_or_default();
     let (before, after) = (if start > 0 { "…" } else { "" }, if end < bytes.len() { "…" } else { "" });
     if std::str::from_utf8(bytes).is_ok() {
-        // Quotes stay as they are, so that JSON can be read; what cannot be seen is written as Rust does.
+        // Quotes are not escaped, so that JSON stays readable; control characters are escaped as in Rust.
         let text = String::from_utf8_lossy(part);
         let visible = text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.into() });
         return format!("`{before}{}{after}`", visible.collect::<String>());

@@ -1,4 +1,4 @@
-//! Expected messages as they are written, read, and held against those that came.
+//! Expected messages: written, read, and compared with actual ones.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn properties_of_all_kinds() -> Properties {
 }
 
 #[test]
-fn what_is_written_is_what_is_expected() {
+fn written_messages_are_read_as_their_own_expectation() {
     let messages = [
         message("a/b", r#"{"z":1,"a":[0.1,null,"ü"],"n":9007199254740993}"#.as_bytes()),
         message("a", b"online"),
@@ -48,12 +48,12 @@ fn what_is_written_is_what_is_expected() {
 }
 
 #[test]
-fn lines_that_cannot_be() {
+fn invalid_lines_are_reported() {
     let check = |line: &str, expected: &[&str]| {
         let mistakes = read(line).expect_err("no mistake");
         assert_eq!(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{line}");
     };
-    check("[]", &["line 1: is no object; write {…}"]);
+    check("[]", &["line 1: is not an object; write {…}"]);
     check("\n{}", &["line 2: topic: is missing; write it", "line 2: has no payload; write one of json, text, base64"]);
     check(
         r#"{"topic":1,"json":1,"text":""}"#,
@@ -70,7 +70,7 @@ fn lines_that_cannot_be() {
         r#"{"topic":"a","text":"","properties":{"expiry":1,"user":{"a":1},"correlation_data":{"base64":1}}}"#,
         &[
             "line 1: properties.correlation_data.base64 = 1: write base64 in quotes",
-            "line 1: properties.user = {\"a\":1}: write {\"name\":\"text\"}, or [[\"name\",\"text\"]] where a name comes twice",
+            "line 1: properties.user = {\"a\":1}: write {\"name\":\"text\"}, or [[\"name\",\"text\"]] if a name occurs twice",
             "line 1: properties.expiry: is unknown; did you mean `expiry_s`?",
         ],
     );
@@ -108,19 +108,19 @@ fn json_is_compared_by_value() {
             "json[\"odd key\"]: expected true, got null",
             "json.s: expected \"1\", got 1",
             "json.o: expected {}, got []",
-            "json.new: is too many, [1]",
+            "json.new: is unexpected, [1]",
         ],
     );
     check(
         r#""json":{"a":1}"#,
         b"online",
-        &["json: expected {\"a\":1}, got `online`, which is no sound JSON: expected value at line 1 column 1"],
+        &["json: expected {\"a\":1}, got `online`, which is not valid JSON: expected value at line 1 column 1"],
     );
     check(
         r#""json":{"a":1}"#,
         br#"{"a":1,"a":1}"#,
         &[
-            "json: expected {\"a\":1}, got `{\"a\":1,\"a\":1}`, which is no sound JSON: `a` stands there twice at line 1 column 10",
+            "json: expected {\"a\":1}, got `{\"a\":1,\"a\":1}`, which is not valid JSON: the key `a` occurs twice at line 1 column 10",
         ],
     );
     let list = |from: u32| serde_json::to_string(&(from..from + 12).collect::<Vec<_>>()).unwrap();
@@ -151,7 +151,7 @@ fn text_and_bytes_are_compared_byte_by_byte() {
 }
 
 #[test]
-fn topic_service_and_properties() {
+fn topic_qos_and_properties_are_compared() {
     let expected = r#"{"topic":"a","text":"x","properties":{"correlation_data":"1","user":{"k":"v"}}}"#;
     let user = vec![("k".to_owned(), "w".to_owned())];
     let properties = Properties { expiry_s: Some(5), payload_utf8: true, user, ..Properties::default() };
@@ -169,7 +169,7 @@ fn topic_service_and_properties() {
 }
 
 #[test]
-fn missing_messages_and_those_too_many_do_not_move_the_rest() {
+fn missing_and_unexpected_messages_do_not_shift_the_rest() {
     let expected = |texts: &[&str]| -> String {
         texts.iter().map(|text| format!("{{\"topic\":\"a\",\"text\":\"{text}\"}}\n")).collect()
     };
@@ -178,9 +178,9 @@ fn missing_messages_and_those_too_many_do_not_move_the_rest() {
     differ(
         &expected(&["1", "3"]),
         &got(&["1", "x", "3"]),
-        &["message 2: is too many: {\"topic\":\"a\",\"text\":\"x\"}"],
+        &["message 2: unexpected: {\"topic\":\"a\",\"text\":\"x\"}"],
     );
-    differ(&expected(&[]), &got(&["1"]), &["message 1: is too many: {\"topic\":\"a\",\"json\":1}"]);
+    differ(&expected(&[]), &got(&["1"]), &["message 1: unexpected: {\"topic\":\"a\",\"json\":1}"]);
     differ(&expected(&["1"]), &got(&[]), &["message 1 (a): is missing"]);
     differ(
         &expected(&["1", "2", "3", "4"]),

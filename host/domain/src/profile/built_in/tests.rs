@@ -1,14 +1,14 @@
-//! Every point of the built-in profiles, as the makers' registers have it.
+//! Every point of the built-in profiles, compared with the manufacturers' register maps.
 
 use super::*;
 use crate::plan::Plan;
 use crate::profile::{Access, Point};
-use crate::register::{Table, UnitId};
+use crate::register::{Table, UnitId, WriteFunction};
 use crate::site::{ChannelKind, channel};
-use crate::write::WriteFunction;
 
-/// Every point of the six register maps as the Python gateway has them, its faults mended: `name address type scale unit`, then `RW`,
-/// `W`, a unit id or a scale factor's register where there is one. The scale is that of the register, before kW and signs.
+/// Every point of the six register maps of the Python gateway after correction: `name address type scale unit`, then
+/// `RW`, `W`, a unit id or the register of a scale factor, if any. The scale is the register's, before conversion to kW
+/// and of the sign.
 const HUAWEI: &str = "
     inverter_state 32089 uint16 1 1
     pv1_voltage 32016 int16 0.1 V
@@ -145,8 +145,8 @@ const ALL: [(&str, &str, usize); 6] = [
     ("solaredge-storedge", SOLAREDGE, 16),
     ("simulator", SIMULATOR, 7),
 ];
-/// Points whose sign is turned, so that + = discharge.
-const TURNED: [&str; 5] = ["luna_power", "battery_power", "storage_power", "ess_setpoint", "storage_setpoint_power"];
+/// Points whose sign is inverted, so that + = discharge.
+const INVERTED: [&str; 5] = ["luna_power", "battery_power", "storage_power", "ess_setpoint", "storage_setpoint_power"];
 
 fn profile(name: &str) -> Profile {
     let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == name).unwrap();
@@ -169,7 +169,7 @@ fn line(point: &Point, scale: &str) -> String {
 }
 
 #[test]
-fn every_point_is_there_at_its_place_with_its_type_scale_and_unit() {
+fn every_point_has_its_address_type_scale_and_unit() {
     for (name, table, count) in ALL {
         let profile = profile(name);
         let lines: Vec<_> = table.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -181,9 +181,9 @@ fn every_point_is_there_at_its_place_with_its_type_scale_and_unit() {
             let (scale, unit) = (words.nth(3).unwrap(), words.next().unwrap());
             assert_eq!(line(point, scale), expected, "{name}");
             let thousandth = if unit == "W" && point.unit == "kW" { 1000.0 } else { 1.0 };
-            let sign = if TURNED.contains(&point.name.as_str()) { -1.0 } else { 1.0 };
+            let sign = if INVERTED.contains(&point.name.as_str()) { -1.0 } else { 1.0 };
             let expected = sign * 12_345.0 * scale.parse::<f64>().unwrap() / thousandth;
-            let value = point.scaling.apply(12_345.0);
+            let value = point.scaling.to_value(12_345.0);
             assert!((value - expected).abs() < 1e-9, "{name} {}: {value}, not {expected}", point.name);
             assert_eq!(point.table, Table::Holding, "{name} {}", point.name);
         }
@@ -191,7 +191,7 @@ fn every_point_is_there_at_its_place_with_its_type_scale_and_unit() {
 }
 
 #[test]
-fn channels_are_named_alike_with_the_same_units_and_signs() {
+fn channels_have_the_same_names_units_and_signs_in_every_profile() {
     let check = |name: &str, expected: &[(&str, &str)]| {
         let profile = profile(name);
         for (channel, point) in expected {
@@ -209,8 +209,8 @@ fn channels_are_named_alike_with_the_same_units_and_signs() {
                 channel::CYCLES => assert_eq!(point.kind, ChannelKind::Counter, "{name}"),
                 _ => {}
             }
-            let is_turned = point.scaling.apply(1.0) < 0.0;
-            assert_eq!(is_turned, TURNED.contains(&point.name.as_str()), "{name} {}", point.name);
+            let is_inverted = point.scaling.to_value(1.0) < 0.0;
+            assert_eq!(is_inverted, INVERTED.contains(&point.name.as_str()), "{name} {}", point.name);
             assert!(point.names.is_empty() || point.kind == ChannelKind::State, "{name} {}", point.name);
         }
     };
@@ -255,21 +255,21 @@ fn channels_are_named_alike_with_the_same_units_and_signs() {
 }
 
 #[test]
-fn unit_ids_that_are_asked_and_named() {
+fn default_and_usual_unit_ids() {
     let units: Vec<_> = ALL.iter().map(|(name, ..)| (profile(name).unit.0, profile(name).usual_unit)).collect();
     let expected = [(1, Some(UnitId(3))), (3, None), (227, None), (1, None), (1, None), (1, None)];
     assert_eq!(units, expected);
 }
 
 #[test]
-fn set_points_and_watchdogs_are_named() {
+fn set_points_and_watchdogs_are_writable_points() {
     let power = |name: &str, value: f64| {
         let profile = profile(name);
         let point = profile.set_point.clone().and_then(|set_point| set_point.power);
         let write = profile.point(&point.unwrap()).unwrap().write(value, None, profile.unit).unwrap();
         (write.unit.0, write.function, write.address, write.words)
     };
-    // Discharging with 3 kW: the register counts charging upwards.
+    // Discharging with 3 kW: in the register + = charge.
     assert_eq!(power("victron-multiplus2", 3.0), (227, WriteFunction::Register, 37, vec![0xf448]));
     assert_eq!(power("fronius-gen24", 3.0), (1, WriteFunction::Registers, 40351, vec![0xc53b, 0x8000]));
     let solaredge = profile("solaredge-storedge");
@@ -291,19 +291,19 @@ fn set_points_and_watchdogs_are_named() {
 }
 
 #[test]
-fn requests_of_a_cycle_beside_one_for_each_point() {
+fn a_cycle_takes_far_fewer_requests_than_points() {
     let counts = ALL.map(|(name, ..)| {
         let profile = profile(name);
-        let plan = Plan::new(profile.readable(), profile.unit, profile.blocks);
+        let plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
         (plan.requests().len(), profile.readable().count())
     });
     assert_eq!(counts, [(5, 28), (7, 24), (7, 21), (5, 22), (2, 16), (1, 6)]);
 }
 
 #[test]
-fn the_current_and_the_voltage_that_share_a_register_are_asked_apart() {
+fn overlapping_points_get_separate_requests() {
     let profile = profile("fronius-gen24");
-    let plan = Plan::new(profile.readable(), profile.unit, profile.blocks);
+    let plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
     let blocks: Vec<_> = plan.requests().map(|request| (request.unit.0, request.start, request.count)).collect();
     assert!(blocks.contains(&(1, 40071, 2)), "{blocks:?}");
     assert!(blocks.iter().any(|block| block.1 == 40072), "{blocks:?}");
@@ -311,7 +311,7 @@ fn the_current_and_the_voltage_that_share_a_register_are_asked_apart() {
 }
 
 #[test]
-fn file_names_of_the_python_gateway_mean_the_built_in_ones() {
+fn file_names_of_the_python_gateway_select_built_in_profiles() {
     let check = |name: &str, expected: Option<&str>| {
         assert_eq!(built_in(name).map(|profile| profile.name).as_deref(), expected, "{name}");
     };

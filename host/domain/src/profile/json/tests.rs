@@ -1,8 +1,9 @@
-//! What is mended in the Python gateway's profiles, and what cannot be.
+//! The Python gateway's profiles: what is corrected in them, and what is refused.
 
 use super::*;
 use crate::plan::Plan;
-use crate::profile::{SetPoint, built_in};
+use crate::profile::{Point, SetPoint, built_in};
+use crate::register::Table;
 
 fn profile(text: &str) -> Profile {
     read("box", text).unwrap()
@@ -32,13 +33,13 @@ fn reads_registers_and_finds_the_channels() {
     assert_eq!(point(&profile, "soc_pct").name, "soc");
     assert_eq!((point(&profile, "temp_c").unit.as_str(), point(&profile, "temp_c").address), ("Cel", 1));
     let power = point(&profile, "power_kw");
-    assert_eq!((power.unit.as_str(), power.scaling.apply(-8550.0)), ("kW", -8.55));
+    assert_eq!((power.unit.as_str(), power.scaling.to_value(-8550.0)), ("kW", -8.55));
     assert!(profile.points.iter().all(|point| point.table == Table::Holding));
-    assert_eq!(profile.mended, ["active_power: W is published as kW"]);
+    assert_eq!(profile.corrections, ["active_power: in W; publishing kW"]);
 }
 
 #[test]
-fn the_profiles_own_mapping_wins_and_signs_are_turned() {
+fn the_profiles_own_mapping_wins_and_signs_are_inverted() {
     let text = |transform: &str| {
         format!(
             r#"{{ "registers": {{
@@ -53,14 +54,14 @@ fn the_profiles_own_mapping_wins_and_signs_are_turned() {
     };
     for transform in ["divide_by_1000", "negate_divide_by_1000"] {
         let profile = profile(&text(transform));
-        assert_eq!(point(&profile, "power_kw").scaling.apply(-1500.0), 1.5, "{transform}");
+        assert_eq!(point(&profile, "power_kw").scaling.to_value(-1500.0), 1.5, "{transform}");
         assert_eq!(point(&profile, "temp_c").name, "temperature");
         assert_eq!(point(&profile, "temp_c_register").name, "temp_c");
     }
 }
 
 #[test]
-fn known_faults_are_mended_and_named() {
+fn known_errors_are_corrected_and_listed() {
     let profile = profile(
         r#"{ "registers": {
                "ac_current": {"address": 40071, "count": 1, "type": "INT32", "scale": 0.001, "unit": "A"},
@@ -68,12 +69,12 @@ fn known_faults_are_mended_and_named() {
                "ac_power": {"address": 40083, "count": 1, "type": "INT16", "scale": null, "scale_register": 40085, "unit": "W"} } }"#,
     );
     assert_eq!(
-        profile.mended,
+        profile.corrections,
         [
-            "ac_current: count 1 does not fit INT32, 2 registers are read",
-            "ac_power: null scale, the scale factor at 40085 is used",
-            "ac_voltage at 40072 overlaps ac_current, they are read apart",
-            "ac_power: W is published as kW",
+            "ac_current: count 1 does not match INT32; reading 2 registers",
+            "ac_power: scale is null; using the scale factor in register 40085",
+            "ac_voltage at 40072 overlaps ac_current; reading them in separate requests",
+            "ac_power: in W; publishing kW",
         ]
     );
     assert_eq!(point(&profile, "power_kw").scale_register, Some(40085));
@@ -91,7 +92,7 @@ fn byte_and_word_order_give_all_four_layouts() {
 }
 
 #[test]
-fn what_cannot_be_mended_names_the_register() {
+fn other_errors_name_the_register() {
     let check = |text: &str, expected: &[&str]| {
         let mistakes: Vec<_> = read("box", text).unwrap_err().iter().map(ToString::to_string).collect();
         assert_eq!(mistakes, expected, "{text}");
@@ -114,7 +115,7 @@ fn what_cannot_be_mended_names_the_register() {
     assert!(read("box", "{").unwrap_err()[0].to_string().starts_with("box: is not JSON"));
 }
 
-/// The six register maps of the Python gateway, and two of its files that describe no registers.
+/// The six register maps of the Python gateway.
 const PYTHON: [(&str, &str); 6] = [
     ("huawei_sun2000", include_str!("../../../../../tests/profiles/huawei_sun2000.json")),
     ("sma_sunny_tripower", include_str!("../../../../../tests/profiles/sma_sunny_tripower.json")),
@@ -139,12 +140,12 @@ fn the_python_gateways_files_mean_what_the_built_in_profiles_do() {
             assert_eq!((point.address, point.layout), (same.address, same.layout), "{name} {}", point.name);
             assert_eq!((point.access, point.kind), (same.access, same.kind), "{name} {}", point.name);
             assert_eq!(point.scale_register, same.scale_register, "{name} {}", point.name);
-            // Those files map StorEdge's channels themselves: power_kw is the battery's.
+            // The Python gateway's StorEdge profile maps power_kw to the battery.
             if name != "solaredge_storedge" || same.channel == same.name {
                 assert_eq!(point.channel, same.channel, "{name} {}", point.name);
             }
             if point.unit == same.unit {
-                let (value, expected) = (point.scaling.apply(123.0), same.scaling.apply(123.0));
+                let (value, expected) = (point.scaling.to_value(123.0), same.scaling.to_value(123.0));
                 assert!((value - expected).abs() < 1e-9, "{name} {}: {value}, not {expected}", point.name);
             } else {
                 assert_eq!((point.unit.as_str(), same.unit.as_str()), ("W", "kW"), "{name} {}", point.name);
@@ -157,41 +158,45 @@ fn the_python_gateways_files_mean_what_the_built_in_profiles_do() {
 }
 
 #[test]
-fn what_was_mended_in_the_python_gateways_files_is_said() {
-    let check = |name: &str, expected: &[&str]| assert_eq!(python(name).mended, expected, "{name}");
-    let turned = |name: &str| format!("{name}: its + = charge is turned, battery_power_kw is + = discharge");
-    let in_kilowatts = |name: &str| format!("{name}: W is published as kW");
-    check("huawei_sun2000", &["ac_current: count 1 does not fit INT32, 2 registers are read", &turned("luna_power")]);
+fn corrections_of_the_python_gateways_files_are_listed() {
+    let check = |name: &str, expected: &[&str]| assert_eq!(python(name).corrections, expected, "{name}");
+    let inverted =
+        |name: &str| format!("{name}: + = charge; inverting the sign, so that battery_power_kw is + = discharge");
+    let in_kilowatts = |name: &str| format!("{name}: in W; publishing kW");
+    check(
+        "huawei_sun2000",
+        &["ac_current: count 1 does not match INT32; reading 2 registers", &inverted("luna_power")],
+    );
     check(
         "sma_sunny_tripower",
-        &[&in_kilowatts("ac_power_total"), &in_kilowatts("battery_power"), &turned("battery_power")],
+        &[&in_kilowatts("ac_power_total"), &in_kilowatts("battery_power"), &inverted("battery_power")],
     );
     check(
         "victron_multiplus2",
         &[
             &in_kilowatts("ac_output_power"),
             &in_kilowatts("battery_power"),
-            &turned("battery_power"),
+            &inverted("battery_power"),
             &in_kilowatts("ess_setpoint"),
-            "ess_setpoint: its + = charge is turned, set_point_kw is + = discharge",
+            "ess_setpoint: + = charge; inverting the sign, so that set_point_kw is + = discharge",
         ],
     );
     check(
         "fronius_gen24_byd",
         &[
-            "ac_voltage_l1 at 40072 overlaps ac_current_total, they are read apart",
+            "ac_voltage_l1 at 40072 overlaps ac_current_total; reading them in separate requests",
             &in_kilowatts("ac_power_total"),
             &in_kilowatts("battery_power"),
-            &turned("battery_power"),
+            &inverted("battery_power"),
             &in_kilowatts("storage_setpoint_power"),
-            "storage_setpoint_power: its + = charge is turned, set_point_kw is + = discharge",
+            "storage_setpoint_power: + = charge; inverting the sign, so that set_point_kw is + = discharge",
         ],
     );
     check(
         "solaredge_storedge",
         &[
-            "ac_power: null scale, the scale factor at 40085 is used",
-            "storage_power: its + = charge is turned, power_kw is + = discharge",
+            "ac_power: scale is null; using the scale factor in register 40085",
+            "storage_power: + = charge; inverting the sign, so that power_kw is + = discharge",
             &in_kilowatts("storage_charge_setpoint"),
             &in_kilowatts("storage_discharge_setpoint"),
         ],
@@ -200,7 +205,7 @@ fn what_was_mended_in_the_python_gateways_files_is_said() {
 }
 
 #[test]
-fn what_sets_the_power_is_named() {
+fn the_points_that_set_the_power_are_found() {
     assert_eq!(python("victron_multiplus2").set_point.unwrap().power.as_deref(), Some("ess_setpoint"));
     assert_eq!(python("fronius_gen24_byd").set_point.unwrap().power.as_deref(), Some("storage_setpoint_power"));
     let expected = SetPoint {
@@ -218,14 +223,14 @@ fn what_sets_the_power_is_named() {
 fn all_of_their_points_can_be_read() {
     for (name, _) in PYTHON {
         let profile = python(name);
-        let plan = Plan::new(profile.readable(), profile.unit, profile.blocks);
+        let plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
         let read: usize = plan.requests().map(|request| plan.channels(request).count()).sum();
         assert_eq!(read, profile.readable().count(), "{name}");
     }
 }
 
 #[test]
-fn files_without_registers_are_refused_in_words() {
+fn files_without_registers_are_refused() {
     let check = |text: &str, expected: &str| assert_eq!(read("box", text).unwrap_err()[0].to_string(), expected);
     check(
         include_str!("../../../../../tests/profiles/byd_battery_box.json"),
@@ -238,21 +243,7 @@ fn files_without_registers_are_refused_in_words() {
 }
 
 #[test]
-fn short_names_of_types() {
-    let check = |name: &str, expected: Option<Format>| assert_eq!(format_named(name), expected, "{name}");
-    check("U16", Some(Format::UInt16));
-    check("i32", Some(Format::Int32));
-    check("S64", Some(Format::Int64));
-    check("F32", Some(Format::Float32));
-    check("Uint64", Some(Format::UInt64));
-    check("BCD32", Some(Format::Bcd32));
-    check("U8", None);
-    check("FLOAT", None);
-    check("BOOL", None);
-}
-
-#[test]
-fn a_sign_that_is_not_told_is_not_guessed() {
+fn a_sign_that_is_not_documented_is_not_guessed() {
     let text = |description: &str| {
         format!(
             r#"{{"registers": {{"battery_power": {{"address": 1, "type": "INT16", "scale": 1, "unit": "W", "description": "{description}"}}}}}}"#
@@ -261,13 +252,13 @@ fn a_sign_that_is_not_told_is_not_guessed() {
     let silent = profile(&text("Power"));
     assert_eq!((silent.points[0].channel.as_str(), silent.points[0].unit.as_str()), ("battery_power", "W"));
     let discharging = profile(&text("Power, + = discharge"));
-    assert_eq!(point(&discharging, "battery_power_kw").scaling.apply(1500.0), 1.5);
+    assert_eq!(point(&discharging, "battery_power_kw").scaling.to_value(1500.0), 1.5);
     let charging = profile(&text("Power. Positive = charging"));
-    assert_eq!(point(&charging, "battery_power_kw").scaling.apply(1500.0), -1.5);
+    assert_eq!(point(&charging, "battery_power_kw").scaling.to_value(1500.0), -1.5);
 }
 
 #[test]
-fn a_name_that_is_taken_twice_over_steps_aside_twice() {
+fn a_channel_name_that_is_taken_gets_a_free_one() {
     let profile = profile(
         r#"{"registers": {"temp_c": {"address": 1, "type": "UINT16"}, "temp_c_register": {"address": 2, "type": "UINT16"},
             "temperature": {"address": 3, "type": "UINT16"}}, "bessai_mapping": {"temp_c": "temperature"}}"#,
@@ -277,19 +268,19 @@ fn a_name_that_is_taken_twice_over_steps_aside_twice() {
 }
 
 #[test]
-fn a_timeout_is_one_that_a_device_can_keep() {
-    let check = |seconds: &str, expected: Duration, mended: &[&str]| {
+fn timeouts_are_clamped_to_the_allowed_range() {
+    let check = |seconds: &str, expected: Duration, corrections: &[&str]| {
         let text = format!(
             r#"{{"connection": {{"timeout_seconds": {seconds}}}, "registers": {{"a": {{"address": 1, "type": "UINT16"}}}}}}"#
         );
         assert_eq!(
-            (profile(&text).timeout, profile(&text).mended),
-            (expected, mended.iter().map(ToString::to_string).collect())
+            (profile(&text).timeout, profile(&text).corrections),
+            (expected, corrections.iter().map(ToString::to_string).collect())
         );
     };
     check("2.5", Duration::from_millis(2500), &[]);
-    check("300", Duration::from_secs(60), &["timeout_seconds 300: the device is given 60 s"]);
-    check("1e-9", Duration::from_millis(10), &["timeout_seconds 1e-9: the device is given 0.01 s"]);
+    check("300", Duration::from_secs(60), &["timeout_seconds 300 is out of range; using 60 s"]);
+    check("1e-9", Duration::from_millis(10), &["timeout_seconds 1e-9 is out of range; using 0.01 s"]);
     check("-1", DEFAULT_TIMEOUT, &[]);
     check("1e300", DEFAULT_TIMEOUT, &[]);
 }

@@ -1,17 +1,17 @@
-//! Every format in every order, from the table of vectors.
+//! Every format in every byte order, from `tests/vectors/registers.txt`.
 
 use super::*;
 
 const VECTORS: &str = include_str!("../../../../../tests/vectors/registers.txt");
 
 #[test]
-fn every_format_in_every_order() {
+fn every_format_decodes_and_encodes_in_every_byte_order() {
     let mut checked = 0;
     for line in VECTORS.lines().filter(|line| !line.starts_with('#')) {
         let (left, expected) = line.split_once(" = ").unwrap();
         let mut words = left.split(' ');
-        let format = Format::named(words.next().unwrap()).unwrap();
-        let layout = Layout::plain(format).ordered(words.next().unwrap()).unwrap_or_else(|| panic!("{line}"));
+        let format = Format::from_name(words.next().unwrap()).unwrap();
+        let layout = Layout::plain(format).with_byte_order(words.next().unwrap()).unwrap_or_else(|| panic!("{line}"));
         let registers: Vec<u16> = words.map(|word| u16::from_str_radix(word, 16).unwrap()).collect();
         match expected {
             "nothing" => assert_eq!(layout.decode(&registers), None, "{line}"),
@@ -30,14 +30,14 @@ fn every_format_in_every_order() {
 }
 
 #[test]
-fn an_order_that_no_device_sends() {
-    assert_eq!(Layout::plain(Format::Float32).ordered("ACBD"), None);
-    assert_eq!(Layout::plain(Format::Float32).ordered("AB"), None);
-    assert_eq!(Layout::plain(Format::UInt16).ordered("BA").unwrap().bytes, Order::Little);
+fn a_byte_order_that_no_device_uses_is_refused() {
+    assert_eq!(Layout::plain(Format::Float32).with_byte_order("ACBD"), None);
+    assert_eq!(Layout::plain(Format::Float32).with_byte_order("AB"), None);
+    assert_eq!(Layout::plain(Format::UInt16).with_byte_order("BA").unwrap().bytes, Order::Little);
 }
 
 #[test]
-fn bits_of_a_value() {
+fn bits_of_a_value_are_extracted() {
     let take = |first, count, registers: &[u16]| {
         let bits = Some(BitRange { first, count });
         Layout { bits, ..Layout::plain(if registers.len() == 1 { Format::UInt16 } else { Format::UInt32 }) }
@@ -51,14 +51,14 @@ fn bits_of_a_value() {
 }
 
 #[test]
-fn a_wrong_count_is_no_value() {
+fn a_wrong_number_of_registers_decodes_to_nothing() {
     let layout = Layout::plain(Format::Int32);
     assert_eq!(layout.decode(&[1]), None);
     assert_eq!(layout.decode(&[1, 2, 3]), None);
 }
 
 #[test]
-fn what_does_not_fit_is_cut() {
+fn values_outside_the_range_are_clamped() {
     let encode = |format, value| Layout::plain(format).encode(value);
     assert_eq!(encode(Format::Int16, 40_000.0), [0x7fff]);
     assert_eq!(encode(Format::Int16, -40_000.0), [0x8000]);

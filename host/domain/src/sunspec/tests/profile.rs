@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::super::device::Device;
-use super::super::table;
-use super::super::{Found, Read};
-use crate::plan::{Blocks, Plan};
-use crate::profile::{Access, Point, Profile};
+use super::super::models::{self, PointType};
+use super::super::{DeviceDescription, RegisterRange};
+use super::device::MemoryDevice;
+use crate::plan::Plan;
+use crate::profile::{Access, Point, Profile, ReadLimits};
 use crate::register::{MAX_READ, UnitId};
 use crate::site::ChannelKind;
 
-/// A hybrid inverter with a battery, all of whose registers are zero but those given: model, point, words.
-fn hybrid(values: &[(u16, &str, &[u16])]) -> Device {
-    let mut device = Device::at(40_000);
+/// A hybrid inverter with a battery, whose registers are zero except these: model, point, words.
+fn hybrid(values: &[(u16, &str, &[u16])]) -> MemoryDevice {
+    let mut device = MemoryDevice::at(40_000);
     for id in [1, 103, 122, 123, 124, 160, 802, 803, 713, 704, 103] {
         device = device.with(id, &[("NStr", 1)][..usize::from(id == 803)], 2);
     }
@@ -20,8 +20,8 @@ fn hybrid(values: &[(u16, &str, &[u16])]) -> Device {
     let found = device.found();
     for (model, name, words) in values {
         let model = found.models.iter().find(|found| found.id == *model).unwrap();
-        let (place, _) = table::model(model.id).unwrap().group.point(name).unwrap();
-        let start = model.address + 2 + u16::try_from(place).unwrap();
+        let (offset, _) = models::model(model.id).unwrap().group.point(name).unwrap();
+        let start = model.address + 2 + u16::try_from(offset).unwrap();
         device.registers.extend((start..).zip(words.iter().copied()));
     }
     device
@@ -32,12 +32,12 @@ fn point<'a>(profile: &'a Profile, channel: &str) -> &'a Point {
 }
 
 /// A value of the device's own source, as the gateway's plan reads it.
-fn value(device: &Device, profile: &Profile, channel: &str) -> Option<f64> {
-    let plan = Plan::new(profile.source(None), UnitId(1), Blocks::default());
+fn value(device: &MemoryDevice, profile: &Profile, channel: &str) -> Option<f64> {
+    let plan = Plan::new(profile.source(None), UnitId(1), ReadLimits::default());
     let mut reading = plan.reading();
     for request in plan.requests() {
         assert!(request.count <= MAX_READ);
-        let registers = device.read(Read { start: request.start, count: request.count }).unwrap();
+        let registers = device.read(RegisterRange { start: request.start, count: request.count }).unwrap();
         plan.decode(request, &registers, &mut reading);
     }
     let position = profile.source(None).position(|point| point.channel == channel).unwrap();
@@ -79,8 +79,8 @@ fn known_quantities_have_the_gateways_channels() {
 }
 
 #[test]
-fn what_the_device_does_not_have_is_not_chosen() {
-    let chosen = |device: &Device, channel: &str| {
+fn points_that_are_not_implemented_are_not_chosen() {
+    let chosen = |device: &MemoryDevice, channel: &str| {
         let profile = device.found().profile(None);
         profile.points.iter().find(|point| point.channel == channel).map(|point| point.name.clone())
     };
@@ -95,12 +95,12 @@ fn what_the_device_does_not_have_is_not_chosen() {
     ]);
     assert_eq!(chosen(&none, "soc_pct").as_deref(), Some("m713_SoC"));
     assert_eq!(chosen(&none, "power_kw").as_deref(), Some("m103_2_W"));
-    let meter = Device::at(0).with(1, &[], 0).with(203, &[], 0).ended();
+    let meter = MemoryDevice::at(0).with(1, &[], 0).with(203, &[], 0).ended();
     assert_eq!(chosen(&meter, "power_kw"), None);
 }
 
 #[test]
-fn only_some_models_may_be_wanted() {
+fn a_profile_may_be_limited_to_some_models() {
     let found = hybrid(&[]).found();
     let profile = found.profile(Some(&[802, 160]));
     assert!(profile.points.iter().all(|point| point.name.starts_with("m802_") || point.name.starts_with("m160_")));
@@ -135,13 +135,13 @@ fn names_kinds_units_and_sources() {
     assert_eq!(point(&profile, "m103_St").unavailable, [0xffff]);
     assert_eq!(point(&profile, "m103_WH").unavailable, [0]);
     assert_eq!(point(&profile, "m123_WMaxLimPct").access, Access::ReadWrite);
-    let network = Device::at(0).with(12, &[], 0).ended().found().profile(None);
+    let network = MemoryDevice::at(0).with(12, &[], 0).ended().found().profile(None);
     assert_eq!(point(&network, "m12_Addr").access, Access::Read, "strings are not written");
     assert_eq!(profile.sources.len(), 1);
 }
 
 #[test]
-fn set_point_and_watchdog_are_named() {
+fn set_point_and_watchdog_are_found() {
     let profile = hybrid(&[(704, "WSet_SF", &[2])]).found().profile(None);
     let set_point = profile.set_point.as_ref().unwrap();
     let power = profile.point(set_point.power.as_deref().unwrap()).unwrap();
@@ -149,46 +149,47 @@ fn set_point_and_watchdog_are_named() {
     assert_eq!(power.write(-2.5, Some(2), UnitId(1)).unwrap().words, [0xffff, 0xffe7]);
     assert_eq!(set_point.mode.as_deref(), Some("m704_WSetEna"));
     assert_eq!(profile.watchdog.as_deref(), Some("m802_CtrlHb"));
-    let plain = Device::at(0).with(1, &[], 0).with(103, &[], 0).with(715, &[], 0).ended().found().profile(None);
+    let plain = MemoryDevice::at(0).with(1, &[], 0).with(103, &[], 0).with(715, &[], 0).ended().found().profile(None);
     assert_eq!((plain.set_point, plain.watchdog.as_deref()), (None, Some("m715_ControllerHb")));
 }
 
 #[test]
-fn a_device_of_many_cells_does_not_fill_the_frame() {
-    let modules = (0..12).fold(Device::at(0), |device, _| device.with(805, &[], 400));
+fn the_points_of_a_device_with_many_cells_are_limited() {
+    let modules = (0..12).fold(MemoryDevice::at(0), |device, _| device.with(805, &[], 400));
     let found = modules.with(713, &[], 0).ended().found();
     let profile = found.profile(None);
     assert_eq!(profile.points.len(), 4_096 + 1);
     assert_eq!(profile.points.last().unwrap().channel, "soc_pct");
     let left_out = found.points.len() - profile.points.len();
     let total = found.points.len();
-    let words = format!("the device has {total} SunSpec points, the last {left_out} are left out: choose models");
-    assert_eq!(profile.mended, [words]);
-    assert!(found.profile(Some(&[713])).mended.is_empty());
+    let note =
+        format!("the device has {total} SunSpec points; leaving out the last {left_out}: choose models with `models`");
+    assert_eq!(profile.corrections, [note]);
+    assert!(found.profile(Some(&[713])).corrections.is_empty());
     let absent = found.profile(Some(&[713, 103]));
-    assert_eq!(absent.mended, ["the device has no SunSpec model 103, which `models` asks for"]);
+    assert_eq!(absent.corrections, ["the device does not have SunSpec model 103, which `models` lists"]);
 }
 
-/// Every model twice, with groups repeated: no two names alike, and every unit one that a plugin may meet.
+/// Every model twice, with groups repeated: all names are unique and all units are UCUM codes.
 #[test]
-fn no_two_channels_are_alike() {
-    let ids: Vec<_> = table::ids().collect();
+fn channel_names_are_unique_and_units_are_known() {
+    let ids: Vec<_> = models::ids().collect();
     let mut units = BTreeSet::new();
     for few in ids.chunks(20) {
-        let mut device = Device::at(0);
+        let mut device = MemoryDevice::at(0);
         for id in few.iter().chain(few) {
-            let counts: Vec<_> = table::model(*id).unwrap().counts().into_iter().map(|name| (name, 2)).collect();
+            let counts: Vec<_> = models::model(*id).unwrap().counts().into_iter().map(|name| (name, 2)).collect();
             device = device.with(*id, &counts, 2);
         }
-        let found: Found = device.ended().found();
+        let found: DeviceDescription = device.ended().found();
         let profile = found.profile(None);
         let names: BTreeSet<_> = profile.points.iter().map(|point| point.channel.as_str()).collect();
         assert_eq!(names.len(), profile.points.len());
         let plain = |name: &&str| name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
         assert!(names.iter().all(plain));
         units.extend(profile.points.iter().map(|point| point.unit.clone()));
-        let left_out = ["ipaddr", "ipv6addr", "eui48"];
-        let values = found.points.iter().filter(|point| !left_out.contains(&point.kind().name()));
+        let left_out = [PointType::IpAddress, PointType::Ipv6Address, PointType::Eui48];
+        let values = found.points.iter().filter(|point| !left_out.contains(&point.kind()));
         assert_eq!(values.count(), profile.points.len());
     }
     let expected = [

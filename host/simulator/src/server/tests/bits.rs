@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Unit 1: coils 19..=37 with the specification's own pattern (6.1), discrete inputs 196..=217 (6.2), coils 1000..=2999 on.
+/// Unit 1: coils 19..=37 with the pattern of the specification (6.1), discrete inputs 196..=217 (6.2), coils 1000..=2999 on.
 fn bits() -> Registers {
     let registers = registers();
     let from = |bytes: &[u8], count: usize| {
@@ -47,7 +47,7 @@ async fn reads_and_writes() {
 }
 
 #[tokio::test]
-async fn refusals() {
+async fn invalid_requests_get_an_exception() {
     let (_server, mut client) = started().await;
     let mut too_many_written = vec![15, 0x03, 0xe8, 0x07, 0xb1, 247];
     too_many_written.resize(6 + 247, 0);
@@ -71,7 +71,7 @@ async fn refusals() {
 }
 
 #[tokio::test]
-async fn faults_hit_bits_too() {
+async fn faults_are_applied_to_bits_too() {
     let (server, mut client) = started().await;
     let read = [1, 0, 19, 0, 19];
     let cases: [(Fault, &[u8], &[u8]); 6] = [
@@ -83,7 +83,7 @@ async fn faults_hit_bits_too() {
         (Fault::WrongFunction, &read, &[2, 3, 0xcd, 0x6b, 0x05]),
     ];
     for (fault, request, reply) in cases {
-        server.misbehave(Some(fault));
+        server.set_fault(Some(fault));
         assert_eq!(client.ask(UNIT, request).await, reply, "{fault:?}");
     }
 }
@@ -94,6 +94,6 @@ async fn requests_for_bits_are_logged() {
     for pdu in [&[2, 0, 196, 0, 22][..], &[5, 0, 20, 0xff, 0], &[15, 0, 19, 0, 10, 2, 0, 0]] {
         client.ask(UNIT, pdu).await;
     }
-    let request = |function, address, count| Request { unit: UNIT, function, address, count };
+    let request = |function, address, count| ReceivedRequest { unit: UNIT, function, address, count };
     assert_eq!(server.request_log(), [request(2, 196, 22), request(5, 20, 1), request(15, 19, 10)]);
 }

@@ -1,101 +1,92 @@
 //! Modbus/TCP Security, with and without a client's certificate.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
+use bessai_tls::server::{Acceptor, ServerSettings};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::Transport;
 use super::*;
 
-struct Identity {
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
+/// A certificate authority with the files of all its certificates.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
 }
-
-struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer, folder: tempfile::tempdir().unwrap() }
     }
 
-    fn issue(&self, name: &str) -> Identity {
+    /// The files of a new certificate and its key.
+    fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
-        Identity { certificate: certificate.der().clone(), key: key.into() }
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let certificate = self.write(&format!("{name}.pem"), &certificate.pem());
+        (certificate, self.write(&format!("{name}.key"), &key.serialize_pem()))
     }
 
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).unwrap();
-        roots
+    fn ca(&self) -> PathBuf {
+        self.write("ca.pem", &self.issuer.pem())
+    }
+
+    fn write(&self, name: &str, pem: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+/// A server that requires a certificate of this authority, or none.
+fn server(authority: &Authority, needs_certificate: bool) -> Server {
+    let client_ca = needs_certificate.then(|| authority.ca());
+    let acceptor = Acceptor::new(&ServerSettings { identity: authority.issue("localhost"), client_ca }).unwrap();
+    Server::start_with_transport((Ipv4Addr::LOCALHOST, 0).into(), Transport::Tls(acceptor), registers()).unwrap()
 }
 
-/// A server that wants a certificate of this authority's, or none.
-fn server(authority: &Authority, wants_certificate: bool) -> Server {
-    let Identity { certificate, key } = authority.issue("localhost");
-    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let config = if wants_certificate {
-        let verifier = WebPkiClientVerifier::builder_with_provider(authority.roots().into(), provider());
-        config.with_client_cert_verifier(verifier.build().unwrap())
-    } else {
-        config.with_no_client_auth()
-    };
-    let config = config.with_single_cert(vec![certificate], key).unwrap();
-    Server::start_on((Ipv4Addr::LOCALHOST, 0).into(), Transport::Tls(Arc::new(config)), registers()).unwrap()
-}
-
-async fn connect(server: &Server, authority: &Authority, identity: Option<Identity>) -> TlsStream<TcpStream> {
-    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(authority.roots());
-    let config = match identity {
-        Some(identity) => config.with_client_auth_cert(vec![identity.certificate], identity.key).unwrap(),
-        None => config.with_no_client_auth(),
-    };
+async fn connect(
+    server: &Server,
+    authority: &Authority,
+    identity: Option<(PathBuf, PathBuf)>,
+) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+    let settings = bessai_tls::Settings { ca: Some(authority.ca()), identity, alpn: None };
     let stream = TcpStream::connect(server.address()).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    bessai_tls::connect(&settings, "localhost", stream).await.unwrap()
 }
 
-async fn ask(stream: &mut TlsStream<TcpStream>) -> std::io::Result<Vec<u8>> {
-    let frame = Frame { transaction: 1, unit: UNIT, pdu: READ_TWO.to_vec() };
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<Vec<u8>> {
+    let frame = ModbusFrame { transaction: 1, unit: UNIT, pdu: READ_TWO.to_vec() };
     stream.write_all(&frame.to_bytes()).await?;
-    let read = timeout(LIMIT, Frame::read(stream)).await.expect("no reply");
+    let read = timeout(LIMIT, ModbusFrame::read(stream)).await.expect("no reply");
     read.map(|frame| frame.pdu)
 }
 
 #[tokio::test]
-async fn anyone_is_served_where_no_certificate_is_wanted() {
+async fn every_client_is_served_where_no_certificate_is_required() {
     let authority = Authority::new();
     let server = server(&authority, false);
     let mut stream = connect(&server, &authority, None).await;
     assert_eq!(ask(&mut stream).await.unwrap(), TWO_WORDS);
-    server.misbehave(Some(Fault::ResetMidFrame));
-    let broken = ask(&mut stream).await.unwrap_err();
-    assert_eq!(broken.kind(), ErrorKind::ConnectionReset);
+    server.set_fault(Some(Fault::ResetMidFrame));
+    let error = ask(&mut stream).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     until(|| server.connections() == 0).await;
 }
 
 #[tokio::test]
-async fn a_certificate_is_demanded_and_checked() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+async fn a_certificate_is_required_and_verified() {
+    let (authority, other) = (Authority::new(), Authority::new());
     let server = server(&authority, true);
-    let mut known = connect(&server, &authority, Some(authority.issue("gateway"))).await;
-    assert_eq!(ask(&mut known).await.unwrap(), TWO_WORDS);
+    let mut trusted = connect(&server, &authority, Some(authority.issue("gateway"))).await;
+    assert_eq!(ask(&mut trusted).await.unwrap(), TWO_WORDS);
     // With TLS 1.3 the client learns of the refusal when it reads.
-    for identity in [None, Some(stranger.issue("gateway"))] {
+    for identity in [None, Some(other.issue("gateway"))] {
         let mut stream = connect(&server, &authority, identity).await;
         assert!(ask(&mut stream).await.is_err());
     }
@@ -103,11 +94,11 @@ async fn a_certificate_is_demanded_and_checked() {
 }
 
 #[tokio::test]
-async fn plain_clients_are_refused() {
+async fn clients_without_tls_are_refused() {
     let server = server(&Authority::new(), false);
     let mut client = Client::connect(&server).await;
     client.send(UNIT, &READ_TWO).await;
-    // With an alert or without, in peace or in a reset.
+    // The connection may end with an alert, a FIN or a reset.
     let _ = client.rest().await;
     until(|| server.connections() == 0).await;
     assert_eq!(server.requests(), 0);

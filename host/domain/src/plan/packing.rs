@@ -1,0 +1,197 @@
+//! Packs the points of a source into requests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::profile::{Item, Point, Profile, ReadLimits, RegisterMap, Role};
+use crate::register::{Table, UnitId};
+
+/// One read request and the items that its response contains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The unit to read from.
+    pub unit: UnitId,
+    /// The table, and with it the function.
+    pub table: Table,
+    /// First register, or bit.
+    pub start: u16,
+    /// Number of registers, 1 to 125, or bits, 1 to 2000.
+    pub count: u16,
+    pub(super) items: Vec<usize>,
+}
+
+impl ReadRequest {
+    /// A request that belongs to no plan.
+    pub fn new(unit: UnitId, table: Table, start: u16, count: u16) -> Self {
+        Self { unit, table, start, count, items: Vec::new() }
+    }
+}
+
+/// What the device's refusals have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Learned {
+    /// How much a unit returns at once, in registers or, if the flag is set, in bits.
+    pub(super) limits: BTreeMap<(UnitId, bool), u16>,
+    /// Items at which a request must begin, because the gap before them is not readable.
+    pub(super) split_points: BTreeSet<usize>,
+    /// Items that the device does not have.
+    pub(super) refused: BTreeSet<usize>,
+}
+
+/// All requests of one source of one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub(super) map: Arc<RegisterMap>,
+    unit: UnitId,
+    read_limits: ReadLimits,
+    pub(super) learned: Learned,
+    requests: Vec<Arc<ReadRequest>>,
+}
+
+impl Profile {
+    /// The plan of one of its sources, named as in [`source`](Self::source), for a device of this model.
+    pub fn plan(&self, source: Option<&str>, unit: UnitId, read_limits: ReadLimits) -> Plan {
+        Plan::with_map(self.register_map(source, unit), unit, read_limits)
+    }
+}
+
+impl Plan {
+    /// A plan for these points, in the order of a frame's values, of a device with this unit id.
+    pub fn new<'a>(points: impl Iterator<Item = &'a Point>, unit: UnitId, read_limits: ReadLimits) -> Self {
+        Self::with_map(Arc::new(RegisterMap::new(points, Some(unit))), unit, read_limits)
+    }
+
+    fn with_map(map: Arc<RegisterMap>, unit: UnitId, read_limits: ReadLimits) -> Self {
+        let mut plan = Self { map, unit, read_limits, learned: Learned::default(), requests: Vec::new() };
+        plan.repack();
+        plan
+    }
+
+    pub(super) fn item(&self, index: usize) -> Option<&Item> {
+        self.map.items.get(index)
+    }
+
+    fn unit(&self, item: &Item) -> UnitId {
+        item.unit.unwrap_or(self.unit)
+    }
+
+    /// In the order in which they are sent.
+    pub fn requests(&self) -> impl ExactSizeIterator<Item = &ReadRequest> {
+        self.requests.iter().map(AsRef::as_ref)
+    }
+
+    pub(super) fn shared_requests(&self) -> Vec<Arc<ReadRequest>> {
+        self.requests.clone()
+    }
+
+    /// The positions of the channels whose values a request reads.
+    pub fn channels<'a>(&'a self, request: &'a ReadRequest) -> impl Iterator<Item = usize> + 'a {
+        let roles = request.items.iter().filter_map(|&item| self.item(item)).map(|item| item.role);
+        roles.filter_map(|role| if let Role::Value(channel) = role { Some(channel) } else { None })
+    }
+
+    /// Requests the refused points again, because the device may have been updated. False if there are none.
+    pub fn retry_refused(&mut self) -> bool {
+        let any = !self.learned.refused.is_empty();
+        if any {
+            self.learned.refused.clear();
+            self.repack();
+        }
+        any
+    }
+
+    /// Discards everything learned from refusals, because it may be out of date.
+    pub fn discard_learned(&mut self) {
+        if self.learned != Learned::default() {
+            self.learned = Learned::default();
+            self.repack();
+        }
+    }
+
+    /// Number of values in a frame.
+    pub fn channel_count(&self) -> usize {
+        self.map.decoders.len()
+    }
+
+    /// Whether the device refuses every point.
+    pub fn is_fully_refused(&self) -> bool {
+        self.requests.is_empty() && !self.map.items.is_empty()
+    }
+
+    /// How many registers or bits one request to a unit may read.
+    pub(super) fn limit(&self, unit: UnitId, table: Table) -> u16 {
+        let learned = self.learned.limits.get(&(unit, table.is_bits())).copied();
+        let configured = self.read_limits.limit(table).min(table.max_read());
+        learned.map_or(configured, |learned| learned.min(configured)).max(1)
+    }
+
+    /// Rebuilds the requests from what was learned.
+    pub(super) fn repack(&mut self) {
+        let items = (0..self.map.items.len()).filter(|item| !self.learned.refused.contains(item));
+        self.requests = self.pack(items).into_iter().map(Arc::new).collect();
+    }
+
+    /// Packs items in their order, each into the current request if it fits: no other packing takes fewer requests.
+    pub(super) fn pack(&self, items: impl Iterator<Item = usize>) -> Vec<ReadRequest> {
+        let mut requests: Vec<ReadRequest> = Vec::new();
+        for index in items {
+            let Some(&item) = self.item(index) else { continue };
+            match requests.last_mut() {
+                Some(last) if self.fits(last, index, item) => {
+                    let end = item.end().max(u32::from(last.start) + u32::from(last.count));
+                    last.count = u16::try_from(end - u32::from(last.start)).unwrap_or(u16::MAX);
+                    last.items.push(index);
+                }
+                _ => requests.push(ReadRequest {
+                    unit: self.unit(&item),
+                    table: item.table,
+                    start: item.address,
+                    count: item.width,
+                    items: vec![index],
+                }),
+            }
+        }
+        requests
+    }
+
+    /// Whether an item can be added to a request whose items all begin before it.
+    fn fits(&self, request: &ReadRequest, index: usize, item: Item) -> bool {
+        let unit = self.unit(&item);
+        if (request.unit, request.table) != (unit, item.table) || self.is_split(request, index) {
+            return false;
+        }
+        let end = u32::from(request.start) + u32::from(request.count);
+        let span = item.end().saturating_sub(u32::from(request.start));
+        let address = u32::from(item.address);
+        // Points that overlap contradict each other and get separate requests; bits of one register do not.
+        let is_separate = address >= end || self.shares(request, item);
+        let limit = u32::from(self.limit(unit, item.table)).max(u32::from(request.count));
+        span <= limit && is_separate && address <= end + self.read_limits.bridged(item.table)
+    }
+
+    /// Whether the gap between a request and an item is not readable.
+    fn is_split(&self, request: &ReadRequest, index: usize) -> bool {
+        let after = request.items.last().map_or(index, |last| last + 1).min(index);
+        self.learned.split_points.contains(&index) || self.learned.refused.range(after..index).next().is_some()
+    }
+
+    /// Whether the last item of a request has the same registers.
+    fn shares(&self, request: &ReadRequest, item: Item) -> bool {
+        let last = request.items.last().and_then(|&index| self.item(index));
+        last.is_some_and(|last| last.same_registers(item))
+    }
+
+    /// One request for these adjacent items.
+    pub(super) fn request(&self, items: &[usize]) -> Option<ReadRequest> {
+        let first = *self.item(*items.first()?)?;
+        let end = items.iter().filter_map(|&index| self.item(index)).map(|item| item.end()).max()?;
+        let count = u16::try_from(end.saturating_sub(u32::from(first.address))).ok()?;
+        Some(ReadRequest {
+            unit: self.unit(&first),
+            table: first.table,
+            start: first.address,
+            count,
+            items: items.to_vec(),
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! Combines the registers that a discovery has read into the device's description.
+
+use std::collections::BTreeMap;
+
+use super::found::{DeviceDescription, DeviceModel, DevicePoint, Nameplate};
+use super::layout::lay_out;
+use super::models::{self, COMMON, HEADER};
+
+/// The register at an offset from an address, if it was read.
+pub(super) fn register(registers: &BTreeMap<u16, u16>, address: u16, offset: u16) -> Option<u16> {
+    registers.get(&address.checked_add(offset)?).copied()
+}
+
+/// Combines the registers that were read with the published models.
+pub(super) fn describe(base: u16, mut models: Vec<DeviceModel>, registers: &BTreeMap<u16, u16>) -> DeviceDescription {
+    let mut points = Vec::new();
+    for found in &mut models {
+        let Some(model) = models::model(found.id) else { continue };
+        let count = |name: &str| {
+            let (offset, _) = model.group.point(name)?;
+            let offset = u16::try_from(HEADER + offset).ok()?;
+            register(registers, found.address, offset).filter(|count| *count != u16::MAX)
+        };
+        let (placed, expected) = lay_out(model, found.instance, found.address, found.length, &count);
+        found.expected = Some(expected);
+        points.extend(placed);
+    }
+    for point in &mut points {
+        let size = point.definition.size;
+        let read: Option<Vec<_>> = (0..size).map(|offset| register(registers, point.address, offset)).collect();
+        point.implemented = read.map(|registers| point.kind().is_implemented(&registers));
+    }
+    let text = |name: &str| {
+        let of_name = |point: &&DevicePoint| point.model == COMMON && point.definition.name == name;
+        points
+            .iter()
+            .find(of_name)
+            .map_or_else(String::new, |point| text(registers, point.address, point.definition.size))
+    };
+    let nameplate = Nameplate {
+        manufacturer: text("Mn"),
+        model: text("Md"),
+        options: text("Opt"),
+        version: text("Vr"),
+        serial: text("SN"),
+    };
+    DeviceDescription { base, models, nameplate, points }
+}
+
+/// The printable characters of a text up to the first NUL.
+fn text(registers: &BTreeMap<u16, u16>, address: u16, size: u16) -> String {
+    let bytes = (0..size).filter_map(|offset| register(registers, address, offset)).flat_map(u16::to_be_bytes);
+    let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+    let is_printable = |character: &char| !character.is_control() && *character != char::REPLACEMENT_CHARACTER;
+    String::from_utf8_lossy(&bytes).chars().filter(is_printable).collect::<String>().trim().to_owned()
+}

@@ -1,0 +1,187 @@
+//! Batches whose messages are not all acknowledged, oldest first.
+
+use std::collections::VecDeque;
+
+use bessai_domain::event::Sequence;
+use bessai_domain::message::Message;
+use bessai_domain::state::{PluginState, StateChanges};
+use bessai_domain::time::Timestamp;
+
+/// What the plugin made of consecutive events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// The last of the events.
+    pub(crate) through: Sequence,
+    /// When that event happened.
+    pub(crate) at: Timestamp,
+    pub(crate) messages: Vec<Message>,
+    /// The plugin's state after that event.
+    pub(crate) state: PluginState,
+    /// What a fresh instance returned from `connected`, before it got these events.
+    pub(crate) session_messages: Option<SessionMessages>,
+}
+
+/// What a plugin returned at the start or end of a session; it belongs to no event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SessionMessages {
+    pub(crate) messages: Vec<Message>,
+    /// Saved before the messages are sent.
+    pub(crate) changes: StateChanges,
+}
+
+/// Identifies a message of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageId {
+    /// Counted over the whole run.
+    batch: u64,
+    /// Index in the batch.
+    pub(crate) index: usize,
+}
+
+/// A batch and its messages that are not acknowledged.
+struct OpenBatch {
+    through: Sequence,
+    at: Timestamp,
+    state: PluginState,
+    messages: Vec<Option<Message>>,
+    remaining: usize,
+}
+
+/// The batches that are not delivered.
+#[derive(Default)]
+pub(crate) struct OpenBatches {
+    batches: VecDeque<OpenBatch>,
+    // Number of the first one.
+    first: u64,
+}
+
+/// The position after the delivered batches: the last event, when it happened, and the plugin's state after it.
+pub(crate) type Delivered = (Sequence, Timestamp, PluginState);
+
+impl OpenBatches {
+    pub(crate) fn len(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Adds a batch; returns the ids of its messages in order.
+    pub(crate) fn push(&mut self, batch: Batch) -> impl Iterator<Item = MessageId> + use<> {
+        let number = self.first + u64::try_from(self.batches.len()).unwrap_or(u64::MAX);
+        let Batch { through, at, messages, state, session_messages: _ } = batch;
+        let remaining = messages.len();
+        let messages = messages.into_iter().map(Some).collect();
+        self.batches.push_back(OpenBatch { through, at, state, messages, remaining });
+        (0..remaining).map(move |index| MessageId { batch: number, index })
+    }
+
+    /// A message, while it is not acknowledged.
+    pub(crate) fn message(&self, id: MessageId) -> Option<&Message> {
+        self.batches.get(self.index_of(id)?)?.messages.get(id.index)?.as_ref()
+    }
+
+    /// The last event of a message's batch.
+    pub(crate) fn through(&self, id: MessageId) -> Option<Sequence> {
+        self.batches.get(self.index_of(id)?).map(|batch| batch.through)
+    }
+
+    fn index_of(&self, id: MessageId) -> Option<usize> {
+        usize::try_from(id.batch.checked_sub(self.first)?).ok()
+    }
+
+    /// Adds what the plugin changed outside of a batch to the states of all batches.
+    pub(crate) fn overlay(&mut self, changes: &StateChanges) {
+        for batch in &mut self.batches {
+            batch.state.apply(changes);
+        }
+    }
+
+    /// A message is acknowledged, or is not sent any more.
+    pub(crate) fn complete(&mut self, id: MessageId) {
+        let Some(batch) = self.index_of(id).and_then(|index| self.batches.get_mut(index)) else { return };
+        if batch.messages.get_mut(id.index).and_then(Option::take).is_some() {
+            batch.remaining -= 1;
+        }
+    }
+
+    /// Removes the delivered batches at the front; returns the position after them if there were any.
+    pub(crate) fn take_delivered(&mut self) -> Option<Delivered> {
+        let mut delivered = None;
+        while self.batches.front().is_some_and(|batch| batch.remaining == 0) {
+            delivered = self.batches.pop_front().map(|batch| (batch.through, batch.at, batch.state));
+            self.first += 1;
+        }
+        delivered
+    }
+
+    /// Every message that is not acknowledged, in order, for a new session.
+    pub(crate) fn unacknowledged(&self) -> VecDeque<MessageId> {
+        let batches = (self.first..).zip(&self.batches);
+        let ids = batches.flat_map(|(batch, entry)| {
+            let remaining = entry.messages.iter().enumerate().filter(|(_, message)| message.is_some());
+            remaining.map(move |(index, _)| MessageId { batch, index })
+        });
+        ids.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bessai_domain::message::Qos;
+
+    use super::*;
+
+    fn batch(through: u64, count: usize) -> Batch {
+        let mut state = PluginState::default();
+        state.set("through".into(), vec![u8::try_from(through).unwrap()]).unwrap();
+        let (at, messages) = (Timestamp::default(), messages(count));
+        Batch { through: Sequence(through), at, messages, state, session_messages: None }
+    }
+
+    fn messages(count: usize) -> Vec<Message> {
+        let message = |i| Message {
+            topic: format!("t/{i}"),
+            payload: Vec::new(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            properties: None,
+        };
+        (0..count).map(message).collect()
+    }
+
+    #[test]
+    fn a_batch_is_delivered_when_all_earlier_ones_are() {
+        let mut batches = OpenBatches::default();
+        let first: Vec<_> = batches.push(batch(3, 2)).collect();
+        let second: Vec<_> = batches.push(batch(5, 1)).collect();
+        batches.push(batch(6, 0)).for_each(drop);
+        batches.complete(second[0]);
+        batches.complete(first[1]);
+        assert_eq!(batches.take_delivered(), None);
+        assert_eq!(batches.unacknowledged(), [first[0]]);
+        batches.complete(first[0]);
+        batches.complete(first[0]);
+        let (through, _, state) = batches.take_delivered().unwrap();
+        assert_eq!((through, state.get("through")), (Sequence(6), Some(&[6][..])));
+        assert_eq!(batches.len(), 0);
+        assert_eq!(batches.message(first[0]), None);
+        let third: Vec<_> = batches.push(batch(9, 1)).collect();
+        assert_eq!(batches.message(third[0]).unwrap().topic, "t/0");
+    }
+
+    #[test]
+    fn changes_outside_of_a_batch_stay_when_an_older_batch_is_delivered() {
+        let mut batches = OpenBatches::default();
+        let first: Vec<_> = batches.push(batch(3, 1)).collect();
+        batches.push(batch(5, 1)).for_each(drop);
+        assert_eq!(batches.through(first[0]), Some(Sequence(3)));
+        let mut newest = PluginState::default();
+        newest.set("sign-ins".into(), vec![7]).unwrap();
+        batches.overlay(&newest.changes_since(&PluginState::default()));
+        batches.complete(first[0]);
+        let (through, _, state) = batches.take_delivered().unwrap();
+        assert_eq!(
+            (through, state.get("sign-ins"), state.get("through")),
+            (Sequence(3), Some(&[7][..]), Some(&[3][..]))
+        );
+        assert_eq!(batches.through(first[0]), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! The session that goes on: what is queued, what is in flight, and the deadlines.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bessai_domain::message::{Message, Qos};
+use bessai_domain::ports::{Notice, Session};
+use bessai_domain::session::Protocol;
+use tokio::time::Instant;
+
+use super::SessionEnd;
+use super::renewal::Renewal;
+use crate::batches::{MessageId, OpenBatches};
+
+/// A session in which the broker acknowledges nothing for this long is abandoned.
+pub(super) const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
+/// A session that lasted this long counts as stable even if nothing was acknowledged in it.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
+/// Bytes that the properties of a packet take beside their values (5.0 §3.3.2.3).
+const PROPERTIES_OVERHEAD: usize = 32;
+/// Bytes that each user property takes beside name and value (5.0 §3.3.2.3).
+const USER_PROPERTY_OVERHEAD: usize = 5;
+
+pub(super) struct ActiveSession<S> {
+    session: S,
+    protocol: Protocol,
+    /// Where `online` and `offline` are published.
+    pub(super) status_topic: Option<String>,
+    /// Not sent yet.
+    pub(super) queue: VecDeque<UnsentMessage>,
+    /// Sent and not acknowledged, by number.
+    pub(super) in_flight: VecDeque<(u64, InFlightMessage)>,
+    next_number: u64,
+    /// For the next acknowledgement.
+    pub(super) deadline: Option<Instant>,
+    /// When the feed's rate allows the next message.
+    pub(super) held_until: Option<Instant>,
+    pub(super) renewal: Option<Renewal>,
+    started: Instant,
+    /// The broker has acknowledged a message.
+    pub(super) has_acknowledged: bool,
+}
+
+/// A message to be sent.
+pub(super) enum UnsentMessage {
+    OfBatch(MessageId),
+    /// Of the session itself: it is dropped when the session ends.
+    OfSession(Box<Message>),
+}
+
+impl UnsentMessage {
+    /// The message itself; none if it is complete.
+    pub(super) fn message<'a>(&'a self, batches: &'a OpenBatches) -> Option<&'a Message> {
+        match self {
+            Self::OfBatch(id) => batches.message(*id),
+            Self::OfSession(message) => Some(message),
+        }
+    }
+}
+
+/// A message that was sent.
+pub(super) enum InFlightMessage {
+    OfBatch(MessageId),
+    OfSession,
+}
+
+impl<S> ActiveSession<S> {
+    pub(super) fn new(session: S, protocol: Protocol, renewal: Option<Renewal>) -> Self {
+        Self {
+            session,
+            protocol,
+            status_topic: None,
+            queue: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            next_number: 0,
+            deadline: None,
+            held_until: None,
+            renewal,
+            started: Instant::now(),
+            has_acknowledged: false,
+        }
+    }
+
+    /// The end of a session whose connection is gone.
+    pub(super) fn lost<B>(&self, reason: String) -> SessionEnd<B> {
+        let was_stable = self.has_acknowledged || self.started.elapsed() >= STABLE_AFTER;
+        SessionEnd::Lost { reason, was_stable }
+    }
+
+    /// Restarts the deadline for the next acknowledgement.
+    pub(super) fn restart_deadline(&mut self) {
+        self.deadline = (!self.in_flight.is_empty()).then(|| Instant::now() + ACKNOWLEDGED_WITHIN);
+    }
+
+    /// Bytes of a message as the broker counts them, or a few more.
+    pub(super) fn size(&self, message: &Message) -> usize {
+        match &message.properties {
+            Some(properties) if self.protocol == Protocol::V5 => {
+                message.size() + PROPERTIES_OVERHEAD + USER_PROPERTY_OVERHEAD * properties.user.len()
+            }
+            _ => message.topic.len() + message.payload.len(),
+        }
+    }
+}
+
+impl<S: Session> ActiveSession<S> {
+    pub(super) fn publish(&mut self, message: &Message) -> Result<(), String> {
+        self.session.publish(message)
+    }
+
+    /// Records that the message that was published last is in flight.
+    pub(super) fn note_in_flight(&mut self, message: InFlightMessage) {
+        self.in_flight.push_back((self.next_number, message));
+        self.next_number += 1;
+        if self.deadline.is_none() {
+            self.restart_deadline();
+        }
+    }
+
+    /// Publishes `online` or `offline` on the status topic, if there is one.
+    pub(super) fn publish_status(&mut self, status: &str) -> Result<(), String> {
+        let Some(topic) = self.status_topic.clone() else { return Ok(()) };
+        let payload = status.as_bytes().to_vec();
+        let message = Message { topic, payload, qos: Qos::AtLeastOnce, retain: true, properties: None };
+        self.publish(&message)?;
+        self.note_in_flight(InFlightMessage::OfSession);
+        Ok(())
+    }
+
+    pub(super) async fn notice(&mut self) -> Notice {
+        self.session.notice().await
+    }
+
+    /// The next notice, if there is one without waiting.
+    pub(super) async fn notice_now(&mut self) -> Option<Notice> {
+        let mut notice = pin!(self.session.notice());
+        let ready = |context: &mut std::task::Context<'_>| match notice.as_mut().poll(context) {
+            Poll::Ready(notice) => Poll::Ready(Some(notice)),
+            Poll::Pending => Poll::Ready(None),
+        };
+        poll_fn(ready).await
+    }
+
+    pub(super) fn window(&self) -> usize {
+        self.session.window()
+    }
+
+    pub(super) fn largest(&self) -> usize {
+        self.session.largest()
+    }
+
+    pub(super) async fn close(self) {
+        self.session.close().await;
+    }
+}

@@ -1,0 +1,52 @@
+//! What `/health` shows of a feed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The state of a feed, updated by it.
+#[derive(Clone, Debug, Default)]
+pub struct FeedHealth {
+    /// Signed in now.
+    pub connected: bool,
+    /// Successful sign-ins.
+    pub sign_ins: u64,
+    /// Failed sign-ins: the plugin returned no login, or the broker was not reachable or refused it.
+    pub failed_sign_ins: u64,
+    /// Messages acknowledged since the start.
+    pub delivered: u64,
+    /// Events quarantined because the plugin cannot process them, and messages because the broker does not accept them.
+    pub quarantined: u64,
+    /// Messages refused by the policy or the broker.
+    pub refused: u64,
+    /// Events skipped because they were older than `max_age`.
+    pub too_old: u64,
+    /// The running version of the component.
+    pub version: String,
+    /// Successful calls.
+    pub calls: u64,
+    /// Successful calls that took longer than `slow_call`.
+    pub slow_calls: u64,
+    /// Failed calls.
+    pub failures: u64,
+    /// Instances started.
+    pub starts: u64,
+    /// The longest call.
+    pub longest_call: Duration,
+    /// Why the newest version does not run.
+    pub update_error: Option<String>,
+    /// Why the feed is off until its file changes.
+    pub off: Option<String>,
+}
+
+/// Shared between the feed and `/health`.
+pub type SharedFeedHealth = Rc<RefCell<FeedHealth>>;
+
+impl FeedHealth {
+    /// Counts a successful call.
+    pub(crate) fn count_call(&mut self, took: Duration, slow: Duration) {
+        self.calls += 1;
+        self.slow_calls += u64::from(took > slow);
+        self.longest_call = self.longest_call.max(took);
+    }
+}

@@ -1,0 +1,34 @@
+//! One customer's feed: events from the journal go through the customer's plugin to the customer's broker.
+//!
+//! The unit of delivery is the batch: the events of one call of the plugin and the messages made of them. The feed's
+//! position in the journal moves past a batch, together with the plugin's state after it, when the messages of that batch
+//! and of all earlier ones are acknowledged. Journal, plugin and broker are known only as the traits of
+//! [`bessai_domain::ports`].
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp, clippy::panic, clippy::expect_used)
+)]
+
+mod backoff;
+mod batches;
+mod context;
+mod delivery;
+mod feed;
+mod health;
+mod policy;
+mod quarantine;
+mod rate;
+mod replacement;
+mod settings;
+mod sign_ins;
+#[cfg(test)]
+mod tests;
+mod transform;
+
+pub use feed::Feed;
+pub use health::{FeedHealth, SharedFeedHealth};
+pub use policy::{Admitted, Policy};
+pub use quarantine::{Quarantine, QuarantinedEvent, QuarantinedMessage};
+pub use replacement::{Replacement, Replacements};
+pub use settings::FeedSettings;

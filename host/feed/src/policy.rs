@@ -1,0 +1,96 @@
+//! What a feed may see and publish: its rights and limits, checked for every event, message and login.
+
+use std::time::Duration;
+
+use bessai_domain::event::{Event, EventBody};
+use bessai_domain::message::{Message, Qos};
+use bessai_domain::session::{Endpoint, Login};
+use bessai_domain::time::Timestamp;
+use bessai_domain::topic;
+
+/// Messages that one call may return: one site event of a large plant makes hundreds.
+const MESSAGES_PER_CALL: usize = 1000;
+/// Bytes of topics, payloads and properties that one call may return.
+const BYTES_PER_CALL: usize = 1 << 20;
+
+/// A feed's rights and limits, as its settings have them.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Devices that it may read; all if there is no list.
+    pub read: Option<Vec<String>>,
+    /// Hosts that its sign-in may name.
+    pub connect: Vec<String>,
+    /// Topic filters that it may publish to; any topic if there is no list.
+    pub topics: Option<Vec<String>>,
+    /// The highest quality of service that it may use.
+    pub qos: Qos,
+    /// Messages per second; further ones wait.
+    pub rate_per_s: Option<u32>,
+    /// Older events are skipped.
+    pub max_age: Option<Duration>,
+}
+
+/// A call's messages after the check.
+pub struct Admitted {
+    /// The allowed ones.
+    pub messages: Vec<Message>,
+    /// Why the others are not allowed.
+    pub refusals: Vec<String>,
+}
+
+impl Policy {
+    /// Whether an event is too old for the plugin; a site description never is.
+    pub fn is_too_old(&self, event: &Event, now: Timestamp) -> bool {
+        let is_description = matches!(event.body, EventBody::Site(_));
+        !is_description && self.max_age.is_some_and(|max_age| now.since(event.at) > max_age)
+    }
+
+    /// Admits valid messages that the feed has the right to publish, at no more than its quality of service. The error:
+    /// the call returned too much.
+    pub fn admit(&self, messages: Vec<Message>) -> Result<Admitted, String> {
+        let bytes: usize = messages.iter().map(Message::size).sum();
+        if messages.len() > MESSAGES_PER_CALL || bytes > BYTES_PER_CALL {
+            let count = messages.len();
+            let limits = format!("{MESSAGES_PER_CALL} messages and {BYTES_PER_CALL} bytes");
+            return Err(format!("returned {count} messages of {bytes} bytes; a call may return {limits}"));
+        }
+        let mut refusals = Vec::new();
+        let mut admitted = Vec::with_capacity(messages.len());
+        for message in messages {
+            match self.refusal(&message) {
+                None => admitted.push(Message { qos: message.qos.min(self.qos), ..message }),
+                Some(refusal) => refusals.push(refusal),
+            }
+        }
+        Ok(Admitted { messages: admitted, refusals })
+    }
+
+    /// Admits a login if the feed has the right to its host and its last will. The error is for people.
+    pub(crate) fn admit_login(&self, mut login: Login) -> Result<Login, String> {
+        if let Some(Endpoint { host, .. }) = &login.endpoint
+            && !self.connect.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+        {
+            return Err(format!("the feed has no right to sign in at {host:?}: add it to [rights] connect"));
+        }
+        if let Some(will) = &mut login.will {
+            if let Some(refusal) = self.refusal(will) {
+                return Err(format!("the last will: {refusal}"));
+            }
+            will.qos = will.qos.min(self.qos);
+        }
+        Ok(login)
+    }
+
+    fn refusal(&self, message: &Message) -> Option<String> {
+        if let Err(error) = topic::check(&message.topic) {
+            return Some(error.to_string());
+        }
+        if let Err(error) = message.check_properties() {
+            return Some(format!("a message to {:?} {error}", message.topic));
+        }
+        let filters = self.topics.as_ref()?;
+        let has_right = filters.iter().any(|filter| topic::matches(filter, &message.topic));
+        let topic = &message.topic;
+        (!has_right).then(|| format!("the feed has no right to topic {topic:?}: add it to [rights] topics"))
+    }
+}

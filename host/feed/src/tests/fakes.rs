@@ -1,0 +1,265 @@
+//! Stands in for journal, plugin, broker and quarantine, and shows what they got.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::message::{Message, Qos};
+use bessai_domain::ports::{Broker, CallError, ConnectError, Cursor, Events, Notice, Plugin, Processed, Session};
+use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
+use bessai_domain::site::Site;
+use bessai_domain::state::PluginState;
+use bessai_domain::time::Timestamp;
+use tokio::sync::Notify;
+
+use super::sessions::SessionScript;
+use crate::{Quarantine, QuarantinedEvent, QuarantinedMessage};
+
+pub(super) const AT: Timestamp = Timestamp::from_nanos(1_740_151_200_000_000_000);
+
+/// What the outside of the feed observes and sets.
+#[derive(Default)]
+pub(super) struct Outside {
+    pub(super) published: RefCell<Vec<String>>,
+    pub(super) quarantined: RefCell<Vec<(u64, String)>>,
+    pub(super) position: Cell<u64>,
+    pub(super) saved: RefCell<PluginState>,
+    pub(super) holds_acknowledgements: Cell<bool>,
+    // Everything that is observed, in order.
+    pub(super) actions: RefCell<Vec<String>>,
+    pub(super) quarantined_messages: RefCell<Vec<(u64, usize, usize)>>,
+    // The broker closes each session at once.
+    pub(super) closes_sessions: Cell<bool>,
+    // The broker closes the current session.
+    pub(super) closes_session: Cell<bool>,
+    pub(super) changed: Notify,
+}
+
+impl Outside {
+    pub(super) fn note(&self, action: impl Into<String>) {
+        self.actions.borrow_mut().push(action.into());
+        self.changed.notify_waiters();
+    }
+}
+
+/// The paused time of the test, as a wall clock.
+pub(super) fn clock() -> Timestamp {
+    thread_local! {
+        static START: Cell<Option<tokio::time::Instant>> = const { Cell::new(None) };
+    }
+    let now = tokio::time::Instant::now();
+    let start = START.get().filter(|start| *start <= now).unwrap_or(now);
+    START.set(Some(start));
+    AT.plus(now - start)
+}
+
+/// A list of events; after the last one none comes.
+pub(super) struct EventList {
+    pub(super) events: VecDeque<Arc<Event>>,
+    pub(super) outside: Rc<Outside>,
+    pub(super) batch_size: usize,
+    pub(super) pause: Duration,
+}
+
+impl Events for EventList {
+    type Cursor = TestCursor;
+
+    fn site(&self) -> Option<Arc<Site>> {
+        Some(Arc::new(Site { id: "S".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] }))
+    }
+
+    async fn next(&mut self) -> Vec<Arc<Event>> {
+        if self.events.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        if !self.pause.is_zero() {
+            tokio::time::sleep(self.pause).await;
+        }
+        self.events.drain(..self.batch_size.min(self.events.len())).collect()
+    }
+
+    fn cursor(&self) -> TestCursor {
+        TestCursor(Rc::clone(&self.outside))
+    }
+}
+
+pub(super) struct TestCursor(Rc<Outside>);
+
+impl Cursor for TestCursor {
+    fn advance(&mut self, sequence: Sequence, _at: Timestamp, state: &PluginState) {
+        self.0.position.set(sequence.0);
+        self.0.saved.replace(state.clone());
+        self.0.changed.notify_waiters();
+    }
+
+    async fn save_state(&mut self, state: &PluginState) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.0.saved.replace(state.clone());
+        self.0.note("save");
+    }
+}
+
+/// Publishes each event's number, counts in its state, and fails where its rule says so.
+pub(super) struct RulePlugin {
+    pub(super) version: &'static str,
+    pub(super) fails: fn(&Event) -> bool,
+    pub(super) state: PluginState,
+    pub(super) is_running: bool,
+    pub(super) session: Option<SessionScript>,
+}
+
+pub(super) fn rule(version: &'static str, fails: fn(&Event) -> bool) -> RulePlugin {
+    RulePlugin { version, fails, state: PluginState::default(), is_running: false, session: None }
+}
+
+impl Plugin for RulePlugin {
+    fn version(&self) -> String {
+        self.version.into()
+    }
+
+    fn is_running(&self) -> bool {
+        self.is_running
+    }
+
+    async fn start(&mut self, _site: &Arc<Site>, _now: Timestamp) -> Result<(), String> {
+        if self.version == "refuses" {
+            return Err("refuses its configuration: no topic".into());
+        }
+        self.is_running = true;
+        if let Some(session) = &self.session {
+            session.outside.note("configure");
+        }
+        Ok(())
+    }
+
+    fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    async fn connect(&mut self, request: &SignInRequest) -> Result<Login, ConnectError> {
+        self.connect_as_scripted(request)
+    }
+
+    async fn connected(&mut self, _welcome: &Welcome) -> Result<Processed, CallError> {
+        Ok(self.publish_one("birth"))
+    }
+
+    async fn closing(&mut self, _at: Timestamp) -> Result<Processed, CallError> {
+        Ok(self.publish_one("farewell"))
+    }
+
+    async fn process(&mut self, events: &[Arc<Event>], _now: Timestamp) -> Result<Processed, CallError> {
+        if events.iter().any(|event| (self.fails)(event)) {
+            self.is_running = false;
+            return Err(CallError::Broken("trapped".into()));
+        }
+        let seen = self.state.get("seen").map_or(0, |seen| seen[0]) + u8::try_from(events.len()).unwrap();
+        self.state.set("seen".into(), vec![seen]).unwrap();
+        let name = |event: &Arc<Event>| message(format!("{}/{}", self.version, event.sequence.0), payload_bytes(event));
+        let messages = events.iter().map(name).collect();
+        Ok(Processed { messages, state: self.state.clone(), took: Duration::ZERO })
+    }
+
+    fn state(&self) -> &PluginState {
+        &self.state
+    }
+
+    fn restore(&mut self, state: PluginState) {
+        (self.state, self.is_running) = (state, false);
+    }
+}
+
+pub(super) fn message(topic: String, bytes: usize) -> Message {
+    Message { topic, payload: vec![0; bytes], qos: Qos::AtLeastOnce, retain: false, properties: None }
+}
+
+/// A frame with this value makes a message that is too large for the broker.
+pub(super) const TOO_LARGE: f64 = 77.7;
+
+pub(super) fn payload_bytes(event: &Event) -> usize {
+    let is_large = matches!(&event.body, EventBody::Frame(frame) if frame.values[0] == TOO_LARGE);
+    if is_large { 2000 } else { 0 }
+}
+
+pub(super) struct TestBroker(pub(super) Rc<Outside>);
+
+pub(super) struct TestSession {
+    pub(super) outside: Rc<Outside>,
+    pub(super) in_flight: VecDeque<u64>,
+    pub(super) next: u64,
+}
+
+impl Broker for TestBroker {
+    type Session = TestSession;
+
+    fn request(&self, at: Timestamp, attempt: u32) -> SignInRequest {
+        SignInRequest { endpoint: Endpoint { host: "h".into(), port: 1883 }, protocol: Protocol::V5, at, attempt }
+    }
+
+    async fn sign_in(&mut self, _login: Login) -> Result<TestSession, String> {
+        self.0.note("CONNECT");
+        self.0.closes_session.set(false);
+        Ok(TestSession { outside: Rc::clone(&self.0), in_flight: VecDeque::new(), next: 0 })
+    }
+}
+
+impl Session for TestSession {
+    fn publish(&mut self, message: &Message) -> Result<(), String> {
+        self.outside.published.borrow_mut().push(message.topic.clone());
+        self.outside.note(message.topic.clone());
+        self.in_flight.push_back(self.next);
+        self.next += 1;
+        self.outside.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn notice(&mut self) -> Notice {
+        loop {
+            let changed = Rc::clone(&self.outside);
+            let changed = changed.changed.notified();
+            if self.outside.closes_sessions.get() || self.outside.closes_session.get() {
+                return Notice::Closed("connection closed by the test".into());
+            }
+            if !self.outside.holds_acknowledgements.get()
+                && let Some(number) = self.in_flight.pop_front()
+            {
+                return Notice::Acknowledged { number, refusal: None };
+            }
+            changed.await;
+        }
+    }
+
+    fn welcome(&self, at: Timestamp) -> Welcome {
+        let (protocol, max_qos) = (Protocol::V5, Qos::ExactlyOnce);
+        Welcome { at, protocol, session_present: false, max_packet: 1000, max_qos, retain: true }
+    }
+
+    fn largest(&self) -> usize {
+        1000
+    }
+
+    fn window(&self) -> usize {
+        16
+    }
+
+    async fn close(self) {
+        self.outside.note("DISCONNECT");
+    }
+}
+
+pub(super) struct TestQuarantine(pub(super) Rc<Outside>);
+
+impl Quarantine for TestQuarantine {
+    fn store_event(&self, event: &QuarantinedEvent<'_>) -> Result<String, String> {
+        self.0.quarantined.borrow_mut().push((event.event.sequence.0, event.reason.to_owned()));
+        Ok("a file".into())
+    }
+
+    fn store_message(&self, message: &QuarantinedMessage<'_>) -> Result<String, String> {
+        self.0.quarantined_messages.borrow_mut().push((message.through.0, message.index, message.limit));
+        Ok("a file".into())
+    }
+}

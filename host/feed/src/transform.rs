@@ -1,0 +1,217 @@
+//! Runs events through the plugin: starts fresh instances after a fault, isolates the event that the plugin fails on, tries
+//! a new version before the old one is dropped, and checks what the plugin returns.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_domain::event::Event;
+use bessai_domain::ports::{CallError, Events, Plugin, Processed};
+use bessai_domain::site::Site;
+use bessai_domain::state::PluginState;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::batches::Batch;
+use crate::context::TaskContext;
+use crate::policy::Policy;
+use crate::replacement::Replacements;
+
+mod calls;
+mod isolation;
+mod pending;
+mod session;
+mod session_state;
+mod update;
+mod work;
+
+use pending::PendingEvents;
+use session_state::SessionState;
+use update::PreviousVersion;
+use work::Work;
+
+pub(crate) use update::Replaced;
+
+/// Failures in a row, with no event processed in between, after which a plugin is switched off.
+const MAX_FAILURES: u32 = 10;
+/// Pause before a plugin gets events again that it asked for later.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// A plugin, and the events that it has yet to process.
+pub(crate) struct Transformer<P> {
+    context: Rc<TaskContext>,
+    policy: Policy,
+    plugin: P,
+    pending: PendingEvents,
+    work: Work,
+    // The state before a probe that is running or was cancelled.
+    before_probe: Option<PluginState>,
+    since_progress: SinceProgress,
+    previous: Option<PreviousVersion<P>>,
+    session: SessionState,
+}
+
+/// What happened since the plugin last processed an event.
+#[derive(Default)]
+struct SinceProgress {
+    failures: u32,
+    // The plugin may ask for the events again every second, for ever, each time with another reason.
+    has_logged_retry: bool,
+}
+
+/// What a failure leads to.
+enum FailureOutcome {
+    /// The previous version runs again.
+    RolledBack,
+    Counted,
+    SwitchedOff,
+}
+
+impl<P: Plugin> Transformer<P> {
+    pub(crate) fn new(context: Rc<TaskContext>, policy: Policy, plugin: P) -> Self {
+        context.health.borrow_mut().version = plugin.version();
+        Self {
+            context,
+            pending: PendingEvents::new(&policy),
+            policy,
+            plugin,
+            work: Work::START,
+            before_probe: None,
+            since_progress: SinceProgress::default(),
+            previous: None,
+            session: SessionState::None,
+        }
+    }
+
+    /// Whether the plugin is switched off until there is a new version.
+    pub(crate) fn is_off(&self) -> bool {
+        self.work == Work::Off
+    }
+
+    /// Runs events through the plugin while it is polled; ends with a new version that needs another session. May be
+    /// cancelled and called again: the pending events stay.
+    pub(crate) async fn produce<E: Events, B>(
+        &mut self,
+        events: &mut E,
+        batches: mpsc::Sender<Box<Batch>>,
+        replacements: &mut Replacements<P, B>,
+    ) -> Replaced<B> {
+        loop {
+            let has_pending = !self.pending.is_empty();
+            let paused_until = self.work.paused_until();
+            tokio::select! {
+                biased;
+                Some(replacement) = replacements.recv() => {
+                    let replaced = Box::pin(self.replace(*replacement)).await;
+                    if let Some(replaced) = replaced.filter(|replaced| replaced.needs_session) {
+                        return replaced;
+                    }
+                }
+                // The permit comes first, so that nothing is computed that would have to wait.
+                Ok(permit) = batches.reserve(), if self.work.can_call(has_pending) => {
+                    if let Some(batch) = self.step().await {
+                        permit.send(batch);
+                    }
+                }
+                batch = events.next(), if self.work.wants_events(has_pending) => {
+                    // Finding the site description means a search in the journal.
+                    let site = if self.pending.needs_site() { events.site() } else { None };
+                    self.take(batch, site);
+                }
+                () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => {
+                    self.work.resume();
+                }
+            }
+        }
+    }
+
+    /// `site`: the description before these events.
+    fn take(&mut self, events: Vec<Arc<Event>>, site: Option<Arc<Site>>) {
+        let too_old = self.pending.push(events, site, &self.policy, self.context.now());
+        self.context.health.borrow_mut().too_old += too_old;
+        self.work.events_arrived();
+    }
+
+    /// Discards the state of an unfinished probe.
+    fn end_probe(&mut self) {
+        if let Some(state) = self.before_probe.take() {
+            self.plugin.restore(state);
+            self.session.forget_announcement();
+        }
+    }
+
+    /// Calls the plugin with the pending events: with all, or after a failure with the first only.
+    async fn step(&mut self) -> Option<Box<Batch>> {
+        self.end_probe();
+        let mut attempts = 0;
+        while !self.work.calls_with_one() {
+            let events = self.pending.visible();
+            let error = match self.call(&events).await {
+                Ok(processed) => return self.complete(self.pending.len(), processed),
+                Err(CallError::Retry(reason)) => return self.retry_later(&reason),
+                Err(error) => error,
+            };
+            match self.failed(&error) {
+                FailureOutcome::RolledBack => {}
+                FailureOutcome::SwitchedOff => return None,
+                FailureOutcome::Counted => {
+                    attempts += 1;
+                    // A batch gets a second attempt before it is split; a single event gets it in `isolate`.
+                    if attempts == events.len().min(2) {
+                        self.work.isolate();
+                    }
+                }
+            }
+        }
+        self.isolate().await
+    }
+
+    /// Completes the first `count` pending events.
+    fn complete(&mut self, count: usize, processed: Processed) -> Option<Box<Batch>> {
+        let completed = self.pending.complete(count)?;
+        if completed.has_processed {
+            self.since_progress = SinceProgress::default();
+        }
+        if self.pending.is_empty() {
+            self.work.all_processed();
+        }
+        self.note_first_batch(completed.through);
+        Some(Box::new(Batch {
+            through: completed.through,
+            at: completed.at,
+            messages: processed.messages,
+            state: processed.state,
+            session_messages: self.session.take_unsent(),
+        }))
+    }
+
+    fn retry_later(&mut self, reason: &str) -> Option<Box<Batch>> {
+        if !self.since_progress.has_logged_retry {
+            tracing::warn!(
+                feed = %self.context.name(),
+                "the plugin is not ready: {reason}; retrying every {RETRY_PAUSE:?}"
+            );
+            self.since_progress.has_logged_retry = true;
+        }
+        self.work.pause(Instant::now() + RETRY_PAUSE);
+        None
+    }
+
+    /// Handles a failure of the plugin: one log line, one counter.
+    fn failed(&mut self, error: &CallError) -> FailureOutcome {
+        self.context.health.borrow_mut().failures += 1;
+        if self.roll_back(error) {
+            return FailureOutcome::RolledBack;
+        }
+        self.since_progress.failures += 1;
+        if self.since_progress.failures < MAX_FAILURES {
+            tracing::warn!(feed = %self.context.name(), "the plugin failed: {error}");
+            return FailureOutcome::Counted;
+        }
+        let reason = format!("the plugin failed {MAX_FAILURES} times in a row, last: {error}");
+        tracing::error!(feed = %self.context.name(), "switched off until its file changes: {reason}");
+        self.context.health.borrow_mut().off = Some(reason);
+        self.work = Work::Off;
+        FailureOutcome::SwitchedOff
+    }
+}

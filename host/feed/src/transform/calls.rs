@@ -1,0 +1,73 @@
+//! One call of the plugin: starts an instance if there is none, and checks what the call returns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_domain::event::Event;
+use bessai_domain::ports::{CallError, Plugin, Processed};
+use bessai_domain::site::Site;
+
+use super::Transformer;
+use super::pending::site_of;
+
+/// Characters of a refusal that are logged: a topic may have a mebibyte.
+const LOGGED_CHARACTERS: usize = 300;
+
+impl<P: Plugin> Transformer<P> {
+    /// Events through a started instance, and its messages through the policy.
+    pub(super) async fn call(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
+        let (processed, refusals) = self.admitted(events).await?;
+        self.count_refusals(&refusals);
+        Ok(processed)
+    }
+
+    /// The same, with the reasons why messages were refused. A call that returns too much leaves the state unchanged.
+    pub(super) async fn admitted(&mut self, events: &[Arc<Event>]) -> Result<(Processed, Vec<String>), CallError> {
+        let before = self.plugin.state().clone();
+        let processed = self.run(events).await?;
+        let admitted = self.policy.admit(processed.messages).map_err(|error| {
+            self.plugin.restore(before);
+            CallError::Broken(error)
+        })?;
+        Ok((Processed { messages: admitted.messages, ..processed }, admitted.refusals))
+    }
+
+    async fn run(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
+        if events.is_empty() {
+            return Ok(self.nothing_processed());
+        }
+        if !self.plugin.is_running() {
+            self.start(events.iter().find_map(site_of)).await?;
+        }
+        self.announce_session().await?;
+        let result = self.plugin.process(events, self.context.now()).await;
+        if let Ok(processed) = &result {
+            self.context.health.borrow_mut().count_call(processed.took, self.context.settings.slow_call);
+        }
+        result
+    }
+
+    pub(super) fn nothing_processed(&self) -> Processed {
+        Processed { messages: Vec::new(), state: self.plugin.state().clone(), took: Duration::ZERO }
+    }
+
+    /// Starts an instance with the current site description, or else with this one.
+    pub(super) async fn start(&mut self, next_site: Option<Arc<Site>>) -> Result<(), CallError> {
+        let Some(site) = self.pending.visible_site().cloned().or(next_site) else {
+            return Err(CallError::Retry("the site has no description yet".into()));
+        };
+        self.context.health.borrow_mut().starts += 1;
+        self.session.forget_announcement();
+        Box::pin(self.plugin.start(&site, self.context.now())).await.map_err(CallError::Broken)
+    }
+
+    pub(super) fn count_refusals(&self, refusals: &[String]) {
+        let Some(first) = refusals.first() else { return };
+        let mut health = self.context.health.borrow_mut();
+        if health.refused == 0 {
+            let first: String = first.chars().take(LOGGED_CHARACTERS).collect();
+            tracing::error!(feed = %self.context.name(), "a message is not published: {first}");
+        }
+        health.refused += u64::try_from(refusals.len()).unwrap_or(u64::MAX);
+    }
+}

@@ -1,0 +1,195 @@
+//! The events that a plugin has yet to process, as far as the feed may see them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::site::Site;
+use bessai_domain::time::Timestamp;
+use bessai_domain::view::FeedView;
+
+use crate::policy::Policy;
+
+/// An event, and what the feed may see of it.
+#[derive(Clone)]
+pub(super) struct PendingEvent {
+    event: Arc<Event>,
+    /// None if the feed may not see it or does not want it any more.
+    pub(super) visible: Option<Arc<Event>>,
+    is_quarantined: bool,
+}
+
+impl PendingEvent {
+    fn visible_site(&self) -> Option<Arc<Site>> {
+        self.visible.as_ref().and_then(site_of)
+    }
+}
+
+/// Site descriptions: as they are, and as the feed sees them.
+struct SiteView {
+    site: Arc<Site>,
+    visible: Arc<Site>,
+}
+
+/// The newest events that were processed under the current site description: a fresh instance is tried with them.
+#[derive(Default)]
+struct ProcessedEvents {
+    frame: Option<PendingEvent>,
+    other: Option<PendingEvent>,
+}
+
+/// The events that a plugin has yet to process.
+pub(super) struct PendingEvents {
+    view: FeedView,
+    // The site description that the first event refers to.
+    site: Option<SiteView>,
+    queue: VecDeque<PendingEvent>,
+    processed: ProcessedEvents,
+}
+
+/// What was completed: up to which event, and whether the plugin processed one.
+pub(super) struct Completed {
+    pub(super) through: Sequence,
+    pub(super) at: Timestamp,
+    pub(super) has_processed: bool,
+}
+
+impl PendingEvents {
+    pub(super) fn new(policy: &Policy) -> Self {
+        let view = FeedView::new(policy.read.clone());
+        Self { view, site: None, queue: VecDeque::new(), processed: ProcessedEvents::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn first(&self) -> Option<&PendingEvent> {
+        self.queue.front()
+    }
+
+    /// The events that the plugin gets.
+    pub(super) fn visible(&self) -> Vec<Arc<Event>> {
+        self.queue.iter().filter_map(|pending| pending.visible.clone()).collect()
+    }
+
+    /// Whether the site description that the first event refers to is unknown.
+    pub(super) fn needs_site(&self) -> bool {
+        self.site.is_none()
+    }
+
+    /// The site description that the first event refers to, as the feed sees it.
+    pub(super) fn visible_site(&self) -> Option<&Arc<Site>> {
+        self.site.as_ref().map(|site| &site.visible)
+    }
+
+    /// The same as it is, for another view.
+    pub(super) fn site(&self) -> Option<&Arc<Site>> {
+        self.site.as_ref().map(|site| &site.site)
+    }
+
+    /// The first site description among the events, as the feed sees it.
+    pub(super) fn next_site(&self) -> Option<Arc<Site>> {
+        self.queue.iter().find_map(PendingEvent::visible_site)
+    }
+
+    /// Adds events; `site` is the description that the first of them refers to. Returns how many are too old.
+    pub(super) fn push(
+        &mut self,
+        events: Vec<Arc<Event>>,
+        site: Option<Arc<Site>>,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> u64 {
+        if let (None, Some(site)) = (&self.site, site) {
+            let visible = self.view.site(&site);
+            self.site = Some(SiteView { site, visible });
+        }
+        let mut too_old = 0;
+        for event in events {
+            let is_too_old = policy.is_too_old(&event, now);
+            too_old += u64::from(is_too_old);
+            let visible = self.view.event(&event).filter(|_| !is_too_old);
+            self.queue.push_back(PendingEvent { event, visible, is_quarantined: false });
+        }
+        too_old
+    }
+
+    /// The first event is in the quarantine: it does not count as processed.
+    pub(super) fn mark_first_quarantined(&mut self) {
+        if let Some(first) = self.queue.front_mut() {
+            first.is_quarantined = true;
+        }
+    }
+
+    /// Removes the first `count` events; none if there are none.
+    pub(super) fn complete(&mut self, count: usize) -> Option<Completed> {
+        let mut completed: Option<Completed> = None;
+        for pending in self.queue.drain(..count.min(self.queue.len())) {
+            if let EventBody::Site(site) = &pending.event.body {
+                let visible = pending.visible_site().unwrap_or_else(|| Arc::clone(site));
+                self.site = Some(SiteView { site: Arc::clone(site), visible });
+                self.processed = ProcessedEvents::default();
+            }
+            let is_processed = pending.visible.is_some() && !pending.is_quarantined;
+            completed = Some(Completed {
+                through: pending.event.sequence,
+                at: pending.event.at,
+                has_processed: is_processed || completed.is_some_and(|completed| completed.has_processed),
+            });
+            if is_processed {
+                self.processed.note(pending);
+            }
+        }
+        completed
+    }
+
+    /// Applies new rights to what is pending.
+    pub(super) fn apply(&mut self, policy: &Policy, now: Timestamp) {
+        self.view = FeedView::new(policy.read.clone());
+        if let Some(site) = &mut self.site {
+            site.visible = self.view.site(&site.site);
+        }
+        for PendingEvent { event, visible, .. } in &mut self.queue {
+            *visible = self.view.event(event).filter(|_| !policy.is_too_old(event, now));
+        }
+        // The new rights may hide these events.
+        self.processed = ProcessedEvents::default();
+    }
+
+    /// An event that the running version processed, to try a new one with.
+    pub(super) fn processed_event(&self) -> Option<&Arc<Event>> {
+        self.processed.frame.as_ref().or(self.processed.other.as_ref()).map(|pending| &pending.event)
+    }
+
+    /// Other events to try the plugin with when it fails on this one. For a frame only frames count: a plugin that fails on
+    /// all frames but processes heartbeats must not have its frames quarantined.
+    pub(super) fn comparable(&self, event: &Arc<Event>, count: usize) -> Vec<Arc<Event>> {
+        let is_frame = |event: &Event| matches!(event.body, EventBody::Frame(_));
+        let processed = self.processed.frame.iter().chain(&self.processed.other);
+        let others = processed.chain(&self.queue).filter_map(|pending| pending.visible.as_ref());
+        let comparable = others.filter(|other| !Arc::ptr_eq(other, event) && (is_frame(other) || !is_frame(event)));
+        comparable.take(count).cloned().collect()
+    }
+}
+
+impl ProcessedEvents {
+    fn note(&mut self, pending: PendingEvent) {
+        match &pending.event.body {
+            EventBody::Frame(_) => self.frame = Some(pending),
+            _ => self.other = Some(pending),
+        }
+    }
+}
+
+/// The site description in an event.
+pub(super) fn site_of(event: &Arc<Event>) -> Option<Arc<Site>> {
+    match &event.body {
+        EventBody::Site(site) => Some(Arc::clone(site)),
+        _ => None,
+    }
+}

@@ -1,0 +1,294 @@
+//! The file of the feeds' cursors. A record holds a feed's cursor and its plugin's state together, so that neither is ever
+//! newer than the other.
+//!
+//! Records are appended; the newest of each feed counts. A file that has grown to a multiple of what counts is
+//! rewritten: a new file replaces it.
+//!
+//! ```text
+//! header   magic (8)  format (1)
+//! records  body length, body, CRC-32 of the body (4)
+//! ```
+
+#![allow(clippy::disallowed_methods, reason = "it runs at the start, in the syncer's thread and in commands")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bessai_domain::event::Sequence;
+use bessai_domain::state::PluginState;
+use bessai_domain::time::Timestamp;
+
+use crate::bytes::{ByteReader, InvalidBytes, put_number, put_size, put_string};
+use crate::error::OpenError;
+
+/// Name of the file.
+pub(crate) const FILE_NAME: &str = "feeds";
+/// The format that is written.
+const FORMAT: u8 = 1;
+/// First bytes of the file.
+const MAGIC: &[u8; 8] = b"bessai\0p";
+/// Magic and format.
+const HEADER_BYTES: usize = MAGIC.len() + 1;
+/// A file smaller than this is not worth rewriting.
+const MIN_REWRITTEN_BYTES: u64 = 256 << 10;
+/// A file is rewritten when it is this many times larger than the records that count.
+const GROWTH_FACTOR: u64 = 4;
+/// Approximate size of a record without the plugin's state.
+const RECORD_OVERHEAD_BYTES: u64 = 64;
+
+/// A feed's cursor and its plugin's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FeedCursor {
+    /// The last event whose messages are delivered.
+    pub(crate) delivered: Sequence,
+    /// When that event happened.
+    pub(crate) at: Timestamp,
+    /// Events that were lost before the feed had delivered them.
+    pub(crate) lost: u64,
+    /// Those of the lost events that a delivered gap event has reported.
+    pub(crate) reported: u64,
+    /// The plugin's state.
+    pub(crate) state: PluginState,
+}
+
+/// Cursors by the names of their feeds.
+pub(crate) type FeedCursors = BTreeMap<String, FeedCursor>;
+
+/// What the file holds.
+pub(crate) struct LoadedCursors {
+    pub(crate) cursors: FeedCursors,
+    pub(crate) condition: CursorFileCondition,
+    /// Length of the header and the valid records.
+    valid_bytes: u64,
+}
+
+/// Whether the file has lost cursors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CursorFileCondition {
+    /// It holds every cursor that was saved, or there is no file.
+    Intact,
+    /// It ends with this many invalid bytes: the newest records may be lost.
+    InvalidEnd(u64),
+    /// Its header is damaged: all records are lost.
+    Damaged,
+}
+
+/// Appends records to the file.
+pub(crate) struct CursorFile {
+    path: PathBuf,
+    /// None until the first write creates the file.
+    file: Option<File>,
+    bytes: u64,
+    /// What the file holds: a state is written only if it has changed.
+    written: FeedCursors,
+}
+
+/// Reads the file; a missing file holds no cursors.
+pub(crate) fn load(folder: &Path) -> Result<LoadedCursors, OpenError> {
+    let path = folder.join(FILE_NAME);
+    let (cursors, condition) = (FeedCursors::new(), CursorFileCondition::Intact);
+    let mut loaded = LoadedCursors { cursors, condition, valid_bytes: 0 };
+    let read = match fs::read(&path) {
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(loaded),
+        Err(error) => return Err(OpenError::Io { path, error }),
+    };
+    // The file is created by a rename of a complete one, so that a file without whole header was truncated.
+    let (header, mut rest) = read.split_at_checked(HEADER_BYTES).unwrap_or_default();
+    match header.strip_prefix(MAGIC) {
+        Some([format]) if *format > FORMAT => {
+            return Err(OpenError::NewerFormat { path, format: u16::from(*format), supported: u16::from(FORMAT) });
+        }
+        Some([FORMAT]) => {}
+        _ => {
+            loaded.condition = CursorFileCondition::Damaged;
+            return Ok(loaded);
+        }
+    }
+    while let Ok(taken) = decode_record(rest, &mut loaded.cursors) {
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    if !rest.is_empty() {
+        loaded.condition = CursorFileCondition::InvalidEnd(rest.len() as u64);
+    }
+    loaded.valid_bytes = (read.len() - rest.len()) as u64;
+    Ok(loaded)
+}
+
+/// Renames a damaged file, so that a new one can be created.
+pub(crate) fn quarantine(folder: &Path) -> io::Result<()> {
+    fs::rename(folder.join(FILE_NAME), folder.join(format!("{FILE_NAME}.damaged")))
+}
+
+impl CursorFile {
+    /// Continues behind the last valid record.
+    pub(crate) fn open(folder: &Path, loaded: &LoadedCursors) -> Self {
+        let path = folder.join(FILE_NAME);
+        let bytes = loaded.valid_bytes;
+        let file = OpenOptions::new().write(true).open(&path).ok().filter(|_| bytes > 0);
+        let file = file.filter(|file| file.set_len(bytes).is_ok());
+        Self { path, file, bytes, written: loaded.cursors.clone() }
+    }
+
+    /// Writes and syncs the changed cursors; `all` are those that count.
+    pub(crate) fn write(&mut self, changed: &FeedCursors, all: &FeedCursors) -> io::Result<()> {
+        let live: u64 = all.values().map(|cursor| cursor.state.bytes() as u64 + RECORD_OVERHEAD_BYTES).sum();
+        let Some(file) = self.file.as_ref().filter(|_| self.bytes < MIN_REWRITTEN_BYTES + GROWTH_FACTOR * live) else {
+            return self.rewrite(all);
+        };
+        let mut records = Vec::new();
+        for (feed, cursor) in changed {
+            let state = match self.written.get(feed) {
+                Some(written) if written.state == cursor.state => None,
+                _ => Some(&cursor.state),
+            };
+            encode_record(&mut records, feed, cursor, state);
+        }
+        let written = file.write_all_at(&records, self.bytes).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // If this fails too, the next write overwrites the incomplete record.
+            let _ = file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.bytes += records.len() as u64;
+        self.written.extend(changed.iter().map(|(feed, cursor)| (feed.clone(), cursor.clone())));
+        Ok(())
+    }
+
+    fn rewrite(&mut self, all: &FeedCursors) -> io::Result<()> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.push(FORMAT);
+        for (feed, cursor) in all {
+            encode_record(&mut bytes, feed, cursor, Some(&cursor.state));
+        }
+        let part = self.path.with_extension("part");
+        let file = File::create(&part)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_data()?;
+        fs::rename(&part, &self.path)?;
+        if let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_data()?;
+        }
+        (self.file, self.bytes, self.written) = (Some(file), bytes.len() as u64, all.clone());
+        Ok(())
+    }
+}
+
+/// Appends a record; without `state` the feed's previous one stays in force.
+fn encode_record(bytes: &mut Vec<u8>, feed: &str, cursor: &FeedCursor, state: Option<&PluginState>) {
+    let mut body = Vec::new();
+    put_string(&mut body, feed.as_bytes());
+    put_number(&mut body, cursor.delivered.0);
+    put_number(&mut body, cursor.at.nanos());
+    put_number(&mut body, cursor.lost);
+    put_number(&mut body, cursor.reported);
+    match state {
+        None => body.push(0),
+        Some(state) => {
+            body.push(1);
+            put_size(&mut body, state.iter().count());
+            for (key, value) in state.iter() {
+                put_string(&mut body, key.as_bytes());
+                put_string(&mut body, value);
+            }
+        }
+    }
+    put_size(bytes, body.len());
+    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+}
+
+/// Applies the first record to the cursors and returns its length.
+fn decode_record(bytes: &[u8], cursors: &mut FeedCursors) -> Result<usize, InvalidBytes> {
+    let mut rest = ByteReader(bytes);
+    let body = rest.string()?;
+    if rest.fixed(4)? != u64::from(crc32fast::hash(body)) {
+        return Err(InvalidBytes);
+    }
+    let mut body = ByteReader(body);
+    let feed = String::from_utf8(body.string()?.to_vec()).map_err(|_| InvalidBytes)?;
+    let cursor = cursors.entry(feed).or_default();
+    cursor.delivered = Sequence(body.number()?);
+    cursor.at = Timestamp::from_nanos(body.number()?);
+    cursor.lost = body.number()?;
+    cursor.reported = body.number()?;
+    if body.byte()? == 1 {
+        let mut state = PluginState::default();
+        for _ in 0..body.count()? {
+            let key = String::from_utf8(body.string()?.to_vec()).map_err(|_| InvalidBytes)?;
+            state.set(key, body.string()?.to_vec()).map_err(|_| InvalidBytes)?;
+        }
+        cursor.state = state;
+    }
+    Ok(bytes.len() - rest.0.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(delivered: u64, value: &[u8]) -> FeedCursor {
+        let mut state = PluginState::default();
+        state.set("k".into(), value.to_vec()).unwrap();
+        let at = Timestamp::from_nanos(delivered * 10);
+        FeedCursor { delivered: Sequence(delivered), at, lost: delivered / 2, reported: 1, state }
+    }
+
+    #[test]
+    fn a_cursor_and_its_state_are_restored_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let mut all = FeedCursors::new();
+        let mut file = CursorFile::open(folder.path(), &load(folder.path()).unwrap());
+        let mut sizes = vec![];
+        for (feed, delivered, value) in [("a", 1, "x"), ("b", 2, "y"), ("a", 3, "x"), ("a", 4, "zzzz")] {
+            let changed = FeedCursors::from([(feed.to_owned(), cursor(delivered, value.as_bytes()))]);
+            all.extend(changed.clone());
+            file.write(&changed, &all).unwrap();
+            assert_eq!(load(folder.path()).unwrap().cursors, all);
+            sizes.push(fs::metadata(&path).unwrap().len());
+        }
+        assert!(sizes[2] - sizes[1] < sizes[1] - sizes[0], "an unchanged state is not written again");
+        let whole = fs::read(&path).unwrap();
+        let before = FeedCursors::from([("a".into(), cursor(3, b"x")), ("b".into(), cursor(2, b"y"))]);
+        for length in usize::try_from(sizes[2]).unwrap()..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let loaded = load(folder.path()).unwrap();
+            assert_eq!(loaded.cursors, before, "a torn record leaves the previous one in force");
+            let mut file = CursorFile::open(folder.path(), &loaded);
+            file.write(&FeedCursors::from([("b".into(), cursor(9, b"y"))]), &before).unwrap();
+            assert_eq!(load(folder.path()).unwrap().cursors["b"], cursor(9, b"y"));
+        }
+    }
+
+    #[test]
+    fn the_file_is_compacted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = CursorFile::open(folder.path(), &load(folder.path()).unwrap());
+        let mut all = FeedCursors::new();
+        for delivered in 0..40 {
+            all.insert("a".into(), cursor(delivered, &[u8::try_from(delivered).unwrap(); 20_000]));
+            file.write(&all.clone(), &all).unwrap();
+        }
+        assert!(fs::metadata(folder.path().join(FILE_NAME)).unwrap().len() < 2 * MIN_REWRITTEN_BYTES);
+        assert_eq!(load(folder.path()).unwrap().cursors, all);
+    }
+
+    #[test]
+    fn a_foreign_file_is_recognized() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |bytes: &[u8]| {
+            fs::write(folder.path().join(FILE_NAME), bytes).unwrap();
+            assert_eq!(load(folder.path()).unwrap().condition, CursorFileCondition::Damaged);
+        };
+        check(b"hello world");
+        check(b"bessai");
+        check(b"");
+        fs::write(folder.path().join(FILE_NAME), b"bessai\0p\x02").unwrap();
+        let error = load(folder.path()).err().unwrap();
+        assert!(matches!(error, OpenError::NewerFormat { format: 2, supported: 1, .. }), "{error}");
+    }
+}

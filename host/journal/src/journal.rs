@@ -1,0 +1,223 @@
+//! The handle that appends events, opens readers and closes the journal.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bessai_domain::event::{EventBody, Sequence};
+use bessai_domain::journal::{StartAt, SyncPolicy};
+use bessai_domain::site::Site;
+use bessai_domain::state::PluginState;
+use bessai_domain::time::Timestamp;
+use tokio::time::timeout;
+
+use crate::error::OpenError;
+use crate::reader::JournalReader;
+use crate::recovery::{self, OpenedFolder};
+use crate::state::{JournalPhase, JournalState, SharedState};
+use crate::store::Store;
+use crate::syncer::{SyncFile, Syncer};
+use crate::writer::EventWriter;
+
+#[cfg(test)]
+mod tests;
+
+/// How long [`Journal::close`] waits for the disk.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// The folder that they are kept in.
+    pub folder: PathBuf,
+    /// When they are synced to disk.
+    pub sync: SyncPolicy,
+    /// Size on disk above which the oldest events are deleted.
+    pub max_bytes: u64,
+    /// Age above which events are deleted.
+    pub max_age: Duration,
+}
+
+/// How far a feed is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// Events that it has not delivered.
+    pub events: u64,
+    /// How much older the last delivered event is than the newest.
+    pub seconds: f64,
+    /// Events that were lost before it had delivered them.
+    pub lost: u64,
+}
+
+/// The journal's extent, losses and faults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalHealth {
+    /// Number of the oldest event.
+    pub oldest: u64,
+    /// Number of the newest event.
+    pub newest: u64,
+    /// Size on disk.
+    pub bytes: u64,
+    /// Events that were lost before every feed had delivered them.
+    pub lost: u64,
+    /// Events in damaged parts of files.
+    pub damaged: u64,
+    /// Bytes that were truncated from damaged files at the start.
+    pub truncated_bytes: u64,
+    /// Files that were quarantined at the start.
+    pub quarantined_files: u64,
+    /// What the disk refuses at present.
+    pub fault: Option<String>,
+}
+
+/// A handle of the journal. When the last clone is dropped, the journal's threads write what is left and end.
+#[derive(Clone)]
+pub struct Journal(Rc<JournalHandle>);
+
+struct JournalHandle {
+    shared: Arc<SharedState>,
+    site: Option<Arc<Site>>,
+}
+
+impl Journal {
+    /// Opens the folder or creates it and continues after its last event. `now` numbers the next event if no number can
+    /// be reserved on disk.
+    pub fn open(settings: &JournalSettings, now: Timestamp) -> Result<Self, OpenError> {
+        Self::open_with(settings, now, Arc::new(File::sync_data))
+    }
+
+    /// Does what [`Self::open`] does; `sync_file` syncs the files of events.
+    fn open_with(settings: &JournalSettings, now: Timestamp, sync_file: SyncFile) -> Result<Self, OpenError> {
+        match recovery::open(&settings.folder, now) {
+            Ok(opened) => Self::start(settings, opened, sync_file),
+            Err(error @ OpenError::Io { .. }) if settings.sync == SyncPolicy::Memory => {
+                tracing::warn!(
+                    "{error}; continuing in memory: event numbers come from the clock, cursors and plugin states are \
+                     lost with the process"
+                );
+                Ok(Self::without_folder(settings, now))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn start(settings: &JournalSettings, opened: OpenedFolder, sync_file: SyncFile) -> Result<Self, OpenError> {
+        let site = opened.segments.site;
+        let mut state = JournalState::new(settings, opened.next);
+        state.segments = opened.segments.segments;
+        state.sites.extend(site.iter().map(|site| (Sequence(0), Arc::clone(site))));
+        state.reserved_end = opened.reserved_end;
+        state.cursors = opened.cursors;
+        state.cursor_file = opened.cursor_file_condition;
+        state.losses.truncated_bytes = opened.segments.truncated_bytes;
+        state.losses.quarantined_files = opened.segments.quarantined_files;
+        let shared = Arc::new(SharedState::new(state));
+        let syncer = Syncer {
+            shared: Arc::clone(&shared),
+            sync: settings.sync,
+            sync_file: Arc::clone(&sync_file),
+            folder: opened.folder,
+            cursor_file: opened.cursor_file,
+            reservation_file: opened.reservation_file,
+            lock: opened.lock,
+        };
+        let io = OpenError::io(&settings.folder);
+        spawn("journal-sync", move || syncer.run()).map_err(&io)?;
+        if settings.sync != SyncPolicy::Memory {
+            let store = Store::new(&settings.folder, settings.max_bytes);
+            let writer = EventWriter::new(Arc::clone(&shared), store, settings.sync, sync_file);
+            spawn("journal-write", move || writer.run()).map_err(&io)?;
+        }
+        Ok(Self(Rc::new(JournalHandle { shared, site })))
+    }
+
+    fn without_folder(settings: &JournalSettings, now: Timestamp) -> Self {
+        let next = recovery::number_from_clock(now).max(Sequence(1));
+        let mut state = JournalState::new(settings, next);
+        state.phase = JournalPhase::Ended;
+        Self(Rc::new(JournalHandle { shared: Arc::new(SharedState::new(state)), site: None }))
+    }
+
+    /// The site description in force when the journal was opened.
+    pub fn site(&self) -> Option<&Arc<Site>> {
+        self.0.site.as_ref()
+    }
+
+    /// Appends an event and returns its number. Never waits for the disk.
+    pub fn append(&self, at: Timestamp, body: EventBody) -> Sequence {
+        let shared = &self.0.shared;
+        let mut state = shared.lock();
+        let sequence = state.append(at, body);
+        let wakes_writer = state.writer.needs_wakeup();
+        let wakes_syncer = state.needs_reservation();
+        // With a sync for every event the writer wakes them, after the sync.
+        let wakes_readers = state.sync != SyncPolicy::EveryEvent;
+        drop(state);
+        if wakes_writer {
+            shared.to_write.notify_one();
+        }
+        if wakes_syncer {
+            shared.to_sync.notify_one();
+        }
+        if wakes_readers {
+            shared.events_added.notify_waiters();
+        }
+        sequence
+    }
+
+    /// Opens a reader for a feed, which continues at the feed's cursor or, without one, at `start`; also returns the state
+    /// of its plugin. While a feed has a reader its cursor is kept, and events that are deleted before it has read them
+    /// are counted.
+    pub fn reader(&self, feed: &str, start: StartAt) -> (JournalReader, PluginState) {
+        JournalReader::new(&self.0.shared, feed, start)
+    }
+
+    /// Whether a feed of that name has a cursor.
+    pub fn has_cursor(&self, feed: &str) -> bool {
+        self.0.shared.lock().cursors.contains_key(feed)
+    }
+
+    /// How far a feed is behind.
+    pub fn lag(&self, feed: &str) -> Lag {
+        self.0.shared.lock().lag(feed)
+    }
+
+    /// The journal's extent, losses and faults.
+    pub fn health(&self) -> JournalHealth {
+        self.0.shared.lock().health()
+    }
+
+    /// Brings everything to disk and ends the threads.
+    pub async fn close(&self) {
+        let shared = &self.0.shared;
+        shared.close();
+        let ended = async {
+            loop {
+                let sync_done = shared.sync_done.notified();
+                if shared.lock().phase == JournalPhase::Ended {
+                    return;
+                }
+                sync_done.await;
+            }
+        };
+        if timeout(CLOSE_TIMEOUT, ended).await.is_err() {
+            tracing::error!(
+                "the journal was not synced within {CLOSE_TIMEOUT:?}; shutting down, the newest events may be lost"
+            );
+        }
+    }
+}
+
+impl Drop for JournalHandle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}

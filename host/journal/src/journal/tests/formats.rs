@@ -1,0 +1,73 @@
+//! Journals of every format that was ever written stay readable.
+
+use bessai_domain::event::{Fault, FaultKind, Safety, Text, Watchdog};
+
+use super::*;
+
+/// What the files under `tests/journals` hold.
+fn stored_bodies() -> Vec<EventBody> {
+    let safety = Safety { is_safe: false, watchdog: Watchdog::Late, power_limit_kw: Some(0.1), violations: vec![] };
+    let noisy = |i: u32| {
+        EventBody::Frame(Frame {
+            source: 1,
+            values: vec![f64::from(i) / 10.0, f64::from(0.1_f32) * f64::from(i), 1.0 / f64::from(i + 3), f64::NAN],
+            faults: vec![Fault { channel: 3, kind: FaultKind::Missing }],
+            texts: vec![Text { channel: 2, value: format!("SN-{i}") }],
+        })
+    };
+    let mut bodies = vec![site("S"), EventBody::Heartbeat, EventBody::Safety(safety.clone())];
+    bodies.extend((0..40).map(noisy));
+    bodies.extend([EventBody::Safety(safety), frame(7)]);
+    bodies
+}
+
+fn stored_journal(format: u16) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/journals/format-{format}"))
+}
+
+/// Writes what a stored journal holds.
+async fn write_stored(folder: &Path) {
+    let journal = open(folder);
+    let reader = journal.reader("acme", StartAt::Now).0;
+    for (second, body) in (0..).zip(stored_bodies()) {
+        journal.append(at(second), body);
+    }
+    reader.cursor().advance(Sequence(40), at(39), &state("bdSeq", 7));
+    journal.close().await;
+}
+
+#[tokio::test]
+#[ignore = "writes the files of a new format, once"]
+async fn write_the_files_of_this_format() {
+    write_stored(&stored_journal(segment::FORMAT)).await;
+}
+
+#[tokio::test]
+async fn events_are_written_as_the_format_says_to_the_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    write_stored(folder.path()).await;
+    let bytes = |folder: &Path| fs::read(&files(folder)[0]).unwrap();
+    assert_eq!(bytes(folder.path()), bytes(&stored_journal(segment::FORMAT)));
+}
+
+#[tokio::test]
+async fn journals_of_every_format_are_continued() {
+    for format in 1..=segment::FORMAT {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(stored_journal(format)).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let journal = open(folder.path());
+        let mut all = journal.reader("all", StartAt::Oldest).0;
+        // As text, because the NaN values are not equal to themselves.
+        let text = |body: &EventBody| format!("{body:?}");
+        let events = read_to(&mut all, 45).await;
+        let bodies: Vec<_> = events.iter().map(|event| text(&event.body)).collect();
+        assert_eq!(bodies, stored_bodies().iter().map(text).collect::<Vec<_>>());
+        assert_eq!((events[0].at, events[44].at), (at(0), at(44)));
+        let (mut acme, state) = journal.reader("acme", StartAt::Now);
+        assert_eq!((state.get("bdSeq"), acme.next().await[0].sequence), (Some(&[7][..]), Sequence(41)));
+        assert_eq!(journal.append(at(45), EventBody::Heartbeat), Sequence(46));
+    }
+}

@@ -1,0 +1,192 @@
+//! The thread that writes events: it hands them to the operating system shortly after they are appended, so that neither
+//! a slow nor a full disk delays a reading.
+
+#![allow(clippy::disallowed_methods, reason = "it runs in a thread of its own")]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bessai_domain::event::{Event, EventBody};
+use bessai_domain::journal::SyncPolicy;
+use bessai_domain::site::Site;
+
+use crate::state::{DiskOperation, JournalPhase, JournalState, NextWrite, SharedState, ThreadActivity};
+use crate::store::{AppendedSegment, Store};
+use crate::syncer::SyncFile;
+
+/// Time between two writes while events arrive quickly: each write costs a system call and a wake-up, some 20 µs. A kill
+/// costs the events of this time.
+const WRITE_INTERVAL: Duration = Duration::from_millis(5);
+/// Events in one write.
+const BATCH_EVENTS: usize = 1024;
+/// Pause before a write that failed is retried.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes events to the store.
+pub(crate) struct EventWriter {
+    shared: Arc<SharedState>,
+    store: Store,
+    sync_file: SyncFile,
+    /// Each write is synced before feeds see its events.
+    syncs_each_write: bool,
+    last_write: Instant,
+    /// Events arrive quickly: the writer sleeps until the next write instead of being woken by each event.
+    is_grouping: bool,
+}
+
+/// The next write.
+struct WriteBatch {
+    events: Vec<Arc<Event>>,
+    /// The site description in force before the events.
+    site: Option<Arc<Site>>,
+    begins_segment: bool,
+    /// Files whose events are written again, to be deleted.
+    obsolete: Vec<PathBuf>,
+}
+
+impl EventWriter {
+    pub(crate) fn new(shared: Arc<SharedState>, store: Store, sync: SyncPolicy, sync_file: SyncFile) -> Self {
+        let syncs_each_write = sync == SyncPolicy::EveryEvent;
+        Self { shared, store, sync_file, syncs_each_write, last_write: Instant::now(), is_grouping: false }
+    }
+
+    /// Writes until the journal closes and nothing is left to write.
+    pub(crate) fn run(mut self) {
+        while let Some(batch) = self.next_batch() {
+            if batch.begins_segment {
+                let sealed = self.store.seal();
+                self.shared.lock().unsynced.add(sealed);
+            }
+            batch.obsolete.iter().for_each(|path| delete(path));
+            self.last_write = Instant::now();
+            let appended = self.store.append(&batch.events, batch.site.as_ref());
+            let outcome = appended.and_then(|appended| appended.map_or(Ok(()), |appended| self.record(appended)));
+            if let Err(error) = outcome
+                && self.gives_up_after(&error)
+            {
+                break;
+            }
+        }
+        let sealed = self.store.seal();
+        let mut state = self.shared.lock();
+        state.unsynced.add(sealed);
+        state.phase = JournalPhase::LastSync;
+        drop(state);
+        self.shared.to_sync.notify_all();
+    }
+
+    /// Waits for events; none when the journal closes and nothing is left to write.
+    fn next_batch(&mut self) -> Option<WriteBatch> {
+        if self.is_grouping {
+            self.pause();
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        self.is_grouping &= state.has_unwritten();
+        while !state.has_unwritten() && state.phase == JournalPhase::Open {
+            state.writer = ThreadActivity::Waiting;
+            state = shared.to_write.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writer = ThreadActivity::Working;
+        if !state.has_unwritten() {
+            return None;
+        }
+        if self.last_write.elapsed() < WRITE_INTERVAL && state.phase == JournalPhase::Open && !self.syncs_each_write {
+            drop(state);
+            self.pause();
+            self.is_grouping = true;
+            state = shared.lock();
+        }
+        Some(take_batch(&mut state))
+    }
+
+    /// Sleeps until the next write is due.
+    fn pause(&self) {
+        thread::park_timeout(WRITE_INTERVAL.saturating_sub(self.last_write.elapsed()));
+    }
+
+    /// Records what was appended. After an error it is not on disk and has to be written again.
+    fn record(&mut self, appended: AppendedSegment) -> io::Result<()> {
+        let AppendedSegment { segment, files, is_new } = appended;
+        if self.syncs_each_write
+            && let Err(error) = files.iter().try_for_each(|file| (self.sync_file)(file))
+        {
+            // Syncing the same file again would succeed although its data is lost: the retry needs a new file.
+            drop(self.store.seal());
+            return Err(error);
+        }
+        let mut state = self.shared.lock();
+        if state.next_write == NextWrite::Rewrite {
+            return Ok(());
+        }
+        if self.syncs_each_write {
+            state.synced = segment.end;
+        } else {
+            state.unsynced.end = segment.end;
+        }
+        state.unsynced.add(files);
+        state.unsynced.has_new_file |= is_new;
+        state.faults.record(DiskOperation::Write, Ok(()));
+        state.record_written(segment);
+        let removed = state.trim_segments();
+        let wakes_syncer = state.syncer.needs_wakeup();
+        drop(state);
+        removed.iter().for_each(|path| delete(path));
+        if wakes_syncer {
+            self.shared.to_sync.notify_one();
+        }
+        if self.syncs_each_write {
+            self.shared.events_added.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Frees space if the disk is full, or pauses before the retry. True if the journal closes: there is no retry.
+    fn gives_up_after(&self, error: &io::Error) -> bool {
+        let mut state = self.shared.lock();
+        state.faults.record(DiskOperation::Write, Err(error));
+        self.shared.events_added.notify_waiters();
+        let removed = if error.kind() == io::ErrorKind::StorageFull { state.free_space() } else { None };
+        if let Some(path) = removed {
+            drop(state);
+            delete(&path);
+            return false;
+        }
+        let is_open = |state: &mut JournalState| state.phase == JournalPhase::Open;
+        let waited = self.shared.to_write.wait_timeout_while(state, RETRY_PAUSE, is_open);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.phase == JournalPhase::Open {
+            return false;
+        }
+        let events = state.next.0.saturating_sub(state.written.0);
+        tracing::error!(events, "{events} events could not be written before the shutdown and are lost");
+        true
+    }
+}
+
+/// Takes what is to be written next: a site description begins a segment, so that only the first event is one.
+fn take_batch(state: &mut JournalState) -> WriteBatch {
+    let obsolete = match state.next_write {
+        NextWrite::Rewrite => state.rewind_to_synced(),
+        NextWrite::Append | NextWrite::NewSegment => Vec::new(),
+    };
+    let begins_segment = std::mem::replace(&mut state.next_write, NextWrite::Append) != NextWrite::Append;
+    // Numbers rise by one, so that the unwritten events are the last ones.
+    let count = usize::try_from(state.next.0.saturating_sub(state.written.0)).unwrap_or(usize::MAX);
+    let unwritten = state.recent.iter().skip(state.recent.len().saturating_sub(count)).take(BATCH_EVENTS).enumerate();
+    let begins_next = |event: &Event| matches!(event.body, EventBody::Site(_));
+    let events = unwritten.take_while(|(index, event)| *index == 0 || !begins_next(event));
+    let events: Vec<_> = events.map(|(_, event)| Arc::clone(event)).collect();
+    let site = events.first().and_then(|first| state.site_before(first.sequence));
+    WriteBatch { events, site, begins_segment, obsolete }
+}
+
+fn delete(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!("failed to delete {}: {error}; it continues to use disk space", path.display());
+    }
+}

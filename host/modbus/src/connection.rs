@@ -1,0 +1,232 @@
+//! The connection to a bus, shared by its units: opened on demand, paced, and closed after errors.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bessai_domain::profile::Pacing;
+use bessai_domain::register::UnitId;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::ambiguity::UnansweredReads;
+use crate::link::{Link, LinkError};
+use crate::pacing::AdaptivePacing;
+use crate::reply::{ExceptionKind, Reply};
+use crate::request::{BusError, BusRequest};
+use crate::transport::{Dial, Medium};
+
+/// Least time between two attempts to connect; doubles with each attempt, up to [`MAX_RECONNECT_DELAY`], until a unit
+/// replies.
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(500);
+/// Longest time between two attempts to connect.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
+/// Pause before a busy device is sent the same request again.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// Repetitions of a request to a busy device.
+const BUSY_RETRIES: u32 = 2;
+/// Age of a connection up to which its closing counts as an idle close. Many devices close idle connections; only the first
+/// idle close in a row counts as a reconnect, because the device may have restarted.
+const MAX_IDLE_CLOSE_AGE: Duration = Duration::from_mins(10);
+
+pub(crate) struct BusConnection {
+    dialer: Box<dyn Dial>,
+    /// The bus in logs and errors.
+    address: String,
+    medium: Medium,
+    pacing: AdaptivePacing,
+    unanswered: UnansweredReads,
+    link: Option<Link>,
+    /// Counts the connections, except those that follow repeated idle closes.
+    generation: u64,
+    opened_at: Option<Instant>,
+    /// The device closed the connection before this one while it was idle and younger than [`MAX_IDLE_CLOSE_AGE`].
+    follows_idle_close: bool,
+    /// Replies since the connection was opened.
+    replies: u32,
+    /// Replies of each unit since it last failed.
+    replies_by_unit: BTreeMap<UnitId, u32>,
+    consecutive_errors: u32,
+    reconnect_delay: Duration,
+    reconnect_at: Option<Instant>,
+    /// When the next request may be sent.
+    paused_until: Option<Instant>,
+}
+
+impl BusConnection {
+    /// A connection that is not yet open, for devices with that pacing.
+    pub(crate) fn new(dialer: Box<dyn Dial>, devices: impl Iterator<Item = Pacing>) -> Self {
+        let (address, medium) = (dialer.name(), dialer.medium());
+        Self {
+            dialer,
+            address,
+            medium,
+            pacing: AdaptivePacing::new(devices, medium.frame_gap()),
+            unanswered: UnansweredReads::default(),
+            link: None,
+            generation: 0,
+            opened_at: None,
+            follows_idle_close: false,
+            replies: 0,
+            replies_by_unit: BTreeMap::new(),
+            consecutive_errors: 0,
+            reconnect_delay: MIN_RECONNECT_DELAY,
+            reconnect_at: None,
+            paused_until: None,
+        }
+    }
+
+    /// The bus in logs and errors.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Changes when the device may have been restarted or replaced, so that what was learnt about it may be outdated.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Sends a request and waits for the reply; repeats it if the device is busy.
+    pub(crate) async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
+        for _ in 0..BUSY_RETRIES {
+            match self.request_once(request, limit).await? {
+                Reply::Exception(ExceptionKind::Busy, _) if self.link.is_some() => sleep(BUSY_PAUSE).await,
+                reply => return Ok(reply),
+            }
+        }
+        self.request_once(request, limit).await
+    }
+
+    /// Sends the request, after a probe if a late reply could be taken for its reply.
+    async fn request_once(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
+        if let Some(probe) = self.unanswered.probe(request.unit()) {
+            self.exchange(BusRequest::Read(&probe), limit).await?;
+        }
+        self.exchange(request, limit).await
+    }
+
+    async fn exchange(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
+        let mut link = self.open_link(limit).await?;
+        let replied = match request {
+            BusRequest::Read(read) => link.read(read, limit).await,
+            BusRequest::Write(write) => link.write(write, limit).await,
+        };
+        match replied.and_then(|reply| self.unanswered.check(request.unit(), reply)) {
+            Ok(reply) => {
+                self.link = Some(link);
+                self.record_reply(request.unit(), &reply);
+                Ok(reply)
+            }
+            Err(error) => {
+                self.record_failure(link, request).await;
+                Err(match error {
+                    LinkError::Timeout(reason) => BusError::NoReply(reason),
+                    LinkError::Broken(reason) => BusError::Broken(reason),
+                })
+            }
+        }
+    }
+
+    /// An open link on which a request may be sent now.
+    async fn open_link(&mut self, limit: Duration) -> Result<Link, BusError> {
+        let mut is_repeated_idle_close = false;
+        if let Some(mut link) = self.link.take() {
+            self.wait_for_pause().await;
+            if link.clear().await {
+                return Ok(link);
+            }
+            let is_idle_close = self.opened_at.is_some_and(|opened| opened.elapsed() < MAX_IDLE_CLOSE_AGE);
+            is_repeated_idle_close = std::mem::replace(&mut self.follows_idle_close, is_idle_close) && is_idle_close;
+        }
+        let mut link = self.connect(limit).await.map_err(BusError::NotConnected)?;
+        self.opened_at = Some(Instant::now());
+        self.generation = self.generation.saturating_add(u64::from(!is_repeated_idle_close));
+        self.wait_for_pause().await;
+        // If this one is closed too, the request reports it.
+        link.clear().await;
+        Ok(link)
+    }
+
+    async fn wait_for_pause(&mut self) {
+        if let Some(until) = self.paused_until.take().filter(|until| *until > Instant::now()) {
+            sleep_until(until).await;
+        }
+    }
+
+    async fn connect(&mut self, limit: Duration) -> Result<Link, String> {
+        if let Some(reconnect_at) = self.reconnect_at.filter(|reconnect_at| Instant::now() < *reconnect_at) {
+            if self.replies == 0 {
+                return Err(format!("waiting to reconnect to {}", self.address));
+            }
+            // The last connection worked for a while: waiting here costs the other units no reading.
+            sleep_until(reconnect_at).await;
+        }
+        let connected = Link::open(self.dialer.as_ref(), limit).await;
+        self.reconnect_at = Some(Instant::now() + self.reconnect_delay);
+        self.reconnect_delay = (self.reconnect_delay * 2).min(MAX_RECONNECT_DELAY);
+        (self.replies, self.consecutive_errors) = (0, 0);
+        self.replies_by_unit.clear();
+        let link = connected?;
+        self.pause(self.pacing.pause().max(self.medium.settle_time()));
+        Ok(link)
+    }
+
+    fn pause(&mut self, pause: Duration) {
+        self.paused_until = (!pause.is_zero()).then(|| Instant::now() + pause);
+    }
+
+    fn record_reply(&mut self, unit: UnitId, reply: &Reply) {
+        self.unanswered.clear(unit);
+        if self.replies == 0 {
+            self.reconnect_delay = MIN_RECONNECT_DELAY;
+            self.reconnect_at = Some(Instant::now() + MIN_RECONNECT_DELAY);
+        }
+        self.replies = self.replies.saturating_add(1);
+        let unit_replies = self.replies_by_unit.entry(unit).or_default();
+        *unit_replies = unit_replies.saturating_add(1);
+        let address = &self.address;
+        if let Some(note) = self.pacing.record_reply(self.replies) {
+            tracing::info!(%address, "{address} {note}");
+        }
+        self.pause(self.pacing.gap());
+        match reply {
+            Reply::Exception(ExceptionKind::Busy | ExceptionKind::Unreachable | ExceptionKind::Failure, _) => {
+                self.count_error();
+            }
+            Reply::Values(_)
+            | Reply::WriteConfirmed
+            | Reply::Exception(ExceptionKind::Function | ExceptionKind::Block, _) => self.consecutive_errors = 0,
+        }
+    }
+
+    /// A serial bus is drained and stays open: reopening the port would not keep a late reply away.
+    async fn record_failure(&mut self, link: Link, request: BusRequest<'_>) {
+        let unit_replies = self.replies_by_unit.remove(&request.unit()).unwrap_or_default();
+        let address = &self.address;
+        if self.replies == 0 && self.consecutive_errors == 0 {
+            self.pacing.record_failed_first_request();
+        } else if unit_replies > 0
+            && let Some(note) = self.pacing.record_failure(unit_replies)
+        {
+            tracing::info!(%address, "{address} {note}");
+        }
+        if self.medium.is_rtu()
+            && let BusRequest::Read(read) = request
+        {
+            self.unanswered.add(read);
+        }
+        if self.medium.is_serial() {
+            self.link = link.drain().await;
+        }
+        self.count_error();
+    }
+
+    fn count_error(&mut self) {
+        self.consecutive_errors = self.consecutive_errors.saturating_add(1);
+        if self.consecutive_errors >= self.pacing.reconnect_after() {
+            self.link = None;
+        }
+    }
+}

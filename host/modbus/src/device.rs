@@ -1,0 +1,194 @@
+//! The state of a polled device: its sources, whether it answers, and what was discovered about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_domain::event::{DeviceStatus, Frame};
+use bessai_domain::profile::Profile;
+use bessai_domain::sunspec::DeviceDescription;
+use tokio::time::Instant;
+
+use crate::DeviceSettings;
+use crate::connection::BusConnection;
+use crate::request::BusError;
+use crate::source::SourceState;
+
+/// Shortest time for which polling a silent unit is suspended if others share its bus; doubles up to [`MAX_SUSPENSION`].
+const MIN_SUSPENSION: Duration = Duration::from_secs(1);
+/// Longest time for which polling a silent unit is suspended.
+const MAX_SUSPENSION: Duration = Duration::from_secs(60);
+/// Least time between two discoveries of a device that comes and goes.
+const MIN_REDISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
+/// Time after which a device that is not a SunSpec device is discovered again: SunSpec may have been switched on.
+const NOT_SUNSPEC_RETRY: Duration = Duration::from_secs(5);
+
+pub(crate) struct PolledDevice {
+    pub(crate) settings: DeviceSettings,
+    sources: Vec<SourceState>,
+    /// The last reported status; none before the first report.
+    online: Option<bool>,
+    suspension: Option<Suspension>,
+    last_discovery: Option<LastDiscovery>,
+}
+
+#[derive(Clone, Copy)]
+struct Suspension {
+    until: Instant,
+    pause: Duration,
+}
+
+struct LastDiscovery {
+    at: Instant,
+    /// The connection's generation.
+    generation: u64,
+}
+
+impl PolledDevice {
+    pub(crate) fn new(settings: DeviceSettings) -> Self {
+        let sources = settings.sources.iter().map(|source| SourceState::new(source.clone(), &settings)).collect();
+        Self { settings, sources, online: None, suspension: None, last_discovery: None }
+    }
+
+    /// Whether its points must be discovered: they have not been yet, or the device may have been replaced since.
+    pub(crate) fn needs_discovery(&self, connection: &BusConnection) -> bool {
+        let is_outdated = |last: &LastDiscovery| {
+            let refuses_all = self.sources.iter().any(|source| source.plan.is_fully_refused());
+            (refuses_all || !connection.is_open() || last.generation != connection.generation())
+                && last.at.elapsed() >= MIN_REDISCOVERY_INTERVAL
+        };
+        self.settings.profile.is_discovered && self.last_discovery.as_ref().is_none_or(is_outdated)
+    }
+
+    /// Plans to read what was discovered. Returns the discovered profile, if it has changed.
+    pub(crate) fn apply_discovery(
+        &mut self,
+        found: &DeviceDescription,
+        connection: &BusConnection,
+    ) -> Option<Arc<Profile>> {
+        self.last_discovery = Some(LastDiscovery { at: Instant::now(), generation: connection.generation() });
+        let profile = found.profile(self.settings.models.as_deref());
+        if profile == *self.settings.profile {
+            return None;
+        }
+        let (device, models, points) = (&self.settings.name, found.models.len(), profile.points.len());
+        tracing::info!(
+            %device,
+            "discovered {} {}: {models} SunSpec models, {points} points",
+            profile.manufacturer,
+            profile.model
+        );
+        profile.corrections.iter().for_each(|note| tracing::warn!(%device, "{note}"));
+        self.settings.profile = Arc::new(profile);
+        let sources = self.sources.iter().map(|state| SourceState::new(state.settings.clone(), &self.settings));
+        self.sources = sources.collect();
+        Some(Arc::clone(&self.settings.profile))
+    }
+
+    /// Suspends a device that replies, but not as a SunSpec device.
+    pub(crate) fn suspend_until_rediscovery(&mut self, reason: String) -> BusError {
+        self.suspend(NOT_SUNSPEC_RETRY);
+        BusError::NoReply(reason)
+    }
+
+    fn suspend(&mut self, pause: Duration) {
+        self.suspension = Some(Suspension { until: Instant::now() + pause, pause });
+    }
+
+    pub(crate) fn sources(&self) -> &[SourceState] {
+        &self.sources
+    }
+
+    pub(crate) fn source(&mut self, index: usize) -> Option<(&DeviceSettings, &mut SourceState)> {
+        Some((&self.settings, self.sources.get_mut(index)?))
+    }
+
+    /// Why it must not be polled now.
+    pub(crate) fn suspension_error(&self, now: Instant) -> Option<BusError> {
+        let suspension = self.suspension.filter(|suspension| now < suspension.until)?;
+        let (unit, pause) = (self.settings.unit.0, suspension.pause);
+        Some(BusError::NoReply(format!("polling of unit {unit} is suspended for {pause:?} after an error")))
+    }
+
+    /// Records the outcome of a cycle. Returns the device's status, if it has changed, after logging it.
+    pub(crate) fn record_cycle(
+        &mut self,
+        source: usize,
+        frame: &Frame,
+        error: Option<&BusError>,
+        connection: &BusConnection,
+        shares_bus: bool,
+    ) -> Option<DeviceStatus> {
+        // A source without points sends no request, such as the device's own if all points of the profile are slow ones.
+        if error.is_none() && frame.values.is_empty() && self.has_points() {
+            return None;
+        }
+        if let Some(state) = self.sources.get_mut(source) {
+            state.record_values(frame);
+        }
+        self.update_suspension(frame, error, shares_bus);
+        let online = match error {
+            Some(_) => !frame.is_empty(),
+            None => self.sources.iter().any(|source| !source.is_empty),
+        };
+        self.update_status(online, error, connection)
+    }
+
+    fn update_suspension(&mut self, frame: &Frame, error: Option<&BusError>, shares_bus: bool) {
+        match error {
+            // A cycle skipped because of the suspension is no new evidence.
+            Some(_) if self.suspension_error(Instant::now()).is_some() => {}
+            Some(BusError::NoReply(_) | BusError::Broken(_)) if shares_bus && frame.is_empty() => {
+                let last = self.suspension.map(|suspension| suspension.pause);
+                self.suspend(last.map_or(MIN_SUSPENSION, |pause| (pause * 2).min(MAX_SUSPENSION)));
+            }
+            // Some requests were answered: the bus is unreliable, but the unit is there.
+            Some(_) if !frame.is_empty() => self.suspension = None,
+            Some(_) => {}
+            None => self.suspension = None,
+        }
+    }
+
+    fn has_points(&self) -> bool {
+        self.sources.iter().any(|source| source.plan.channel_count() > 0)
+    }
+
+    fn update_status(
+        &mut self,
+        online: bool,
+        error: Option<&BusError>,
+        connection: &BusConnection,
+    ) -> Option<DeviceStatus> {
+        if self.online == Some(online) {
+            return None;
+        }
+        let (device, address) = (self.settings.name.clone(), connection.address());
+        let detail = match error {
+            Some(error) if !online => error.reason().to_owned(),
+            _ if online => "answers".to_owned(),
+            _ if !self.has_points() => "the profile has no point to read".to_owned(),
+            _ => "answers, but refuses every point".to_owned(),
+        };
+        if online {
+            tracing::info!(%device, "{address} answers");
+        } else {
+            // On a failed connection nothing is known about the unit id.
+            let unit_is_silent = connection.is_open() || matches!(error, Some(BusError::NoReply(_)));
+            let hint = if unit_is_silent { self.unit_hint() } else { String::new() };
+            tracing::warn!(%device, "{address} cannot be read: {detail}; retrying{hint}");
+        }
+        self.online = Some(online);
+        Some(DeviceStatus { device, online, detail })
+    }
+
+    /// Names the manufacturer's unit id, if none is configured and the default one is silent.
+    fn unit_hint(&self) -> String {
+        let (polled, model) = (self.settings.unit, &self.settings.profile.model);
+        match self.settings.profile.usual_unit {
+            Some(usual) if !self.settings.unit_is_configured && usual != polled => format!(
+                "; polled unit {}, but {model} is shipped as unit {}: set MODBUS_UNIT_ID={}",
+                polled.0, usual.0, usual.0
+            ),
+            _ => String::new(),
+        }
+    }
+}

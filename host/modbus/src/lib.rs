@@ -1,0 +1,127 @@
+//! Modbus client: one task per bus polls its devices, decodes the registers into frames and performs writes.
+//!
+//! A bus is what one connection reaches: the units behind a TCP address or on a serial port, distinguished by their unit
+//! ids. This is the only crate that uses tokio-modbus. That library has no timeouts and trusts the byte count of a reply,
+//! so both are checked here. After an error the connection is closed, or a serial bus drained: a late reply must never be
+//! taken for the reply to the next request.
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp, clippy::panic, clippy::expect_used)
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_domain::address::Address;
+use bessai_domain::event::{DeviceStatus, Frame};
+use bessai_domain::profile::{Pacing, Profile, ReadLimits};
+use bessai_domain::register::UnitId;
+use bessai_domain::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+mod ambiguity;
+mod client;
+mod connection;
+mod device;
+mod discovery;
+mod link;
+mod pacing;
+mod poll;
+mod reply;
+mod request;
+mod schedule;
+mod source;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod write;
+
+pub use client::DeviceClient;
+pub use write::{PointWriter, WriteQueue, WrittenPoint};
+
+/// A connection and the devices that share it.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    /// Where to connect.
+    pub endpoint: BusEndpoint,
+    /// The devices to poll.
+    pub devices: Vec<DeviceSettings>,
+}
+
+/// Where to connect, and the TLS settings for an address that needs them.
+#[derive(Clone, Debug)]
+pub struct BusEndpoint {
+    /// Network address or serial port.
+    pub address: Address,
+    /// Certificates; used only if the address's scheme is TLS.
+    pub tls: bessai_tls::Settings,
+    /// Name in the device's certificate, if it differs from the address's host.
+    pub server_name: Option<String>,
+}
+
+impl BusEndpoint {
+    /// An endpoint with default TLS settings.
+    pub fn new(address: Address) -> Self {
+        Self { address, tls: bessai_tls::Settings::default(), server_name: None }
+    }
+}
+
+/// A device and how to poll it.
+#[derive(Clone, Debug)]
+pub struct DeviceSettings {
+    /// The device's name in the site.
+    pub name: String,
+    /// Unit id of all points that have none of their own.
+    pub unit: UnitId,
+    /// Whether the unit id comes from the configuration rather than from the profile.
+    pub unit_is_configured: bool,
+    /// The device's points.
+    pub profile: Arc<Profile>,
+    /// SunSpec models to read; all models if absent.
+    pub models: Option<Vec<u16>>,
+    /// Time limit of one request, and of opening the connection for it.
+    pub timeout: Duration,
+    /// Pauses that the device needs.
+    pub pacing: Pacing,
+    /// Limits on the size of one request.
+    pub read_limits: ReadLimits,
+    /// Groups of points with a period of their own.
+    pub sources: Vec<SourceSettings>,
+}
+
+/// A group of points that is read at one period.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// The source's name in the profile; none for the points at the device's own period.
+    pub name: Option<String>,
+    /// Time between the starts of two readings.
+    pub period: Duration,
+    /// The source's index in the site description.
+    pub index: u32,
+}
+
+/// What a bus's task reports.
+#[derive(Debug)]
+pub enum DeviceReport {
+    /// The values and faults of one reading.
+    Frame(Timestamp, Frame),
+    /// A device went online or offline.
+    Status(Timestamp, DeviceStatus),
+    /// The discovered profile of a SunSpec device, by device name; later frames follow its point order.
+    Discovered(Timestamp, String, Arc<Profile>),
+}
+
+/// Polls the devices of a bus until the receiver of the reports is dropped. Periods count from `start`, so that equal
+/// periods on different buses are due at the same time; `clock` timestamps the readings.
+pub async fn run<R: From<DeviceReport>>(
+    bus: Bus,
+    start: Instant,
+    clock: fn() -> Timestamp,
+    reports: mpsc::Sender<R>,
+    writes: WriteQueue,
+) {
+    poll::Poller::new(Box::new(bus.endpoint), bus.devices, start, clock, writes).run(reports).await;
+}

@@ -1,0 +1,212 @@
+//! The task of a bus: reads the sources that are due, and performs pending writes before each request.
+
+use std::sync::Arc;
+
+use bessai_domain::event::Frame;
+use bessai_domain::plan::{Cycle, PartialReading};
+use bessai_domain::profile::Profile;
+use bessai_domain::register::UnitId;
+use bessai_domain::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::connection::BusConnection;
+use crate::device::PolledDevice;
+use crate::discovery::{DiscoveryFailure, discover};
+use crate::reply::{ExceptionKind, Reply};
+use crate::request::{BusError, BusRequest};
+use crate::schedule::Schedule;
+use crate::source::SourceState;
+use crate::transport::Dial;
+use crate::write::{PendingWrite, PendingWrites, WriteQueue};
+use crate::{DeviceReport, DeviceSettings};
+
+pub(crate) struct Poller {
+    requester: Requester,
+    devices: Vec<PolledDevice>,
+    schedule: Schedule,
+}
+
+/// Sends the requests of the bus's devices.
+struct Requester {
+    connection: BusConnection,
+    writes: PendingWrites,
+    clock: fn() -> Timestamp,
+}
+
+impl Poller {
+    pub(crate) fn new(
+        dialer: Box<dyn Dial>,
+        devices: Vec<DeviceSettings>,
+        start: Instant,
+        clock: fn() -> Timestamp,
+        writes: WriteQueue,
+    ) -> Self {
+        let connection = BusConnection::new(dialer, devices.iter().map(|device| device.pacing));
+        let writes = PendingWrites::new(writes, &devices);
+        let devices: Vec<_> = devices.into_iter().map(PolledDevice::new).collect();
+        let mut schedule = Schedule::new(start);
+        for (index, device) in devices.iter().enumerate() {
+            for (source, state) in device.sources().iter().enumerate() {
+                schedule.add(index, source, state.settings.period);
+            }
+        }
+        Self { requester: Requester { connection, writes, clock }, devices, schedule }
+    }
+
+    pub(crate) async fn run<R: From<DeviceReport>>(mut self, reports: mpsc::Sender<R>) {
+        loop {
+            let due = self.schedule.next_due();
+            tokio::select! {
+                Some(write) = self.requester.writes.next() => self.requester.write(write).await,
+                () = until(due) => {
+                    // Each source is reported as soon as it is read: its readers need not wait for the others.
+                    while let Some((device, source)) = self.schedule.take_due(Instant::now()) {
+                        for report in self.read_source(device, source).await {
+                            let Some(permit) = self.requester.reserve(&reports).await else { return };
+                            permit.send(report.into());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads a source once and returns what to report.
+    async fn read_source(&mut self, device: usize, source: usize) -> Vec<DeviceReport> {
+        let shares_bus = self.devices.len() > 1;
+        let Some(device) = self.devices.get_mut(device) else { return Vec::new() };
+        let mut error = device.suspension_error(Instant::now());
+        let mut discovered = None;
+        if error.is_none() && device.needs_discovery(&self.requester.connection) {
+            (discovered, error) = self.requester.discover(device).await;
+        }
+        let Some((settings, state)) = device.source(source) else { return Vec::new() };
+        let (at, frame, error) = self.requester.read(settings, state, error).await;
+        let status = device.record_cycle(source, &frame, error.as_ref(), &self.requester.connection, shares_bus);
+        let name = &device.settings.name;
+        let discovered = discovered.map(|profile| DeviceReport::Discovered(at, name.clone(), profile));
+        let status = status.map(|status| DeviceReport::Status(at, status));
+        // A source has no channels until its device has been discovered; then it has no frames either.
+        let frame = (!frame.values.is_empty()).then_some(DeviceReport::Frame(at, frame));
+        discovered.into_iter().chain(status).chain(frame).collect()
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Requester {
+    async fn write(&mut self, write: PendingWrite) {
+        self.writes.perform(write, &mut self.connection).await;
+    }
+
+    /// Waits until a report can be sent, and performs writes meanwhile: the receiver may wait for one of them. None when the
+    /// receiver is dropped.
+    async fn reserve<'a, R>(&mut self, reports: &'a mpsc::Sender<R>) -> Option<mpsc::Permit<'a, R>> {
+        loop {
+            tokio::select! {
+                biased;
+                permit = reports.reserve() => return permit.ok(),
+                Some(write) = self.writes.next() => self.write(write).await,
+            }
+        }
+    }
+
+    /// Discovers the device's points. Returns its profile, if that has changed, or why the discovery failed.
+    async fn discover(&mut self, device: &mut PolledDevice) -> (Option<Arc<Profile>>, Option<BusError>) {
+        let DeviceSettings { unit, read_limits, timeout, .. } = device.settings;
+        let writes = &mut self.writes;
+        let write = async |connection: &mut BusConnection| writes.perform_all(connection).await;
+        match discover(&mut self.connection, unit, read_limits.registers, timeout, write).await {
+            Ok(found) => {
+                let profile = device.apply_discovery(&found, &self.connection);
+                if profile.is_some() {
+                    self.writes.update_target(&device.settings);
+                }
+                (profile, None)
+            }
+            Err(DiscoveryFailure::Bus(error)) => (None, Some(error)),
+            Err(DiscoveryFailure::NotSunSpec(reason)) => (None, Some(device.suspend_until_rediscovery(reason))),
+        }
+    }
+
+    /// Reads a source, unless there is an error already. Returns the time of the reading, its frame and its error.
+    async fn read(
+        &mut self,
+        settings: &DeviceSettings,
+        state: &mut SourceState,
+        error: Option<BusError>,
+    ) -> (Timestamp, Frame, Option<BusError>) {
+        let mut reading = state.plan.reading();
+        let mut at = None;
+        let error = match error {
+            Some(error) => Some(error),
+            None => self.run_cycle(settings, state, &mut reading, &mut at).await.err(),
+        };
+        let frame = state.plan.finish(reading, state.settings.index);
+        (at.unwrap_or_else(self.clock), frame, error)
+    }
+
+    /// Sends the plan's requests. The values read before an error are kept, and so is what was learnt about the device.
+    async fn run_cycle(
+        &mut self,
+        settings: &DeviceSettings,
+        state: &mut SourceState,
+        reading: &mut PartialReading,
+        at: &mut Option<Timestamp>,
+    ) -> Result<(), BusError> {
+        state.retry_refused(&self.connection);
+        let mut cycle = state.plan.cycle();
+        let sent = self.send_requests(settings, state, &mut cycle, reading, at).await;
+        cycle.finish(&mut state.plan);
+        sent
+    }
+
+    /// The points of a device may belong to several units: if a gateway cannot reach one of them, its points are skipped and
+    /// the others are read.
+    async fn send_requests(
+        &mut self,
+        settings: &DeviceSettings,
+        state: &mut SourceState,
+        cycle: &mut Cycle,
+        reading: &mut PartialReading,
+        at: &mut Option<Timestamp>,
+    ) -> Result<(), BusError> {
+        let mut unreachable: Option<(UnitId, String)> = None;
+        while let Some(request) = cycle.request(&state.plan) {
+            // The plan is ordered by unit, so remembering one is enough.
+            if unreachable.as_ref().is_some_and(|(unit, _)| *unit == request.unit) {
+                cycle.skip();
+                continue;
+            }
+            self.writes.perform_all(&mut self.connection).await;
+            match self.connection.request(BusRequest::Read(&request), settings.timeout).await? {
+                Reply::Values(values) => {
+                    at.get_or_insert_with(self.clock);
+                    cycle.answered(&mut state.plan, &request, &values, reading);
+                }
+                Reply::Exception(ExceptionKind::Block, reason) => {
+                    let channels = cycle.refused(&mut state.plan);
+                    state.record_refusal(settings, channels, &reason);
+                }
+                Reply::Exception(ExceptionKind::Function, reason) => {
+                    let channels = cycle.table_refused(&mut state.plan);
+                    state.record_refusal(settings, channels, &reason);
+                }
+                Reply::Exception(ExceptionKind::Unreachable, reason) => {
+                    unreachable = Some((request.unit, reason));
+                    cycle.skip();
+                }
+                Reply::Exception(ExceptionKind::Busy | ExceptionKind::Failure, _) | Reply::WriteConfirmed => {
+                    cycle.skip();
+                }
+            }
+        }
+        unreachable.map_or(Ok(()), |(unit, reason)| Err(BusError::NoReply(format!("unit {}: {reason}", unit.0))))
+    }
+}

@@ -1,0 +1,106 @@
+//! The read plan of a source and what its refusals have shown.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bessai_domain::event::Frame;
+use bessai_domain::plan::Plan;
+use tokio::time::Instant;
+
+use crate::connection::BusConnection;
+use crate::{DeviceSettings, SourceSettings};
+
+/// Shortest time after which refused points are read again; doubles with each refusal.
+const MIN_REFUSAL_RETRY: Duration = Duration::from_secs(10);
+/// Longest time after which a point is read again that never had a value: the device may have been updated.
+const MAX_MISSING_RETRY: Duration = Duration::from_hours(1);
+/// Longest time after which a point is read again that once had a value, or after which a device is that refuses every
+/// point: it is starting up, or has a temporary fault.
+const MAX_LOST_RETRY: Duration = Duration::from_secs(60);
+/// Time after which block limits and unreadable gaps are forgotten: a temporary fault may have caused them.
+const PLAN_RESET_INTERVAL: Duration = Duration::from_hours(1);
+
+/// A source's plan and the state of its channels.
+pub(crate) struct SourceState {
+    pub(crate) settings: SourceSettings,
+    pub(crate) plan: Plan,
+    /// Whether the last cycle brought no value.
+    pub(crate) is_empty: bool,
+    /// The connection's generation at the last cycle.
+    generation: u64,
+    /// Channels whose refusal has been logged.
+    logged_refusals: Vec<usize>,
+    /// Channels that have never had a value.
+    valueless: BTreeSet<usize>,
+    last_refusal: Instant,
+    retry_after: Duration,
+    max_retry_after: Duration,
+    last_plan_reset: Instant,
+}
+
+impl SourceState {
+    pub(crate) fn new(source: SourceSettings, device: &DeviceSettings) -> Self {
+        let plan = device.profile.plan(source.name.as_deref(), device.unit, device.read_limits);
+        let now = Instant::now();
+        Self {
+            settings: source,
+            valueless: (0..plan.channel_count()).collect(),
+            plan,
+            is_empty: true,
+            generation: 0,
+            logged_refusals: Vec::new(),
+            last_refusal: now,
+            retry_after: MIN_REFUSAL_RETRY,
+            max_retry_after: MAX_MISSING_RETRY,
+            last_plan_reset: now,
+        }
+    }
+
+    /// Lets the plan include refused points again when the device may have them by now: at intervals, and sooner on a new
+    /// connection.
+    pub(crate) fn retry_refused(&mut self, connection: &BusConnection) {
+        if self.last_plan_reset.elapsed() >= PLAN_RESET_INTERVAL {
+            self.last_plan_reset = Instant::now();
+            self.plan.discard_learned();
+        }
+        let is_new = std::mem::replace(&mut self.generation, connection.generation()) != connection.generation();
+        if self.last_refusal.elapsed() < if is_new { MIN_REFUSAL_RETRY } else { self.retry_after } {
+            return;
+        }
+        let longest = if self.plan.is_fully_refused() { MAX_LOST_RETRY } else { self.max_retry_after };
+        self.retry_after =
+            if self.plan.retry_refused() { (self.retry_after * 2).min(longest) } else { MIN_REFUSAL_RETRY };
+        self.last_refusal = Instant::now();
+    }
+
+    /// Records which channels have had a value.
+    pub(crate) fn record_values(&mut self, frame: &Frame) {
+        self.is_empty = frame.is_empty();
+        let has_text = |channel: usize| frame.texts.iter().any(|text| usize::try_from(text.channel) == Ok(channel));
+        self.valueless
+            .retain(|&channel| frame.values.get(channel).is_none_or(|value| value.is_nan()) && !has_text(channel));
+    }
+
+    /// Records that the device refuses these channels. Each is logged once, not in every cycle.
+    pub(crate) fn record_refusal(&mut self, settings: &DeviceSettings, channels: Vec<usize>, reason: &str) {
+        let device = &settings.name;
+        self.last_refusal = Instant::now();
+        let had_value = channels.iter().any(|channel| !self.valueless.contains(channel));
+        self.max_retry_after = if had_value { MAX_LOST_RETRY } else { MAX_MISSING_RETRY };
+        for channel in channels {
+            if self.logged_refusals.contains(&channel) {
+                continue;
+            }
+            self.logged_refusals.push(channel);
+            let point = settings.profile.source(self.settings.name.as_deref()).nth(channel);
+            let (point, address) = point.map_or(("", 0), |point| (point.name.as_str(), point.address));
+            let retry_after = self.retry_after;
+            tracing::warn!(
+                %device,
+                point,
+                address,
+                "the device refuses to read {point} at {address}: {reason}; retrying in {retry_after:?}"
+            );
+        }
+    }
+}

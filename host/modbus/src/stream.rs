@@ -1,0 +1,119 @@
+//! A stream that survives tokio-modbus's client: after a timeout the client is dropped with whatever it had buffered, the
+//! bus is drained, and a new client continues on the same stream.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use std::{fmt, io};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+/// Longest time to drain a bus before its connection is closed: at 1200 baud the longest frame takes 2.4 s.
+const MAX_DRAIN: Duration = Duration::from_secs(5);
+/// Most unsolicited bytes to discard before the connection is closed.
+const MAX_UNSOLICITED_BYTES: usize = 65_536;
+
+/// What had arrived before a request was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsolicited {
+    /// No bytes.
+    Nothing,
+    /// Bytes that belong to no reply and have been discarded.
+    Discarded,
+    /// The end of the stream, or more than [`MAX_UNSOLICITED_BYTES`].
+    End,
+}
+
+trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
+
+/// A handle of a stream; clones share the stream and are used one at a time.
+#[derive(Clone)]
+pub(crate) struct SharedStream(Arc<Mutex<StreamState>>);
+
+struct StreamState {
+    stream: Box<dyn ByteStream>,
+    is_closed: bool,
+}
+
+impl SharedStream {
+    pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(StreamState { stream: Box::new(stream), is_closed: false })))
+    }
+
+    /// Whether the peer has closed the stream: tokio-modbus reports that as the last OS error, which may stem from another
+    /// connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Discards what has already arrived, without waiting: it cannot be the reply to a request not yet sent.
+    pub(crate) fn discard_unsolicited(&mut self) -> Unsolicited {
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut bytes, mut discarded) = ([0; 256], 0);
+        while discarded < MAX_UNSOLICITED_BYTES {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *self).poll_read(&mut context, &mut buffer) {
+                Poll::Pending if discarded == 0 => return Unsolicited::Nothing,
+                Poll::Pending => return Unsolicited::Discarded,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => discarded += buffer.filled().len(),
+                Poll::Ready(_) => break,
+            }
+        }
+        Unsolicited::End
+    }
+
+    /// Discards what arrives until nothing has arrived for the length of `silence`.
+    pub(crate) async fn drain(&mut self, silence: Duration) -> io::Result<()> {
+        let mut buffer = [0; 256];
+        let until_silent = async {
+            while let Ok(read) = timeout(silence, self.read(&mut buffer)).await {
+                if read? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            Ok(())
+        };
+        timeout(MAX_DRAIN, until_silent).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// No code panics while holding the lock, so a poisoned lock is still consistent.
+    fn lock(&self) -> MutexGuard<'_, StreamState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SharedStream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SharedStream")
+    }
+}
+
+impl AsyncRead for SharedStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        let before = buffer.filled().len();
+        let read = Pin::new(state.stream.as_mut()).poll_read(context, buffer);
+        if matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0 {
+            state.is_closed = true;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for SharedStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.lock().stream.as_mut()).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.lock().stream.as_mut()).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.lock().stream.as_mut()).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,10 @@
+//! Polls the simulator through streams in memory, in virtual time, so that an hour takes a moment.
+
+mod fixture;
+mod hour;
+mod malformed;
+mod pacing;
+mod reading;
+mod sharing;
+mod time;
+mod writing;

@@ -1,0 +1,230 @@
+//! What one CONNECT is made of: the plugin's login where it decides, else the feed's settings.
+
+use std::time::Duration;
+
+use bessai_domain::message::{Message, Qos};
+use bessai_domain::session::{Endpoint, Login, Password};
+use rumqttc::{TlsConfiguration, Transport};
+
+use crate::settings::BrokerSettings;
+
+/// Bytes of a text or of binary data in a packet, and so of every part of a CONNECT (5.0 §1.5.4, §1.5.6).
+const LONGEST_FIELD: usize = 65_535;
+/// Replaces a keep-alive of 0, which would let a dead connection stay open for ever; the longest that MQTT's 16 bits of
+/// seconds can express.
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
+
+/// One sign-in. No `Debug`: it holds a password.
+pub(crate) struct ConnectOptions {
+    pub(crate) endpoint: Endpoint,
+    /// What rumqttc connects to: a host, or the URL of a WebSocket.
+    pub(crate) target: String,
+    pub(crate) transport: Transport,
+    pub(crate) client_id: String,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) clean_start: bool,
+    pub(crate) session_expiry_s: Option<u32>,
+    pub(crate) keep_alive: Duration,
+    pub(crate) in_flight: u16,
+    /// The highest quality of service that the feed publishes with.
+    pub(crate) qos: Qos,
+    pub(crate) will: Option<Message>,
+    pub(crate) properties: Vec<(String, String)>,
+}
+
+impl ConnectOptions {
+    /// Reads certificates and password as they are now.
+    pub(crate) fn new(settings: &BrokerSettings, login: Login) -> Result<Self, String> {
+        let endpoint = login.endpoint.unwrap_or_else(|| settings.endpoint());
+        // The configured credentials are sent to no other broker: there only those of the plugin's login apply.
+        let is_configured = is_of(settings, &endpoint);
+        let (target, transport) = transport(settings, &endpoint)?;
+        let password = match login.password {
+            Some(Password(bytes)) => Some(text(bytes)?),
+            None => settings.password.as_ref().filter(|_| is_configured).map(|read| read()).transpose()?,
+        };
+        let keep_alive = login.keep_alive_s.map_or(settings.keep_alive, |seconds| match seconds {
+            0 => LONGEST_KEEP_ALIVE,
+            seconds => Duration::from_secs(seconds.into()),
+        });
+        let options = Self {
+            endpoint,
+            target,
+            transport,
+            client_id: login.client_id.unwrap_or_else(|| settings.client_id.clone()),
+            username: login.username.or_else(|| settings.username.clone().filter(|_| is_configured)),
+            password,
+            clean_start: login.clean_start.unwrap_or(true),
+            session_expiry_s: login.session_expiry_s,
+            keep_alive,
+            in_flight: settings.in_flight,
+            qos: settings.qos,
+            will: login.will.or_else(|| settings.will.clone()),
+            properties: login.properties,
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    /// Refuses what rumqttc would truncate or panic about.
+    fn check(&self) -> Result<(), String> {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let will = |length: fn(&Message) -> usize| self.will.as_ref().map_or(0, length);
+        let lengths = [
+            ("client id", self.client_id.len()),
+            ("user name", text(&self.username)),
+            ("password", text(&self.password)),
+            ("last will's topic", will(|will| will.topic.len())),
+            ("last will's payload", will(|will| will.payload.len())),
+        ];
+        let properties = self.properties.iter().flat_map(|(name, value)| [name.len(), value.len()]);
+        let mut all = lengths.into_iter().chain(properties.map(|length| ("user property", length)));
+        if let Some((what, length)) = all.find(|(_, length)| *length > LONGEST_FIELD) {
+            return Err(format!("the {what} has {length} bytes; MQTT allows {LONGEST_FIELD}"));
+        }
+        if self.client_id.is_empty() && !self.clean_start {
+            return Err("a stored session needs a client id; set one, or use a clean start".into());
+        }
+        Ok(())
+    }
+
+    /// User name and password as rumqttc wants them; it sends no empty ones.
+    pub(crate) fn credentials(&self) -> Option<(String, String)> {
+        match (&self.username, &self.password) {
+            (None, None) => None,
+            (username, password) => Some((username.clone().unwrap_or_default(), password.clone().unwrap_or_default())),
+        }
+    }
+
+    /// The broker's address as logs show it.
+    pub(crate) fn address(&self) -> String {
+        match self.is_websocket() {
+            true => self.target.clone(),
+            false => format!("{}:{}", self.endpoint.host, self.endpoint.port),
+        }
+    }
+
+    /// Whether MQTT is sent through a WebSocket.
+    pub(crate) fn is_websocket(&self) -> bool {
+        matches!(self.transport, Transport::Ws | Transport::Wss(_))
+    }
+
+    /// Whether the connection uses TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_) | Transport::Wss(_))
+    }
+}
+
+fn is_of(settings: &BrokerSettings, endpoint: &Endpoint) -> bool {
+    endpoint.port == settings.port && endpoint.host.eq_ignore_ascii_case(&settings.host)
+}
+
+/// What to connect to and how.
+fn transport(settings: &BrokerSettings, endpoint: &Endpoint) -> Result<(String, Transport), String> {
+    let tls = settings.tls.as_ref().map(bessai_tls::client).transpose()?.map(TlsConfiguration::Rustls);
+    Ok(match (&settings.websocket, tls) {
+        (None, None) => (endpoint.host.clone(), Transport::Tcp),
+        (None, Some(tls)) => (endpoint.host.clone(), Transport::Tls(tls)),
+        (Some(path), None) => (url("ws", endpoint, path), Transport::Ws),
+        (Some(path), Some(tls)) => (url("wss", endpoint, path), Transport::Wss(tls)),
+    })
+}
+
+fn url(scheme: &str, endpoint: &Endpoint, path: &str) -> String {
+    let Endpoint { host, port } = endpoint;
+    if host.contains(':') {
+        format!("{scheme}://[{host}]:{port}{path}")
+    } else {
+        format!("{scheme}://{host}:{port}{path}")
+    }
+}
+
+/// rumqttc accepts passwords as text only.
+fn text(password: Vec<u8>) -> Result<String, String> {
+    let error = "the plugin's password is not UTF-8 text; encode it, in base64 for example";
+    String::from_utf8(password).map_err(|_| error.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use bessai_domain::session::ProtocolChoice;
+
+    use super::*;
+
+    fn settings() -> BrokerSettings {
+        BrokerSettings {
+            host: "a.example".into(),
+            port: 8080,
+            websocket: None,
+            tls: None,
+            client_id: "gateway".into(),
+            username: Some("site".into()),
+            password: Some(Box::new(|| Ok("secret".into()))),
+            protocol: ProtocolChoice::Auto,
+            keep_alive: Duration::from_secs(60),
+            in_flight: 100,
+            qos: Qos::AtLeastOnce,
+            will: None,
+        }
+    }
+
+    #[test]
+    fn the_settings_apply_where_the_plugin_decides_nothing() {
+        let options = ConnectOptions::new(&settings(), Login::default()).unwrap();
+        assert_eq!(
+            (options.target.as_str(), options.endpoint.port, options.client_id.as_str()),
+            ("a.example", 8080, "gateway")
+        );
+        assert_eq!(options.credentials(), Some(("site".into(), "secret".into())));
+        assert!(options.clean_start && options.keep_alive == Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_plugin_overrides_the_settings() {
+        let endpoint = Some(Endpoint { host: "::1".into(), port: 443 });
+        let login = Login {
+            endpoint,
+            client_id: Some("device".into()),
+            username: Some("hub/device".into()),
+            password: Some(Password(b"token".to_vec())),
+            clean_start: Some(false),
+            keep_alive_s: Some(0),
+            ..Login::default()
+        };
+        let settings = BrokerSettings { websocket: Some("/mqtt".into()), ..settings() };
+        let options = ConnectOptions::new(&settings, login).unwrap();
+        assert_eq!(options.target, "ws://[::1]:443/mqtt");
+        assert_eq!((options.client_id.as_str(), options.clean_start), ("device", false));
+        assert_eq!(options.credentials(), Some(("hub/device".into(), "token".into())));
+        assert_eq!(options.keep_alive, LONGEST_KEEP_ALIVE);
+    }
+
+    #[test]
+    fn another_broker_gets_no_user_name_and_password_of_the_configured_one() {
+        let check = |host: &str, port, username: Option<&str>, expected: Option<(&str, &str)>| {
+            let endpoint = Some(Endpoint { host: host.into(), port });
+            let login = Login { endpoint, username: username.map(str::to_owned), ..Login::default() };
+            let options = ConnectOptions::new(&settings(), login).unwrap();
+            let expected = expected.map(|(name, password)| (name.to_owned(), password.to_owned()));
+            assert_eq!(options.credentials(), expected, "{host}:{port}");
+        };
+        check("a.example", 8080, None, Some(("site", "secret")));
+        check("A.Example", 8080, Some("own"), Some(("own", "secret")));
+        check("b.example", 8080, None, None);
+        check("a.example", 1883, None, None);
+        check("b.example", 8080, Some("own"), Some(("own", "")));
+    }
+
+    #[test]
+    fn errors_about_a_login_contain_no_secret() {
+        let error = |login: Login| ConnectOptions::new(&settings(), login).err().unwrap();
+        let binary = Login { password: Some(Password(vec![0xff, b's'])), ..Login::default() };
+        assert!(error(binary).contains("not UTF-8"));
+        let long = Login { password: Some(Password(vec![b's'; 65_536])), ..Login::default() };
+        assert_eq!(error(long), "the password has 65536 bytes; MQTT allows 65535");
+        let (client_id, clean_start) = (Some(String::new()), Some(false));
+        let nameless = Login { client_id, clean_start, ..Login::default() };
+        assert!(error(nameless).contains("client id"));
+    }
+}

@@ -1,0 +1,173 @@
+//! Why a sign-in failed or a session ended, in words that name what to change.
+
+use std::error::Error;
+use std::io;
+
+use crate::connect_options::ConnectOptions;
+use crate::limits::CONNECT_LIMIT_S;
+
+/// Why a sign-in failed, or a session ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SessionError {
+    /// The broker does not speak this version of MQTT.
+    UnsupportedProtocol,
+    /// The broker sent something that is not MQTT in this version.
+    NotMqtt,
+    /// The broker closed the connection without a DISCONNECT or, at the sign-in, instead of a CONNACK.
+    ConnectionClosed,
+    /// User name or password, with the reason code.
+    BadCredentials(u8),
+    /// The broker's policy does not allow this client, with the reason code.
+    NotAuthorized(u8),
+    /// The client id, with the reason code.
+    BadClientId(u8),
+    /// 3.1.1 allows no password without a user name.
+    PasswordWithoutUsername,
+    /// The last will's quality of service is too high.
+    WillQos,
+    /// The broker does not support retained messages, and so no retained last will.
+    WillRetain,
+    /// CONNACK with another reason, given as code and name.
+    Refused(String),
+    /// The CONNACK allows no message at all.
+    NothingGranted,
+    /// DISCONNECT from the broker; the reason as code and name, and what to change.
+    Disconnected { reason: String, hint: Option<&'static str> },
+    /// DISCONNECT because another client uses the same client id.
+    TakenOver,
+    /// The session ended while a stored session was resumed.
+    NotResumed(Box<SessionError>),
+    /// A ping was not answered.
+    NoPingResponse,
+    /// There is no WebSocket; what happened instead.
+    NoWebSocket(String),
+    /// The WebSocket does not carry MQTT.
+    NoMqttInWebSocket,
+    /// The TLS handshake failed, in words.
+    Tls(String),
+    /// No answer in time, or data that could not be written in time.
+    Timeout,
+    /// The network.
+    Network(String),
+}
+
+impl SessionError {
+    /// Why a sign-in failed: a sentence with the broker's address and what to change.
+    pub(crate) fn at_sign_in(&self, options: &ConnectOptions) -> String {
+        let (address, client_id) = (options.address(), &options.client_id);
+        let user = match &options.username {
+            Some(user) => format!("user {user:?}"),
+            None => "an anonymous client".to_owned(),
+        };
+        match self {
+            Self::UnsupportedProtocol => format!("{address} does not speak this MQTT version; set protocol = \"auto\""),
+            Self::NotMqtt => {
+                format!("{address} answered CONNECT with something that is not MQTT{}", scheme_hint(options))
+            }
+            Self::ConnectionClosed => {
+                format!("{address} closed the connection before answering CONNECT{}", scheme_hint(options))
+            }
+            Self::BadCredentials(code) => format!(
+                "{address} refused {user} ({code:#04x} bad user name or password); check MQTT_USERNAME and MQTT_PASSWORD"
+            ),
+            Self::NotAuthorized(code) => format!(
+                "{address} refused {user}, client id {client_id:?} ({code:#04x} not authorized); check user name, password \
+                 and the broker's policy"
+            ),
+            Self::BadClientId(code) => format!(
+                "{address} refused the client id {client_id:?} ({code:#04x} client identifier not valid); set MQTT_CLIENT_ID"
+            ),
+            Self::PasswordWithoutUsername => format!(
+                "{address} was not contacted: MQTT 3.1.1 allows no password without a user name; set MQTT_USERNAME"
+            ),
+            Self::WillQos => format!("{address} refused the last will's quality of service (0x9b QoS not supported)"),
+            Self::WillRetain => format!("{address} refused the last will's retain flag (0x9a retain not supported)"),
+            Self::Refused(reason) => format!("{address} refused the connection ({reason})"),
+            Self::NothingGranted => {
+                format!("{address} accepts no messages: its Receive Maximum or Maximum Packet Size is 0")
+            }
+            Self::NotResumed(error) => {
+                format!("failed to resume the stored session: {}", error.at_session_end(&address, client_id))
+            }
+            Self::NoWebSocket(instead) => {
+                format!("{address} opened no WebSocket: {instead}; check port and path of the broker's url")
+            }
+            Self::NoMqttInWebSocket => format!(
+                "{address} opened a WebSocket without the sub-protocol \"mqtt\"; check the path of the broker's url"
+            ),
+            Self::Tls(explanation) => format!("TLS with {address} failed: {explanation}"),
+            Self::Timeout => format!("{address} did not answer within {CONNECT_LIMIT_S} s"),
+            Self::Network(error) => format!("failed to connect to {address}: {error}"),
+            Self::Disconnected { .. } | Self::TakenOver | Self::NoPingResponse => {
+                self.at_session_end(&address, client_id)
+            }
+        }
+    }
+
+    /// Why a session ended.
+    pub(crate) fn at_session_end(&self, address: &str, client_id: &str) -> String {
+        match self {
+            Self::ConnectionClosed => format!("connection closed by {address}"),
+            Self::Disconnected { reason, hint } => {
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                format!("{address} ended the session ({reason}){hint}")
+            }
+            Self::TakenOver => format!(
+                "{address} ended the session (0x8e session taken over): another client signed in as {client_id:?}; two \
+                 gateways must not share a client id"
+            ),
+            Self::NoPingResponse => format!("connection to {address} lost: a ping was not answered"),
+            Self::Timeout => format!("connection to {address} lost: a packet could not be sent in time"),
+            Self::NotMqtt => format!("{address} sent something that is not MQTT"),
+            Self::Network(error) | Self::Tls(error) => format!("connection to {address} lost: {error}"),
+            other => format!("connection to {address} lost: {other:?}"),
+        }
+    }
+
+    /// From an error of rumqttc: TLS or a closed connection if one of its causes is that, else the network.
+    pub(crate) fn of_network(error: &(dyn Error + 'static)) -> Self {
+        for cause in causes(error) {
+            if let Some(explanation) = bessai_tls::explain(cause) {
+                return Self::Tls(explanation);
+            }
+            if cause.downcast_ref().is_some_and(is_close) {
+                return Self::ConnectionClosed;
+            }
+        }
+        Self::Network(error.to_string())
+    }
+
+    /// From an error of a WebSocket's handshake.
+    pub(crate) fn of_websocket(error: &(dyn Error + 'static)) -> Self {
+        if let Some(explanation) = causes(error).find_map(bessai_tls::explain) {
+            return Self::Tls(explanation);
+        }
+        if causes(error).any(|cause| cause.downcast_ref().is_some_and(is_close)) {
+            return Self::NoWebSocket("it closed the connection".into());
+        }
+        // The library writes a status after a colon, and otherwise what is wrong with the answer.
+        let text = error.to_string();
+        let status = text.strip_prefix("HTTP error: ").map(|status| format!("it answered with HTTP status {status}"));
+        Self::NoWebSocket(status.unwrap_or_else(|| format!("it answered with something else ({text})")))
+    }
+}
+
+/// An error and its causes.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// MQTT, TLS and WebSockets on each other's ports fail without any reason.
+fn scheme_hint(options: &ConnectOptions) -> &'static str {
+    match (options.is_tls(), options.is_websocket()) {
+        (true, false) => " (if that port is without TLS, write mqtt://; if it is a WebSocket, write wss://)",
+        (false, false) => " (if that port is for TLS, write mqtts://; if it is a WebSocket, write ws://)",
+        (_, true) => "",
+    }
+}
+
+/// Whether the peer ended the connection.
+fn is_close(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}

@@ -1,0 +1,40 @@
+//! Where and how a feed signs in, as far as its plugin does not decide that.
+
+use std::time::Duration;
+
+use bessai_domain::message::{Message, Qos};
+use bessai_domain::session::{Endpoint, ProtocolChoice};
+
+/// A broker and the login for it. No `Debug`: the password is reachable from here.
+pub struct BrokerSettings {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The path to request when MQTT is sent through a WebSocket.
+    pub websocket: Option<String>,
+    /// TLS, or none. The files are read at each sign-in, so renewed certificates need no restart.
+    pub tls: Option<bessai_tls::Settings>,
+    /// Client id.
+    pub client_id: String,
+    /// User name, if any.
+    pub username: Option<String>,
+    /// Read at each sign-in; never logged.
+    pub password: Option<Box<dyn Fn() -> Result<String, String>>>,
+    /// Which version of MQTT to speak.
+    pub protocol: ProtocolChoice,
+    /// Longest time without a packet before a ping is sent.
+    pub keep_alive: Duration,
+    /// Messages that may wait for their acknowledgement.
+    pub in_flight: u16,
+    /// The highest quality of service that the feed publishes with.
+    pub qos: Qos,
+    /// Published by the broker when the connection is lost.
+    pub will: Option<Message>,
+}
+
+impl BrokerSettings {
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint { host: self.host.clone(), port: self.port }
+    }
+}

@@ -1,0 +1,11 @@
+//! The contract's types and calls, generated from `wit/`.
+#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction)]
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    world: "connector",
+    exports: { default: async },
+});
+
+pub(crate) use bessai::edge::types::*;
+pub(crate) use exports::bessai::edge::{session, transform};

@@ -1,0 +1,156 @@
+//! Converts the domain's values to and from the contract's generated types.
+
+use std::time::Duration;
+
+use bessai_domain::event::{self, EventBody};
+use bessai_domain::message;
+use bessai_domain::site;
+use bessai_domain::time::Timestamp;
+
+use crate::bindings as guest;
+
+/// An event that is handed over later than this is marked as historical.
+const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
+
+/// `now` is the time at which the event is handed over.
+pub(crate) fn event(event: &event::Event, now: Timestamp) -> guest::Event {
+    guest::Event {
+        sequence: event.sequence.0,
+        at: event.at.nanos(),
+        historical: now.since(event.at) > HISTORICAL_AFTER,
+        body: body(&event.body),
+    }
+}
+
+fn body(body: &EventBody) -> guest::EventBody {
+    match body {
+        EventBody::Site(description) => guest::EventBody::Site(site(description)),
+        EventBody::Gap(gap) => guest::EventBody::Gap(guest::Gap { lost: gap.lost, reason: gap.reason.clone() }),
+        EventBody::Frame(frame) => guest::EventBody::Frame(self::frame(frame)),
+        EventBody::Safety(safety) => guest::EventBody::Safety(self::safety(safety)),
+        EventBody::Anomaly(anomaly) => guest::EventBody::Anomaly(guest::Anomaly {
+            model: anomaly.model.clone(),
+            device: anomaly.device.clone(),
+            score: anomaly.score,
+            alert_count: anomaly.alert_count,
+            trained: anomaly.trained,
+            alarm: anomaly.alarm,
+        }),
+        EventBody::Dispatch(dispatch) => guest::EventBody::Dispatch(guest::Dispatch {
+            model: dispatch.model.clone(),
+            device: dispatch.device.clone(),
+            target_kw: dispatch.target_kw,
+            applied: dispatch.applied,
+            refusal: dispatch.refusal.clone(),
+            inference_ms: dispatch.inference_ms,
+        }),
+        EventBody::Device(status) => guest::EventBody::Device(guest::DeviceStatus {
+            device: status.device.clone(),
+            online: status.online,
+            detail: status.detail.clone(),
+        }),
+        EventBody::Heartbeat => guest::EventBody::Heartbeat,
+    }
+}
+
+fn frame(frame: &event::Frame) -> guest::Frame {
+    let fault = |fault: &event::Fault| guest::Fault { channel: fault.channel, kind: fault_kind(fault.kind) };
+    let text = |text: &event::Text| guest::Text { channel: text.channel, value: text.value.clone() };
+    guest::Frame {
+        source: frame.source,
+        values: frame.values.clone(),
+        faults: frame.faults.iter().map(fault).collect(),
+        texts: frame.texts.iter().map(text).collect(),
+    }
+}
+
+fn fault_kind(kind: event::FaultKind) -> guest::FaultKind {
+    match kind {
+        event::FaultKind::Missing => guest::FaultKind::Missing,
+        event::FaultKind::Unavailable => guest::FaultKind::Unavailable,
+        event::FaultKind::Stale => guest::FaultKind::Stale,
+        event::FaultKind::OutOfRange => guest::FaultKind::OutOfRange,
+        event::FaultKind::Other => guest::FaultKind::Other,
+    }
+}
+
+fn safety(safety: &event::Safety) -> guest::Safety {
+    let violation = |violation: &event::Violation| guest::Violation {
+        rule: violation.rule.clone(),
+        device: violation.device.clone(),
+        channel: violation.channel.clone(),
+        value: violation.value,
+        limit: violation.limit,
+    };
+    guest::Safety {
+        is_safe: safety.is_safe,
+        watchdog: match safety.watchdog {
+            event::Watchdog::Absent => guest::Watchdog::Absent,
+            event::Watchdog::Ok => guest::Watchdog::Ok,
+            event::Watchdog::Late => guest::Watchdog::Late,
+            event::Watchdog::Failed => guest::Watchdog::Failed,
+        },
+        power_limit_kw: safety.power_limit_kw,
+        violations: safety.violations.iter().map(violation).collect(),
+    }
+}
+
+pub(crate) fn site(site: &site::Site) -> guest::Site {
+    let device =
+        |device: &site::Device| guest::Device { name: device.name.clone(), attributes: device.attributes.clone() };
+    let source = |source: &site::Source| guest::Source {
+        device: source.device.clone(),
+        period_ms: u32::try_from(source.period.as_millis()).unwrap_or(u32::MAX),
+        channels: source.channels.iter().map(channel).collect(),
+        attributes: source.attributes.clone(),
+    };
+    guest::Site {
+        id: site.id.clone(),
+        revision: site.revision,
+        devices: site.devices.iter().map(device).collect(),
+        sources: site.sources.iter().map(source).collect(),
+        attributes: site.attributes.clone(),
+    }
+}
+
+fn channel(channel: &site::Channel) -> guest::Channel {
+    guest::Channel {
+        name: channel.name.clone(),
+        unit: channel.unit.clone(),
+        kind: match channel.kind {
+            site::ChannelKind::Gauge => guest::ChannelKind::Gauge,
+            site::ChannelKind::Counter => guest::ChannelKind::Counter,
+            site::ChannelKind::State => guest::ChannelKind::State,
+            site::ChannelKind::Flag => guest::ChannelKind::Flag,
+            site::ChannelKind::Text => guest::ChannelKind::Text,
+        },
+        // Plugins cannot write yet: the host does not import `commands`.
+        writable: false,
+        attributes: channel.attributes.clone(),
+    }
+}
+
+pub(crate) fn message(message: guest::Message) -> message::Message {
+    message::Message {
+        topic: message.topic,
+        payload: message.payload,
+        qos: match message.qos {
+            guest::Qos::AtMostOnce => message::Qos::AtMostOnce,
+            guest::Qos::AtLeastOnce => message::Qos::AtLeastOnce,
+            guest::Qos::ExactlyOnce => message::Qos::ExactlyOnce,
+        },
+        retain: message.retain,
+        properties: message.properties.map(properties),
+    }
+}
+
+fn properties(properties: guest::Properties) -> message::Properties {
+    message::Properties {
+        content_type: properties.content_type,
+        expiry_s: properties.expiry_s,
+        response_topic: properties.response_topic,
+        correlation_data: properties.correlation_data,
+        payload_utf8: properties.payload_utf8,
+        user: properties.user,
+    }
+}

@@ -1,0 +1,150 @@
+//! Compiles components and links them to the host's interfaces; one engine serves the whole process.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+
+use crate::bindings::{Connector, session, transform};
+use crate::cache::{ComponentCache, digest};
+use crate::compiler::{self, CompileIn};
+use crate::epoch::EpochTicker;
+use crate::guest_thread::GuestThread;
+use crate::store_data::StoreData;
+
+#[cfg(test)]
+mod tests;
+
+/// The contract's package, as the bindings are generated from it.
+const PACKAGE: &str = "bessai:edge@0.1.0";
+/// The export of a plugin that decides how its feed signs in.
+const SESSION: &str = "bessai:edge/session@0.1.0";
+/// Bytes of the digest that a version shows: enough to tell the versions of one plugin apart.
+const VERSION_BYTES: usize = 6;
+
+/// How an [`Engine`] compiles and runs components.
+#[derive(Clone, Debug, Default)]
+pub struct EngineSettings {
+    /// Keeps compiled components in this folder; without one, each engine compiles its components anew.
+    pub cache_folder: Option<PathBuf>,
+    /// Where components are compiled.
+    pub compile_in: CompileIn,
+    /// Counts the fuel that guests burn, which makes them somewhat slower.
+    pub count_fuel: bool,
+}
+
+/// Compiles components and owns the threads that their instances share.
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<StoreData>,
+    epoch_ticker: Arc<EpochTicker>,
+    guest_thread: Arc<GuestThread>,
+    cache: ComponentCache,
+    compile_in: CompileIn,
+    count_fuel: bool,
+    // By the file's digest: thirty feeds with the same component share its machine code.
+    linked: Mutex<HashMap<[u8; 32], Weak<LinkedComponent>>>,
+}
+
+/// A component that can be instantiated any number of times. Cheap to clone.
+#[derive(Clone)]
+pub struct CompiledComponent(Arc<LinkedComponent>);
+
+pub(crate) struct LinkedComponent {
+    pub(crate) pre: InstancePre<StoreData>,
+    pub(crate) transform: transform::GuestIndices,
+    /// Only if the component decides how its feed signs in.
+    pub(crate) session: Option<session::GuestIndices>,
+    pub(crate) epoch_ticker: Arc<EpochTicker>,
+    pub(crate) guest_thread: Arc<GuestThread>,
+    pub(crate) count_fuel: bool,
+    digest: [u8; 32],
+}
+
+impl Engine {
+    /// Sets up wasmtime and starts the engine's threads, which end with the engine and its last component.
+    pub fn new(settings: EngineSettings) -> Result<Self, String> {
+        let EngineSettings { cache_folder, compile_in, count_fuel } = settings;
+        let wasmtime = wasmtime::Engine::new(&compiler::wasmtime_config(count_fuel))
+            .map_err(|error| format!("failed to set up wasmtime: {error}"))?;
+        let mut linker = Linker::new(&wasmtime);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+            .and_then(|()| Connector::add_to_linker::<_, HasSelf<_>>(&mut linker, |data| data))
+            .map_err(|error| format!("failed to link the host's interfaces: {error}"))?;
+        Ok(Self {
+            epoch_ticker: EpochTicker::start(wasmtime.clone())?,
+            guest_thread: GuestThread::start()?,
+            cache: ComponentCache::new(cache_folder, count_fuel),
+            wasmtime,
+            linker,
+            compile_in,
+            count_fuel,
+            linked: Mutex::default(),
+        })
+    }
+
+    /// Takes a component from the cache, or checks it against the contract and compiles it, which blocks for seconds. The
+    /// error is a sentence without its subject.
+    pub fn load(&self, wasm: &[u8]) -> Result<CompiledComponent, String> {
+        let digest = digest(wasm);
+        let known = self.linked().get(&digest).and_then(Weak::upgrade);
+        if let Some(linked) = known {
+            return Ok(CompiledComponent(linked));
+        }
+        let component = self.component(wasm, &digest)?;
+        let linked = self.link(&component, digest).map_err(|error| format!("does not fit {PACKAGE}: {error:#}"))?;
+        let linked = Arc::new(linked);
+        let mut all = self.linked();
+        all.retain(|_, linked| linked.strong_count() > 0);
+        all.insert(digest, Arc::downgrade(&linked));
+        Ok(CompiledComponent(linked))
+    }
+
+    fn component(&self, wasm: &[u8], digest: &[u8; 32]) -> Result<Component, String> {
+        if let Some(component) = self.cache.get(&self.wasmtime, digest) {
+            return Ok(component);
+        }
+        // A component in the cache passed this check before it was compiled.
+        crate::inspect(wasm)?.check().map_err(|reasons| reasons.join("; "))?;
+        let code = compiler::compile(&self.wasmtime, wasm, self.compile_in, self.count_fuel)?;
+        let cached = self.cache.insert(&self.wasmtime, digest, &code);
+        cached.map_or_else(|| compiler::load_code(&self.wasmtime, &code), Ok)
+    }
+
+    fn link(&self, component: &Component, digest: [u8; 32]) -> Result<LinkedComponent, wasmtime::Error> {
+        let pre = self.linker.instantiate_pre(component)?;
+        let transform = transform::GuestIndices::new(&pre)?;
+        let has_session = component.get_export_index(None, SESSION).is_some();
+        let session = has_session.then(|| session::GuestIndices::new(&pre)).transpose()?;
+        Ok(LinkedComponent {
+            pre,
+            transform,
+            session,
+            epoch_ticker: Arc::clone(&self.epoch_ticker),
+            guest_thread: Arc::clone(&self.guest_thread),
+            count_fuel: self.count_fuel,
+            digest,
+        })
+    }
+
+    fn linked(&self) -> MutexGuard<'_, HashMap<[u8; 32], Weak<LinkedComponent>>> {
+        self.linked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CompiledComponent {
+    /// The version of the component: the first bytes of the file's SHA-256, in hexadecimal.
+    pub fn version(&self) -> String {
+        self.0.digest.iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether the component decides how its feed signs in.
+    pub fn has_session(&self) -> bool {
+        self.0.session.is_some()
+    }
+
+    pub(crate) fn linked(&self) -> &LinkedComponent {
+        &self.0
+    }
+}

@@ -1,0 +1,79 @@
+//! The shipped plugin, compiled in this process, cached and run.
+
+use std::time::Duration;
+
+use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::ports::Plugin as _;
+use bessai_domain::site::Site;
+use bessai_domain::state::PluginState;
+use bessai_domain::time::Timestamp;
+
+use super::*;
+use crate::{DEFAULT_MEMORY_BYTES, LogSink, Plugin, PluginSettings, Secrets};
+
+const NOW: Timestamp = Timestamp::from_nanos(1_767_225_600_000_000_000);
+
+fn shipped() -> Vec<u8> {
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../dist/plugins/bessai-json.wasm")).unwrap()
+}
+
+fn settings() -> PluginSettings {
+    PluginSettings {
+        feed: "test".to_owned(),
+        config_json: "{}".to_owned(),
+        secrets: Arc::new(Secrets::default()),
+        memory_bytes: DEFAULT_MEMORY_BYTES,
+        // Long enough for a busy test machine: the limit itself is not tested here.
+        call_limit: Duration::from_secs(60),
+        log: LogSink::default(),
+    }
+}
+
+#[test]
+fn a_compiled_component_is_cached_for_the_next_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let cached = EngineSettings { cache_folder: Some(folder.path().to_owned()), ..EngineSettings::default() };
+    let wasm = shipped();
+    let is_cached = |settings: &EngineSettings| {
+        let engine = Engine::new(settings.clone()).unwrap();
+        engine.cache.get(&engine.wasmtime, &digest(&wasm)).is_some()
+    };
+    assert!(!is_cached(&cached));
+    let first = Engine::new(cached.clone()).unwrap().load(&wasm).unwrap();
+    assert!(is_cached(&cached));
+    assert!(!is_cached(&EngineSettings { count_fuel: true, ..cached.clone() }), "its machine code differs");
+    assert_eq!(Engine::new(cached).unwrap().load(&wasm).unwrap().version(), first.version());
+}
+
+#[test]
+fn feeds_with_the_same_component_share_its_machine_code() {
+    let engine = Engine::new(EngineSettings::default()).unwrap();
+    let wasm = shipped();
+    let (first, second) = (engine.load(&wasm).unwrap(), engine.load(&wasm).unwrap());
+    assert!(Arc::ptr_eq(&first.0, &second.0));
+    assert!(!first.has_session());
+}
+
+#[test]
+fn a_file_that_is_not_a_component_is_refused() {
+    let engine = Engine::new(EngineSettings::default()).unwrap();
+    let refusal = engine.load(b"hello, world").err().unwrap();
+    assert_eq!(refusal, "is a text file, not a component: it begins with `hello, world`");
+}
+
+#[tokio::test]
+async fn a_plugin_runs_and_its_fuel_is_counted() {
+    let engine = Engine::new(EngineSettings { count_fuel: true, ..EngineSettings::default() }).unwrap();
+    let mut plugin = Plugin::new(engine.load(&shipped()).unwrap(), settings(), PluginState::default());
+    assert!(!plugin.is_running());
+    let site = Site { id: "demo".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] };
+    plugin.start(&Arc::new(site), NOW).await.unwrap();
+    let fuel_at_start = plugin.fuel_used();
+    let heartbeat = Arc::new(Event { sequence: Sequence(1), at: NOW, body: EventBody::Heartbeat });
+    let processed = plugin.process(&[heartbeat], NOW).await.unwrap();
+    assert_eq!(processed.messages[0].topic, "demo/system/heartbeat");
+    assert!(fuel_at_start > 0 && plugin.fuel_used() > fuel_at_start);
+    assert!(plugin.memory_bytes() > 0);
+    plugin.restore(PluginState::default());
+    assert!(!plugin.is_running());
+}

@@ -1,0 +1,157 @@
+//! A running component: its wasmtime store, and the calls into it, each with its own epoch deadline.
+
+use wasmtime::Store;
+
+use crate::bindings::session::{self, Login, Request, Welcome};
+use crate::bindings::{Event, Failure, Message, Site, transform};
+use crate::engine::{CompiledComponent, LinkedComponent};
+use crate::epoch::{RunningGuest, TICKS_TO_YIELD};
+use crate::store_data::StoreData;
+
+/// Bytes that one call may transfer from the guest to the host; the messages of one call may have 1 MiB.
+const TRANSFER_BYTES: usize = 4 << 20;
+/// WASI resources that a guest may hold at the same time.
+const HANDLES: usize = 1024;
+/// The trap of a call into `session` of a component that does not export it.
+const NO_SESSION: &str = "it does not export `session`";
+
+pub(crate) struct Instance {
+    pub(crate) store: Store<StoreData>,
+    transform: transform::Guest,
+    session: Option<session::Guest>,
+    component: CompiledComponent,
+    memory_at_start: usize,
+}
+
+/// The instance after a call, and what the call returned; the error describes the trap.
+pub(crate) type CallResult<T> = (Box<Instance>, Result<T, String>);
+
+/// What `configure` returned.
+pub(crate) type Configured = Result<(), String>;
+
+/// Instantiates and configures; the error describes the trap.
+pub(crate) async fn start(
+    component: CompiledComponent,
+    data: StoreData,
+    site: Site,
+    config_json: String,
+) -> Result<(Box<Instance>, Configured), String> {
+    let linked = component.linked();
+    let running = linked.epoch_ticker.run();
+    let mut store = Store::new(linked.pre.engine(), data);
+    store.limiter(StoreData::limiter);
+    store.set_hostcall_fuel(TRANSFER_BYTES);
+    store.set_max_component_handles(HANDLES);
+    // Past its deadline the guest yields at each tick; its caller drops it at the wall-clock limit.
+    store.epoch_deadline_async_yield_and_update(1);
+    reset_deadline(&mut store, linked);
+    let started = configure(linked, &mut store, &site, &config_json).await;
+    drop(running);
+    match started {
+        Ok((configured, transform, session)) => {
+            let memory_at_start = store.data().memory().used();
+            let instance = Instance { store, transform, session, component, memory_at_start };
+            Ok((Box::new(instance), configured))
+        }
+        Err(error) => Err(describe_trap(&error, &store)),
+    }
+}
+
+async fn configure(
+    linked: &LinkedComponent,
+    store: &mut Store<StoreData>,
+    site: &Site,
+    config_json: &str,
+) -> Result<(Configured, transform::Guest, Option<session::Guest>), wasmtime::Error> {
+    let instance = linked.pre.instantiate_async(&mut *store).await?;
+    let transform = linked.transform.load(&mut *store, &instance)?;
+    let session = linked.session.as_ref().map(|session| session.load(&mut *store, &instance)).transpose()?;
+    let configured = transform.call_configure(&mut *store, site, config_json).await?;
+    Ok((configured, transform, session))
+}
+
+impl Instance {
+    pub(crate) async fn process(mut self: Box<Self>, events: Vec<Event>) -> CallResult<Result<Vec<Message>, Failure>> {
+        let running = self.begin();
+        let returned = self.transform.call_process(&mut self.store, &events).await;
+        self.end(running, returned)
+    }
+
+    pub(crate) async fn connect(mut self: Box<Self>, request: Request) -> CallResult<Result<Login, String>> {
+        let running = self.begin();
+        let returned = match &self.session {
+            Some(session) => session.call_connect(&mut self.store, &request).await,
+            None => Err(wasmtime::Error::msg(NO_SESSION)),
+        };
+        self.end(running, returned)
+    }
+
+    pub(crate) async fn connected(mut self: Box<Self>, welcome: Welcome) -> CallResult<Result<Vec<Message>, Failure>> {
+        let running = self.begin();
+        let returned = match &self.session {
+            Some(session) => session.call_connected(&mut self.store, welcome).await,
+            None => Err(wasmtime::Error::msg(NO_SESSION)),
+        };
+        self.end(running, returned)
+    }
+
+    pub(crate) async fn closing(mut self: Box<Self>, at: u64) -> CallResult<Vec<Message>> {
+        let running = self.begin();
+        let returned = match &self.session {
+            Some(session) => session.call_closing(&mut self.store, at).await,
+            None => Err(wasmtime::Error::msg(NO_SESSION)),
+        };
+        self.end(running, returned)
+    }
+
+    fn begin(&mut self) -> RunningGuest {
+        let linked = self.component.linked();
+        reset_deadline(&mut self.store, linked);
+        linked.epoch_ticker.run()
+    }
+
+    fn end<T>(self: Box<Self>, running: RunningGuest, returned: Result<T, wasmtime::Error>) -> CallResult<T> {
+        drop(running);
+        let result = returned.map_err(|error| describe_trap(&error, &self.store));
+        (self, result)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().memory().used()
+    }
+
+    /// Whether the instance has grown to near its limit. Linear memory never shrinks, and language runtimes let it grow
+    /// call by call, so such an instance is replaced between two calls before it traps within one.
+    pub(crate) fn has_outgrown(&self, limit: usize) -> bool {
+        let used = self.memory_bytes();
+        used > limit / 4 * 3 && used > self.memory_at_start / 4 * 5
+    }
+
+    /// Fuel burnt by the last call; 0 unless it is counted.
+    pub(crate) fn take_fuel(&mut self) -> u64 {
+        self.store.get_fuel().map_or(0, |left| u64::MAX - left)
+    }
+}
+
+/// Gives each call its own deadline: one that belonged to the instance would pass with the first call.
+fn reset_deadline(store: &mut Store<StoreData>, linked: &LinkedComponent) {
+    store.set_epoch_deadline(TICKS_TO_YIELD);
+    if linked.count_fuel {
+        // Fails only where fuel is not counted.
+        let _ = store.set_fuel(u64::MAX);
+    }
+}
+
+/// A trap in one line.
+fn describe_trap(error: &wasmtime::Error, store: &Store<StoreData>) -> String {
+    let cause = error.root_cause().to_string();
+    let cause = cause.lines().next().unwrap_or_default();
+    match store.data().memory().exceeded_limit() {
+        Some(limit) => {
+            format!(
+                "trapped after it requested more than {limit} bytes of memory, the limit set by [limits] memory: {cause}"
+            )
+        }
+        None => format!("trapped: {cause}"),
+    }
+}

@@ -1,0 +1,157 @@
+//! What a guest can reach: its log, its state, signatures, and an empty WASI whose clock shows the event's time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bessai_domain::state::PluginState;
+use bessai_domain::time::Timestamp;
+use wasmtime::ResourceLimiter;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+
+use crate::bindings::bessai::edge::log::Level;
+use crate::bindings::bessai::edge::{log, secrets, state, types};
+use crate::log::PluginLog;
+use crate::memory::MemoryLimiter;
+use crate::secrets::Secrets;
+use crate::settings::PluginSettings;
+
+/// Largest number of random bytes that a guest may request at once.
+const RANDOM_BYTES: u64 = 64 << 10;
+/// Seed of every guest's random numbers: the same events give the same bytes in every instance.
+const SEED: u128 = 0x6265_7373_6169_2d65_6467_6520_706c_7567;
+/// Length of the sequence of random words, after which it repeats.
+const RANDOM_WORDS: usize = 512;
+
+/// The data of a guest's wasmtime store.
+pub(crate) struct StoreData {
+    memory: MemoryLimiter,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    clock: EventClock,
+    feed: String,
+    secrets: Arc<Secrets>,
+    state: PluginState,
+    log: PluginLog,
+}
+
+impl StoreData {
+    pub(crate) fn new(settings: &PluginSettings, log: PluginLog, state: PluginState, now: Timestamp) -> Self {
+        let clock = EventClock(Arc::new(AtomicU64::new(now.nanos())));
+        let wasi = WasiCtx::builder()
+            .wall_clock(clock.clone())
+            .monotonic_clock(clock.clone())
+            .secure_random(random())
+            .insecure_random(random())
+            .insecure_random_seed(SEED)
+            .max_random_size(RANDOM_BYTES)
+            .stdout(log.output(Level::Info))
+            .stderr(log.output(Level::Warn))
+            .build();
+        Self {
+            memory: MemoryLimiter::new(settings.memory_bytes),
+            wasi,
+            table: ResourceTable::new(),
+            clock,
+            feed: settings.feed.clone(),
+            secrets: Arc::clone(&settings.secrets),
+            state,
+            log,
+        }
+    }
+
+    pub(crate) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.memory
+    }
+
+    pub(crate) fn memory(&self) -> &MemoryLimiter {
+        &self.memory
+    }
+
+    /// Sets the guest's clock, which stands still during a call.
+    pub(crate) fn set_clock(&self, at: Timestamp) {
+        self.clock.0.store(at.nanos(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn state(&self) -> &PluginState {
+        &self.state
+    }
+
+    pub(crate) fn set_state(&mut self, state: PluginState) {
+        self.state = state;
+    }
+}
+
+/// Words of a linear congruential generator (Knuth, TAOCP 2, 3.3.4); any fixed sequence would do.
+fn random() -> Deterministic {
+    let seed = SEED.to_le_bytes().map(u64::from).iter().fold(0_u64, |sum, byte| (sum << 4) ^ byte);
+    let next = |word: &u64| Some(word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+    let words = std::iter::successors(Some(seed), next).skip(1).take(RANDOM_WORDS);
+    Deterministic::new(words.flat_map(|word| word.to_be_bytes().into_iter().take(4)).collect())
+}
+
+impl WasiView for StoreData {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl types::Host for StoreData {}
+
+impl log::Host for StoreData {
+    fn write(&mut self, level: log::Level, message: String) {
+        self.log.write(level, &message);
+    }
+}
+
+impl secrets::Host for StoreData {
+    fn hmac_sha256(&mut self, secret: String, data: Vec<u8>) -> Result<Vec<u8>, secrets::SecretError> {
+        match self.secrets.hmac_sha256(&secret, &data) {
+            None => Err(secrets::SecretError::Unknown),
+            Some(Ok(signature)) => Ok(signature),
+            Some(Err(error)) => {
+                tracing::error!(feed = %self.feed, %secret, "failed to read a secret: {error}; the plugin gets `denied`");
+                Err(secrets::SecretError::Denied)
+            }
+        }
+    }
+}
+
+impl state::Host for StoreData {
+    fn get(&mut self, key: String) -> Option<Vec<u8>> {
+        self.state.get(&key).map(<[u8]>::to_vec)
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), state::StateError> {
+        self.state.set(key, value).map_err(|_| state::StateError::Full)
+    }
+
+    fn delete(&mut self, key: String) {
+        self.state.delete(&key);
+    }
+}
+
+/// Nanoseconds since 1970, set before each call.
+#[derive(Clone)]
+struct EventClock(Arc<AtomicU64>);
+
+impl HostWallClock for EventClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl HostMonotonicClock for EventClock {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

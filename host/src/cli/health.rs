@@ -1,0 +1,20 @@
+//! `bessai-edge health`: the report of the gateway on this machine.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::{app, config, health};
+
+use super::configuration::process_environment;
+use super::error::CommandError;
+use super::output::print_line;
+
+/// Prints `/health` of the gateway that listens where this environment says.
+pub(super) fn run() -> Result<(), CommandError> {
+    // Only the address is read: a gateway may still run although its configuration has become invalid.
+    let mut address = config::health_address(&process_environment());
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let report = app::runtime()?.block_on(health::ask(address)).map_err(CommandError::Failed)?;
+    Ok(print_line(report)?)
+}

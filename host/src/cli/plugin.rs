@@ -1,0 +1,205 @@
+//! `bessai-edge plugin`: creates, inspects, tests and measures plugins. Needs no broker, no device and no configuration.
+
+#![allow(clippy::disallowed_methods, reason = "these commands read and write files without the gateway's runtime")]
+
+use std::path::{Path, PathBuf};
+
+use bessai_domain::record;
+use bessai_plugin_runtime::{self as runtime, PluginInterface};
+use clap::Subcommand;
+
+use crate::app::BESSAI_JSON;
+use crate::config::{self, FeedLimits, StandaloneSettings};
+use crate::scaffold;
+use crate::testing::{self, PluginRunner, RunSettings, TestOptions};
+
+use super::check::print_rights;
+use super::configuration::process_environment;
+use super::error::CommandError;
+use super::output::{OutputError, print, print_error, print_line};
+
+/// Folder of test cases, beside the component or in the working directory, if the command line names none.
+const CASES: &str = "cases";
+
+#[derive(Subcommand)]
+pub(super) enum PluginCommand {
+    /// Create a plugin project in Rust that builds without network access and has a passing test case.
+    #[command(after_help = "\
+Examples:
+  bessai-edge plugin new acme
+  bessai-edge plugin new acme --dir ~/plugins")]
+    New {
+        /// Name of the project folder and of the package.
+        name: String,
+        /// Folder in which the project folder is created.
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Print what a component exports and imports, its rights and limits, and whether this gateway can run it.
+    #[command(after_help = "\
+Examples:
+  bessai-edge plugin inspect acme.wasm
+  bessai-edge plugin inspect acme.wasm --settings plugins/acme.toml")]
+    Inspect {
+        /// Component to inspect.
+        file: PathBuf,
+        /// Feed file with rights and limits [default: the .toml file of the same name beside the component, if present]
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
+    },
+    /// Run test cases in the gateway's sandbox, with a feed's rights and limits, and compare the messages.
+    #[command(after_help = "\
+Examples:
+  bessai-edge plugin test acme.wasm
+  bessai-edge plugin test acme.wasm cases/first --update
+  bessai-edge plugin test acme.wasm --junit report.xml")]
+    Test {
+        /// Component to test.
+        file: PathBuf,
+        /// Folder of one test case or of several [default: the folder cases beside the component, else here]
+        cases: Option<PathBuf>,
+        /// Replace the expected messages of a case by the actual ones if they differ.
+        #[arg(long)]
+        update: bool,
+        /// Also write a report in JUnit format.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// Run recorded events through a component and print the messages, one JSON object per line.
+    #[command(after_help = "\
+Examples:
+  bessai-edge plugin replay acme.wasm --events events.jsonl
+  bessai-edge plugin replay acme.wasm --events events.jsonl --settings plugins/acme.toml")]
+    Replay {
+        /// Component to run.
+        file: PathBuf,
+        /// Recording with one event per line; the first event is the site description.
+        #[arg(long, value_name = "FILE")]
+        events: PathBuf,
+        /// Feed file with [config], [rights] and [limits].
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
+    },
+    /// Measure the time of a call, compared with the built-in plugin in the sandbox and as native code.
+    #[command(after_help = "\
+Examples:
+  bessai-edge plugin bench acme.wasm
+  bessai-edge plugin bench acme.wasm --settings plugins/acme.toml")]
+    Bench {
+        /// Component to measure.
+        file: PathBuf,
+        /// Feed file with [config] and [limits].
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
+    },
+}
+
+/// Runs a command.
+pub(super) fn run(command: PluginCommand) -> Result<(), CommandError> {
+    match command {
+        PluginCommand::New { name, dir } => create(&name, &dir),
+        PluginCommand::Inspect { file, settings } => inspect(&file, settings),
+        PluginCommand::Test { file, cases, update, junit } => test(&file, cases, update, junit.as_deref()),
+        PluginCommand::Replay { file, events, settings } => replay(&file, &events, settings.as_deref()),
+        PluginCommand::Bench { file, settings } => bench(&file, settings.as_deref()),
+    }
+}
+
+fn create(name: &str, dir: &Path) -> Result<(), CommandError> {
+    let project = scaffold::create(name, dir).map_err(CommandError::Failed)?;
+    let project = project.display();
+    print_line(format_args!("created {project}"))?;
+    Ok(print_line(format_args!("  cd {project} && ./build.sh && bessai-edge plugin test {name}.wasm"))?)
+}
+
+fn inspect(file: &Path, settings: Option<PathBuf>) -> Result<(), CommandError> {
+    let contract = runtime::inspect(&read(file)?);
+    let contract = contract.map_err(|error| CommandError::Failed(format!("{} {error}", file.display())))?;
+    print(format_args!("{}: {contract}", file.display()))?;
+    let beside = file.with_extension("toml");
+    let settings = settings.or_else(|| beside.is_file().then_some(beside));
+    let settings = run_settings(settings.as_deref())?;
+    print_rights(&settings.rights)?;
+    print_limits(&settings.limits)?;
+    let interfaces = contract.check().map_err(|reasons| {
+        let reasons: Vec<_> = reasons.iter().map(|reason| format!("{} {reason}", file.display())).collect();
+        CommandError::Failed(reasons.join("\n"))
+    })?;
+    let interfaces: Vec<_> = interfaces.into_iter().map(PluginInterface::name).collect();
+    Ok(print_line(format_args!("fits this host: {}", interfaces.join(", ")))?)
+}
+
+fn print_limits(limits: &FeedLimits) -> Result<(), OutputError> {
+    let rate = limits.rate_per_s.map_or_else(|| "any number of".to_owned(), |rate| rate.to_string());
+    let age = limits.max_age.map_or_else(|| "of any age".to_owned(), |age| format!("not older than {age:?}"));
+    print_line(format_args!(
+        "  {} MiB of memory, {:?} a call, {rate} messages a second, QoS {} at most, events {age}",
+        limits.memory_bytes >> 20,
+        limits.call,
+        limits.qos.level()
+    ))
+}
+
+fn test(file: &Path, cases: Option<PathBuf>, update: bool, junit: Option<&Path>) -> Result<(), CommandError> {
+    let wasm = read(file)?;
+    let folder = cases.unwrap_or_else(|| {
+        let beside = file.parent().unwrap_or(Path::new("")).join(CASES);
+        if beside.is_dir() { beside } else { CASES.into() }
+    });
+    let options = TestOptions { update };
+    let cases = testing::find(&folder, &options).map_err(CommandError::invalid("test cases"))?;
+    let runner = runner(file, &wasm, true)?;
+    let summary = testing::run(&cases, &options, &mut |case| runner.run_case(case));
+    print(testing::report::text(&summary))?;
+    if let Some(path) = junit {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        std::fs::write(path, testing::junit::xml(&name, &summary))
+            .map_err(|error| CommandError::Failed(format!("failed to write {}: {error}", path.display())))?;
+    }
+    if summary.all_passed() { Ok(()) } else { Err(CommandError::FailureIsPrinted) }
+}
+
+fn replay(file: &Path, events: &Path, settings: Option<&Path>) -> Result<(), CommandError> {
+    let wasm = read(file)?;
+    let recording = read(events)?;
+    let recording = String::from_utf8(recording)
+        .map_err(|error| CommandError::Failed(format!("{} is not a text file: {error}", events.display())))?;
+    let events = record::read_events(&recording).map_err(CommandError::invalid("recording"))?;
+    let settings = run_settings(settings)?;
+    let outcome = runner(file, &wasm, false)?.replay(&events, &settings);
+    print(testing::message_lines(&outcome.messages))?;
+    outcome.log.iter().for_each(|line| print_error(format_args!("log: {line}")));
+    // The first event is the site description, which is not passed to `process`.
+    print_error(testing::report::replayed(events.len().saturating_sub(1), &outcome));
+    outcome.failure.map_or(Ok(()), |failure| Err(CommandError::Failed(failure)))
+}
+
+fn bench(file: &Path, settings: Option<&Path>) -> Result<(), CommandError> {
+    let wasm = read(file)?;
+    let run_settings = run_settings(settings)?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let cache = config::cache_dir(&process_environment());
+    let report = testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &run_settings).map_err(|error| {
+        let hint = if settings.is_none() { "; use --settings if the plugin needs a [config]" } else { "" };
+        CommandError::Failed(format!("{error}{hint}"))
+    })?;
+    Ok(print(report.text())?)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
+    std::fs::read(file).map_err(|error| CommandError::Failed(format!("failed to read {}: {error}", file.display())))
+}
+
+fn runner(file: &Path, wasm: &[u8], count_fuel: bool) -> Result<PluginRunner, CommandError> {
+    let runner = PluginRunner::new(wasm, config::cache_dir(&process_environment()), count_fuel);
+    runner.map_err(|error| CommandError::Failed(format!("{} {error}", file.display())))
+}
+
+/// Settings from a feed file, or the defaults.
+fn run_settings(file: Option<&Path>) -> Result<RunSettings, CommandError> {
+    let settings = match file {
+        None => StandaloneSettings::default(),
+        Some(path) => StandaloneSettings::read_file(path).map_err(CommandError::invalid("settings"))?,
+    };
+    Ok(RunSettings::new(settings.config_json, settings.rights, settings.limits))
+}

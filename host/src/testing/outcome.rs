@@ -1,0 +1,18 @@
+//! The outcome of running events through a plugin.
+
+use bessai_domain::message::Message;
+
+/// What a plugin did with some events.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RunOutcome {
+    /// The messages in the order in which they would be published.
+    pub(crate) messages: Vec<Message>,
+    /// Why the run ended early: a rejected configuration, a trap or a rejected event.
+    pub(crate) failure: Option<String>,
+    /// Fuel that the guest used in all calls; none if it was not counted.
+    pub(crate) fuel: Option<u64>,
+    /// Number of calls of `process`.
+    pub(crate) calls: u32,
+    /// Lines that the guest logged.
+    pub(crate) log: Vec<String>,
+}

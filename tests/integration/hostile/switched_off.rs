@@ -1,0 +1,45 @@
+//! Plugins that fail on every event are switched off after ten failures, with the reason, and no event is lost.
+
+use crate::support::guests::hostile_feed;
+use crate::support::site::TestSite;
+
+/// The behaviour of each plugin, and what its reason must contain.
+const FAILING: [(&str, &str); 9] = [
+    ("trap", "wasm `unreachable` instruction executed"),
+    ("trap-at-configure", "failed to start: trapped"),
+    ("refuse", "refuses its configuration: the config is not the JSON"),
+    ("allocate", "[limits] memory"),
+    ("recurse", "call stack exhausted"),
+    ("reject", "rejects the events: nothing is good enough"),
+    ("messages", "returned 10000 messages"),
+    ("bytes", "trapped"),
+    ("alias", "trapped"),
+];
+
+#[tokio::test]
+async fn failing_plugins_are_switched_off_with_their_reason() {
+    let files: Vec<_> =
+        FAILING.iter().map(|(behaviour, _)| (format!("{behaviour}.toml"), hostile_feed(behaviour, ""))).collect();
+    let files: Vec<_> = files.iter().map(|(name, content)| (name.as_str(), content.clone())).collect();
+    let mut site = TestSite::start(&files).await;
+    for (behaviour, reason) in FAILING {
+        let feed = site.off(behaviour).await;
+        let off = feed["off"].as_str().unwrap();
+        assert!(off.contains("failed 10 times in a row") && off.contains(reason), "{behaviour}: {off}");
+        assert!(feed["failures"].as_u64().unwrap() >= 10, "{behaviour}: {feed}");
+        assert!(feed["starts"].as_u64().unwrap() >= 1, "{behaviour}: {feed}");
+        assert_eq!((&feed["set_aside"], &feed["delivered"]), (&0.into(), &0.into()), "{behaviour}: {feed}");
+        assert_eq!(
+            site.gateway.log_count(&format!("switched off until its file changes: {off} feed={behaviour}")),
+            1,
+            "{behaviour}"
+        );
+    }
+    site.all_readings().await;
+    assert!(!site.gateway.path("quarantine").exists(), "a plugin that fails on every event quarantines none");
+    let own = site.feed("default", |_| true).await;
+    assert_eq!((&own["failures"], &own["refused"]), (&0.into(), &0.into()), "{own}");
+    // About one line for each failure, and one when the plugin is switched off.
+    let failures = site.gateway.log_count("the plugin failed");
+    assert!(failures <= FAILING.len() * 14, "{}", site.gateway.log());
+}
