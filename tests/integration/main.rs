@@ -19,6 +19,7 @@ mod configuration;
 mod delivery;
 mod device;
 mod disk;
+mod docs;
 mod drop_in;
 mod feeds;
 mod hostile;
