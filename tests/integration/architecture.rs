@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::root;
+use crate::tidy;
 
 /// The crates of a sample's path and beside it: none of them depends on another.
 const ROOMS: [&str; 6] =
@@ -116,23 +117,13 @@ fn every_broken_wall_is_found() {
 /// Sources by crate: those of `host` by their folder in it, the others by their top folder.
 fn sources() -> BTreeMap<String, String> {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
-    let mut folders: Vec<_> = ["host", "plugins", "tests", "fuzz", "docs"].map(|folder| root().join(folder)).into();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() && !path.ends_with("target") {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let inside = path.strip_prefix(root()).unwrap();
-                let mut parts = inside.iter().map(|part| part.to_str().unwrap());
-                let (top, below) = (parts.next().unwrap(), parts.next().unwrap());
-                let owner = if top == "host" && below != "src" { format!("host/{below}") } else { top.to_owned() };
-                // A crate's examples and tests use it from outside.
-                let owner =
-                    if parts.next() == Some("src") || owner == top { owner } else { format!("{owner} outside") };
-                found.entry(owner).or_default().push_str(&std::fs::read_to_string(path).unwrap());
-            }
-        }
+    for (path, text) in ["host", "plugins", "tests", "fuzz", "docs"].into_iter().flat_map(tidy::sources) {
+        let mut parts = path.strip_prefix(root()).unwrap().iter().map(|part| part.to_str().unwrap());
+        let (top, below) = (parts.next().unwrap(), parts.next().unwrap());
+        let owner = if top == "host" && below != "src" { format!("host/{below}") } else { top.to_owned() };
+        // A crate's examples and tests use it from outside.
+        let owner = if parts.next() == Some("src") || owner == top { owner } else { format!("{owner} outside") };
+        found.entry(owner).or_default().push_str(&text);
     }
     found
 }
