@@ -1,10 +1,10 @@
 //! A polled bus with devices of the simulator, connected through streams in memory.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bessai_domain::event::Frame;
@@ -32,25 +32,39 @@ pub(super) const BOTH: [Framing; 2] = [Framing::Tcp, Framing::Rtu];
 
 /// Runs a test in virtual time, which advances as soon as every task waits.
 pub(super) fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
+    install_log_capture();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, test)
 }
 
 /// Runs a test in virtual time and returns what was logged.
 pub(super) fn captured_log(test: impl Future<Output = ()>) -> String {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let written = Arc::clone(&log);
-    let writer = move || LogBuffer(Arc::clone(&written));
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
-    tracing::subscriber::with_default(subscriber, || in_virtual_time(test));
-    String::from_utf8(log.lock().unwrap().clone()).unwrap()
+    CAPTURED.set(Some(Vec::new()));
+    in_virtual_time(test);
+    String::from_utf8(CAPTURED.take().unwrap()).unwrap()
 }
 
-struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread's test has logged, while it captures its log.
+    static CAPTURED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
-impl io::Write for LogBuffer {
+/// Installs one subscriber for all tests before any of them logs. With a subscriber per test, `tracing` can remember
+/// from a test without one that nobody wants a line, and another test then misses it.
+fn install_log_capture() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| ThreadLog).finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
+
+struct ThreadLog;
+
+impl io::Write for ThreadLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        CAPTURED.with_borrow_mut(|log| log.iter_mut().for_each(|log| log.extend_from_slice(bytes)));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

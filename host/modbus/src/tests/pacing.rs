@@ -1,4 +1,4 @@
-//! ReceivedRequest pacing: as configured, or as learnt from the device's failures.
+//! Request pacing: as configured, or as learnt from the device's failures.
 
 use std::time::Duration;
 
