@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::site::Site;
-use crate::time::Timestamp;
+use crate::time::{MonotonicTime, Timestamp};
 
 /// An event's number: per site, ascending, never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,16 @@ pub struct Event {
     pub at: Timestamp,
     /// What occurred.
     pub body: EventBody,
+}
+
+/// An event of the journal, with the time from which its age counts.
+#[derive(Clone, Debug)]
+pub struct RecordedEvent {
+    /// The event. Its own time is the wall clock's, which may have been wrong or have stepped since.
+    pub event: Arc<Event>,
+    /// When it occurred, on the monotonic clock of this run: ages are measured from here. For an event of an earlier run
+    /// it counts only the time that the machine was running since then.
+    pub occurred: MonotonicTime,
 }
 
 /// The kinds of event.
