@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bessai_domain::event::Dispatch;
 use bessai_domain::site::Site;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::Moment;
 use bessai_inference::Inference;
 use bessai_journal::Journal;
 use bessai_modbus::{Bus, BusEndpoint, DeviceSettings, WriteQueue};
@@ -60,7 +60,7 @@ pub(crate) async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::
     for note in &config.notes {
         tracing::info!("{note}");
     }
-    let journal = Journal::open(&config.journal, now())?;
+    let journal = Journal::open(&config.journal, now().wall)?;
     let in_force = journal.site();
     let in_force = in_force.as_ref().map(AsRef::as_ref);
     let site = Arc::new(with_revision(site::describe(&config, in_force), in_force));
@@ -117,7 +117,7 @@ async fn unmap_code_later() {
 
 /// What the inference thread does with a result: back into the pipeline.
 #[allow(clippy::disallowed_methods, reason = "called in the inference thread, which may wait for the pipeline")]
-fn results(inputs: mpsc::Sender<PipelineInput>) -> impl Fn(Timestamp, Dispatch) + Send {
+fn results(inputs: mpsc::Sender<PipelineInput>) -> impl Fn(Moment, Dispatch) + Send {
     move |at, dispatch| {
         // Sending fails only when the gateway is stopping; the result is not needed then.
         let _ = inputs.blocking_send(PipelineInput::Dispatch(at, dispatch));
@@ -135,8 +135,9 @@ fn sinks(
     inference: Option<Inference>,
     reports: ReportRules,
 ) -> Sinks {
-    let (journal, report) = (journal.clone(), Rc::clone(report));
+    let (journal, judged, report) = (journal.clone(), Rc::clone(report), Rc::clone(report));
     Sinks {
+        judged: Box::new(move |state| judged.borrow_mut().judged(state)),
         append: Box::new(move |at, body| {
             report.borrow_mut().note(&body);
             journal.append(at, body);

@@ -2,24 +2,30 @@
 //!
 //! The heartbeat and the repeated safety verdict share one 5 s timer, so that an idle site wakes the processor once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety, Watchdog};
+use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety, SafetyState, Watchdog};
 use bessai_domain::profile::{Point, Profile};
 use bessai_domain::report::{ReportFilter, ReportRule};
 use bessai_domain::safety::{SafetyLimits, SafetyMonitor};
 use bessai_domain::site::{SOURCE_NAME, Site};
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Clock, Moment, MonotonicTime};
 use bessai_modbus::DeviceReport;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// Time between two heartbeats, and between two repetitions of the safety verdict.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Heartbeats between two repetitions of the devices' status (one minute), so that a new feed learns the current state.
 const REPEATED_EVERY: u32 = 12;
+/// Added to the time of an expiry: timers have this resolution, and the value must have expired.
+const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
+/// Values that are kept while the wall clock was never set; with their events some 10 MB.
+const UNSTAMPED_VALUES: usize = 1 << 20;
+/// Events that are kept while the wall clock was never set.
+const UNSTAMPED_EVENTS: usize = 1 << 14;
 
 /// What the pipeline receives.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ pub(crate) enum PipelineInput {
     /// From a Modbus connection.
     Device(DeviceReport),
     /// A model's result for the frame of that time.
-    Dispatch(Timestamp, Dispatch),
+    Dispatch(Moment, Dispatch),
 }
 
 impl From<DeviceReport> for PipelineInput {
@@ -37,7 +43,7 @@ impl From<DeviceReport> for PipelineInput {
 }
 
 /// Receives each frame with the site description that it refers to.
-pub(crate) type FrameSink = Box<dyn FnMut(Timestamp, &Frame, &Arc<Site>)>;
+pub(crate) type FrameSink = Box<dyn FnMut(Moment, &Frame, &Arc<Site>)>;
 
 /// The report rule of a device's point; none if every reading becomes an event.
 pub(crate) type ReportRules = Box<dyn Fn(&str, &Point) -> Option<ReportRule>>;
@@ -45,7 +51,9 @@ pub(crate) type ReportRules = Box<dyn Fn(&str, &Point) -> Option<ReportRule>>;
 /// What the pipeline is connected to.
 pub(crate) struct Sinks {
     /// Numbers an event and appends it to the journal.
-    pub(crate) append: Box<dyn FnMut(Timestamp, EventBody)>,
+    pub(crate) append: Box<dyn FnMut(Moment, EventBody)>,
+    /// Is shown each verdict, also those that are no event: at the start, and while the clock was never set.
+    pub(crate) judged: Box<dyn FnMut(SafetyState)>,
     /// Hands a frame to the models. Must not block.
     pub(crate) infer: FrameSink,
     /// The report rules of discovered devices, whose points are known only later.
@@ -55,7 +63,7 @@ pub(crate) struct Sinks {
 /// What makes two verdicts equal: which rules are broken on which channel, not by how much.
 #[derive(PartialEq)]
 struct VerdictKey {
-    is_safe: bool,
+    state: SafetyState,
     watchdog: Watchdog,
     broken: Vec<(String, String, String)>,
 }
@@ -69,9 +77,17 @@ pub(crate) struct Pipeline {
     verdict: Option<VerdictKey>,
     devices: BTreeMap<String, DeviceStatus>,
     sinks: Sinks,
-    clock: fn() -> Timestamp,
-    clock_is_implausible: bool,
+    clock: Clock,
+    unstamped: UnstampedEvents,
     heartbeats: u32,
+}
+
+/// Events that wait until the wall clock is set: a time that was never right would be wrong for ever.
+#[derive(Default)]
+struct UnstampedEvents {
+    events: VecDeque<(MonotonicTime, EventBody)>,
+    values: usize,
+    dropped: u64,
 }
 
 impl Pipeline {
@@ -80,10 +96,10 @@ impl Pipeline {
         site: Arc<Site>,
         limits: &SafetyLimits,
         report_filters: Vec<ReportFilter>,
-        clock: fn() -> Timestamp,
+        clock: Clock,
         sinks: Sinks,
     ) -> Self {
-        let monitor = SafetyMonitor::new(&site, limits, clock());
+        let monitor = SafetyMonitor::new(&site, limits, clock().monotonic);
         let mut pipeline = Self {
             site: Arc::clone(&site),
             monitor,
@@ -92,7 +108,7 @@ impl Pipeline {
             devices: BTreeMap::new(),
             sinks,
             clock,
-            clock_is_implausible: false,
+            unstamped: UnstampedEvents::default(),
             heartbeats: 0,
         };
         pipeline.append(clock(), EventBody::Site(site));
@@ -106,6 +122,7 @@ impl Pipeline {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
+            let expires_at = self.expires_at();
             tokio::select! {
                 received = inputs.recv_many(&mut batch, BATCH) => {
                     if received == 0 {
@@ -116,6 +133,10 @@ impl Pipeline {
                     }
                 }
                 _ = ticks.tick() => self.tick(),
+                // A value becomes unknown by itself, without a reading that would show it.
+                () = sleep_until(expires_at.unwrap_or_else(Instant::now)), if expires_at.is_some() => {
+                    self.judge(Repetition::OnlyChanges);
+                }
                 _ = stop.wait_for(|stop| *stop), if !inputs.is_closed() => inputs.close(),
             }
         }
@@ -127,35 +148,26 @@ impl Pipeline {
             PipelineInput::Device(DeviceReport::Discovered(at, device, profile)) => {
                 self.redescribe(at, &device, &profile)
             }
-            PipelineInput::Device(DeviceReport::Frame(at, frame)) => {
-                if self.trusts(at) {
-                    self.frame(at, frame);
-                }
-            }
+            PipelineInput::Device(DeviceReport::Frame(at, frame)) => self.frame(at, frame),
             PipelineInput::Device(DeviceReport::Status(at, status)) => {
-                if self.trusts(at) {
-                    self.devices.insert(status.device.clone(), status.clone());
-                    self.append(at, EventBody::Device(status));
-                }
+                self.devices.insert(status.device.clone(), status.clone());
+                self.append(at, EventBody::Device(status));
             }
         }
     }
 
-    fn frame(&mut self, at: Timestamp, frame: Frame) {
-        self.monitor.record(at, &frame);
+    fn frame(&mut self, at: Moment, frame: Frame) {
+        self.monitor.record(at.monotonic, &frame);
         (self.sinks.infer)(at, &frame, &self.site);
         let report_filter = usize::try_from(frame.source).ok().and_then(|source| self.report_filters.get_mut(source));
-        if report_filter.is_none_or(|report_filter| report_filter.accepts(at, &frame)) {
+        if report_filter.is_none_or(|report_filter| report_filter.accepts(at.monotonic, &frame)) {
             self.append(at, EventBody::Frame(frame));
         }
-        let safety = self.monitor.evaluate(at);
-        if self.verdict.as_ref() != Some(&VerdictKey::of(&safety)) {
-            self.publish_safety(at, safety);
-        }
+        self.judge(Repetition::OnlyChanges);
     }
 
     /// A device's points were discovered: its channels change, and with them the description that later frames refer to.
-    fn redescribe(&mut self, at: Timestamp, device: &str, profile: &Profile) {
+    fn redescribe(&mut self, at: Moment, device: &str, profile: &Profile) {
         let mut site = Site::clone(&self.site);
         for known in site.devices.iter_mut().filter(|known| known.name == device) {
             known.attributes = profile.attributes();
@@ -168,6 +180,11 @@ impl Pipeline {
                 *report_filter = ReportFilter::new(reports);
             }
         }
+        self.describe(at, site);
+    }
+
+    /// Takes over a new description of the site, if it differs from the one in force.
+    fn describe(&mut self, at: Moment, mut site: Site) {
         if site == *self.site {
             return;
         }
@@ -179,113 +196,148 @@ impl Pipeline {
         for status in self.devices.clone().into_values() {
             self.append(at, EventBody::Device(status));
         }
+        self.judge(Repetition::OnlyChanges);
     }
 
     fn tick(&mut self) {
         let now = (self.clock)();
-        if !self.trusts(now) {
-            return;
+        if now.wall.is_plausible() {
+            self.append(now, EventBody::Heartbeat);
         }
-        self.append(now, EventBody::Heartbeat);
-        // Nothing to judge before the first reading or the first failed one.
-        if self.verdict.is_some() {
-            let safety = self.monitor.evaluate(now);
-            self.publish_safety(now, safety);
-        }
+        self.judge(Repetition::Always);
         self.heartbeats = self.heartbeats.wrapping_add(1);
-        if self.heartbeats.is_multiple_of(REPEATED_EVERY) {
+        if self.heartbeats.is_multiple_of(REPEATED_EVERY) && now.wall.is_plausible() {
             for status in self.devices.clone().into_values() {
                 self.append(now, EventBody::Device(status));
             }
         }
     }
 
-    fn publish_safety(&mut self, at: Timestamp, safety: Safety) {
-        if self.verdict.as_ref().is_none_or(|verdict| verdict.is_safe != safety.is_safe) {
+    /// Judges the newest readings. The verdict's time is that of the judgement, so that verdicts follow each other in time
+    /// whichever device's reading caused them.
+    fn judge(&mut self, repetition: Repetition) {
+        let now = (self.clock)();
+        let safety = self.monitor.evaluate(now.monotonic);
+        let state = safety.state();
+        // A start knows nothing yet. That is no alarm until each channel had the time to be read.
+        if state != SafetyState::Unsafe && self.verdict.is_none() && !self.monitor.is_settled(now.monotonic) {
+            (self.sinks.judged)(SafetyState::Unknown);
+            return;
+        }
+        (self.sinks.judged)(state);
+        let key = VerdictKey::of(&safety);
+        let has_changed = self.verdict.as_ref() != Some(&key);
+        if !has_changed && repetition == Repetition::OnlyChanges {
+            return;
+        }
+        if self.verdict.as_ref().is_none_or(|verdict| verdict.state != state) {
             self.log_verdict(&safety);
         }
-        self.verdict = Some(VerdictKey::of(&safety));
-        self.append(at, EventBody::Safety(safety));
+        self.verdict = Some(key);
+        self.append(now, EventBody::Safety(safety));
+    }
+
+    /// When a value becomes too old, if no reading replaces it.
+    fn expires_at(&self) -> Option<Instant> {
+        let now = (self.clock)().monotonic;
+        let remaining = self.monitor.next_expiry(now)?.since(now);
+        Some(Instant::now() + remaining + TIMER_RESOLUTION)
     }
 
     fn log_verdict(&self, safety: &Safety) {
-        if safety.is_safe && self.verdict.is_some() {
-            tracing::info!("the battery is back within its limits");
-        }
-        for violation in &safety.violations {
-            let (rule, device, channel) = (&violation.rule, &violation.device, &violation.channel);
-            let (value, limit) = (violation.value, violation.limit);
-            tracing::error!(%rule, %device, %channel, value, limit, "the battery is not safe: {channel} breaks {rule}");
+        match safety.state() {
+            SafetyState::Safe if self.verdict.is_some() => tracing::info!("the battery is back within its limits"),
+            SafetyState::Safe => {}
+            SafetyState::Unknown => {
+                for violation in &safety.violations {
+                    let (rule, device, channel) = (&violation.rule, &violation.device, &violation.channel);
+                    let limit = violation.limit;
+                    tracing::error!(
+                        %rule, %device, %channel,
+                        "safety is unknown: {channel} has no value that is younger than {limit} s"
+                    );
+                }
+            }
+            SafetyState::Unsafe => {
+                for violation in &safety.violations {
+                    let (rule, device, channel) = (&violation.rule, &violation.device, &violation.channel);
+                    let (value, limit) = (violation.value, violation.limit);
+                    tracing::error!(
+                        %rule, %device, %channel, value, limit,
+                        "the battery is not safe: {channel} violates {rule}"
+                    );
+                }
+            }
         }
     }
 
-    fn append(&mut self, at: Timestamp, body: EventBody) {
+    /// Appends an event, after those that waited for the clock; or lets it wait, too.
+    fn append(&mut self, at: Moment, body: EventBody) {
+        if !at.wall.is_plausible() {
+            self.unstamped.push(at.monotonic, body);
+            return;
+        }
+        if !self.unstamped.events.is_empty() {
+            for (monotonic, body) in self.unstamped.take() {
+                let wall = at.wall.minus(at.monotonic.since(monotonic));
+                (self.sinks.append)(Moment { monotonic, wall }, body);
+            }
+        }
         (self.sinks.append)(at, body);
     }
+}
 
-    /// Events are stamped only by a plausible clock: one that was never set would give them a wrong time for ever.
-    fn trusts(&mut self, at: Timestamp) -> bool {
-        let plausible = at.is_plausible();
-        if !plausible && !self.clock_is_implausible {
-            tracing::error!("the system clock shows a time before 2025; nothing is published until it is set");
+/// Whether a verdict is appended that says the same as the one before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repetition {
+    Always,
+    OnlyChanges,
+}
+
+impl UnstampedEvents {
+    fn push(&mut self, at: MonotonicTime, body: EventBody) {
+        if self.events.is_empty() {
+            tracing::error!(
+                "the system clock shows a time before 2025; readings are kept, nothing is published until it is set"
+            );
         }
-        if plausible && self.clock_is_implausible {
-            tracing::info!("the system clock is set; publishing for site {}", self.site.id);
+        self.values += body.value_count();
+        self.events.push_back((at, body));
+        while self.values > UNSTAMPED_VALUES || self.events.len() > UNSTAMPED_EVENTS {
+            // The site's description stays: it comes first, and the readings refer to it.
+            let oldest = self.events.iter().position(|(_, body)| !matches!(body, EventBody::Site(_)));
+            let Some((_, body)) = oldest.and_then(|oldest| self.events.remove(oldest)) else { break };
+            self.values -= body.value_count();
+            if self.dropped == 0 {
+                tracing::error!("the clock has not been set for so long that the oldest readings are dropped");
+            }
+            self.dropped += 1;
         }
-        self.clock_is_implausible = !plausible;
-        plausible
+    }
+
+    /// The clock is set: everything that waited.
+    fn take(&mut self) -> VecDeque<(MonotonicTime, EventBody)> {
+        let (kept, dropped) = (self.events.len(), self.dropped);
+        tracing::info!(kept, dropped, "the system clock is set; publishing {kept} events, {dropped} were dropped");
+        std::mem::take(self).events
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        let kept = self.unstamped.events.len();
+        if kept > 0 {
+            tracing::error!("the system clock was never set: {kept} events have no time and are lost");
+        }
     }
 }
 
 impl VerdictKey {
     fn of(safety: &Safety) -> Self {
         let broken = safety.violations.iter().map(|v| (v.device.clone(), v.channel.clone(), v.rule.clone()));
-        Self { is_safe: safety.is_safe, watchdog: safety.watchdog, broken: broken.collect() }
+        Self { state: safety.state(), watchdog: safety.watchdog, broken: broken.collect() }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
-    fn never_set() -> Timestamp {
-        Timestamp::from_nanos(86_400_000_000_000)
-    }
-
-    fn in_2026() -> Timestamp {
-        Timestamp::from_nanos(1_790_000_000_000_000_000)
-    }
-
-    fn site() -> Arc<Site> {
-        Arc::new(Site { id: "S".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] })
-    }
-
-    /// The events that a pipeline appends after its description, given a frame with that time and one timer tick.
-    fn appended(at: Timestamp, clock: fn() -> Timestamp) -> Vec<EventBody> {
-        let events = Rc::new(RefCell::new(Vec::new()));
-        let kept = Rc::clone(&events);
-        let append = Box::new(move |_, body| kept.borrow_mut().push(body));
-        let sinks = Sinks { append, infer: Box::new(|_, _, _| {}), reports: Box::new(|_, _| None) };
-        let mut pipeline = Pipeline::new(site(), &SafetyLimits::default(), Vec::new(), clock, sinks);
-        let frame = Frame { source: 0, values: vec![1.0], faults: vec![], texts: vec![] };
-        pipeline.handle(DeviceReport::Frame(at, frame).into());
-        pipeline.tick();
-        drop(pipeline);
-        let mut events = Rc::into_inner(events).unwrap().into_inner();
-        events.remove(0);
-        events
-    }
-
-    #[test]
-    fn nothing_is_appended_while_the_clock_was_never_set() {
-        assert_eq!(appended(never_set(), never_set), []);
-        let kinds: Vec<_> = appended(in_2026(), in_2026).iter().map(std::mem::discriminant).collect();
-        let frame = EventBody::Frame(Frame { source: 0, values: vec![], faults: vec![], texts: vec![] });
-        assert_eq!(kinds[0], std::mem::discriminant(&frame));
-        assert!(kinds.contains(&std::mem::discriminant(&EventBody::Heartbeat)));
-        // Frame, verdict, heartbeat, the verdict again.
-        assert_eq!(kinds.len(), 4);
-    }
-}
+mod tests;

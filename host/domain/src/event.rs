@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::site::Site;
-use crate::time::{MonotonicTime, Timestamp};
+use crate::time::{Moment, MonotonicTime, Timestamp};
 
 /// An event's number: per site, ascending, never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +36,14 @@ pub struct RecordedEvent {
     /// When it occurred, on the monotonic clock of this run: ages are measured from here. For an event of an earlier run
     /// it counts only the time that the machine was running since then.
     pub occurred: MonotonicTime,
+}
+
+impl RecordedEvent {
+    /// An event whose own time is right: for recorded events that are processed in simulated time.
+    pub fn by_wall_clock(event: Arc<Event>) -> Self {
+        let occurred = Moment::by_wall_clock(event.at).monotonic;
+        Self { event, occurred }
+    }
 }
 
 /// The kinds of event.
@@ -186,6 +194,31 @@ pub struct Safety {
     pub power_limit_kw: Option<f64>,
     /// Every violated limit.
     pub violations: Vec<Violation>,
+}
+
+/// What a verdict says about the battery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SafetyState {
+    /// Every limited channel has a good young value within its limits.
+    Safe,
+    /// A value is outside its limits.
+    Unsafe,
+    /// No value is known to be outside its limits, but a limited channel has no good young value.
+    Unknown,
+}
+
+impl Safety {
+    /// What the verdict says; a known violation counts more than an unknown value.
+    pub fn state(&self) -> SafetyState {
+        let is_unknown = |violation: &Violation| matches!(violation.rule.as_str(), "stale" | "unread");
+        if self.is_safe {
+            SafetyState::Safe
+        } else if !self.violations.is_empty() && self.violations.iter().all(is_unknown) {
+            SafetyState::Unknown
+        } else {
+            SafetyState::Unsafe
+        }
+    }
 }
 
 /// How unusual a device's readings are.

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Event, Sequence};
+use crate::event::{RecordedEvent, Sequence};
 use crate::message::Message;
 use crate::session::{Login, SignInRequest, Welcome};
 use crate::site::Site;
 use crate::state::PluginState;
-use crate::time::Timestamp;
+use crate::time::{Moment, Timestamp};
 
 /// How much may be handed over at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub trait Events {
     /// The site description that the next event refers to.
     fn site(&self) -> Option<Arc<Site>>;
     /// Waits for the next batch, at most [`CALL_LIMIT`]. Cancelling the future loses no event.
-    async fn next(&mut self) -> Vec<Arc<Event>>;
+    async fn next(&mut self) -> Vec<RecordedEvent>;
     /// The feed's position.
     fn cursor(&self) -> Self::Cursor;
 }
@@ -96,7 +96,7 @@ pub trait Plugin {
     /// Starts a fresh instance and configures it with the site's description; the error is for people.
     async fn start(&mut self, site: &Arc<Site>, now: Timestamp) -> Result<(), String>;
     /// Turns events into messages. A call that fails leaves the state unchanged.
-    async fn process(&mut self, events: &[Arc<Event>], now: Timestamp) -> Result<Processed, CallError>;
+    async fn process(&mut self, events: &[RecordedEvent], now: Moment) -> Result<Processed, CallError>;
     /// Whether the plugin decides how its feed signs in; `connect`, `connected` and `closing` are called only then.
     fn has_session(&self) -> bool;
     /// Called before each CONNECT. A call that fails leaves the state unchanged.

@@ -1,14 +1,26 @@
-//! Evaluates on each frame whether the battery is within its limits; unknown values are not safe.
+//! Judges whether the battery is within its limits. What is not known is not safe.
+//!
+//! Every limited channel of every device must have a good value that is younger than its age limit. Ages are monotonic, so
+//! that a step of the wall clock changes no verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::event::{Frame, Safety, Violation, Watchdog};
 use crate::site::{Site, channel};
-use crate::time::Timestamp;
+use crate::time::MonotonicTime;
 
-/// Age from which the value of a limited channel counts as unknown.
-const STALE_AFTER: Duration = Duration::from_secs(30);
+/// Smallest age from which a value counts as unknown.
+const SHORTEST_AGE_LIMIT: Duration = Duration::from_secs(30);
+/// A value that is read less often counts as unknown when it was not read for this many periods.
+const AGE_LIMIT_PERIODS: u32 = 3;
+/// A reading is late when it is older than this many periods.
+const LATE_PERIODS: u32 = 2;
+
+/// The age above which a value that is read at this period counts as unknown.
+pub fn age_limit(period: Duration) -> Duration {
+    SHORTEST_AGE_LIMIT.max(period.saturating_mul(AGE_LIMIT_PERIODS))
+}
 
 /// The safe range of a channel in its unit; a bound that is none is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -19,111 +31,197 @@ pub struct Bounds {
     pub max: Option<f64>,
 }
 
-/// Limits by channel name.
+/// Which channels are limited.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SafetyLimits(pub BTreeMap<String, Bounds>);
+pub struct SafetyLimits {
+    /// Limits by channel name.
+    pub bounds: BTreeMap<String, Bounds>,
+    /// The channels that at least one device must have, because the operator limited them: without such a device safety is
+    /// unknown.
+    pub required: BTreeSet<String>,
+}
 
 impl Default for SafetyLimits {
-    /// State of charge 10 to 95 %, temperature up to 45 °C.
+    /// State of charge 10 to 95 %, temperature up to 45 °C, for the devices that have these channels.
     fn default() -> Self {
         let soc = Bounds { min: Some(10.0), max: Some(95.0) };
         let temperature = Bounds { min: None, max: Some(45.0) };
-        Self(BTreeMap::from([(channel::SOC.into(), soc), (channel::TEMPERATURE.into(), temperature)]))
+        let bounds = BTreeMap::from([(channel::SOC.into(), soc), (channel::TEMPERATURE.into(), temperature)]);
+        Self { bounds, required: BTreeSet::new() }
     }
 }
 
 /// A limited channel of one device.
+#[derive(Clone, Debug)]
 struct LimitedChannel {
-    source: usize,
-    position: usize,
     device: String,
     channel: String,
     bounds: Bounds,
-    newest: Option<(Timestamp, f64)>,
+    /// Where it is read; none if the device has no such channel, or no longer.
+    read_from: Option<ChannelPosition>,
+    newest: Option<(MonotonicTime, f64)>,
+}
+
+/// A channel's source and its position there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ChannelPosition {
+    source: usize,
+    channel: usize,
 }
 
 /// A source that is read periodically.
+#[derive(Clone, Debug)]
 struct ReadSource {
+    device: String,
     period: Duration,
-    newest: Option<Timestamp>,
+    newest: Option<MonotonicTime>,
 }
 
-/// Evaluates a site's readings against its limits.
+/// Judges a site's readings by its limits.
 pub struct SafetyMonitor {
     limits: SafetyLimits,
     channels: Vec<LimitedChannel>,
-    sources: BTreeMap<usize, ReadSource>,
-    started: Timestamp,
+    /// By the index in the site's description.
+    sources: Vec<ReadSource>,
+    started: MonotonicTime,
 }
 
 impl SafetyMonitor {
-    /// A monitor without readings.
-    pub fn new(site: &Site, limits: &SafetyLimits, now: Timestamp) -> Self {
-        let (channels, sources) = (Vec::new(), BTreeMap::new());
-        let mut monitor = Self { limits: limits.clone(), channels, sources, started: now };
-        for (index, source) in site.sources.iter().enumerate() {
-            // A device whose channels are not discovered yet has no readings.
-            if !source.channels.is_empty() {
-                monitor.sources.insert(index, ReadSource { period: source.period, newest: None });
-            }
-            for (position, channel) in source.channels.iter().enumerate() {
-                let Some(&bounds) = limits.0.get(&channel.name) else { continue };
-                let (device, channel) = (source.device.clone(), channel.name.clone());
-                monitor.channels.push(LimitedChannel {
-                    source: index,
-                    position,
-                    device,
-                    channel,
-                    bounds,
-                    newest: None,
-                });
-            }
-        }
+    /// A monitor without readings: every limited channel is unknown.
+    pub fn new(site: &Site, limits: &SafetyLimits, now: MonotonicTime) -> Self {
+        let mut monitor = Self { limits: limits.clone(), channels: Vec::new(), sources: Vec::new(), started: now };
+        monitor.update_site(site);
         monitor
     }
 
-    /// Takes over a new description of the site and keeps the readings of channels that remain.
+    /// Takes over a new description. Readings of channels that remain are kept. A limited channel that disappears from its
+    /// device stays limited, and is unknown from now on; only those of devices that are gone are forgotten.
     pub fn update_site(&mut self, site: &Site) {
-        let before = std::mem::replace(self, Self::new(site, &self.limits, self.started));
+        let known = std::mem::take(&mut self.channels);
+        self.channels = self.described_channels(site);
+        let is_described = |known: &LimitedChannel, described: &[LimitedChannel]| {
+            described.iter().any(|channel| channel.is_same(known))
+        };
         for channel in &mut self.channels {
-            let same = |known: &&LimitedChannel| (&known.device, &known.channel) == (&channel.device, &channel.channel);
-            channel.newest = before.channels.iter().find(same).and_then(|known| known.newest);
+            channel.newest = known.iter().find(|known| known.is_same(channel)).and_then(|known| known.newest);
         }
-        for (index, source) in &mut self.sources {
-            source.newest = before.sources.get(index).and_then(|known| known.newest);
+        let has_device = |name: &str| site.devices.iter().any(|device| device.name == name);
+        let gone = known.into_iter().filter(|known| has_device(&known.device) && !is_described(known, &self.channels));
+        let gone: Vec<_> = gone.map(|known| LimitedChannel { read_from: None, newest: None, ..known }).collect();
+        self.channels.extend(gone);
+        self.add_required();
+        let sources = std::mem::take(&mut self.sources);
+        let same = |index: usize, device: &str| sources.get(index).filter(|source| source.device == device);
+        self.sources = site
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(index, source)| ReadSource {
+                device: source.device.clone(),
+                period: source.period,
+                newest: same(index, &source.device).and_then(|source| source.newest),
+            })
+            .collect();
+    }
+
+    /// The limited channels of a description. A device whose channels are not discovered yet may have all of them.
+    fn described_channels(&self, site: &Site) -> Vec<LimitedChannel> {
+        let mut channels = Vec::new();
+        let limited = |device: &str, channel: &str, bounds: Bounds, read_from| LimitedChannel {
+            device: device.to_owned(),
+            channel: channel.to_owned(),
+            bounds,
+            read_from,
+            newest: None,
+        };
+        for device in &site.devices {
+            let sources = || site.sources.iter().enumerate().filter(|(_, source)| source.device == device.name);
+            if sources().all(|(_, source)| source.channels.is_empty()) {
+                let all = self.limits.bounds.iter();
+                channels.extend(all.map(|(name, bounds)| limited(&device.name, name, *bounds, None)));
+                continue;
+            }
+            for (source, description) in sources() {
+                for (position, channel) in description.channels.iter().enumerate() {
+                    if let Some(bounds) = self.limits.bounds.get(&channel.name) {
+                        let read_from = Some(ChannelPosition { source, channel: position });
+                        channels.push(limited(&device.name, &channel.name, *bounds, read_from));
+                    }
+                }
+            }
+        }
+        channels
+    }
+
+    /// A required channel that no device has is unknown, too; it belongs to no device.
+    fn add_required(&mut self) {
+        for name in &self.limits.required {
+            let bounds = self.limits.bounds.get(name).copied().unwrap_or_default();
+            if !self.channels.iter().any(|channel| channel.channel == *name) {
+                let (device, channel) = (String::new(), name.clone());
+                self.channels.push(LimitedChannel { device, channel, bounds, read_from: None, newest: None });
+            }
         }
     }
 
     /// Records a reading.
-    pub fn record(&mut self, at: Timestamp, frame: &Frame) {
+    pub fn record(&mut self, at: MonotonicTime, frame: &Frame) {
         let Ok(index) = usize::try_from(frame.source) else { return };
-        for channel in self.channels.iter_mut().filter(|channel| channel.source == index) {
-            if let Some(value) = frame.good(channel.position) {
+        for channel in &mut self.channels {
+            let Some(position) = channel.read_from.filter(|position| position.source == index) else { continue };
+            if let Some(value) = frame.good(position.channel)
+                && channel.newest.is_none_or(|(newest, _)| newest <= at)
+            {
                 channel.newest = Some((at, value));
             }
         }
-        if let Some(source) = self.sources.get_mut(&index).filter(|_| !frame.is_empty()) {
-            source.newest = Some(at);
+        if let Some(source) = self.sources.get_mut(index).filter(|_| !frame.is_empty()) {
+            source.newest = source.newest.max(Some(at));
         }
     }
 
     /// The verdict on the newest readings.
-    pub fn evaluate(&self, now: Timestamp) -> Safety {
+    pub fn evaluate(&self, now: MonotonicTime) -> Safety {
         let violations: Vec<_> = self.channels.iter().filter_map(|channel| self.violation(channel, now)).collect();
         Safety { is_safe: violations.is_empty(), watchdog: self.watchdog(now), power_limit_kw: None, violations }
     }
 
-    fn violation(&self, channel: &LimitedChannel, now: Timestamp) -> Option<Violation> {
+    /// Whether the verdict is more than the ignorance of a start: each limited channel was read, or had the time to be. A site
+    /// without limited channels is judged by all its sources.
+    pub fn is_settled(&self, now: MonotonicTime) -> bool {
+        let since_start = now.since(self.started);
+        let is_overdue = |limit: Duration| since_start > limit;
+        if self.channels.is_empty() {
+            return self.sources.iter().all(|source| source.newest.is_some() || is_overdue(age_limit(source.period)));
+        }
+        self.channels.iter().all(|channel| channel.newest.is_some() || is_overdue(self.age_limit(channel)))
+    }
+
+    /// When the next value expires, or the time of one that was never read is over, if nothing is read until then.
+    pub fn next_expiry(&self, now: MonotonicTime) -> Option<MonotonicTime> {
+        let expiry = |channel: &LimitedChannel| {
+            let since = channel.newest.map_or(self.started, |(at, _)| at);
+            since.plus(self.age_limit(channel))
+        };
+        self.channels.iter().map(expiry).filter(|expiry| *expiry >= now).min()
+    }
+
+    /// The age above which a channel's value is unknown.
+    fn age_limit(&self, channel: &LimitedChannel) -> Duration {
+        let source = channel.read_from.and_then(|position| self.sources.get(position.source));
+        source.map_or(SHORTEST_AGE_LIMIT, |source| age_limit(source.period))
+    }
+
+    fn violation(&self, channel: &LimitedChannel, now: MonotonicTime) -> Option<Violation> {
         let violated = |rule: &str, value: f64, limit: f64| {
             let (device, channel) = (channel.device.clone(), channel.channel.clone());
             Some(Violation { rule: rule.into(), device, channel, value, limit })
         };
-        let Some((at, value)) = channel.newest else {
-            return self.unread(channel, now).and_then(|limit| violated("unread", f64::NAN, limit));
-        };
+        let limit = self.age_limit(channel);
+        let Some((at, value)) = channel.newest else { return violated("unread", f64::NAN, limit.as_secs_f64()) };
         let age = now.since(at);
-        if age > STALE_AFTER {
-            return violated("stale", age.as_secs_f64(), STALE_AFTER.as_secs_f64());
+        if age > limit {
+            return violated("stale", age.as_secs_f64(), limit.as_secs_f64());
         }
         match channel.bounds {
             Bounds { min: Some(min), .. } if value < min => violated("min", value, min),
@@ -132,31 +230,33 @@ impl SafetyMonitor {
         }
     }
 
-    /// The violated limit of a channel that was never read: at once if its source has no reading, else after
-    /// [`STALE_AFTER`].
-    fn unread(&self, channel: &LimitedChannel, now: Timestamp) -> Option<f64> {
-        let has_reading = self.sources.get(&channel.source).is_some_and(|source| source.newest.is_some());
-        let is_overdue = now.since(self.started) > STALE_AFTER;
-        (!has_reading || is_overdue).then_some(STALE_AFTER.as_secs_f64())
-    }
-
     /// The worst state of the sources with limited channels, or of all sources if there are none.
-    fn watchdog(&self, now: Timestamp) -> Watchdog {
-        let counts =
-            |index: usize| self.channels.is_empty() || self.channels.iter().any(|channel| channel.source == index);
-        let states = self.sources.iter().filter(|(index, _)| counts(**index)).map(|(_, source)| source.state(now));
+    fn watchdog(&self, now: MonotonicTime) -> Watchdog {
+        let reads = |channel: &LimitedChannel, index: usize| match channel.read_from {
+            Some(position) => position.source == index,
+            None => self.sources.get(index).is_some_and(|source| source.device == channel.device),
+        };
+        let is_limited = |index: usize| self.channels.iter().any(|channel| reads(channel, index));
+        let none_is_limited = !(0..self.sources.len()).any(is_limited);
+        let judged = self.sources.iter().enumerate().filter(|(index, _)| none_is_limited || is_limited(*index));
+        let states = judged.map(|(_, source)| source.state(now, self.started));
         states.max_by_key(|state| severity(*state)).unwrap_or(Watchdog::Absent)
     }
 }
 
+impl LimitedChannel {
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.device, &self.channel) == (&other.device, &other.channel)
+    }
+}
+
 impl ReadSource {
-    fn state(&self, now: Timestamp) -> Watchdog {
-        let Some(newest) = self.newest else { return Watchdog::Failed };
-        let age = now.since(newest);
-        let late = self.period * 2;
-        if age > STALE_AFTER.max(late) {
+    /// Before the first reading the time counts from the start.
+    fn state(&self, now: MonotonicTime, started: MonotonicTime) -> Watchdog {
+        let age = now.since(self.newest.unwrap_or(started));
+        if age > age_limit(self.period) {
             Watchdog::Failed
-        } else if age > late {
+        } else if age > self.period.saturating_mul(LATE_PERIODS) {
             Watchdog::Late
         } else {
             Watchdog::Ok
@@ -174,79 +274,4 @@ fn severity(watchdog: Watchdog) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Fault, FaultKind};
-    use crate::site::{Channel, ChannelKind, Device, Source};
-
-    fn site() -> Site {
-        let channel = |name: &str, unit: &str| Channel {
-            name: name.into(),
-            unit: unit.into(),
-            kind: ChannelKind::Gauge,
-            writable: false,
-            attributes: Vec::new(),
-        };
-        let source = Source {
-            device: "battery".into(),
-            period: Duration::from_secs(5),
-            channels: [channel("soc_pct", "%"), channel("temp_c", "Cel")].into(),
-            attributes: Vec::new(),
-        };
-        let device = Device { name: "battery".into(), attributes: Vec::new() };
-        Site { id: "S".into(), revision: 1, devices: vec![device], sources: vec![source], attributes: Vec::new() }
-    }
-
-    fn frame(values: [f64; 2]) -> Frame {
-        let missing = (0..).zip(values).filter(|(_, value)| value.is_nan());
-        let faults = missing.map(|(channel, _)| Fault { channel, kind: FaultKind::Missing }).collect();
-        Frame { source: 0, values: values.to_vec(), faults, texts: Vec::new() }
-    }
-
-    fn second(seconds: u64) -> Timestamp {
-        Timestamp::from_nanos((1_740_000_000 + seconds) * 1_000_000_000)
-    }
-
-    fn check(frames: &[(u64, [f64; 2])], now: u64, rules: &[(&str, &str)], watchdog: Watchdog) {
-        let mut monitor = SafetyMonitor::new(&site(), &SafetyLimits::default(), second(0));
-        for (at, values) in frames {
-            monitor.record(second(*at), &frame(*values));
-        }
-        let safety = monitor.evaluate(second(now));
-        let found: Vec<_> = safety.violations.iter().map(|v| (v.channel.as_str(), v.rule.as_str())).collect();
-        assert_eq!((found.as_slice(), safety.watchdog), (rules, watchdog), "{frames:?} at {now}");
-        assert_eq!(safety.is_safe, rules.is_empty());
-    }
-
-    const NAN: f64 = f64::NAN;
-
-    #[test]
-    fn values_beyond_a_bound_violate_it() {
-        check(&[(0, [50.0, 25.0])], 0, &[], Watchdog::Ok);
-        check(&[(0, [10.0, 45.0])], 0, &[], Watchdog::Ok);
-        check(&[(0, [95.0, 45.0])], 0, &[], Watchdog::Ok);
-        check(&[(0, [9.9, 25.0])], 0, &[("soc_pct", "min")], Watchdog::Ok);
-        check(&[(0, [95.1, 45.1])], 0, &[("soc_pct", "max"), ("temp_c", "max")], Watchdog::Ok);
-        check(&[(0, [99.0, 25.0]), (5, [90.0, 25.0])], 5, &[], Watchdog::Ok);
-    }
-
-    #[test]
-    fn unknown_values_are_not_safe() {
-        check(&[], 0, &[("soc_pct", "unread"), ("temp_c", "unread")], Watchdog::Failed);
-        check(&[(0, [NAN, NAN])], 0, &[("soc_pct", "unread"), ("temp_c", "unread")], Watchdog::Failed);
-        check(&[(0, [50.0, NAN])], 5, &[], Watchdog::Ok);
-        check(&[(0, [50.0, NAN]), (31, [50.0, NAN])], 31, &[("temp_c", "unread")], Watchdog::Ok);
-        check(&[(0, [50.0, 25.0]), (20, [NAN, NAN])], 25, &[], Watchdog::Late);
-        check(&[(0, [50.0, 25.0]), (31, [50.0, NAN])], 31, &[("temp_c", "stale")], Watchdog::Ok);
-        check(&[(0, [50.0, 25.0])], 31, &[("soc_pct", "stale"), ("temp_c", "stale")], Watchdog::Failed);
-    }
-
-    #[test]
-    fn a_site_without_limited_channels_depends_on_its_readings_alone() {
-        let mut monitor = SafetyMonitor::new(&site(), &SafetyLimits(BTreeMap::new()), second(0));
-        assert_eq!(monitor.evaluate(second(0)).watchdog, Watchdog::Failed);
-        monitor.record(second(0), &frame([1.0, 2.0]));
-        let safety = monitor.evaluate(second(1));
-        assert!(safety.is_safe && safety.watchdog == Watchdog::Ok);
-    }
-}
+mod tests;

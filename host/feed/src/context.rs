@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use bessai_domain::event::Sequence;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::Moment;
 
 use crate::health::SharedFeedHealth;
 use crate::settings::FeedSettings;
@@ -27,7 +27,7 @@ impl TaskContext {
         &self.settings.name
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Moment {
         (self.settings.clock)()
     }
 }

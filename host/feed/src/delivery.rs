@@ -91,7 +91,7 @@ impl<C: Cursor> Delivery<C> {
         stop: &mut watch::Receiver<bool>,
     ) -> SessionEnd<B> {
         let SignedIn { session, renew_at } = signed_in;
-        let welcome = session.welcome(self.context.now());
+        let welcome = session.welcome(self.context.now().wall);
         let mut session = ActiveSession::new(session, welcome.protocol, self.renewal(renew_at));
         let first_messages = match transformer.connected(welcome).await {
             Ok(messages) => messages,
@@ -121,7 +121,7 @@ impl<C: Cursor> Delivery<C> {
     }
 
     fn renewal(&mut self, renew_at: Option<Timestamp>) -> Option<Renewal> {
-        let is_past = renew_at.is_some_and(|at| at <= self.context.now());
+        let is_past = renew_at.is_some_and(|at| at <= self.context.now().wall);
         if is_past && !self.logged_past_renewal {
             let feed = self.context.name();
             tracing::warn!(%feed, "the plugin's renew-at is in the past; signing in again after {SHORTEST_SESSION:?}");

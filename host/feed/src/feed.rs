@@ -94,10 +94,10 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
         }
         sleep(self.sign_ins.pause).await;
         // Nothing is signed or published with the time of a clock that was never set.
-        while !self.context.now().is_plausible() {
+        while !self.context.now().wall.is_plausible() {
             sleep(CLOCK_CHECK_EVERY).await;
         }
-        let request = self.broker.request(self.context.now(), self.sign_ins.attempt);
+        let request = self.broker.request(self.context.now().wall, self.sign_ins.attempt);
         let (login, changes) = self.transformer.connect(&mut self.events, &request).await?;
         self.delivery.save(&changes).await;
         let renew_at = login.renew_at;

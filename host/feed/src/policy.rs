@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody};
+use bessai_domain::event::{EventBody, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::session::{Endpoint, Login};
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::MonotonicTime;
 use bessai_domain::topic;
 
 /// Messages that one call may return: one site event of a large plant makes hundreds.
@@ -40,9 +40,9 @@ pub struct Admitted {
 
 impl Policy {
     /// Whether an event is too old for the plugin; a site description never is.
-    pub fn is_too_old(&self, event: &Event, now: Timestamp) -> bool {
-        let is_description = matches!(event.body, EventBody::Site(_));
-        !is_description && self.max_age.is_some_and(|max_age| now.since(event.at) > max_age)
+    pub fn is_too_old(&self, recorded: &RecordedEvent, now: MonotonicTime) -> bool {
+        let is_description = matches!(recorded.event.body, EventBody::Site(_));
+        !is_description && self.max_age.is_some_and(|max_age| now.since(recorded.occurred) > max_age)
     }
 
     /// Admits valid messages that the feed has the right to publish, at no more than its quality of service. The error:

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::Clock;
 
 use crate::quarantine::Quarantine;
 
@@ -13,8 +13,8 @@ pub struct FeedSettings {
     pub name: String,
     /// Where `online` and `offline` are published, retained; not for a plugin that decides how its feed signs in.
     pub status_topic: Option<String>,
-    /// The wall clock.
-    pub clock: fn() -> Timestamp,
+    /// Both clocks.
+    pub clock: Clock,
     /// Calls that take longer are counted as slow.
     pub slow_call: Duration,
     /// Stores what cannot be delivered.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::Event;
+use bessai_domain::event::RecordedEvent;
 use bessai_domain::ports::{CallError, Events, Plugin, Processed};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
@@ -126,8 +126,8 @@ impl<P: Plugin> Transformer<P> {
     }
 
     /// `site`: the description before these events.
-    fn take(&mut self, events: Vec<Arc<Event>>, site: Option<Arc<Site>>) {
-        let too_old = self.pending.push(events, site, &self.policy, self.context.now());
+    fn take(&mut self, events: Vec<RecordedEvent>, site: Option<Arc<Site>>) {
+        let too_old = self.pending.push(events, site, &self.policy, self.context.now().monotonic);
         self.context.health.borrow_mut().too_old += too_old;
         self.work.events_arrived();
     }

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use bessai_domain::event::{Dispatch, Frame};
 use bessai_domain::site::{Site, channel};
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 
 mod engine;
 mod manifest;
@@ -43,7 +43,7 @@ pub struct Inference {
 }
 
 /// A frame and the description that it refers to.
-type QueuedFrame = (Timestamp, Frame, Arc<Site>);
+type QueuedFrame = (Moment, Frame, Arc<Site>);
 
 /// A loaded model and the index of each of its inputs in a frame; none for the hour.
 struct Runner {
@@ -61,7 +61,7 @@ impl Inference {
         models: Vec<ModelSettings>,
         site: &Arc<Site>,
         hour: fn(Timestamp) -> f64,
-        results: impl Fn(Timestamp, Dispatch) + Send + 'static,
+        results: impl Fn(Moment, Dispatch) + Send + 'static,
     ) -> Option<Self> {
         if models.is_empty() {
             return None;
@@ -79,7 +79,7 @@ impl Inference {
     }
 
     /// Hands a frame to the models. Never waits.
-    pub fn offer(&self, at: Timestamp, frame: &Frame, site: &Arc<Site>) {
+    pub fn offer(&self, at: Moment, frame: &Frame, site: &Arc<Site>) {
         match self.frames.try_send((at, frame.clone(), Arc::clone(site))) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => tracing::debug!("the models are busy; skipping a frame"),
@@ -156,7 +156,7 @@ fn serve(
     mut site: Arc<Site>,
     frames: &Receiver<QueuedFrame>,
     hour: fn(Timestamp) -> f64,
-    results: &impl Fn(Timestamp, Dispatch),
+    results: &impl Fn(Moment, Dispatch),
 ) {
     let mut runners = load(models, &site);
     while let Ok((at, frame, described_by)) = frames.recv() {
@@ -167,7 +167,7 @@ fn serve(
         }
         for runner in runners.iter_mut().filter(|runner| runner.source == frame.source) {
             if !frame.is_empty() {
-                results(at, runner.dispatch(&frame, hour(at)));
+                results(at, runner.dispatch(&frame, hour(at.wall)));
             }
         }
     }

@@ -12,7 +12,7 @@ use bessai_domain::event::{EventBody, Sequence};
 use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use tokio::time::timeout;
 
 use crate::error::OpenError;
@@ -148,10 +148,10 @@ impl Journal {
     }
 
     /// Appends an event and returns its number. Never waits for the disk.
-    pub fn append(&self, at: Timestamp, body: EventBody) -> Sequence {
+    pub fn append(&self, at: Moment, body: EventBody) -> Sequence {
         let shared = &self.0.shared;
         let mut state = shared.lock();
-        let sequence = state.append(at, body);
+        let sequence = state.append(at.wall, body);
         let wakes_writer = state.writer.needs_wakeup();
         let wakes_syncer = state.needs_reservation();
         // With a sync for every event the writer wakes them, after the sync.

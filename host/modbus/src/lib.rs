@@ -17,7 +17,7 @@ use bessai_domain::address::Address;
 use bessai_domain::event::{DeviceStatus, Frame};
 use bessai_domain::profile::{Pacing, Profile, ReadLimits};
 use bessai_domain::register::UnitId;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Clock, Moment};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -107,11 +107,11 @@ pub struct SourceSettings {
 #[derive(Debug)]
 pub enum DeviceReport {
     /// The values and faults of one reading.
-    Frame(Timestamp, Frame),
+    Frame(Moment, Frame),
     /// A device went online or offline.
-    Status(Timestamp, DeviceStatus),
+    Status(Moment, DeviceStatus),
     /// The discovered profile of a SunSpec device, by device name; later frames follow its point order.
-    Discovered(Timestamp, String, Arc<Profile>),
+    Discovered(Moment, String, Arc<Profile>),
 }
 
 /// Polls the devices of a bus until the receiver of the reports is dropped. Periods count from `start`, so that equal
@@ -119,7 +119,7 @@ pub enum DeviceReport {
 pub async fn run<R: From<DeviceReport>>(
     bus: Bus,
     start: Instant,
-    clock: fn() -> Timestamp,
+    clock: Clock,
     reports: mpsc::Sender<R>,
     writes: WriteQueue,
 ) {

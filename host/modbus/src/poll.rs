@@ -6,7 +6,7 @@ use bessai_domain::event::Frame;
 use bessai_domain::plan::{Cycle, PartialReading};
 use bessai_domain::profile::Profile;
 use bessai_domain::register::UnitId;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Clock, Moment};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -31,7 +31,7 @@ pub(crate) struct Poller {
 struct Requester {
     connection: BusConnection,
     writes: PendingWrites,
-    clock: fn() -> Timestamp,
+    clock: Clock,
 }
 
 impl Poller {
@@ -39,7 +39,7 @@ impl Poller {
         dialer: Box<dyn Dial>,
         devices: Vec<DeviceSettings>,
         start: Instant,
-        clock: fn() -> Timestamp,
+        clock: Clock,
         writes: WriteQueue,
     ) -> Self {
         let connection = BusConnection::new(dialer, devices.iter().map(|device| device.pacing));
@@ -141,7 +141,7 @@ impl Requester {
         settings: &DeviceSettings,
         state: &mut SourceState,
         error: Option<BusError>,
-    ) -> (Timestamp, Frame, Option<BusError>) {
+    ) -> (Moment, Frame, Option<BusError>) {
         let mut reading = state.plan.reading();
         let mut at = None;
         let error = match error {
@@ -158,7 +158,7 @@ impl Requester {
         settings: &DeviceSettings,
         state: &mut SourceState,
         reading: &mut PartialReading,
-        at: &mut Option<Timestamp>,
+        at: &mut Option<Moment>,
     ) -> Result<(), BusError> {
         state.retry_refused(&self.connection);
         let mut cycle = state.plan.cycle();
@@ -175,7 +175,7 @@ impl Requester {
         state: &mut SourceState,
         cycle: &mut Cycle,
         reading: &mut PartialReading,
-        at: &mut Option<Timestamp>,
+        at: &mut Option<Moment>,
     ) -> Result<(), BusError> {
         let mut unreachable: Option<(UnitId, String)> = None;
         while let Some(request) = cycle.request(&state.plan) {

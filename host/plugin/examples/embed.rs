@@ -9,11 +9,11 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Frame, Sequence};
+use bessai_domain::event::{Event, EventBody, Frame, RecordedEvent, Sequence};
 use bessai_domain::ports::Plugin as _;
 use bessai_domain::site::{Channel, ChannelKind, Device, Site, Source};
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use bessai_plugin_runtime::{
     CompileIn, DEFAULT_MEMORY_BYTES, Engine, EngineSettings, LogSink, Plugin, PluginSettings, Secrets,
 };
@@ -38,13 +38,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut plugin = Plugin::new(component, settings, PluginState::default());
 
-    let now = Timestamp::from_nanos(1_767_225_600_000_000_000);
+    let now = Moment::by_wall_clock(Timestamp::from_nanos(1_767_225_600_000_000_000));
     let site = Arc::new(site());
-    plugin.start(&site, now).await.map_err(|error| format!("{path} {error}"))?;
+    plugin.start(&site, now.wall).await.map_err(|error| format!("{path} {error}"))?;
     let frame = Frame { source: 0, values: vec![55.5, -12.25], faults: Vec::new(), texts: Vec::new() };
     let bodies = [EventBody::Site(site), EventBody::Frame(frame), EventBody::Heartbeat];
     for (sequence, body) in (1..).zip(bodies) {
-        let event = Arc::new(Event { sequence: Sequence(sequence), at: now, body });
+        let event = Arc::new(Event { sequence: Sequence(sequence), at: now.wall, body });
+        let event = RecordedEvent::by_wall_clock(event);
         for message in plugin.process(&[event], now).await?.messages {
             println!("event {sequence}: {} {}", message.topic, String::from_utf8_lossy(&message.payload));
         }

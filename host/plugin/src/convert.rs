@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bessai_domain::event::{self, EventBody};
+use bessai_domain::event::{self, EventBody, RecordedEvent};
 use bessai_domain::message;
 use bessai_domain::site;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::MonotonicTime;
 
 use crate::bindings as guest;
 
@@ -13,11 +13,12 @@ use crate::bindings as guest;
 const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
 
 /// `now` is the time at which the event is handed over.
-pub(crate) fn event(event: &event::Event, now: Timestamp) -> guest::Event {
+pub(crate) fn event(recorded: &RecordedEvent, now: MonotonicTime) -> guest::Event {
+    let event = &recorded.event;
     guest::Event {
         sequence: event.sequence.0,
         at: event.at.nanos(),
-        historical: now.since(event.at) > HISTORICAL_AFTER,
+        historical: now.since(recorded.occurred) > HISTORICAL_AFTER,
         body: body(&event.body),
     }
 }

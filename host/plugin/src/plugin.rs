@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::Event;
+use bessai_domain::event::RecordedEvent;
 use bessai_domain::ports::{self, CallError, ConnectError, Processed};
 use bessai_domain::session::{Login, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 
 use crate::bindings::{Failure, Message};
 use crate::engine::CompiledComponent;
@@ -185,9 +185,9 @@ impl ports::Plugin for Plugin {
         Ok(())
     }
 
-    async fn process(&mut self, events: &[Arc<Event>], now: Timestamp) -> Result<Processed, CallError> {
-        let guest_events: Vec<_> = events.iter().map(|event| convert::event(event, now)).collect();
-        let at = events.last().map_or(now, |event| event.at);
+    async fn process(&mut self, events: &[RecordedEvent], now: Moment) -> Result<Processed, CallError> {
+        let guest_events: Vec<_> = events.iter().map(|recorded| convert::event(recorded, now.monotonic)).collect();
+        let at = events.last().map_or(now.wall, |recorded| recorded.event.at);
         let returned = self.call(at, |instance| instance.process(guest_events)).await;
         self.take_messages(returned.map_err(CallError::Broken)?)
     }

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
-use bessai_domain::event::EventBody;
+use bessai_domain::event::{EventBody, SafetyState};
 use bessai_domain::site::Site;
 use bessai_feed::SharedFeedHealth;
 use bessai_journal::{JournalHealth, Lag};
 use serde_json::{Map, Value, json};
+
+use crate::clock::{self, WallClock};
 
 /// The state of the site's devices, safety and feeds.
 pub(super) struct StatusReport {
     site: String,
     started: Instant,
     devices: BTreeMap<String, Option<bool>>,
-    is_safe: Option<bool>,
+    safety: SafetyState,
     frames: u64,
     feeds: BTreeMap<String, SharedFeedHealth>,
 }
@@ -22,7 +24,14 @@ pub(super) struct StatusReport {
 impl StatusReport {
     pub(super) fn new(site: &Site, started: Instant) -> Self {
         let devices = site.devices.iter().map(|device| (device.name.clone(), None)).collect();
-        Self { site: site.id.clone(), started, devices, is_safe: None, frames: 0, feeds: BTreeMap::new() }
+        Self {
+            site: site.id.clone(),
+            started,
+            devices,
+            safety: SafetyState::Unknown,
+            frames: 0,
+            feeds: BTreeMap::new(),
+        }
     }
 
     /// The state of a feed, which the feed itself updates.
@@ -40,10 +49,13 @@ impl StatusReport {
             EventBody::Device(status) => {
                 self.devices.insert(status.device.clone(), Some(status.online));
             }
-            EventBody::Safety(safety) => self.is_safe = Some(safety.is_safe),
             EventBody::Frame(_) => self.frames += 1,
             _ => {}
         }
+    }
+
+    pub(super) fn judged(&mut self, state: SafetyState) {
+        self.safety = state;
     }
 
     /// The JSON object of `/health`; `lag` tells how far a feed is behind.
@@ -53,13 +65,24 @@ impl StatusReport {
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
         let runs = |health: &SharedFeedHealth| health.borrow().connected && health.borrow().off.is_none();
         let feeds_run = self.feeds.values().all(runs);
-        let healthy = devices_answer && feeds_run && self.is_safe == Some(true) && journal.fault.is_none();
+        let clock = clock::state();
+        let is_safe = self.safety == SafetyState::Safe;
+        let healthy = devices_answer && feeds_run && is_safe && journal.fault.is_none() && clock == WallClock::Set;
         json!({
             "status": if healthy { "healthy" } else { "degraded" },
             "site_id": self.site,
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": self.started.elapsed().as_secs(),
-            "safety_status": match self.is_safe { None => "unknown", Some(true) => "ok", Some(false) => "BLOCKED" },
+            "safety_status": match self.safety {
+                SafetyState::Unknown => "unknown",
+                SafetyState::Safe => "ok",
+                SafetyState::Unsafe => "BLOCKED",
+            },
+            "clock": match clock {
+                WallClock::Set => "ok",
+                WallClock::Reset => "before 2025: continuing with the time since it was right",
+                WallClock::NeverSet => "before 2025: nothing is published until it is set",
+            },
             "frames": self.frames,
             "devices": self.devices.iter().map(|(name, online)| (name.clone(), json!({ "online": online }))).collect::<Map<_, _>>(),
             "journal": {

@@ -175,7 +175,7 @@ fn feed_json(feed: &FeedEntry) -> Value {
 /// The bound of the events that are not older than `age`.
 fn since(age: Duration) -> EventBound {
     let nanos = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-    EventBound::Time(Timestamp::from_nanos(clock::now().nanos().saturating_sub(nanos)))
+    EventBound::Time(Timestamp::from_nanos(clock::now().wall.nanos().saturating_sub(nanos)))
 }
 
 fn export(

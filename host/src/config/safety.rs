@@ -13,15 +13,20 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices, findings: &Find
     let section = table.table("safety").and_then(|_| table.value("safety")?.as_table());
     for (channel, value) in section.into_iter().flatten() {
         let key = format!("safety.{channel}");
-        check_channel(&key, channel, devices, &defaults, table.mistakes());
+        // Switching a default limit off is right whether or not a device has the channel.
+        let is_switched_off = value == &toml::Value::Boolean(false) && defaults.bounds.contains_key(channel);
+        if !is_switched_off {
+            check_channel(&key, channel, devices, table.mistakes());
+        }
         match value {
             toml::Value::Boolean(false) => {
-                limits.0.remove(channel);
+                limits.bounds.remove(channel);
             }
             toml::Value::Table(bounds) => {
-                let default = defaults.0.get(channel).copied().unwrap_or_default();
+                let default = defaults.bounds.get(channel).copied().unwrap_or_default();
                 let bounds = read_bounds(&SettingsTable::new(key, bounds, table.mistakes()), default);
-                limits.0.insert(channel.clone(), bounds);
+                limits.bounds.insert(channel.clone(), bounds);
+                limits.required.insert(channel.clone());
             }
             _ => table.mistakes().add(Mistake::new(
                 key,
@@ -31,8 +36,8 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices, findings: &Find
         }
     }
     if devices.know_channels() {
-        let without_device = limits.0.keys().filter(|channel| !channels(devices).any(|known| known == *channel));
-        without_device.for_each(|channel| {
+        let without_device = limits.bounds.keys().filter(|channel| !channels(devices).any(|known| known == *channel));
+        without_device.filter(|channel| !limits.required.contains(*channel)).for_each(|channel| {
             findings.note(format!("no device has the channel `{channel}`; its limit has no effect"))
         });
     }
@@ -54,8 +59,8 @@ fn read_bounds(table: &SettingsTable<'_>, default: Bounds) -> Bounds {
     bounds
 }
 
-fn check_channel(key: &str, channel: &str, devices: &Devices, defaults: &SafetyLimits, mistakes: &Mistakes) {
-    if !devices.know_channels() || defaults.0.contains_key(channel) || channels(devices).any(|known| known == channel) {
+fn check_channel(key: &str, channel: &str, devices: &Devices, mistakes: &Mistakes) {
+    if !devices.know_channels() || channels(devices).any(|known| known == channel) {
         return;
     }
     let hint = match most_similar(channel, channels(devices)) {

@@ -1,10 +1,9 @@
 //! Measures the calls of a plugin, compared with the built-in `bessai-json` in the sandbox and as native code.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bessai_domain::event::Event;
+use bessai_domain::event::RecordedEvent;
 use bessai_plugin_runtime::Engine;
 
 use super::native::NativePlugin;
@@ -103,7 +102,7 @@ async fn measure(
 }
 
 /// Number of calls in a block; finding it warms the subject up.
-async fn block_size(subject: &mut BenchSubject, events: &[Arc<Event>]) -> Result<u32, String> {
+async fn block_size(subject: &mut BenchSubject, events: &[RecordedEvent]) -> Result<u32, String> {
     let mut calls = 1;
     loop {
         let time = run_block(subject, events, calls).await?;
@@ -114,7 +113,7 @@ async fn block_size(subject: &mut BenchSubject, events: &[Arc<Event>]) -> Result
     }
 }
 
-async fn run_block(subject: &mut BenchSubject, events: &[Arc<Event>], calls: u32) -> Result<Duration, String> {
+async fn run_block(subject: &mut BenchSubject, events: &[RecordedEvent], calls: u32) -> Result<Duration, String> {
     let start = Instant::now();
     for _ in 0..calls {
         // Keeps the compiler from removing work whose result is not used.

@@ -1,8 +1,6 @@
 //! The built-in plugin as native code, called in the same way as in the sandbox, for comparison.
 
-use std::sync::Arc;
-
-use bessai_domain::event::{Event, EventBody};
+use bessai_domain::event::{Event, EventBody, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::site::Site;
 use bessai_json::BessaiJson;
@@ -26,8 +24,8 @@ impl NativePlugin {
     }
 
     /// Processes frames; other events are not measured.
-    pub(super) fn call(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, String> {
-        let events: Vec<_> = events.iter().filter_map(|event| to_sdk_event(event)).collect();
+    pub(super) fn call(&mut self, events: &[RecordedEvent]) -> Result<Vec<Message>, String> {
+        let events: Vec<_> = events.iter().filter_map(|recorded| to_sdk_event(&recorded.event)).collect();
         let messages = process(&mut self.slot, &events).map_err(|failure| format!("failed: {failure:?}"))?;
         Ok(messages.into_iter().map(message).collect())
     }

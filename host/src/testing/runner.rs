@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bessai_domain::event::{Event, EventBody};
+use bessai_domain::event::{Event, EventBody, RecordedEvent};
 use bessai_domain::ports::{CALL_LIMIT, Plugin as _};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
+use bessai_domain::time::Moment;
 use bessai_domain::view::FeedView;
 use bessai_feed::Policy;
 use bessai_plugin_runtime::{CompiledComponent, Engine, EngineSettings, LogSink, Plugin};
@@ -128,13 +129,14 @@ impl<'a> PluginRun<'a> {
 
     async fn call(&mut self, events: &[Event], outcome: &mut RunOutcome) -> Result<(), String> {
         let Some(last) = events.last() else { return Ok(()) };
-        let now = last.at.plus(self.settings.delay);
-        let recent = events.iter().filter(|event| !self.policy.is_too_old(event, now));
-        let recent: Vec<_> = recent.map(|event| Arc::new(event.clone())).collect();
+        let now = Moment::by_wall_clock(last.at.plus(self.settings.delay));
+        let recorded = events.iter().map(|event| RecordedEvent::by_wall_clock(Arc::new(event.clone())));
+        let recent: Vec<_> = recorded.filter(|event| !self.policy.is_too_old(event, now.monotonic)).collect();
         if !self.plugin.is_running() {
             self.start(last).await?;
         }
-        let visible: Vec<_> = recent.iter().filter_map(|event| self.view.event(event)).collect();
+        let visible = recent.iter().filter_map(|recorded| self.view.event(&recorded.event));
+        let visible: Vec<_> = visible.map(RecordedEvent::by_wall_clock).collect();
         if visible.is_empty() {
             return Ok(());
         }
@@ -147,7 +149,7 @@ impl<'a> PluginRun<'a> {
         if let Some(refusal) = admitted.refusals.first() {
             return Err(format!("{}: a message is not published: {refusal}", numbers(&visible)));
         }
-        let site = visible.iter().rev().find_map(|event| match &event.body {
+        let site = visible.iter().rev().find_map(|recorded| match &recorded.event.body {
             EventBody::Site(site) => Some(Arc::clone(site)),
             _ => None,
         });
@@ -157,11 +159,11 @@ impl<'a> PluginRun<'a> {
 }
 
 /// The events' numbers, for errors.
-fn numbers(events: &[Arc<Event>]) -> String {
+fn numbers(events: &[RecordedEvent]) -> String {
     match events {
         [] => String::new(),
-        [one] => format!("event {}", one.sequence.0),
-        [first, .., last] => format!("events {} to {}", first.sequence.0, last.sequence.0),
+        [one] => format!("event {}", one.event.sequence.0),
+        [first, .., last] => format!("events {} to {}", first.event.sequence.0, last.event.sequence.0),
     }
 }
 

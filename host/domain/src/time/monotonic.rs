@@ -44,6 +44,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// The moment of that wall-clock time if the wall clock never stepped: for simulated time.
+    pub fn by_wall_clock(wall: Timestamp) -> Self {
+        Self { monotonic: MonotonicTime::from_nanos(i64::try_from(wall.nanos()).unwrap_or(i64::MAX)), wall }
+    }
+
     /// The moment this much later, if the wall clock does not step until then.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

@@ -36,6 +36,12 @@ impl Timestamp {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The timestamp this much earlier; 1970 if that is before it.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Whether the clock that gave this time had been set.
     pub const fn is_plausible(self) -> bool {
         self.seconds() >= EARLIEST_S

@@ -56,7 +56,7 @@ impl<C: Cursor> Delivery<C> {
     ) {
         let finish = async {
             self.finish_all(&mut session).await?;
-            let last_messages = transformer.closing(self.context.now()).await;
+            let last_messages = transformer.closing(self.context.now().wall).await;
             self.queue_session_messages(&mut session, last_messages).await;
             self.finish_all(&mut session).await?;
             session.publish_status("offline")?;

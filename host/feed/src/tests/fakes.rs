@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{Broker, CallError, ConnectError, Cursor, Events, Notice, Plugin, Processed, Session};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use tokio::sync::Notify;
 
 use super::sessions::SessionScript;
@@ -45,15 +45,15 @@ impl Outside {
     }
 }
 
-/// The paused time of the test, as a wall clock.
-pub(super) fn clock() -> Timestamp {
+/// The paused time of the test, on both clocks.
+pub(super) fn clock() -> Moment {
     thread_local! {
         static START: Cell<Option<tokio::time::Instant>> = const { Cell::new(None) };
     }
     let now = tokio::time::Instant::now();
     let start = START.get().filter(|start| *start <= now).unwrap_or(now);
     START.set(Some(start));
-    AT.plus(now - start)
+    Moment::by_wall_clock(AT.plus(now - start))
 }
 
 /// A list of events; after the last one none comes.
@@ -71,14 +71,15 @@ impl Events for EventList {
         Some(Arc::new(Site { id: "S".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] }))
     }
 
-    async fn next(&mut self) -> Vec<Arc<Event>> {
+    async fn next(&mut self) -> Vec<RecordedEvent> {
         if self.events.is_empty() {
             std::future::pending::<()>().await;
         }
         if !self.pause.is_zero() {
             tokio::time::sleep(self.pause).await;
         }
-        self.events.drain(..self.batch_size.min(self.events.len())).collect()
+        let batch = self.events.drain(..self.batch_size.min(self.events.len()));
+        batch.map(RecordedEvent::by_wall_clock).collect()
     }
 
     fn cursor(&self) -> TestCursor {
@@ -151,15 +152,15 @@ impl Plugin for RulePlugin {
         Ok(self.publish_one("farewell"))
     }
 
-    async fn process(&mut self, events: &[Arc<Event>], _now: Timestamp) -> Result<Processed, CallError> {
-        if events.iter().any(|event| (self.fails)(event)) {
+    async fn process(&mut self, events: &[RecordedEvent], _now: Moment) -> Result<Processed, CallError> {
+        if events.iter().any(|recorded| (self.fails)(&recorded.event)) {
             self.is_running = false;
             return Err(CallError::Broken("trapped".into()));
         }
         let seen = self.state.get("seen").map_or(0, |seen| seen[0]) + u8::try_from(events.len()).unwrap();
         self.state.set("seen".into(), vec![seen]).unwrap();
-        let name = |event: &Arc<Event>| message(format!("{}/{}", self.version, event.sequence.0), payload_bytes(event));
-        let messages = events.iter().map(name).collect();
+        let name = |event: &Event| message(format!("{}/{}", self.version, event.sequence.0), payload_bytes(event));
+        let messages = events.iter().map(|recorded| name(&recorded.event)).collect();
         Ok(Processed { messages, state: self.state.clone(), took: Duration::ZERO })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::Event;
+use bessai_domain::event::RecordedEvent;
 use bessai_domain::ports::{CallError, Plugin, Processed};
 use bessai_domain::site::Site;
 
@@ -15,14 +15,14 @@ const LOGGED_CHARACTERS: usize = 300;
 
 impl<P: Plugin> Transformer<P> {
     /// Events through a started instance, and its messages through the policy.
-    pub(super) async fn call(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
+    pub(super) async fn call(&mut self, events: &[RecordedEvent]) -> Result<Processed, CallError> {
         let (processed, refusals) = self.admitted(events).await?;
         self.count_refusals(&refusals);
         Ok(processed)
     }
 
     /// The same, with the reasons why messages were refused. A call that returns too much leaves the state unchanged.
-    pub(super) async fn admitted(&mut self, events: &[Arc<Event>]) -> Result<(Processed, Vec<String>), CallError> {
+    pub(super) async fn admitted(&mut self, events: &[RecordedEvent]) -> Result<(Processed, Vec<String>), CallError> {
         let before = self.plugin.state().clone();
         let processed = self.run(events).await?;
         let admitted = self.policy.admit(processed.messages).map_err(|error| {
@@ -32,7 +32,7 @@ impl<P: Plugin> Transformer<P> {
         Ok((Processed { messages: admitted.messages, ..processed }, admitted.refusals))
     }
 
-    async fn run(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
+    async fn run(&mut self, events: &[RecordedEvent]) -> Result<Processed, CallError> {
         if events.is_empty() {
             return Ok(self.nothing_processed());
         }
@@ -58,7 +58,7 @@ impl<P: Plugin> Transformer<P> {
         };
         self.context.health.borrow_mut().starts += 1;
         self.session.forget_announcement();
-        Box::pin(self.plugin.start(&site, self.context.now())).await.map_err(CallError::Broken)
+        Box::pin(self.plugin.start(&site, self.context.now().wall)).await.map_err(CallError::Broken)
     }
 
     pub(super) fn count_refusals(&self, refusals: &[String]) {

@@ -3,9 +3,7 @@
 //! An event is quarantined only if the plugin, in the same fresh instance, processes another event and then fails on this
 //! one. A plugin that fails on every event therefore loses no data: it is switched off with the feed's position unchanged.
 
-use std::sync::Arc;
-
-use bessai_domain::event::Event;
+use bessai_domain::event::{Event, RecordedEvent};
 use bessai_domain::ports::{CallError, Plugin};
 
 use super::{FailureOutcome, Transformer};
@@ -51,7 +49,7 @@ impl<P: Plugin> Transformer<P> {
             }
             match outcome {
                 ComparisonOutcome::EventAtFault(error) => {
-                    self.quarantine(&event, &error);
+                    self.quarantine(&event.event, &error);
                     return self.skip();
                 }
                 ComparisonOutcome::EventProcessed => was_processed = true,
@@ -67,13 +65,13 @@ impl<P: Plugin> Transformer<P> {
     }
 
     /// Tries the event after another one. The results of these calls are discarded.
-    async fn judge(&mut self, event: &Arc<Event>) -> ComparisonOutcome {
+    async fn judge(&mut self, event: &RecordedEvent) -> ComparisonOutcome {
         let outcome = self.compare(event).await;
         self.end_probe();
         outcome
     }
 
-    async fn compare(&mut self, event: &Arc<Event>) -> ComparisonOutcome {
+    async fn compare(&mut self, event: &RecordedEvent) -> ComparisonOutcome {
         let before = self.plugin.state().clone();
         for other in self.pending.comparable(event, MAX_COMPARISONS) {
             self.before_probe = Some(before.clone());

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::event::{EventBody, RecordedEvent, Sequence};
 use bessai_domain::site::Site;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{MonotonicTime, Timestamp};
 use bessai_domain::view::FeedView;
 
 use crate::policy::Policy;
@@ -13,9 +13,9 @@ use crate::policy::Policy;
 /// An event, and what the feed may see of it.
 #[derive(Clone)]
 pub(super) struct PendingEvent {
-    event: Arc<Event>,
+    recorded: RecordedEvent,
     /// None if the feed may not see it or does not want it any more.
-    pub(super) visible: Option<Arc<Event>>,
+    pub(super) visible: Option<RecordedEvent>,
     is_quarantined: bool,
 }
 
@@ -73,7 +73,7 @@ impl PendingEvents {
     }
 
     /// The events that the plugin gets.
-    pub(super) fn visible(&self) -> Vec<Arc<Event>> {
+    pub(super) fn visible(&self) -> Vec<RecordedEvent> {
         self.queue.iter().filter_map(|pending| pending.visible.clone()).collect()
     }
 
@@ -100,21 +100,21 @@ impl PendingEvents {
     /// Adds events; `site` is the description that the first of them refers to. Returns how many are too old.
     pub(super) fn push(
         &mut self,
-        events: Vec<Arc<Event>>,
+        events: Vec<RecordedEvent>,
         site: Option<Arc<Site>>,
         policy: &Policy,
-        now: Timestamp,
+        now: MonotonicTime,
     ) -> u64 {
         if let (None, Some(site)) = (&self.site, site) {
             let visible = self.view.site(&site);
             self.site = Some(SiteView { site, visible });
         }
         let mut too_old = 0;
-        for event in events {
-            let is_too_old = policy.is_too_old(&event, now);
+        for recorded in events {
+            let is_too_old = policy.is_too_old(&recorded, now);
             too_old += u64::from(is_too_old);
-            let visible = self.view.event(&event).filter(|_| !is_too_old);
-            self.queue.push_back(PendingEvent { event, visible, is_quarantined: false });
+            let visible = seen_through(&self.view, &recorded).filter(|_| !is_too_old);
+            self.queue.push_back(PendingEvent { recorded, visible, is_quarantined: false });
         }
         too_old
     }
@@ -130,15 +130,15 @@ impl PendingEvents {
     pub(super) fn complete(&mut self, count: usize) -> Option<Completed> {
         let mut completed: Option<Completed> = None;
         for pending in self.queue.drain(..count.min(self.queue.len())) {
-            if let EventBody::Site(site) = &pending.event.body {
+            if let EventBody::Site(site) = &pending.recorded.event.body {
                 let visible = pending.visible_site().unwrap_or_else(|| Arc::clone(site));
                 self.site = Some(SiteView { site: Arc::clone(site), visible });
                 self.processed = ProcessedEvents::default();
             }
             let is_processed = pending.visible.is_some() && !pending.is_quarantined;
             completed = Some(Completed {
-                through: pending.event.sequence,
-                at: pending.event.at,
+                through: pending.recorded.event.sequence,
+                at: pending.recorded.event.at,
                 has_processed: is_processed || completed.is_some_and(|completed| completed.has_processed),
             });
             if is_processed {
@@ -149,46 +149,52 @@ impl PendingEvents {
     }
 
     /// Applies new rights to what is pending.
-    pub(super) fn apply(&mut self, policy: &Policy, now: Timestamp) {
+    pub(super) fn apply(&mut self, policy: &Policy, now: MonotonicTime) {
         self.view = FeedView::new(policy.read.clone());
         if let Some(site) = &mut self.site {
             site.visible = self.view.site(&site.site);
         }
-        for PendingEvent { event, visible, .. } in &mut self.queue {
-            *visible = self.view.event(event).filter(|_| !policy.is_too_old(event, now));
+        for PendingEvent { recorded, visible, .. } in &mut self.queue {
+            *visible = seen_through(&self.view, recorded).filter(|_| !policy.is_too_old(recorded, now));
         }
         // The new rights may hide these events.
         self.processed = ProcessedEvents::default();
     }
 
     /// An event that the running version processed, to try a new one with.
-    pub(super) fn processed_event(&self) -> Option<&Arc<Event>> {
-        self.processed.frame.as_ref().or(self.processed.other.as_ref()).map(|pending| &pending.event)
+    pub(super) fn processed_event(&self) -> Option<&RecordedEvent> {
+        self.processed.frame.as_ref().or(self.processed.other.as_ref()).map(|pending| &pending.recorded)
     }
 
     /// Other events to try the plugin with when it fails on this one. For a frame only frames count: a plugin that fails on
     /// all frames but processes heartbeats must not have its frames quarantined.
-    pub(super) fn comparable(&self, event: &Arc<Event>, count: usize) -> Vec<Arc<Event>> {
-        let is_frame = |event: &Event| matches!(event.body, EventBody::Frame(_));
+    pub(super) fn comparable(&self, event: &RecordedEvent, count: usize) -> Vec<RecordedEvent> {
+        let is_frame = |recorded: &RecordedEvent| matches!(recorded.event.body, EventBody::Frame(_));
+        let is_same = |other: &RecordedEvent| Arc::ptr_eq(&other.event, &event.event);
         let processed = self.processed.frame.iter().chain(&self.processed.other);
         let others = processed.chain(&self.queue).filter_map(|pending| pending.visible.as_ref());
-        let comparable = others.filter(|other| !Arc::ptr_eq(other, event) && (is_frame(other) || !is_frame(event)));
+        let comparable = others.filter(|other| !is_same(other) && (is_frame(other) || !is_frame(event)));
         comparable.take(count).cloned().collect()
     }
 }
 
 impl ProcessedEvents {
     fn note(&mut self, pending: PendingEvent) {
-        match &pending.event.body {
+        match &pending.recorded.event.body {
             EventBody::Frame(_) => self.frame = Some(pending),
             _ => self.other = Some(pending),
         }
     }
 }
 
+/// The event as a feed with this view sees it; none if it does not.
+pub(super) fn seen_through(view: &FeedView, recorded: &RecordedEvent) -> Option<RecordedEvent> {
+    view.event(&recorded.event).map(|event| RecordedEvent { event, occurred: recorded.occurred })
+}
+
 /// The site description in an event.
-pub(super) fn site_of(event: &Arc<Event>) -> Option<Arc<Site>> {
-    match &event.body {
+pub(super) fn site_of(recorded: &RecordedEvent) -> Option<Arc<Site>> {
+    match &recorded.event.body {
         EventBody::Site(site) => Some(Arc::clone(site)),
         _ => None,
     }

@@ -5,6 +5,7 @@ use bessai_domain::ports::{CallError, Plugin};
 use bessai_domain::state::StateChanges;
 use bessai_domain::view::FeedView;
 
+use super::pending::seen_through;
 use super::session_state::SessionState;
 use super::work::Work;
 use super::{SinceProgress, Transformer};
@@ -48,7 +49,7 @@ impl<P: Plugin> Transformer<P> {
         let needs_session = broker.is_some() || plugin.has_session() || self.plugin.has_session();
         if needs_session {
             // Only the old version can close the session that it opened.
-            let last_messages = self.closing(self.context.now()).await;
+            let last_messages = self.closing(self.context.now().wall).await;
             if self.session.welcome().is_some() {
                 self.session = SessionState::Closing(last_messages);
             }
@@ -66,13 +67,13 @@ impl<P: Plugin> Transformer<P> {
         plugin.restore(state.clone());
         let Some(site) = self.pending.site() else { return Ok(()) };
         let mut view = FeedView::new(policy.read.clone());
-        plugin.start(&view.site(site), self.context.now()).await?;
+        plugin.start(&view.site(site), self.context.now().wall).await?;
         if let Some(welcome) = self.session.welcome().filter(|_| plugin.has_session()) {
             let processed = plugin.connected(&welcome).await;
             let processed = processed.map_err(|error| format!("fails in `connected`: {error}"))?;
             policy.admit(processed.messages).map(drop)?;
         }
-        let event = self.pending.processed_event().and_then(|event| view.event(event));
+        let event = self.pending.processed_event().and_then(|recorded| seen_through(&view, recorded));
         if let Some(event) = event {
             match plugin.process(&[event], self.context.now()).await {
                 Ok(processed) => policy.admit(processed.messages).map(drop)?,
@@ -130,7 +131,7 @@ impl<P: Plugin> Transformer<P> {
     fn apply_policy(&mut self) {
         self.work = Work::START;
         self.context.rate_per_s.set(self.policy.rate_per_s);
-        self.pending.apply(&self.policy, self.context.now());
+        self.pending.apply(&self.policy, self.context.now().monotonic);
     }
 
     /// Notes the first batch of a new version, which proves the version when it is delivered.

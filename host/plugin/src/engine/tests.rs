@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::ports::Plugin as _;
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 
 use super::*;
 use crate::{DEFAULT_MEMORY_BYTES, LogSink, Plugin, PluginSettings, Secrets};
@@ -69,8 +69,9 @@ async fn a_plugin_runs_and_its_fuel_is_counted() {
     let site = Site { id: "demo".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] };
     plugin.start(&Arc::new(site), NOW).await.unwrap();
     let fuel_at_start = plugin.fuel_used();
-    let heartbeat = Arc::new(Event { sequence: Sequence(1), at: NOW, body: EventBody::Heartbeat });
-    let processed = plugin.process(&[heartbeat], NOW).await.unwrap();
+    let heartbeat = Event { sequence: Sequence(1), at: NOW, body: EventBody::Heartbeat };
+    let heartbeat = RecordedEvent::by_wall_clock(Arc::new(heartbeat));
+    let processed = plugin.process(&[heartbeat], Moment::by_wall_clock(NOW)).await.unwrap();
     assert_eq!(processed.messages[0].topic, "demo/system/heartbeat");
     assert!(fuel_at_start > 0 && plugin.fuel_used() > fuel_at_start);
     assert!(plugin.memory_bytes() > 0);

@@ -156,7 +156,7 @@ async fn read(
         }
         ReadSelection::Points(_) => {
             let frame = client.read_points(points.iter().copied()).await.map_err(failure)?;
-            Ok(format::points(device, points, &frame, clock::now(), json))
+            Ok(format::points(device, points, &frame, clock::now().wall, json))
         }
     }
 }

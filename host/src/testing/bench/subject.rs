@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Frame, Sequence};
+use bessai_domain::event::{Event, EventBody, Frame, RecordedEvent, Sequence};
 use bessai_domain::message::Message;
 use bessai_domain::ports::Plugin as _;
 use bessai_domain::site::{Channel, ChannelKind, Device, Site, Source};
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use bessai_plugin_runtime::{CompiledComponent, LogSink, Plugin};
 
 use crate::testing::native::NativePlugin;
@@ -46,13 +46,13 @@ impl BenchSubject {
     }
 
     /// Processes events in one call.
-    pub(super) async fn call(&mut self, events: &[Arc<Event>]) -> Result<Vec<Message>, String> {
+    pub(super) async fn call(&mut self, events: &[RecordedEvent]) -> Result<Vec<Message>, String> {
         match self {
             Self::Sandboxed(plugin, site) => {
                 if !plugin.is_running() {
                     plugin.start(site, AT).await?;
                 }
-                let processed = plugin.process(events, AT).await;
+                let processed = plugin.process(events, Moment::by_wall_clock(AT)).await;
                 processed.map(|processed| processed.messages).map_err(|error| error.to_string())
             }
             Self::Native(native) => native.call(events),
@@ -92,10 +92,11 @@ pub(super) fn site(channels: usize) -> Site {
 }
 
 /// A reading with one to three decimals, like those of scaled registers.
-pub(super) fn event(channels: usize) -> Arc<Event> {
+pub(super) fn event(channels: usize) -> RecordedEvent {
     let value =
         |index: u32| f64::from(index * 137 + 50) / [10.0, 100.0, 1000.0].get(index as usize % 3).unwrap_or(&1.0);
     let values = (0..).map(value).take(channels).collect();
     let frame = Frame { source: 0, values, faults: Vec::new(), texts: Vec::new() };
-    Arc::new(Event { sequence: Sequence(1), at: AT, body: EventBody::Frame(frame) })
+    let event = Event { sequence: Sequence(1), at: AT, body: EventBody::Frame(frame) };
+    RecordedEvent::by_wall_clock(Arc::new(event))
 }

@@ -650,7 +650,7 @@ pub mod bessai {
                 Ok,
                 /// The newest reading is older than two periods.
                 Late,
-                /// No device answers, or the newest reading is older than 30 s: safety treats its values as unknown.
+                /// No device answers, or the newest reading is older than 30 s and three periods: safety treats its values as unknown.
                 Failed,
             }
             impl ::core::fmt::Debug for Watchdog {

@@ -1,0 +1,163 @@
+use super::*;
+use crate::event::{Fault, FaultKind, SafetyState};
+use crate::site::{Channel, ChannelKind, Device, Source};
+
+const NAN: f64 = f64::NAN;
+
+fn source(device: &str, period_s: u64, channels: &[&str]) -> Source {
+    let channel = |name: &&str| Channel {
+        name: (*name).into(),
+        unit: "1".into(),
+        kind: ChannelKind::Gauge,
+        writable: false,
+        attributes: Vec::new(),
+    };
+    Source {
+        device: device.into(),
+        period: Duration::from_secs(period_s),
+        channels: channels.iter().map(channel).collect(),
+        attributes: Vec::new(),
+    }
+}
+
+fn site(sources: Vec<Source>) -> Site {
+    let mut devices: Vec<_> = sources.iter().map(|source| source.device.clone()).collect();
+    devices.dedup();
+    let devices = devices.into_iter().map(|name| Device { name, attributes: Vec::new() }).collect();
+    Site { id: "S".into(), revision: 1, devices, sources, attributes: Vec::new() }
+}
+
+fn battery() -> Site {
+    site(vec![source("battery", 5, &["soc_pct", "temp_c"])])
+}
+
+fn frame(source: u32, values: &[f64]) -> Frame {
+    let missing = (0..).zip(values).filter(|(_, value)| value.is_nan());
+    let faults = missing.map(|(channel, _)| Fault { channel, kind: FaultKind::Missing }).collect();
+    Frame { source, values: values.to_vec(), faults, texts: Vec::new() }
+}
+
+fn second(seconds: i64) -> MonotonicTime {
+    MonotonicTime::from_nanos(seconds * 1_000_000_000)
+}
+
+fn monitor(site: &Site) -> SafetyMonitor {
+    SafetyMonitor::new(site, &SafetyLimits::default(), second(0))
+}
+
+fn rules(safety: &Safety) -> Vec<(&str, &str)> {
+    safety.violations.iter().map(|violation| (violation.channel.as_str(), violation.rule.as_str())).collect()
+}
+
+fn check(frames: &[(i64, [f64; 2])], now: i64, expected: &[(&str, &str)], state: SafetyState, watchdog: Watchdog) {
+    let mut monitor = monitor(&battery());
+    for (at, values) in frames {
+        monitor.record(second(*at), &frame(0, values));
+    }
+    let safety = monitor.evaluate(second(now));
+    let found = (rules(&safety), safety.state(), safety.watchdog);
+    assert_eq!(found, (expected.to_vec(), state, watchdog), "{frames:?} at {now}");
+    assert_eq!(safety.is_safe, state == SafetyState::Safe);
+}
+
+#[test]
+fn values_beyond_a_bound_violate_it() {
+    use SafetyState::{Safe, Unsafe};
+    check(&[(0, [50.0, 25.0])], 0, &[], Safe, Watchdog::Ok);
+    check(&[(0, [10.0, 45.0])], 0, &[], Safe, Watchdog::Ok);
+    check(&[(0, [95.0, 45.0])], 0, &[], Safe, Watchdog::Ok);
+    check(&[(0, [9.9, 25.0])], 0, &[("soc_pct", "min")], Unsafe, Watchdog::Ok);
+    check(&[(0, [95.1, 45.1])], 0, &[("soc_pct", "max"), ("temp_c", "max")], Unsafe, Watchdog::Ok);
+    check(&[(0, [99.0, 25.0]), (5, [90.0, 25.0])], 5, &[], Safe, Watchdog::Ok);
+    check(&[(0, [99.0, NAN])], 0, &[("soc_pct", "max"), ("temp_c", "unread")], Unsafe, Watchdog::Ok);
+}
+
+#[test]
+fn values_that_are_not_known_make_safety_unknown() {
+    use SafetyState::{Safe, Unknown};
+    let unread = [("soc_pct", "unread"), ("temp_c", "unread")];
+    check(&[], 0, &unread, Unknown, Watchdog::Ok);
+    check(&[], 11, &unread, Unknown, Watchdog::Late);
+    check(&[], 31, &unread, Unknown, Watchdog::Failed);
+    check(&[(0, [NAN, NAN])], 0, &unread, Unknown, Watchdog::Ok);
+    check(&[(0, [50.0, NAN])], 5, &[("temp_c", "unread")], Unknown, Watchdog::Ok);
+    check(&[(0, [50.0, 25.0]), (20, [NAN, NAN])], 25, &[], Safe, Watchdog::Late);
+    check(&[(0, [50.0, 25.0]), (31, [50.0, NAN])], 31, &[("temp_c", "stale")], Unknown, Watchdog::Ok);
+    check(&[(0, [50.0, 25.0])], 31, &[("soc_pct", "stale"), ("temp_c", "stale")], Unknown, Watchdog::Failed);
+}
+
+#[test]
+fn the_age_limit_follows_the_period() {
+    let limits = [(1, 30), (10, 30), (11, 33), (60, 180)];
+    for (period, limit) in limits {
+        assert_eq!(age_limit(Duration::from_secs(period)), Duration::from_secs(limit));
+    }
+    let mut monitor = monitor(&site(vec![source("battery", 60, &["soc_pct"])]));
+    monitor.record(second(0), &frame(0, &[50.0]));
+    assert_eq!(monitor.next_expiry(second(0)), Some(second(180)));
+    assert_eq!(monitor.evaluate(second(180)).state(), SafetyState::Safe);
+    assert_eq!(monitor.evaluate(second(181)).state(), SafetyState::Unknown);
+}
+
+#[test]
+fn a_limited_channel_that_disappears_is_unknown_until_its_device_is_gone() {
+    let mut monitor = monitor(&battery());
+    monitor.record(second(0), &frame(0, &[99.0, 25.0]));
+    assert_eq!(monitor.evaluate(second(1)).state(), SafetyState::Unsafe);
+    monitor.update_site(&site(vec![source("battery", 5, &["temp_c"])]));
+    monitor.record(second(2), &frame(0, &[25.0]));
+    let safety = monitor.evaluate(second(2));
+    assert_eq!((rules(&safety), safety.state()), (vec![("soc_pct", "unread")], SafetyState::Unknown));
+    monitor.update_site(&battery());
+    monitor.record(second(3), &frame(0, &[50.0, 25.0]));
+    assert_eq!(monitor.evaluate(second(3)).state(), SafetyState::Safe);
+    monitor.update_site(&site(vec![source("meter", 5, &["power_kw"])]));
+    assert_eq!(monitor.evaluate(second(3)).violations, []);
+}
+
+#[test]
+fn a_device_whose_channels_are_not_discovered_may_have_every_limited_one() {
+    let mut monitor = monitor(&site(vec![source("inverter", 5, &[])]));
+    let safety = monitor.evaluate(second(0));
+    assert_eq!((safety.state(), safety.violations.len()), (SafetyState::Unknown, 2));
+    monitor.update_site(&site(vec![source("inverter", 5, &["power_kw", "soc_pct"])]));
+    assert_eq!(rules(&monitor.evaluate(second(1))), [("soc_pct", "unread"), ("temp_c", "unread")]);
+}
+
+#[test]
+fn a_channel_that_the_operator_limits_must_exist() {
+    let mut limits = SafetyLimits::default();
+    limits.required.insert("soc_pct".into());
+    let mut monitor = SafetyMonitor::new(&site(vec![source("meter", 5, &["power_kw"])]), &limits, second(0));
+    monitor.record(second(0), &frame(0, &[1.0]));
+    let safety = monitor.evaluate(second(0));
+    assert_eq!((rules(&safety), safety.state()), (vec![("soc_pct", "unread")], SafetyState::Unknown));
+    monitor.update_site(&battery());
+    monitor.record(second(1), &frame(0, &[50.0, 20.0]));
+    assert_eq!(monitor.evaluate(second(1)).state(), SafetyState::Safe);
+}
+
+#[test]
+fn a_start_is_settled_when_each_channel_was_read_or_had_the_time() {
+    let two = site(vec![source("a", 5, &["soc_pct"]), source("b", 20, &["soc_pct"])]);
+    let mut monitor = monitor(&two);
+    assert!(!monitor.is_settled(second(0)));
+    monitor.record(second(1), &frame(0, &[50.0]));
+    assert!(!monitor.is_settled(second(1)));
+    assert!(!monitor.is_settled(second(60)));
+    assert!(monitor.is_settled(second(61)));
+    monitor.record(second(2), &frame(1, &[50.0]));
+    assert!(monitor.is_settled(second(2)));
+}
+
+#[test]
+fn a_site_without_limited_channels_depends_on_its_readings_alone() {
+    let limits = SafetyLimits { bounds: BTreeMap::new(), required: BTreeSet::new() };
+    let mut monitor = SafetyMonitor::new(&battery(), &limits, second(0));
+    assert!(!monitor.is_settled(second(0)));
+    assert_eq!(monitor.evaluate(second(31)).watchdog, Watchdog::Failed);
+    monitor.record(second(0), &frame(0, &[1.0, 2.0]));
+    assert!(monitor.is_settled(second(0)));
+    let safety = monitor.evaluate(second(1));
+    assert!(safety.is_safe && safety.watchdog == Watchdog::Ok);
+}
