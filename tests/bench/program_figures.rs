@@ -26,7 +26,8 @@ const REST: Duration = Duration::from_millis(200);
 
 /// Repetitions and durations of the measurements.
 pub(crate) struct ProgramParameters {
-    /// Time from the first reading to the measurement of memory; a multiple of [`SLOW`].
+    /// Time from the first reading to the measurement of memory; a multiple of [`SLOW`], and longer than the gateway keeps the
+    /// code of its start.
     memory_after: Duration,
     slow_window: Duration,
     /// Odd, so that the median is one of them.
@@ -58,7 +59,7 @@ impl ProgramParameters {
     };
     /// For `--quick`.
     pub(crate) const QUICK: Self = Self {
-        memory_after: Duration::from_secs(5),
+        memory_after: Duration::from_secs(15),
         slow_window: Duration::from_secs(20),
         fast_windows: 1,
         fast_window: Duration::from_secs(5),
