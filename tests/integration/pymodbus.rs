@@ -10,7 +10,7 @@ use std::time::Duration;
 use bessai_domain::address::{Address, Scheme};
 use bessai_domain::event::{FaultKind, Frame};
 use bessai_domain::profile::{self, Profile};
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::Moment;
 use bessai_modbus::{Bus, BusEndpoint, DeviceReport, DeviceSettings, PointWriter, SourceSettings};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -87,7 +87,7 @@ fn poll(peer: &PymodbusDevice, profile: Profile) -> (mpsc::Receiver<DeviceReport
     let (sender, reports) = mpsc::channel(8);
     let mut writer = PointWriter::default();
     let writes = writer.connect(&bus.devices);
-    tokio::task::spawn_local(bessai_modbus::run(bus, Instant::now(), || Timestamp::from_nanos(1), sender, writes));
+    tokio::task::spawn_local(bessai_modbus::run(bus, Instant::now(), Moment::default, sender, writes));
     (reports, writer)
 }
 

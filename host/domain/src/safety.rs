@@ -102,7 +102,7 @@ impl SafetyMonitor {
         let is_described = |known: &LimitedChannel, described: &[LimitedChannel]| {
             described.iter().any(|channel| channel.is_same(known))
         };
-        for channel in &mut self.channels {
+        for channel in self.channels.iter_mut().filter(|channel| channel.read_from.is_some()) {
             channel.newest = known.iter().find(|known| known.is_same(channel)).and_then(|known| known.newest);
         }
         let has_device = |name: &str| site.devices.iter().any(|device| device.name == name);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::journal::StartAt;
 use bessai_domain::ports::{BatchLimit, CALL_LIMIT, Cursor, Events};
 use bessai_domain::site::Site;
@@ -176,8 +176,8 @@ impl Events for JournalReader {
         self.site.clone()
     }
 
-    async fn next(&mut self) -> Vec<Arc<Event>> {
-        self.next_batch(CALL_LIMIT).await
+    async fn next(&mut self) -> Vec<RecordedEvent> {
+        self.next_batch(CALL_LIMIT).await.into_iter().map(RecordedEvent::by_wall_clock).collect()
     }
 
     fn cursor(&self) -> JournalCursor {

@@ -6,11 +6,13 @@
 //! queue is full. Clauses in brackets are MQTT 5.0's.
 
 mod handshake;
+mod limits;
 mod message;
 mod outbox;
 mod retained;
 mod router;
 mod session;
+mod session_end;
 #[cfg(test)]
 mod tests;
 

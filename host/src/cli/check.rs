@@ -15,6 +15,8 @@ use super::configuration::ConfigArgument;
 use super::error::CommandError;
 use super::output::{OutputError, print_line};
 
+mod safety;
+
 /// Journal bytes per second for heartbeats and safety verdicts, each recorded every five seconds.
 const OTHER_EVENTS_BYTES_PER_SECOND: f64 = 6.0;
 /// Journal bytes for a frame without its values.
@@ -31,7 +33,7 @@ pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     let config = file.load()?;
     print_line(format_args!("site {}", config.site))?;
     config.devices.iter().try_for_each(print_device)?;
-    print_safety(&config)?;
+    safety::print(&config)?;
     print_journal(&config)?;
     let mistakes = print_feeds(&config)?;
     for model in &config.models {
@@ -98,13 +100,6 @@ fn print_source(device: &DeviceConfig, name: Option<&str>, period: Duration) -> 
 
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-fn print_safety(config: &Config) -> Result<(), OutputError> {
-    let bound = |bound: Option<f64>| bound.map_or_else(|| "open".to_owned(), |bound| bound.to_string());
-    config.safety.0.iter().try_for_each(|(channel, bounds)| {
-        print_line(format_args!("safety {channel}: {} to {}", bound(bounds.min), bound(bounds.max)))
-    })
 }
 
 /// Prints for how long the journal keeps events. This is an estimate, because a value's size depends on how much it

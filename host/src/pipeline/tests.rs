@@ -307,7 +307,7 @@ impl Knowledge {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     /// Over any readings, faults, descriptions, clock steps and silence: no verdict says safe while a limited channel lacks a
     /// good young value, and verdicts follow each other in time.

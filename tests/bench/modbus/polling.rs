@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use bessai_domain::address::{Address, Scheme};
 use bessai_domain::profile::{self, Profile};
 use bessai_domain::register::UnitId;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use bessai_modbus::{Bus, BusEndpoint, DeviceReport, DeviceSettings, PointWriter, SourceSettings};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -119,9 +119,9 @@ impl PolledBuses {
 }
 
 /// The system time, as the gateway's clock gives it.
-fn now() -> Timestamp {
+fn now() -> Moment {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    Moment::by_wall_clock(Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 fn settings(unit: u8, index: u32, profile: &Arc<Profile>) -> DeviceSettings {

@@ -125,6 +125,15 @@ fn a_device_whose_channels_are_not_discovered_may_have_every_limited_one() {
 }
 
 #[test]
+fn a_device_that_loses_its_description_loses_its_readings() {
+    let mut monitor = monitor(&battery());
+    monitor.record(second(0), &frame(0, &[50.0, 25.0]));
+    assert_eq!(monitor.evaluate(second(0)).state(), SafetyState::Safe);
+    monitor.update_site(&site(vec![source("battery", 5, &[])]));
+    assert_eq!(rules(&monitor.evaluate(second(0))), [("soc_pct", "unread"), ("temp_c", "unread")]);
+}
+
+#[test]
 fn a_channel_that_the_operator_limits_must_exist() {
     let mut limits = SafetyLimits::default();
     limits.required.insert("soc_pct".into());

@@ -113,7 +113,7 @@ impl PendingEvents {
         for recorded in events {
             let is_too_old = policy.is_too_old(&recorded, now);
             too_old += u64::from(is_too_old);
-            let visible = seen_through(&self.view, &recorded).filter(|_| !is_too_old);
+            let visible = seen_through(&mut self.view, &recorded).filter(|_| !is_too_old);
             self.queue.push_back(PendingEvent { recorded, visible, is_quarantined: false });
         }
         too_old
@@ -155,7 +155,7 @@ impl PendingEvents {
             site.visible = self.view.site(&site.site);
         }
         for PendingEvent { recorded, visible, .. } in &mut self.queue {
-            *visible = seen_through(&self.view, recorded).filter(|_| !policy.is_too_old(recorded, now));
+            *visible = seen_through(&mut self.view, recorded).filter(|_| !policy.is_too_old(recorded, now));
         }
         // The new rights may hide these events.
         self.processed = ProcessedEvents::default();
@@ -188,7 +188,7 @@ impl ProcessedEvents {
 }
 
 /// The event as a feed with this view sees it; none if it does not.
-pub(super) fn seen_through(view: &FeedView, recorded: &RecordedEvent) -> Option<RecordedEvent> {
+pub(super) fn seen_through(view: &mut FeedView, recorded: &RecordedEvent) -> Option<RecordedEvent> {
     view.event(&recorded.event).map(|event| RecordedEvent { event, occurred: recorded.occurred })
 }
 

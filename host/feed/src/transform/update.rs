@@ -73,7 +73,7 @@ impl<P: Plugin> Transformer<P> {
             let processed = processed.map_err(|error| format!("fails in `connected`: {error}"))?;
             policy.admit(processed.messages).map(drop)?;
         }
-        let event = self.pending.processed_event().and_then(|recorded| seen_through(&view, recorded));
+        let event = self.pending.processed_event().and_then(|recorded| seen_through(&mut view, recorded));
         if let Some(event) = event {
             match plugin.process(&[event], self.context.now()).await {
                 Ok(processed) => policy.admit(processed.messages).map(drop)?,

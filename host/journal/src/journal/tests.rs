@@ -24,6 +24,10 @@ fn at(second: u64) -> Timestamp {
     Timestamp::from_nanos(START_NANOS + second * 1_000_000_000)
 }
 
+fn moment(second: u64) -> Moment {
+    Moment::by_wall_clock(at(second))
+}
+
 fn frame(value: u64) -> EventBody {
     let value = f64::from(u32::try_from(value).unwrap());
     EventBody::Frame(Frame { source: 0, values: vec![value; 10], faults: Vec::new(), texts: Vec::new() })

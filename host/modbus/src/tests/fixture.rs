@@ -10,7 +10,7 @@ use std::time::Duration;
 use bessai_domain::event::Frame;
 use bessai_domain::profile::{self, Pacing, ReadLimits};
 use bessai_domain::register::UnitId;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::Moment;
 use bessai_simulator::registers::Registers;
 use bessai_simulator::server::{Framing, ReceivedRequest, Server};
 use tokio::io::{DuplexStream, duplex};
@@ -127,7 +127,7 @@ pub(super) fn spawn_poller(
     reports: mpsc::Sender<DeviceReport>,
     writes: WriteQueue,
 ) -> JoinHandle<()> {
-    let poller = Poller::new(Box::new(dialer), devices, start, Timestamp::default, writes);
+    let poller = Poller::new(Box::new(dialer), devices, start, Moment::default, writes);
     tokio::task::spawn_local(poller.run(reports))
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bessai_domain::topic;
 
+use super::limits::{PACKET_BYTES_MAX, RECEIVE_MAXIMUM};
 use super::message::RoutedMessage;
 use super::outbox::Outbox;
 use super::router::{ClientKey, Router};
-use super::session::{PACKET_BYTES_MAX, RECEIVE_MAXIMUM};
 use crate::packet::{Connect, Packet, PacketKind, Properties, Version, connack, reason};
 
 /// The protocol's name in MQTT 3.1, which is refused with a CONNACK as 3.1.1 requires.

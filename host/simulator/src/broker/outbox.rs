@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use tokio::sync::Notify;
 
 use super::message::QueuedMessage;
-use super::session::SessionEnd;
+use super::session_end::SessionEnd;
 use crate::lock;
 
 /// Messages that may wait for one client; one more ends its session.

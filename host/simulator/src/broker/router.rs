@@ -8,7 +8,7 @@ use bessai_domain::topic;
 use super::message::{QueuedMessage, RoutedMessage};
 use super::outbox::Outbox;
 use super::retained::Retained;
-use super::session::SessionEnd;
+use super::session_end::SessionEnd;
 use crate::lock;
 use crate::packet::{RetainHandling, Subscription, reason};
 

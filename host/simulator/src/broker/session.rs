@@ -1,6 +1,5 @@
 //! The session of one client, from its first byte to the end of its connection.
 
-mod end;
 mod requests;
 
 use std::collections::BTreeSet;
@@ -10,16 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub(super) use self::end::SessionEnd;
 use super::handshake::{self, AcceptedClient};
+use super::limits::PACKET_BYTES_MAX;
 use super::outbox::Outbox;
 use super::router::{ClientKey, Router};
+use super::session_end::SessionEnd;
 use crate::packet::{DecodeError, Packet, Version, disconnect, reason};
 
-/// The largest packet that a client may send, in bytes; a larger one ends its session.
-pub(super) const PACKET_BYTES_MAX: u32 = 1 << 20;
-/// QoS 2 messages that a client of MQTT 5 may have unreleased; one more ends its session.
-pub(super) const RECEIVE_MAXIMUM: u16 = 100;
 /// Messages that a client may have unacknowledged, where its own receive maximum is not lower; further ones wait.
 const IN_FLIGHT_MAX: usize = 100;
 /// Bytes that may wait for the client to read them; with more, neither its packets nor its queue are processed.

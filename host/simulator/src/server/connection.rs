@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::fault::{self, Replacement, Sending};
 use super::fault_rule::RequestTiming;
-use super::frame::{Framing, ModbusFrame, RequestReader};
+use super::frame::ModbusFrame;
+use super::framing::{Framing, RequestReader};
 use super::{Fault, ServerState, answer, rtu};
 
 /// Counts a connection as long as it exists, and reports when it is to be closed.

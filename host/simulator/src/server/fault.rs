@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::ReceivedRequest;
-use super::answer::{Exception, ILLEGAL_ADDRESS, READ_COILS, READ_DISCRETE, READ_HOLDING, READ_INPUT, is_read};
+use super::answer::{Exception, ILLEGAL_ADDRESS, is_read};
 use super::frame::ModbusFrame;
+use super::function::{READ_COILS, READ_DISCRETE, READ_HOLDING, READ_INPUT};
 
 /// What [`Fault::Garbage`] sends: its protocol id is not 0, and no part of it ends in a valid CRC, so no client can take
 /// it for a frame.

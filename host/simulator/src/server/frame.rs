@@ -1,25 +1,13 @@
-//! The two frames of Modbus around one PDU: the 7-byte MBAP header of TCP (Modbus Messaging on TCP/IP V1.0b, 3.1.3), and
-//! the unit id and CRC of RTU (see [`rtu`](super::rtu)).
+//! The frame of Modbus/TCP around one PDU, with its 7-byte MBAP header (Modbus Messaging on TCP/IP V1.0b, 3.1.3).
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::rtu;
-
 /// The protocol id of Modbus.
 const PROTOCOL_ID: u16 = 0;
 /// The longest PDU, function code included (Modbus Application Protocol V1.1b3, 4.1).
 pub(super) const PDU_BYTES_MAX: usize = 253;
-
-/// How requests and replies are delimited in a stream of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// By a header with a transaction id and the length, as over TCP and TLS.
-    Tcp,
-    /// By silence, and with a CRC, as on a serial bus, also when it is carried over TCP.
-    Rtu,
-}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ModbusFrame {
@@ -28,38 +16,6 @@ pub(super) struct ModbusFrame {
     pub(super) unit: u8,
     /// Function code and data; never empty when read.
     pub(super) pdu: Vec<u8>,
-}
-
-/// Reads requests from a stream, one after the other.
-pub(super) enum RequestReader {
-    Tcp,
-    Rtu(rtu::RtuReader),
-}
-
-impl Framing {
-    pub(super) fn reader(self) -> RequestReader {
-        match self {
-            Self::Tcp => RequestReader::Tcp,
-            Self::Rtu => RequestReader::Rtu(rtu::RtuReader::default()),
-        }
-    }
-
-    pub(super) fn to_bytes(self, frame: &ModbusFrame) -> Vec<u8> {
-        match self {
-            Self::Tcp => frame.to_bytes(),
-            Self::Rtu => rtu::to_bytes(frame),
-        }
-    }
-}
-
-impl RequestReader {
-    /// The next request; an error, the end of the stream included, ends the connection.
-    pub(super) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ModbusFrame> {
-        match self {
-            Self::Tcp => ModbusFrame::read(stream).await,
-            Self::Rtu(reader) => reader.next(stream).await,
-        }
-    }
 }
 
 impl ModbusFrame {

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::ServerState;
 use super::connection::{ConnectionGuard, ServedConnection};
-use super::frame::Framing;
+use super::framing::Framing;
 
 /// Connections served at once; further ones wait in the system's backlog.
 const CONNECTIONS_MAX: usize = 1024;

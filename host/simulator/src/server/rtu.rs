@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-use super::answer::{READ_COILS, WRITE_COILS, WRITE_REGISTER, WRITE_REGISTERS};
 use super::frame::{ModbusFrame, PDU_BYTES_MAX};
+use super::function::{READ_COILS, WRITE_COILS, WRITE_REGISTER, WRITE_REGISTERS};
 
 /// The longest frame: the unit id, a PDU and the CRC.
 const FRAME_BYTES_MAX: usize = 1 + PDU_BYTES_MAX + CRC_BYTES;

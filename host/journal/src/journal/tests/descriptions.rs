@@ -13,9 +13,9 @@ fn site_ids(events: &[Arc<Event>]) -> Vec<String> {
 /// A run of the gateway under the description `id`, with frames from the second `from` on.
 async fn run(folder: &Path, id: &str, from: u64, count: u64) {
     let journal = open(folder);
-    journal.append(at(from), site(id));
+    journal.append(moment(from), site(id));
     for second in from + 1..from + count {
-        journal.append(at(second), frame(second));
+        journal.append(moment(second), frame(second));
     }
     journal.close().await;
 }
@@ -25,18 +25,18 @@ async fn old_events_are_read_under_the_description_of_their_time() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     let reader = journal.reader("acme", StartAt::Now).0;
-    journal.append(at(0), site("A"));
-    journal.append(at(1), frame(1));
+    journal.append(moment(0), site("A"));
+    journal.append(moment(1), frame(1));
     reader.cursor().advance(Sequence(1), at(0), &PluginState::default());
     for second in 2..300 {
-        journal.append(at(second), frame(second));
+        journal.append(moment(second), frame(second));
     }
     journal.close().await;
     drop((journal, reader));
     run(folder.path(), "B", 300, 300).await;
     let journal = open(folder.path());
     assert_eq!(journal.site().unwrap().id, "B");
-    journal.append(at(600), site("C"));
+    journal.append(moment(600), site("C"));
     let mut acme = journal.reader("acme", StartAt::Now).0;
     assert_eq!(acme.site(), None, "the segments are not read yet");
     let mut in_force = "A".to_owned();
@@ -61,10 +61,10 @@ async fn a_deleted_description_comes_with_the_gap() {
     let journal = Journal::open(&small, at(0)).unwrap();
     let mut acme = journal.reader("acme", StartAt::Oldest).0;
     assert_eq!(numbers(&acme.next_batch(BatchLimit { events: 5, values: 8192 }).await), [1, 2, 3, 4, 5]);
-    journal.append(at(10), site("B"));
+    journal.append(moment(10), site("B"));
     let mut value = 11;
     while journal.lag("acme").lost < 10_000 {
-        journal.append(at(value), large_frame(value));
+        journal.append(moment(value), large_frame(value));
         value += 1;
         if value % 1000 == 0 {
             written(&journal).await;
@@ -91,7 +91,7 @@ async fn each_gap_reports_its_own_losses() {
     for _ in 0..3 {
         let before = journal.lag("acme").lost;
         while journal.lag("acme").lost < before + 1000 {
-            journal.append(at(value), frame(value));
+            journal.append(moment(value), frame(value));
             value += 1;
         }
         reported += gap(&acme.next().await[0]).lost.unwrap();

@@ -30,9 +30,9 @@ async fn what_could_not_be_synced_is_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let disk = UnreliableDisk::default();
     let journal = disk.open(&settings(folder.path()));
-    journal.append(at(0), site("S"));
+    journal.append(moment(0), site("S"));
     for second in 1..10 {
-        journal.append(at(second), frame(second));
+        journal.append(moment(second), frame(second));
     }
     wait_for("a sync", || synced(&journal) == Sequence(11)).await;
     let path = files(folder.path())[0].clone();
@@ -40,10 +40,10 @@ async fn what_could_not_be_synced_is_written_again() {
 
     disk.set_broken(true);
     for second in 10..20 {
-        journal.append(at(second), frame(second));
+        journal.append(moment(second), frame(second));
     }
     wait_for("a fault", || fault(&journal).contains("cannot sync events to disk: the disk is broken")).await;
-    journal.append(at(20), frame(20));
+    journal.append(moment(20), frame(20));
     written(&journal).await;
     assert!(!fault(&journal).is_empty(), "a write does not end the fault of a sync");
     assert_eq!(synced(&journal), Sequence(11));
@@ -75,7 +75,7 @@ async fn a_disk_that_keeps_nothing_stops_no_delivery_and_gets_everything_later()
     let journal = disk.open(&JournalSettings { sync: SyncPolicy::EveryEvent, ..settings(folder.path()) });
     let mut reader = journal.reader("acme", StartAt::Now).0;
     disk.set_broken(true);
-    journal.append(at(0), frame(0));
+    journal.append(moment(0), frame(0));
     wait_for("a fault", || !fault(&journal).is_empty()).await;
     assert_eq!(synced(&journal), Sequence(1));
     assert_eq!(numbers(&reader.next().await), [1]);
@@ -126,11 +126,11 @@ async fn on_a_full_disk_live_feeds_continue_and_what_fits_in_memory_is_written_l
     let journal = open(disk.path());
     let mut live = journal.reader("live", StartAt::Oldest).0;
     let mut late = journal.reader("late", StartAt::Oldest).0;
-    journal.append(at(0), site("S"));
+    journal.append(moment(0), site("S"));
     written(&journal).await;
     let ballast = disk.fill();
     for second in 1..20_000 {
-        let number = journal.append(at(second), large_frame(second));
+        let number = journal.append(moment(second), large_frame(second));
         if second % 64 == 0 {
             assert_eq!(read_to(&mut live, number.0).await.last().unwrap().sequence, number);
         }
@@ -163,7 +163,7 @@ async fn on_a_disk_smaller_than_max_bytes_the_oldest_delivered_events_are_delete
     let mut second = 0;
     // Three times the disk, for a feed that keeps up.
     while journal.health().oldest < 200_000 {
-        let number = journal.append(at(second), large_frame(second));
+        let number = journal.append(moment(second), large_frame(second));
         second += 1;
         if second % 64 == 0 {
             assert_eq!(read_to(&mut live, number.0).await.last().unwrap().sequence, number);

@@ -30,7 +30,7 @@ async fn write_stored(folder: &Path) {
     let journal = open(folder);
     let reader = journal.reader("acme", StartAt::Now).0;
     for (second, body) in (0..).zip(stored_bodies()) {
-        journal.append(at(second), body);
+        journal.append(moment(second), body);
     }
     reader.cursor().advance(Sequence(40), at(39), &state("bdSeq", 7));
     journal.close().await;
@@ -68,6 +68,6 @@ async fn journals_of_every_format_are_continued() {
         assert_eq!((events[0].at, events[44].at), (at(0), at(44)));
         let (mut acme, state) = journal.reader("acme", StartAt::Now);
         assert_eq!((state.get("bdSeq"), acme.next().await[0].sequence), (Some(&[7][..]), Sequence(41)));
-        assert_eq!(journal.append(at(45), EventBody::Heartbeat), Sequence(46));
+        assert_eq!(journal.append(moment(45), EventBody::Heartbeat), Sequence(46));
     }
 }

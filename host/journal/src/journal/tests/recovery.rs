@@ -9,9 +9,9 @@ async fn the_next_run_continues_where_this_one_ended() {
     let journal = open(folder.path());
     assert_eq!(journal.site(), None);
     let mut reader = journal.reader("acme", StartAt::Now).0;
-    journal.append(at(0), site("S"));
+    journal.append(moment(0), site("S"));
     for value in 1..200 {
-        journal.append(at(value), frame(value));
+        journal.append(moment(value), frame(value));
     }
     assert_eq!(read_to(&mut reader, 200).await.len(), 200);
     reader.cursor().advance(Sequence(150), at(149), &state);
@@ -23,7 +23,7 @@ async fn the_next_run_continues_where_this_one_ended() {
     let (mut reader, restored) = journal.reader("acme", StartAt::Now);
     assert_eq!(restored, state);
     assert_eq!(journal.lag("acme"), Lag { events: 50, seconds: 0.0, lost: 0 });
-    assert_eq!(journal.append(at(200), frame(200)), Sequence(201), "a clean shutdown leaves no gap in the numbers");
+    assert_eq!(journal.append(moment(200), frame(200)), Sequence(201), "a clean shutdown leaves no gap in the numbers");
     assert_eq!(journal.lag("acme").events, 51);
     let events = read_to(&mut reader, 201).await;
     assert_eq!(numbers(&events), (151..=201).collect::<Vec<_>>());
@@ -37,7 +37,7 @@ async fn after_a_kill_no_number_is_used_twice_and_no_event_is_lost() {
     let journal = open(folder.path());
     drop(journal.reader("acme", StartAt::Now));
     for value in 0..10 {
-        journal.append(at(value), frame(value));
+        journal.append(moment(value), frame(value));
     }
     let folder = kill(journal, folder.path()).await;
     // A power loss takes what is not synced: here everything but the reservation.
@@ -46,7 +46,7 @@ async fn after_a_kill_no_number_is_used_twice_and_no_event_is_lost() {
     for (folder, expected) in [(folder, 10), (lost, 0)] {
         let journal = open(folder.path());
         let mut reader = journal.reader("acme", StartAt::Oldest).0;
-        let number = journal.append(at(99), EventBody::Heartbeat);
+        let number = journal.append(moment(99), EventBody::Heartbeat);
         assert!(number.0 > 10, "{number:?}");
         let events = read_to(&mut reader, number.0).await;
         let gap = EventBody::Gap(Gap {
@@ -63,14 +63,14 @@ async fn after_a_kill_no_number_is_used_twice_and_no_event_is_lost() {
 async fn a_file_truncated_anywhere_in_its_last_event_loses_only_that_event() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
-    journal.append(at(0), site("S"));
+    journal.append(moment(0), site("S"));
     for value in 1..5 {
-        journal.append(at(value), frame(value));
+        journal.append(moment(value), frame(value));
     }
     written(&journal).await;
     let path = files(folder.path())[0].clone();
     let before = fs::metadata(&path).unwrap().len();
-    journal.append(at(5), frame(50_000));
+    journal.append(moment(5), frame(50_000));
     let folder = kill(journal, folder.path()).await;
     let path = folder.path().join(path.file_name().unwrap());
     let whole = fs::read(&path).unwrap();
@@ -95,7 +95,7 @@ async fn damage_costs_no_more_than_the_rest_of_its_file() {
     let many_segments = JournalSettings { max_bytes: 1 << 20, ..settings(folder.path()) };
     let journal = Journal::open(&many_segments, at(0)).unwrap();
     for value in 0..100_000 {
-        journal.append(at(value), large_frame(value));
+        journal.append(moment(value), large_frame(value));
         if value % 1000 == 0 {
             written(&journal).await;
         }
@@ -134,7 +134,7 @@ async fn damage_costs_no_more_than_the_rest_of_its_file() {
 async fn a_folder_serves_one_gateway_and_a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
-    journal.append(at(0), EventBody::Heartbeat);
+    journal.append(moment(0), EventBody::Heartbeat);
     let error = |folder: &Path| Journal::open(&settings(folder), at(0)).err().unwrap().to_string();
     assert!(error(folder.path()).contains("in use by another gateway"), "{}", error(folder.path()));
     let folder = kill(journal, folder.path()).await;
@@ -152,7 +152,7 @@ async fn numbers_are_reserved_ahead_in_memory_too() {
     let memory = JournalSettings { sync: SyncPolicy::Memory, ..settings(folder.path()) };
     let journal = Journal::open(&memory, at(0)).unwrap();
     for second in 0..reservation::RESERVED_NUMBERS * 3 / 4 {
-        journal.append(at(second), EventBody::Heartbeat);
+        journal.append(moment(second), EventBody::Heartbeat);
     }
     let reserved = || reservation::ReservationFile::open(folder.path()).unwrap().1.unwrap().end;
     faults::wait_for("a reservation", || reserved() > Sequence(reservation::RESERVED_NUMBERS + 1)).await;
@@ -164,7 +164,7 @@ async fn no_feed_skips_new_events_when_the_reservation_is_gone() {
     let journal = open(folder.path());
     let reader = journal.reader("acme", StartAt::Now).0;
     for second in 0..100 {
-        journal.append(at(second), frame(second));
+        journal.append(moment(second), frame(second));
     }
     reader.cursor().advance(Sequence(100), at(99), &PluginState::default());
     journal.close().await;
@@ -174,6 +174,6 @@ async fn no_feed_skips_new_events_when_the_reservation_is_gone() {
     }
     let journal = open(folder.path());
     let mut reader = journal.reader("acme", StartAt::Now).0;
-    let number = journal.append(at(100), frame(100));
+    let number = journal.append(moment(100), frame(100));
     assert_eq!(numbers(&reader.next().await).last(), Some(&number.0));
 }

@@ -8,9 +8,9 @@ async fn events_deleted_before_their_delivery_are_counted_and_reported() {
     let small = JournalSettings { max_bytes: 64 << 10, ..settings(folder.path()) };
     let journal = Journal::open(&small, at(0)).unwrap();
     let mut acme = journal.reader("acme", StartAt::Now).0;
-    journal.append(at(0), site("S"));
+    journal.append(moment(0), site("S"));
     for value in 1..1_000_000 {
-        journal.append(at(value), large_frame(value));
+        journal.append(moment(value), large_frame(value));
         if value % 1000 == 0 {
             written(&journal).await;
         }
@@ -42,16 +42,16 @@ async fn old_events_are_deleted_at_a_low_rate_too() {
     let journal = Journal::open(&hour, at(0)).unwrap();
     // A segment ends once it spans more than an eighth of the age: the hour takes about eight.
     for value in 0..60 {
-        journal.append(at(value * 60), frame(value));
+        journal.append(moment(value * 60), frame(value));
         written(&journal).await;
     }
     assert!((7..=9).contains(&files(folder.path()).len()), "{:?}", files(folder.path()));
     journal.close().await;
     drop(journal);
     let journal = Journal::open(&hour, at(5400)).unwrap();
-    journal.append(at(5400), EventBody::Heartbeat);
+    journal.append(moment(5400), EventBody::Heartbeat);
     written(&journal).await;
-    journal.append(at(5401), EventBody::Heartbeat);
+    journal.append(moment(5401), EventBody::Heartbeat);
     written(&journal).await;
     let oldest = journal.health().oldest;
     assert!((20..=31).contains(&oldest), "all from half an hour on, and not much more: {oldest}");
@@ -64,7 +64,7 @@ async fn a_feed_that_does_not_read_yet_keeps_its_cursor_and_gets_a_gap() {
     let journal = open(folder.path());
     let readers = [journal.reader("loading", StartAt::Now).0, journal.reader("gone", StartAt::Now).0];
     for second in 0..100 {
-        journal.append(at(second), frame(second));
+        journal.append(moment(second), frame(second));
     }
     for reader in &readers {
         reader.cursor().advance(Sequence(50), at(49), &state);
@@ -74,7 +74,7 @@ async fn a_feed_that_does_not_read_yet_keeps_its_cursor_and_gets_a_gap() {
     // All events are too old when the gateway starts again.
     let journal = open(folder.path());
     let held = journal.reader("loading", StartAt::Now).0;
-    journal.append(at(1_000_000), EventBody::Heartbeat);
+    journal.append(moment(1_000_000), EventBody::Heartbeat);
     while journal.health().oldest <= 100 {
         tokio::task::yield_now().await;
     }

@@ -3,7 +3,9 @@
 use bessai_domain::topic;
 
 use super::super::message::RoutedMessage;
-use super::{ClientSession, RECEIVE_MAXIMUM, SessionEnd};
+use super::ClientSession;
+use crate::broker::limits::RECEIVE_MAXIMUM;
+use crate::broker::session_end::SessionEnd;
 use crate::packet::{
     self, Packet, PacketKind, Properties, Publish, Version, acknowledgement, pingresp, reason, suback, unsuback,
 };

@@ -1,9 +1,9 @@
 //! What happens when a limit is reached.
 
 use super::*;
+use crate::broker::limits::PACKET_BYTES_MAX;
 use crate::broker::outbox::{QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX};
 use crate::broker::router::{CLIENTS_MAX, SUBSCRIPTIONS_MAX};
-use crate::broker::session::PACKET_BYTES_MAX;
 
 /// So many messages of this size disconnect a subscriber that reads nothing, and no other client.
 async fn check_slow_subscriber(payload_bytes: usize, count: usize) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncWrite, duplex};
 use tokio_serial::{Parity, SerialStream, StopBits};
 
-use super::super::frame::Framing;
+use super::super::framing::Framing;
 use super::super::{Transport, rtu};
 use super::*;
 

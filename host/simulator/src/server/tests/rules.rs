@@ -2,7 +2,7 @@
 
 use tokio::io::{DuplexStream, duplex};
 
-use super::super::frame::Framing;
+use super::super::framing::Framing;
 use super::*;
 
 #[tokio::test]

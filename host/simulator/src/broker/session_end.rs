@@ -4,7 +4,7 @@ use crate::packet::reason;
 
 /// Why a session has ended, or is to end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in super::super) enum SessionEnd {
+pub(super) enum SessionEnd {
     #[error("DISCONNECT received")]
     Disconnected,
     #[error("DISCONNECT received, with the will to be published")]
@@ -24,7 +24,7 @@ pub(in super::super) enum SessionEnd {
 
 impl SessionEnd {
     /// Whether the last will is discarded: only a client's own DISCONNECT does that [3.1.2.5].
-    pub(in super::super) fn discards_will(&self) -> bool {
+    pub(super) fn discards_will(&self) -> bool {
         *self == Self::Disconnected
     }
 
