@@ -13,6 +13,7 @@ pub mod address;
 pub mod event;
 pub mod journal;
 pub mod message;
+pub mod outage;
 pub mod plan;
 pub mod ports;
 pub mod profile;
