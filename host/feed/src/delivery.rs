@@ -189,6 +189,7 @@ impl<C: Cursor> Delivery<C> {
     /// Moves the feed's position past the delivered batches.
     fn advance(&mut self) {
         if let Some((through, at, state)) = self.batches.take_delivered() {
+            tracing::debug!(feed = %self.context.name(), through = through.0, "delivered up to event {}", through.0);
             self.cursor.advance(through, at, &state);
             self.context.delivered_through.set(through);
             self.saved_state = state;

@@ -98,6 +98,7 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
             sleep(CLOCK_CHECK_EVERY).await;
         }
         let request = self.broker.request(self.context.now().wall, self.sign_ins.attempt);
+        self.sign_ins.begins(&request);
         let (login, changes) = self.transformer.connect(&mut self.events, &request).await?;
         self.delivery.save(&changes).await;
         let renew_at = login.renew_at;

@@ -3,8 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bessai_domain::outage::{Reminders, outage_text};
+use bessai_domain::session::SignInRequest;
+use tokio::time::Instant;
+
 use crate::backoff::Backoff;
 use crate::context::TaskContext;
+
+/// Reasons that are remembered as logged: a broker with several addresses alternates between a few.
+const MAX_LOGGED: usize = 8;
+/// An outage up to this long is not mentioned when it is over.
+const SHORT_OUTAGE: Duration = Duration::from_mins(1);
 
 /// The sign-ins of a feed so far.
 pub(crate) struct SignIns {
@@ -14,13 +23,39 @@ pub(crate) struct SignIns {
     pub(crate) pause: Duration,
     /// Failed ones since the last session.
     pub(crate) attempt: u32,
-    // A failure that repeats is logged once, until it changes or a session lasts.
-    logged: Option<String>,
+    // A failure that repeats is logged once, and again by a reminder, until a session lasts.
+    logged: Vec<String>,
+    outage: Option<Outage>,
+    /// The broker of the last attempt.
+    broker: String,
+}
+
+/// The time without a session that lasts.
+struct Outage {
+    since: Instant,
+    reminders: Reminders,
+    /// The broker accepted a sign-in, and the session ended soon.
+    had_session: bool,
 }
 
 impl SignIns {
     pub(crate) fn new(context: Rc<TaskContext>) -> Self {
-        Self { context, backoff: Backoff::default(), pause: Duration::ZERO, attempt: 0, logged: None }
+        Self {
+            context,
+            backoff: Backoff::default(),
+            pause: Duration::ZERO,
+            attempt: 0,
+            logged: Vec::new(),
+            outage: None,
+            broker: String::new(),
+        }
+    }
+
+    /// A sign-in is about to be tried.
+    pub(crate) fn begins(&mut self, request: &SignInRequest) {
+        self.broker = format!("{}:{}", request.endpoint.host, request.endpoint.port);
+        let (feed, broker, attempt) = (self.context.name(), &self.broker, self.attempt);
+        tracing::debug!(%feed, attempt, "signing in to {broker}");
     }
 
     /// A sign-in failed.
@@ -36,7 +71,14 @@ impl SignIns {
         let mut health = self.context.health.borrow_mut();
         // During a renewal the feed stays connected.
         if !health.connected {
-            tracing::info!(%feed, "signed in");
+            let outage = self.outage.as_ref().filter(|outage| !outage.had_session).map(|outage| outage.since.elapsed());
+            match outage.filter(|lasted| *lasted > SHORT_OUTAGE) {
+                Some(lasted) => tracing::info!(%feed, "signed in after {} without a session", outage_text(lasted)),
+                None => tracing::info!(%feed, "signed in"),
+            }
+        }
+        if let Some(outage) = &mut self.outage {
+            outage.had_session = true;
         }
         health.connected = true;
         health.sign_ins += 1;
@@ -46,7 +88,8 @@ impl SignIns {
     /// A session ended unexpectedly. After a stable one the back-off starts again from its shortest pause.
     pub(crate) fn lost(&mut self, reason: &str, was_stable: bool) {
         if was_stable {
-            self.logged = None;
+            self.logged.clear();
+            self.outage = None;
             self.backoff.reset();
         }
         self.back_off(reason);
@@ -56,7 +99,8 @@ impl SignIns {
     pub(crate) fn restart(&mut self) {
         self.disconnected();
         self.backoff.reset();
-        (self.attempt, self.pause, self.logged) = (0, Duration::ZERO, None);
+        self.logged.clear();
+        (self.attempt, self.pause, self.outage) = (0, Duration::ZERO, None);
     }
 
     pub(crate) fn disconnected(&self) {
@@ -66,10 +110,33 @@ impl SignIns {
     fn back_off(&mut self, reason: &str) {
         self.disconnected();
         self.pause = self.backoff.next();
-        if self.logged.as_deref() != Some(reason) {
-            let seconds = self.pause.as_millis().div_ceil(1000);
-            tracing::warn!(feed = %self.context.name(), "{reason}; retrying in {seconds} s");
-            self.logged = Some(reason.to_owned());
+        let (feed, seconds) = (self.context.name(), self.pause.as_millis().div_ceil(1000));
+        let outage = self.outage.get_or_insert_with(Outage::begin);
+        let lasted = outage.since.elapsed();
+        let is_reminder_due = outage.reminders.is_due(lasted);
+        if !self.logged.iter().any(|logged| logged == reason) {
+            tracing::warn!(%feed, "{reason}; retrying in {seconds} s");
+            if self.logged.len() == MAX_LOGGED {
+                self.logged.remove(0);
+            }
+            self.logged.push(reason.to_owned());
+        } else if is_reminder_due {
+            let (broker, lasted) = (&self.broker, outage_text(lasted));
+            if outage.had_session {
+                let session = format_args!("no lasting session with {broker} for {lasted}");
+                tracing::warn!(%feed, "{session}; last error: {reason}; retrying in {seconds} s");
+            } else {
+                let session = format_args!("no session with {broker} for {lasted}");
+                tracing::warn!(%feed, "{session}; last error: {reason}; retrying in {seconds} s");
+            }
+        } else {
+            tracing::debug!(%feed, "{reason}; retrying in {seconds} s");
         }
+    }
+}
+
+impl Outage {
+    fn begin() -> Self {
+        Self { since: Instant::now(), reminders: Reminders::default(), had_session: false }
     }
 }

@@ -9,6 +9,7 @@ use fakes::*;
 use running::*;
 
 mod fakes;
+mod outage;
 mod running;
 mod sessions;
 

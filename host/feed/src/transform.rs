@@ -176,6 +176,8 @@ impl<P: Plugin> Transformer<P> {
             self.work.all_processed();
         }
         self.note_first_batch(completed.through);
+        let (through, messages) = (completed.through.0, processed.messages.len());
+        tracing::trace!(feed = %self.context.name(), through, messages, "the plugin processed events up to {through}");
         Some(Box::new(Batch {
             through: completed.through,
             at: completed.at,

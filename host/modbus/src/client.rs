@@ -91,7 +91,7 @@ impl DeviceClient {
         match self.connection.request(BusRequest::Read(&request), self.settings.timeout).await {
             Ok(Reply::Exception(ExceptionKind::Unreachable, _)) => Ok(false),
             Ok(_) => Ok(true),
-            Err(BusError::NotConnected(reason)) => Err(reason),
+            Err(BusError::NotConnected(reason) | BusError::Postponed(reason)) => Err(reason),
             Err(_) => {
                 // Most unit ids are unused: the next one is tried without the delay of a reconnect.
                 if !self.connection.is_open() {

@@ -113,13 +113,19 @@ impl BusConnection {
             BusRequest::Read(read) => link.read(read, limit).await,
             BusRequest::Write(write) => link.write(write, limit).await,
         };
+        let address = &self.address;
         match replied.and_then(|reply| self.unanswered.check(request.unit(), reply)) {
             Ok(reply) => {
+                if let Reply::Exception(_, name) = &reply {
+                    tracing::debug!(%address, "{address} refuses {request}: {name}");
+                }
                 self.link = Some(link);
                 self.record_reply(request.unit(), &reply);
                 Ok(reply)
             }
             Err(error) => {
+                let (LinkError::Timeout(reason) | LinkError::Broken(reason)) = &error;
+                tracing::debug!(%address, "{address}: {reason}");
                 self.record_failure(link, request).await;
                 Err(match error {
                     LinkError::Timeout(reason) => BusError::NoReply(reason),
@@ -140,7 +146,7 @@ impl BusConnection {
             let is_idle_close = self.opened_at.is_some_and(|opened| opened.elapsed() < MAX_IDLE_CLOSE_AGE);
             is_repeated_idle_close = std::mem::replace(&mut self.follows_idle_close, is_idle_close) && is_idle_close;
         }
-        let mut link = self.connect(limit).await.map_err(BusError::NotConnected)?;
+        let mut link = self.connect(limit).await?;
         self.opened_at = Some(Instant::now());
         self.generation = self.generation.saturating_add(u64::from(!is_repeated_idle_close));
         self.wait_for_pause().await;
@@ -155,20 +161,26 @@ impl BusConnection {
         }
     }
 
-    async fn connect(&mut self, limit: Duration) -> Result<Link, String> {
+    async fn connect(&mut self, limit: Duration) -> Result<Link, BusError> {
         if let Some(reconnect_at) = self.reconnect_at.filter(|reconnect_at| Instant::now() < *reconnect_at) {
             if self.replies == 0 {
-                return Err(format!("waiting to reconnect to {}", self.address));
+                return Err(BusError::Postponed(format!("waiting to reconnect to {}", self.address)));
             }
             // The last connection worked for a while: waiting here costs the other units no reading.
             sleep_until(reconnect_at).await;
         }
+        let address = &self.address;
+        tracing::debug!(%address, "connecting to {address}");
         let connected = Link::open(self.dialer.as_ref(), limit).await;
         self.reconnect_at = Some(Instant::now() + self.reconnect_delay);
         self.reconnect_delay = (self.reconnect_delay * 2).min(MAX_RECONNECT_DELAY);
         (self.replies, self.consecutive_errors) = (0, 0);
         self.replies_by_unit.clear();
-        let link = connected?;
+        if let Err(error) = &connected {
+            let pause = self.reconnect_at.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default();
+            tracing::debug!(%address, "{error}; retrying in {pause:?}");
+        }
+        let link = connected.map_err(BusError::NotConnected)?;
         self.pause(self.pacing.pause().max(self.medium.settle_time()));
         Ok(link)
     }
@@ -226,6 +238,8 @@ impl BusConnection {
     fn count_error(&mut self) {
         self.consecutive_errors = self.consecutive_errors.saturating_add(1);
         if self.consecutive_errors >= self.pacing.reconnect_after() {
+            let (address, errors) = (&self.address, self.consecutive_errors);
+            tracing::debug!(%address, "closing the connection to {address} after {errors} errors in a row");
             self.link = None;
         }
     }

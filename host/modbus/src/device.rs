@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::{DeviceStatus, Frame};
+use bessai_domain::outage::{Reminders, outage_text};
 use bessai_domain::profile::Profile;
 use bessai_domain::sunspec::DeviceDescription;
 use tokio::time::Instant;
@@ -21,12 +22,16 @@ const MAX_SUSPENSION: Duration = Duration::from_secs(60);
 const MIN_REDISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
 /// Time after which a device that is not a SunSpec device is discovered again: SunSpec may have been switched on.
 const NOT_SUNSPEC_RETRY: Duration = Duration::from_secs(5);
+/// An outage up to this long is not mentioned when it is over.
+const SHORT_OUTAGE: Duration = Duration::from_mins(1);
 
 pub(crate) struct PolledDevice {
     pub(crate) settings: DeviceSettings,
     sources: Vec<SourceState>,
     /// The last reported status; none before the first report.
     online: Option<bool>,
+    /// While it is not online.
+    outage: Option<Outage>,
     suspension: Option<Suspension>,
     last_discovery: Option<LastDiscovery>,
 }
@@ -35,6 +40,12 @@ pub(crate) struct PolledDevice {
 struct Suspension {
     until: Instant,
     pause: Duration,
+}
+
+struct Outage {
+    since: Instant,
+    reminders: Reminders,
+    last_error: String,
 }
 
 struct LastDiscovery {
@@ -46,7 +57,7 @@ struct LastDiscovery {
 impl PolledDevice {
     pub(crate) fn new(settings: DeviceSettings) -> Self {
         let sources = settings.sources.iter().map(|source| SourceState::new(source.clone(), &settings)).collect();
-        Self { settings, sources, online: None, suspension: None, last_discovery: None }
+        Self { settings, sources, online: None, outage: None, suspension: None, last_discovery: None }
     }
 
     /// Whether its points must be discovered: they have not been yet, or the device may have been replaced since.
@@ -106,7 +117,7 @@ impl PolledDevice {
     pub(crate) fn suspension_error(&self, now: Instant) -> Option<BusError> {
         let suspension = self.suspension.filter(|suspension| now < suspension.until)?;
         let (unit, pause) = (self.settings.unit.0, suspension.pause);
-        Some(BusError::NoReply(format!("polling of unit {unit} is suspended for {pause:?} after an error")))
+        Some(BusError::Postponed(format!("polling of unit {unit} is suspended for {pause:?} after an error")))
     }
 
     /// Records the outcome of a cycle. Returns the device's status, if it has changed, after logging it.
@@ -139,7 +150,10 @@ impl PolledDevice {
             Some(_) if self.suspension_error(Instant::now()).is_some() => {}
             Some(BusError::NoReply(_) | BusError::Broken(_)) if shares_bus && frame.is_empty() => {
                 let last = self.suspension.map(|suspension| suspension.pause);
-                self.suspend(last.map_or(MIN_SUSPENSION, |pause| (pause * 2).min(MAX_SUSPENSION)));
+                let pause = last.map_or(MIN_SUSPENSION, |pause| (pause * 2).min(MAX_SUSPENSION));
+                let (device, unit) = (&self.settings.name, self.settings.unit.0);
+                tracing::debug!(%device, "polling of unit {unit} is suspended for {pause:?}, as others share its bus");
+                self.suspend(pause);
             }
             // Some requests were answered: the bus is unreliable, but the unit is there.
             Some(_) if !frame.is_empty() => self.suspension = None,
@@ -158,19 +172,30 @@ impl PolledDevice {
         error: Option<&BusError>,
         connection: &BusConnection,
     ) -> Option<DeviceStatus> {
-        if self.online == Some(online) {
+        if online && self.online == Some(true) {
             return None;
         }
-        let (device, address) = (self.settings.name.clone(), connection.address());
         let detail = match error {
             Some(error) if !online => error.reason().to_owned(),
             _ if online => "answers".to_owned(),
             _ if !self.has_points() => "the profile has no point to read".to_owned(),
             _ => "answers, but refuses every point".to_owned(),
         };
+        if self.online == Some(online) {
+            // A cycle that was postponed says nothing new.
+            let detail = if matches!(error, Some(BusError::Postponed(_))) { None } else { Some(detail) };
+            self.remind(detail, connection);
+            return None;
+        }
+        let (device, address) = (self.settings.name.clone(), connection.address());
         if online {
-            tracing::info!(%device, "{address} answers");
+            match self.outage.take().map(|outage| outage.since.elapsed()).filter(|lasted| *lasted > SHORT_OUTAGE) {
+                Some(lasted) => tracing::info!(%device, "{address} answers after {}", outage_text(lasted)),
+                None => tracing::info!(%device, "{address} answers"),
+            }
         } else {
+            let (since, reminders) = (Instant::now(), Reminders::default());
+            self.outage = Some(Outage { since, reminders, last_error: detail.clone() });
             // On a failed connection nothing is known about the unit id.
             let unit_is_silent = connection.is_open() || matches!(error, Some(BusError::NoReply(_)));
             let hint = if unit_is_silent { self.unit_hint() } else { String::new() };
@@ -178,6 +203,20 @@ impl PolledDevice {
         }
         self.online = Some(online);
         Some(DeviceStatus { device, online, detail })
+    }
+
+    /// Logs that an outage lasts, from time to time. `detail`: its newest error.
+    fn remind(&mut self, detail: Option<String>, connection: &BusConnection) {
+        let Some(outage) = &mut self.outage else { return };
+        if let Some(detail) = detail {
+            outage.last_error = detail;
+        }
+        let lasted = outage.since.elapsed();
+        if outage.reminders.is_due(lasted) {
+            let (device, address, last_error) = (&self.settings.name, connection.address(), &outage.last_error);
+            let lasted = outage_text(lasted);
+            tracing::warn!(%device, "{address} has had no reading for {lasted}; last error: {last_error}; retrying");
+        }
     }
 
     /// Names the manufacturer's unit id, if none is configured and the default one is silent.

@@ -38,6 +38,7 @@ impl Link {
         let opened = timeout(limit, dialer.dial()).await;
         let stream =
             opened.map_err(|_| format!("failed to connect to {}: timed out after {limit:?}", dialer.name()))??;
+        stream.name(dialer.name());
         Ok(Self::on(stream, dialer.medium()))
     }
 

@@ -1,5 +1,7 @@
 //! A request to a unit of a bus, and why it has no reply.
 
+use std::fmt;
+
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::register::UnitId;
 use bessai_domain::write::WriteRequest;
@@ -21,11 +23,26 @@ impl BusRequest<'_> {
     }
 }
 
+impl fmt::Display for BusRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = self.unit().0;
+        match self {
+            Self::Read(read) => {
+                let what = if read.table.is_bits() { "bits" } else { "registers" };
+                write!(formatter, "the read of {what} {}+{} from unit {unit}", read.start, read.count)
+            }
+            Self::Write(write) => write!(formatter, "the write to {} of unit {unit}", write.address),
+        }
+    }
+}
+
 /// Why a request has no reply.
 #[derive(Debug)]
 pub(crate) enum BusError {
-    /// Connecting failed, or the delay before the next attempt is not over.
+    /// Connecting failed.
     NotConnected(String),
+    /// Nothing was sent: the delay after an earlier error is not over.
+    Postponed(String),
     /// The unit does not reply.
     NoReply(String),
     /// The reply is invalid, or the connection is closed.
@@ -36,14 +53,18 @@ impl BusError {
     /// The error as text.
     pub(crate) fn reason(&self) -> &str {
         match self {
-            Self::NotConnected(reason) | Self::NoReply(reason) | Self::Broken(reason) => reason,
+            Self::NotConnected(reason) | Self::Postponed(reason) | Self::NoReply(reason) | Self::Broken(reason) => {
+                reason
+            }
         }
     }
 
     /// The error as text.
     pub(crate) fn into_reason(self) -> String {
         match self {
-            Self::NotConnected(reason) | Self::NoReply(reason) | Self::Broken(reason) => reason,
+            Self::NotConnected(reason) | Self::Postponed(reason) | Self::NoReply(reason) | Self::Broken(reason) => {
+                reason
+            }
         }
     }
 }

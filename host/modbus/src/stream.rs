@@ -15,6 +15,9 @@ const MAX_DRAIN: Duration = Duration::from_secs(5);
 /// Most unsolicited bytes to discard before the connection is closed.
 const MAX_UNSOLICITED_BYTES: usize = 65_536;
 
+/// Bytes that a line of the log shows: the longest frame.
+const MAX_LOGGED_BYTES: usize = 260;
+
 /// What had arrived before a request was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsolicited {
@@ -36,12 +39,19 @@ pub(crate) struct SharedStream(Arc<Mutex<StreamState>>);
 
 struct StreamState {
     stream: Box<dyn ByteStream>,
+    /// The bus in the log.
+    address: String,
     is_closed: bool,
 }
 
 impl SharedStream {
     pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(StreamState { stream: Box::new(stream), is_closed: false })))
+        Self(Arc::new(Mutex::new(StreamState { stream: Box::new(stream), address: String::new(), is_closed: false })))
+    }
+
+    /// Gives the stream its bus's name in the log.
+    pub(crate) fn name(&self, address: String) {
+        self.lock().address = address;
     }
 
     /// Whether the peer has closed the stream: tokio-modbus reports that as the last OS error, which may stem from another
@@ -86,6 +96,22 @@ impl SharedStream {
     }
 }
 
+/// Bytes in hexadecimal, as `00 01 00 00`.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().take(MAX_LOGGED_BYTES).enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(formatter, "{space}{byte:02x}")?;
+        }
+        match self.0.len() {
+            count if count > MAX_LOGGED_BYTES => write!(formatter, " … ({count} bytes)"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl fmt::Debug for SharedStream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("SharedStream")
@@ -100,13 +126,23 @@ impl AsyncRead for SharedStream {
         if matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0 {
             state.is_closed = true;
         }
+        if let Some(received) = buffer.filled().get(before..).filter(|received| !received.is_empty()) {
+            let address = &state.address;
+            tracing::trace!(%address, "received {}", Hex(received));
+        }
         read
     }
 }
 
 impl AsyncWrite for SharedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.lock().stream.as_mut()).poll_write(context, bytes)
+        let mut state = self.lock();
+        let written = Pin::new(state.stream.as_mut()).poll_write(context, bytes);
+        if let Poll::Ready(Ok(count)) = &written {
+            let address = &state.address;
+            tracing::trace!(%address, "sent {}", Hex(bytes.get(..*count).unwrap_or_default()));
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,7 @@
 mod fixture;
 mod hour;
 mod malformed;
+mod outage;
 mod pacing;
 mod reading;
 mod sharing;

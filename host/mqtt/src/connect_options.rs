@@ -100,7 +100,8 @@ impl ConnectOptions {
     /// The broker's address as logs show it.
     pub(crate) fn address(&self) -> String {
         match self.is_websocket() {
-            true => self.target.clone(),
+            // A query may hold a token.
+            true => self.target.split('?').next().unwrap_or_default().to_owned(),
             false => format!("{}:{}", self.endpoint.host, self.endpoint.port),
         }
     }

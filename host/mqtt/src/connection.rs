@@ -12,7 +12,7 @@ use crate::driver::{Driver, drive};
 use crate::error::SessionError;
 use crate::limits::CONNECT_LIMIT_S;
 use crate::packet_ids::id_count;
-use crate::{v5, v311};
+use crate::{packet_log, v5, v311};
 
 /// A connection on which the broker accepted the CONNECT.
 pub(crate) struct Connection {
@@ -24,10 +24,19 @@ pub(crate) struct Connection {
 
 /// Connects and signs in.
 pub(crate) async fn sign_in(protocol: Protocol, options: &ConnectOptions) -> Result<Connection, SessionError> {
-    match protocol {
+    let (broker, version) = (options.address(), packet_log::version(protocol));
+    let (client_id, clean_start, keep_alive) = (&options.client_id, options.clean_start, options.keep_alive);
+    tracing::debug!(%broker, client_id, clean_start, ?keep_alive, "sending CONNECT of MQTT {version}");
+    let connected = match protocol {
         Protocol::V311 => prepare(protocol, v311::sign_in(options).await?, options).await,
         Protocol::V5 => prepare(protocol, v5::sign_in(options).await?, options).await,
+    };
+    if let Ok(Connection { granted, .. }) = &connected {
+        let Granted { window, max_packet, max_qos, retain, session_present } = granted;
+        let max_qos = max_qos.level();
+        tracing::debug!(%broker, window, max_packet, max_qos, retain, session_present, "CONNACK accepts the sign-in");
     }
+    connected
 }
 
 async fn prepare<S: PacketSender, L: ClientLoop>(

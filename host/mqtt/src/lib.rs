@@ -19,6 +19,7 @@ mod error;
 mod limits;
 mod negotiation;
 mod packet_ids;
+mod packet_log;
 mod session;
 mod settings;
 mod subscriber;

@@ -86,6 +86,7 @@ impl KnownBroker {
             && self.falls_back(error)
         {
             protocol = Protocol::V311;
+            tracing::debug!(broker = %options.address(), "MQTT 5 failed with {error:?}; trying MQTT 3.1.1");
             result = connection::sign_in(protocol, options).await;
         }
         if result.is_ok() {

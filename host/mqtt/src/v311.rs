@@ -12,6 +12,7 @@ use crate::connect_options::ConnectOptions;
 use crate::error::SessionError;
 use crate::limits::{CONNECT_LIMIT_S, MAX_PACKET, request_capacity};
 use crate::packet_ids::id_count;
+use crate::packet_log;
 
 /// The return code with which AWS refuses a client by policy; the standard does not define it.
 const AWS_NOT_AUTHORIZED: u8 = 7;
@@ -60,6 +61,7 @@ pub(crate) struct V311Sender(AsyncClient);
 
 impl PacketSender for V311Sender {
     fn publish(&mut self, message: Message) -> bool {
+        packet_log::queued(&message);
         let Message { topic, payload, retain, .. } = message;
         self.0.try_publish(topic, qos(message.qos), retain, payload).is_ok()
     }
@@ -103,12 +105,32 @@ impl ClientLoop for V311Loop {
 }
 
 fn client_event(event: &Event) -> ClientEvent {
+    log_packet(event);
     match event {
         Event::Outgoing(Outgoing::Publish(id)) => ClientEvent::Sent(*id),
         Event::Outgoing(Outgoing::Disconnect) => ClientEvent::DisconnectSent,
         Event::Incoming(Packet::PubAck(ack)) => ClientEvent::Completed(ack.pkid, None),
         Event::Incoming(Packet::PubComp(complete)) => ClientEvent::Completed(complete.pkid, None),
         _ => ClientEvent::Other,
+    }
+}
+
+fn log_packet(event: &Event) {
+    match event {
+        Event::Outgoing(sent) => packet_log::sent(sent),
+        Event::Incoming(packet) if packet_log::is_on() => match packet {
+            Packet::PubAck(ack) => packet_log::received("PUBACK", Some(ack.pkid), None),
+            Packet::PubRec(ack) => packet_log::received("PUBREC", Some(ack.pkid), None),
+            Packet::PubRel(ack) => packet_log::received("PUBREL", Some(ack.pkid), None),
+            Packet::PubComp(ack) => packet_log::received("PUBCOMP", Some(ack.pkid), None),
+            Packet::PingResp => packet_log::received("PINGRESP", None, None),
+            Packet::Publish(_) => packet_log::received("PUBLISH", None, None),
+            Packet::SubAck(_) => packet_log::received("SUBACK", None, None),
+            Packet::UnsubAck(_) => packet_log::received("UNSUBACK", None, None),
+            Packet::ConnAck(_) => packet_log::received("CONNACK", None, None),
+            _ => packet_log::received("a packet for brokers", None, None),
+        },
+        Event::Incoming(_) => {}
     }
 }
 

@@ -17,6 +17,7 @@ use crate::connect_options::ConnectOptions;
 use crate::error::SessionError;
 use crate::limits::{CONNECT_LIMIT_S, MAX_PACKET, request_capacity};
 use crate::packet_ids::id_count;
+use crate::packet_log;
 
 mod reasons;
 
@@ -102,6 +103,7 @@ pub(crate) struct V5Sender {
 
 impl PacketSender for V5Sender {
     fn publish(&mut self, message: Message) -> bool {
+        packet_log::queued(&message);
         let Message { topic, payload, retain, properties, .. } = message;
         let (topic, alias) = match self.aliases.write(&topic) {
             WrittenTopic::Full => (topic, None),
@@ -181,6 +183,7 @@ impl ClientLoop for V5Loop {
 }
 
 fn client_event(event: &Event) -> ClientEvent {
+    log_packet(event);
     match event {
         Event::Outgoing(Outgoing::Publish(id)) => ClientEvent::Sent(*id),
         Event::Outgoing(Outgoing::Disconnect) => ClientEvent::DisconnectSent,
@@ -195,6 +198,26 @@ fn client_event(event: &Event) -> ClientEvent {
             PubCompReason::PacketIdentifierNotFound => ClientEvent::CompletedStillCounted(complete.pkid, None),
         },
         _ => ClientEvent::Other,
+    }
+}
+
+fn log_packet(event: &Event) {
+    match event {
+        Event::Outgoing(sent) => packet_log::sent(sent),
+        Event::Incoming(packet) if packet_log::is_on() => match packet {
+            Packet::PubAck(ack) => packet_log::received("PUBACK", Some(ack.pkid), Some(&ack.reason)),
+            Packet::PubRec(ack) => packet_log::received("PUBREC", Some(ack.pkid), Some(&ack.reason)),
+            Packet::PubRel(ack) => packet_log::received("PUBREL", Some(ack.pkid), Some(&ack.reason)),
+            Packet::PubComp(ack) => packet_log::received("PUBCOMP", Some(ack.pkid), Some(&ack.reason)),
+            Packet::PingResp(_) => packet_log::received("PINGRESP", None, None),
+            Packet::Disconnect(end) => packet_log::received("DISCONNECT", None, Some(&end.reason_code)),
+            Packet::Publish(_) => packet_log::received("PUBLISH", None, None),
+            Packet::SubAck(_) => packet_log::received("SUBACK", None, None),
+            Packet::UnsubAck(_) => packet_log::received("UNSUBACK", None, None),
+            Packet::ConnAck(_) => packet_log::received("CONNACK", None, None),
+            _ => packet_log::received("a packet for brokers", None, None),
+        },
+        Event::Incoming(_) => {}
     }
 }
 

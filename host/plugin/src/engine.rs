@@ -102,9 +102,12 @@ impl Engine {
     }
 
     fn component(&self, wasm: &[u8], digest: &[u8; 32]) -> Result<Component, String> {
+        let (version, bytes) = (version(digest), wasm.len());
         if let Some(component) = self.cache.get(&self.wasmtime, digest) {
+            tracing::debug!(%version, bytes, "took component {version} from the cache");
             return Ok(component);
         }
+        tracing::debug!(%version, bytes, "compiling component {version}, which is not in the cache");
         // A component in the cache passed this check before it was compiled.
         crate::inspect(wasm)?.check().map_err(|reasons| reasons.join("; "))?;
         let code = compiler::compile(&self.wasmtime, wasm, self.compile_in, self.count_fuel)?;
@@ -133,10 +136,14 @@ impl Engine {
     }
 }
 
+fn version(digest: &[u8; 32]) -> String {
+    digest.iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl CompiledComponent {
     /// The version of the component: the first bytes of the file's SHA-256, in hexadecimal.
     pub fn version(&self) -> String {
-        self.0.digest.iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect()
+        version(&self.0.digest)
     }
 
     /// Whether the component decides how its feed signs in.
