@@ -15,7 +15,7 @@ use bessai_domain::profile;
 use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::demo;
+use crate::{demo, logging};
 
 mod check;
 mod compile;
@@ -153,6 +153,8 @@ Examples:
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
+    // The last lines are written when everything else is done.
+    let _finish = logging::FinishAtExit;
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let done = if compile::is_requested(&arguments) { compile::run(arguments) } else { parse_and_run(arguments) };
     done.map_or_else(CommandError::report, |()| ExitCode::SUCCESS)

@@ -71,7 +71,7 @@ async fn play(
     let (broker_url, _broker) = broker().await?;
     let device = start_battery(profile)?;
     let config = configure(folder, &broker_url, &name, device.address())?;
-    logging::log_to_stderr(if config.log_level == LogLevel::Info { LogLevel::Warn } else { config.log_level });
+    logging::log_to_stderr(if config.log_level == LogLevel::Info { LogLevel::Warn } else { config.log_level })?;
     let minutes = DEMO_DAY.as_secs() / 60;
     print_line(&format!("battery   a simulated {name} on tcp://{}, a day every {minutes} minutes", device.address()))?;
     print_line(&format!("broker    {}", shown(&config)))?;

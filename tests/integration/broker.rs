@@ -82,12 +82,13 @@ async fn a_refused_password_is_logged_without_the_password_and_retried() {
         ..BrokerSetup::default()
     });
     let gateway =
-        setup.with("MQTT_USERNAME", "bessai_edge").with("MQTT_PASSWORD", PASSWORD).with("LOG_LEVEL", "DEBUG").run();
+        setup.with("MQTT_USERNAME", "bessai_edge").with("MQTT_PASSWORD", PASSWORD).with("LOG_LEVEL", "TRACE").run();
     gateway.wait_for_log("refused user \"bessai_edge\"").await;
     drop(broker);
     let _broker = Broker::with(&BrokerSetup { port: Some(port), ..login() });
     let mut subscriber = Subscriber::with(port, "#", Some(("bessai_edge", PASSWORD))).await;
     subscriber.next("/telemetry").await;
+    gateway.wait_for_log("received PUBACK").await;
     assert!(!gateway.log().contains(PASSWORD), "{}", gateway.log());
 }
 
@@ -96,10 +97,11 @@ async fn a_password_in_the_url_is_decoded_and_not_logged() {
     let (device, broker) =
         (Device::huawei(), Broker::with(&BrokerSetup { login: Some(("u", "p/s:@")), ..BrokerSetup::default() }));
     let url = format!("mqtt://u:p%2Fs%3A%40@127.0.0.1:{}", broker.port);
-    let gateway = Setup::new().device(device.port()).broker(url).run();
+    let gateway = Setup::new().device(device.port()).broker(url).with("LOG_LEVEL", "TRACE").run();
     let mut subscriber = Subscriber::with(broker.port, "#", Some(("u", "p/s:@"))).await;
     subscriber.next("/telemetry").await;
-    assert!(!gateway.log().contains("p%2Fs"), "{}", gateway.log());
+    gateway.wait_for_log("received PUBACK").await;
+    assert!(!gateway.log().contains("p%2Fs") && !gateway.log().contains("p/s:@"), "{}", gateway.log());
 }
 
 /// A gateway that connects to this broker by TLS and trusts `ca`.

@@ -153,6 +153,10 @@ async fn a_journal_that_is_in_use_or_of_a_later_format_is_refused() {
     let error = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(1), "{error}");
     assert!(error.contains("in use by another gateway"), "{error}");
+    // Nothing is logged behind a fatal error.
+    let last = error.lines().last().unwrap();
+    assert!(last.contains("Z ERROR ") && last.ends_with("; exiting with code 1"), "{error}");
+    assert_eq!(error.matches("in use by another gateway").count(), 1, "{error}");
     let (_, setup) = gateway.stop_and_keep_setup().await;
     let folder = setup.folder().join("journal");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -24,6 +24,7 @@ mod drop_in;
 mod feeds;
 mod hostile;
 mod journal;
+mod log;
 mod messages;
 mod modbus;
 mod plugin_commands;

@@ -68,7 +68,8 @@ async fn token_renewals_lose_and_repeat_no_event() {
     // At least this many sessions after the first one.
     const RENEWALS: u64 = 10;
     let (device, mut hub) = (Device::huawei(), Hub::start().await);
-    let gateway = setup(&device, feed(hub.port, "valid_s = 10\nrenew_s = 2"), hub::KEY).run();
+    let setup = setup(&device, feed(hub.port, "valid_s = 10\nrenew_s = 2"), hub::KEY);
+    let gateway = setup.with("LOG_LEVEL", "TRACE").run();
     let mut sequence = EventSequence::default();
     let will = Some(json!({ "says": "will" }));
     assert_eq!(hub.next().await, HubEvent::Connect { device: "device-1".into(), will: will.clone() });
@@ -97,6 +98,7 @@ async fn token_renewals_lose_and_repeat_no_event() {
         "{}",
         gateway.log()
     );
+    assert_eq!(gateway.log_count(&hub::encoded(hub::KEY)), 0, "{}", gateway.log());
     assert!(gateway.stop().await.success());
     let rest = hub.remaining_events();
     let [events @ .., HubEvent::Message(farewell), HubEvent::Disconnect] = &rest[..] else { panic!("{rest:?}") };

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::report::StatusReport;
 use crate::config::{self, ComponentSource};
+use crate::logging;
 use crate::watch::WatchedFolder;
 
 mod settings;
@@ -347,7 +348,7 @@ impl Feeds {
                     let policy = settings::policy(&settings);
                     let feed =
                         Feed { settings: of_feed, policy, events, plugin, broker, health, replacements: received };
-                    feed.run(stopped).await;
+                    logging::of_feed(&settings.name, feed.run(stopped)).await;
                 }
             }),
             settings,

@@ -10,6 +10,7 @@ use bessai_journal::{JournalHealth, Lag};
 use serde_json::{Map, Value, json};
 
 use crate::clock::{self, WallClock};
+use crate::logging;
 
 /// The state of the site's devices, safety and feeds.
 pub(super) struct StatusReport {
@@ -95,6 +96,7 @@ impl StatusReport {
                 "set_aside": journal.quarantined_files,
                 "trouble": journal.fault,
             },
+            "log": { "dropped": logging::dropped_lines() },
             "feeds": feeds,
         })
     }

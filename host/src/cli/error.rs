@@ -31,6 +31,8 @@ pub(super) enum CommandError {
     Failed(String),
     /// It failed, and what it printed already says why.
     FailureIsPrinted,
+    /// The gateway failed for this reason. It is logged, as everything before it.
+    Logged(String),
     /// The command line is invalid.
     Usage(String),
     /// A file of the user is invalid.
@@ -48,18 +50,27 @@ impl CommandError {
         Self::Failed(reason.to_string())
     }
 
+    /// The gateway failed for this reason, after its log was set up.
+    pub(super) fn logged(reason: anyhow::Error) -> Self {
+        Self::Logged(format!("{reason:#}"))
+    }
+
     /// Mistakes in a file of the user.
     pub(super) fn invalid(what: &'static str) -> impl Fn(Vec<Mistake>) -> Self {
         move |mistakes| Self::Invalid { what, mistakes }
     }
 
-    /// Prints the reason to standard error and returns the exit code.
+    /// Prints or logs the reason and returns the exit code.
     pub(super) fn report(self) -> ExitCode {
         match self {
             Self::OutputClosed => ExitCode::SUCCESS,
             Self::FailureIsPrinted => ExitCode::from(FAILED),
             Self::Failed(reason) => {
                 print_error(reason);
+                ExitCode::from(FAILED)
+            }
+            Self::Logged(reason) => {
+                tracing::error!("{reason}; exiting with code {FAILED}");
                 ExitCode::from(FAILED)
             }
             Self::Usage(reason) => {

@@ -13,9 +13,9 @@ use super::error::{CommandError, FAILED};
 /// Runs the gateway until a signal stops it.
 pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     let config = file.load()?;
-    logging::log_to_stderr(config.log_level);
+    logging::log_to_stderr(config.log_level)?;
     tracing::info!("bessai-edge {} for site {}", env!("CARGO_PKG_VERSION"), config.site);
-    Ok(serve(config)?)
+    serve(config).map_err(CommandError::logged)
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
@@ -27,7 +27,9 @@ fn serve(config: Config) -> anyhow::Result<()> {
     drop(tasks);
     // A name lookup or a file access that hangs on a network or disk must not delay the exit.
     runtime.shutdown_background();
-    tracing::info!("stopped");
+    if served.is_ok() {
+        tracing::info!("stopped");
+    }
     served
 }
 
@@ -44,7 +46,8 @@ async fn stop_on_signal(stop: watch::Sender<bool>) {
             _ = interrupt.recv() => {}
         }
         if attempt > 0 {
-            tracing::warn!("second signal: exiting without draining");
+            tracing::error!("second signal: exiting without draining, with code {FAILED}");
+            logging::finish();
             std::process::exit(i32::from(FAILED));
         }
         tracing::info!("stopping: feeds deliver what is in flight");

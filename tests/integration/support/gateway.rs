@@ -60,7 +60,8 @@ impl Setup {
         self
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// One of the program's commands, which is not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.args(arguments).env_clear().current_dir(self.folder.path());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
