@@ -1,12 +1,22 @@
-//! What both versions of MQTT have in common: an event loop that reports what happened, and a sender that queues packets
-//! for it.
+//! A signed-in client: rumqttc's state of one version of MQTT, on a connection that this crate reads and writes.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bessai_domain::message::{Message, Qos};
+use bytes::BytesMut;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::error::SessionError;
 use crate::limits::MAX_PACKET;
+use crate::wire::Wire;
 
-/// What happened in an event loop.
+/// Events that may wait while a broker takes nothing; nothing is read from it then.
+const MAX_EVENTS: usize = 256;
+
+/// What happened in a session.
 #[derive(Debug)]
 pub(crate) enum ClientEvent {
     /// The next message in order was written with this packet id; 0 for QoS 0, which is never acknowledged.
@@ -44,32 +54,111 @@ impl Granted {
     }
 }
 
-/// A client whose CONNECT was accepted.
-pub(crate) struct SignedInClient<S, L> {
-    pub(crate) sender: S,
-    pub(crate) event_loop: L,
-    pub(crate) granted: Granted,
-}
-
-/// Queues packets for an event loop.
-pub(crate) trait PacketSender: 'static {
-    /// Queues a message; false if rumqttc rejects it.
-    fn publish(&mut self, message: Message) -> bool;
-    /// Queues DISCONNECT; false if the queue is full.
-    fn disconnect(&self) -> bool;
-}
-
-/// Reads, writes and sends pings.
-pub(crate) trait ClientLoop: Sized + 'static {
-    /// Runs until something happens. The error ends the session. Must not be cancelled: it may be in the middle of a
-    /// write.
-    async fn step(&mut self) -> Result<ClientEvent, SessionError>;
-    /// An event that came together with the last one; also valid after an error.
-    fn next_buffered(&mut self) -> Option<ClientEvent>;
+/// rumqttc's state of a session in one version of MQTT. Packets to be sent are appended to a buffer.
+pub(crate) trait SessionState: 'static {
+    /// Adds a message; false if rumqttc rejects it.
+    fn publish(&mut self, message: Message, unsent: &mut BytesMut) -> bool;
+    /// Adds DISCONNECT.
+    fn disconnect(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError>;
+    /// Adds a ping, unless the last one was not answered.
+    fn ping(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError>;
+    /// Handles a packet of the broker, and adds the answer.
+    fn receive(&mut self, packet: BytesMut, unsent: &mut BytesMut) -> Result<(), SessionError>;
+    /// What happened, in order.
+    fn next_event(&mut self) -> Option<ClientEvent>;
     /// Makes rumqttc forget which messages are in flight; only while none is.
     fn reset_in_flight(&mut self);
-    /// Sends PUBREL for every packet id up to this one.
-    fn release_all(&mut self, last_packet_id: u16);
+    /// Adds PUBREL for every packet id up to this one.
+    fn release_all(&mut self, last_packet_id: u16, unsent: &mut BytesMut) -> Result<(), SessionError>;
     /// Accepts PUBREL for messages of an earlier session, which rumqttc would treat as an error.
     fn accept_stale_releases(&mut self);
+}
+
+/// A client whose CONNECT was accepted.
+pub(crate) struct Client {
+    wire: Wire,
+    state: Box<dyn SessionState>,
+    // What happened and is not reported yet.
+    events: VecDeque<ClientEvent>,
+    keep_alive: Duration,
+    next_ping: Pin<Box<Sleep>>,
+}
+
+impl Client {
+    pub(crate) fn new(wire: Wire, state: impl SessionState, keep_alive: Duration) -> Self {
+        let (state, next_ping) = (Box::new(state), Box::pin(sleep(keep_alive)));
+        Self { wire, state, events: VecDeque::new(), keep_alive, next_ping }
+    }
+
+    /// Whether another message can be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.wire.has_room()
+    }
+
+    /// Queues a message; false if rumqttc rejects it.
+    pub(crate) fn publish(&mut self, message: Message) -> bool {
+        self.state.publish(message, &mut self.wire.unsent)
+    }
+
+    /// Queues DISCONNECT.
+    pub(crate) fn disconnect(&mut self) -> Result<(), SessionError> {
+        self.state.disconnect(&mut self.wire.unsent)
+    }
+
+    /// See [`SessionState::reset_in_flight`].
+    pub(crate) fn reset_in_flight(&mut self) {
+        self.state.reset_in_flight();
+    }
+
+    /// See [`SessionState::release_all`].
+    pub(crate) fn release_all(&mut self, last_packet_id: u16) -> Result<(), SessionError> {
+        self.state.release_all(last_packet_id, &mut self.wire.unsent)
+    }
+
+    /// See [`SessionState::accept_stale_releases`].
+    pub(crate) fn accept_stale_releases(&mut self) {
+        self.state.accept_stale_releases();
+    }
+
+    /// Reads, writes and sends pings until something happened, which is appended to `events`. The error ends the session;
+    /// events before it count.
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        events: &mut VecDeque<ClientEvent>,
+    ) -> Poll<Result<(), SessionError>> {
+        let polled = self.poll_connection(context);
+        match &polled {
+            Poll::Ready(Ok(())) => events.append(&mut self.events),
+            // What was to be sent may not have been written; what was acknowledged is.
+            Poll::Ready(Err(_)) => {
+                events.extend(self.events.drain(..).filter(|event| !matches!(event, ClientEvent::Sent(_))));
+            }
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
+        loop {
+            let is_flushed = self.wire.poll_flush(context)?.is_ready();
+            self.events.extend(std::iter::from_fn(|| self.state.next_event()));
+            // What was sent counts once it is written.
+            if is_flushed && !self.events.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.wire.has_room()
+                && self.events.len() < MAX_EVENTS
+                && let Poll::Ready(packet) = self.wire.poll_packet(context)?
+            {
+                self.state.receive(packet, &mut self.wire.unsent)?;
+                continue;
+            }
+            if self.next_ping.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.next_ping.as_mut().reset(Instant::now() + self.keep_alive);
+            self.state.ping(&mut self.wire.unsent)?;
+        }
+    }
 }

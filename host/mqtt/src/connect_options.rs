@@ -67,7 +67,7 @@ impl ConnectOptions {
         Ok(options)
     }
 
-    /// Refuses what rumqttc would truncate or panic about.
+    /// Refuses what rumqttc would truncate.
     fn check(&self) -> Result<(), String> {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let will = |length: fn(&Message) -> usize| self.will.as_ref().map_or(0, length);
@@ -87,6 +87,11 @@ impl ConnectOptions {
             return Err("a stored session needs a client id; set one, or use a clean start".into());
         }
         Ok(())
+    }
+
+    /// The keep-alive as CONNECT has it.
+    pub(crate) fn keep_alive_s(&self) -> u16 {
+        u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX)
     }
 
     /// User name and password as rumqttc wants them; it sends no empty ones.

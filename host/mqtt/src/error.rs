@@ -13,6 +13,8 @@ pub(crate) enum SessionError {
     UnsupportedProtocol,
     /// The broker sent something that is not MQTT in this version.
     NotMqtt,
+    /// The broker broke a rule of MQTT; what it sent, as an object.
+    Violation(String),
     /// The broker closed the connection without a DISCONNECT or, at the sign-in, instead of a CONNACK.
     ConnectionClosed,
     /// User name or password, with the reason code.
@@ -61,7 +63,7 @@ impl SessionError {
         };
         match self {
             Self::UnsupportedProtocol => format!("{address} does not speak this MQTT version; set protocol = \"auto\""),
-            Self::NotMqtt => {
+            Self::NotMqtt | Self::Violation(_) => {
                 format!("{address} answered CONNECT with something that is not MQTT{}", scheme_hint(options))
             }
             Self::ConnectionClosed => {
@@ -119,12 +121,18 @@ impl SessionError {
             Self::NoPingResponse => format!("connection to {address} lost: a ping was not answered"),
             Self::Timeout => format!("connection to {address} lost: a packet could not be sent in time"),
             Self::NotMqtt => format!("{address} sent something that is not MQTT"),
+            Self::Violation(what) => format!("ended the session with {address}, which sent {what}"),
             Self::Network(error) | Self::Tls(error) => format!("connection to {address} lost: {error}"),
             other => format!("connection to {address} lost: {other:?}"),
         }
     }
 
-    /// From an error of rumqttc: TLS or a closed connection if one of its causes is that, else the network.
+    /// The broker acknowledged what it was not sent.
+    pub(crate) fn unsolicited(packet_id: u16) -> Self {
+        Self::Violation(format!("an acknowledgement of packet id {packet_id}, which is not in use"))
+    }
+
+    /// From an error of the connection: TLS or a closed connection if one of its causes is that, else the network.
     pub(crate) fn of_network(error: &(dyn Error + 'static)) -> Self {
         for cause in causes(error) {
             if let Some(explanation) = bessai_tls::explain(cause) {

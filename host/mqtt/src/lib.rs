@@ -1,8 +1,7 @@
 //! Sessions with MQTT brokers, one client per session: the feed queues the messages, this crate only sends them.
 //!
-//! The only crate that uses rumqttc. That client drops its queue when a session is not resumed, so it is given at most one
-//! window of messages, and the feed keeps each message until it is acknowledged. The `Debug` output of its options contains
-//! the password, so options are never logged.
+//! The only crate that uses rumqttc: its packets and its state of a session. The connection is this crate's own, so that what
+//! a broker sends is checked and bounded before rumqttc reads it. The feed keeps each message until it is acknowledged.
 
 #![cfg_attr(
     test,
@@ -14,17 +13,19 @@ mod broker;
 mod client;
 mod connect_options;
 mod connection;
-mod driver;
 mod error;
+mod inbound;
 mod limits;
 mod negotiation;
 mod packet_ids;
 mod packet_log;
 mod session;
 mod settings;
+mod socket;
 mod subscriber;
 mod v311;
 mod v5;
+mod wire;
 
 pub use broker::MqttBroker;
 pub use session::MqttSession;

@@ -4,8 +4,3 @@
 pub(crate) const CONNECT_LIMIT_S: u64 = 15;
 /// Largest packet that is sent or accepted, in bytes: the messages of one call have 1 MiB together, plus their headers.
 pub(crate) const MAX_PACKET: u32 = (1 << 20) + 4096;
-
-/// Requests that rumqttc queues: a window of messages, the two status messages beside it, and DISCONNECT.
-pub(crate) fn request_capacity(in_flight: u16) -> usize {
-    usize::from(in_flight) + 3
-}

@@ -24,6 +24,9 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// properties' length 4, a topic alias 3 (5.0 §3.3).
 const PACKET_OVERHEAD: usize = 16;
 
+/// Events without a notice that are handled in one turn of the task: a broker may send packets that mean nothing.
+const POLLS_PER_TURN: usize = 200;
+
 /// One session with a broker. Dropping it closes the connection without DISCONNECT, so the broker publishes the last will.
 pub struct MqttSession {
     connection: Connection,
@@ -104,7 +107,7 @@ impl MqttSession {
     }
 
     fn poll_notice(&mut self, context: &mut Context<'_>) -> Poll<Notice> {
-        loop {
+        for _ in 0..POLLS_PER_TURN {
             if let Some(notice) = self.notices.pop_front() {
                 return Poll::Ready(notice);
             }
@@ -116,11 +119,13 @@ impl MqttSession {
                 return Poll::Pending;
             }
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Runs the connection until something happens, and handles that.
     fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Poll::Ready(result) = self.connection.driver.poll(context, &mut self.events) else { return Poll::Pending };
+        let Poll::Ready(result) = self.connection.client.poll(context, &mut self.events) else { return Poll::Pending };
         self.take_events();
         if let Err(error) = result {
             self.phase = ConnectionPhase::Closed(error.at_session_end(&self.address, &self.client_id));
@@ -132,11 +137,11 @@ impl MqttSession {
     fn fill_window(&mut self) {
         while let Some((_, next)) = self.outbox.front() {
             let takes_id = next.qos != Qos::AtMostOnce;
-            if !self.packet_ids.has_room(takes_id) {
+            if !self.packet_ids.has_room(takes_id) || !self.connection.client.has_room() {
                 return;
             }
             let Some((number, message)) = self.outbox.pop_front() else { return };
-            if self.connection.sender.publish(message) {
+            if self.connection.client.publish(message) {
                 self.packet_ids.assign(number, takes_id);
             } else {
                 self.refuse(number, "its topic cannot be published".into());
@@ -156,7 +161,7 @@ impl MqttSession {
             }
         }
         if self.packet_ids.take_reset() {
-            self.connection.driver.reset_in_flight();
+            self.connection.client.reset_in_flight();
         }
     }
 }
@@ -203,8 +208,12 @@ impl Session for MqttSession {
         let closed = poll_fn(|context| {
             loop {
                 self.fill_window();
-                is_disconnect_queued =
-                    is_disconnect_queued || self.outbox.is_empty() && self.connection.sender.disconnect();
+                if !is_disconnect_queued && self.outbox.is_empty() {
+                    is_disconnect_queued = true;
+                    if self.connection.client.disconnect().is_err() {
+                        return Poll::Ready(());
+                    }
+                }
                 if !matches!(self.phase, ConnectionPhase::Open) {
                     return Poll::Ready(());
                 }

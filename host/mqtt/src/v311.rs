@@ -1,97 +1,118 @@
-//! MQTT 3.1.1 through rumqttc.
+//! MQTT 3.1.1: rumqttc's packets and its state of a session.
 
 use bessai_domain::message::{Message, Qos};
-use rumqttc::mqttbytes::Error as Malformed;
+use bytes::BytesMut;
+use rumqttc::mqttbytes::{Error as Malformed, Protocol, valid_topic};
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Outgoing,
-    Packet, PubRel, Publish, QoS, Request, StateError,
+    Connect, ConnectReturnCode, Disconnect, Event, LastWill, Login, MqttState, Outgoing, Packet, PingReq, PubRel,
+    Publish, QoS, Request, StateError,
 };
 
-use crate::client::{ClientEvent, ClientLoop, Granted, PacketSender, SignedInClient};
+use crate::client::{Client, ClientEvent, Granted, SessionState};
 use crate::connect_options::ConnectOptions;
 use crate::error::SessionError;
-use crate::limits::{CONNECT_LIMIT_S, MAX_PACKET, request_capacity};
 use crate::packet_ids::id_count;
 use crate::packet_log;
+use crate::wire::Wire;
 
 /// The return code with which AWS refuses a client by policy; the standard does not define it.
 const AWS_NOT_AUTHORIZED: u8 = 7;
+/// A packet of any size: what is sent is bounded by the feed, and what is received is checked before.
+const ANY_SIZE: usize = usize::MAX;
 
-pub(crate) async fn sign_in(options: &ConnectOptions) -> Result<SignedInClient<V311Sender, V311Loop>, SessionError> {
+/// CONNECT.
+pub(crate) fn connect(options: &ConnectOptions) -> Result<BytesMut, SessionError> {
     if options.password.is_some() && options.username.is_none() {
         // 3.1.1 §3.1.2.9
         return Err(SessionError::PasswordWithoutUsername);
     }
-    let (client, mut events) = AsyncClient::new(mqtt_options(options), request_capacity(options.in_flight));
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(CONNECT_LIMIT_S);
-    network.set_tcp_nodelay(true);
-    events.set_network_options(network);
-    let connack = loop {
-        match events.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(connack))) => break connack,
-            Ok(_) => {}
-            Err(error) => return Err(session_error(&error)),
-        }
+    let connect = Connect {
+        protocol: Protocol::V4,
+        keep_alive: options.keep_alive_s(),
+        client_id: options.client_id.clone(),
+        clean_session: options.clean_start,
+        last_will: options
+            .will
+            .as_ref()
+            .map(|will| LastWill::new(&will.topic, will.payload.clone(), qos(will.qos), will.retain)),
+        login: options.credentials().map(|(username, password)| Login { username, password }),
     };
+    let mut packet = BytesMut::new();
+    write(&Packet::Connect(connect), &mut packet)?;
+    Ok(packet)
+}
+
+/// The client that a CONNACK makes.
+pub(crate) fn signed_in(
+    options: &ConnectOptions,
+    mut connack: BytesMut,
+    wire: Wire,
+) -> Result<(Client, Granted), SessionError> {
+    let connack = match Packet::read(&mut connack, ANY_SIZE) {
+        Ok(Packet::ConnAck(connack)) => connack,
+        Err(Malformed::InvalidConnectReturnCode(AWS_NOT_AUTHORIZED)) => {
+            return Err(SessionError::NotAuthorized(AWS_NOT_AUTHORIZED));
+        }
+        _ => return Err(SessionError::NotMqtt),
+    };
+    if connack.code != ConnectReturnCode::Success {
+        return Err(refused(connack.code));
+    }
     let granted = Granted::unlimited(options.in_flight, connack.session_present);
+    let mut state = MqttState::new(id_count(granted.window), false);
     // rumqttc reserves memory for 100 packets from the broker, of which few ever arrive at once.
-    events.state.events.shrink_to_fit();
-    Ok(SignedInClient { sender: V311Sender(client), event_loop: V311Loop(events), granted })
+    state.events.shrink_to_fit();
+    Ok((Client::new(wire, V311(state), options.keep_alive), granted))
 }
 
-fn mqtt_options(options: &ConnectOptions) -> MqttOptions {
-    let mut mqtt = MqttOptions::new(&options.client_id, &options.target, options.endpoint.port);
-    let max_packet = usize::try_from(MAX_PACKET).unwrap_or(usize::MAX);
-    mqtt.set_transport(options.transport.clone());
-    mqtt.set_keep_alive(options.keep_alive);
-    mqtt.set_clean_session(options.clean_start);
-    mqtt.set_inflight(id_count(options.in_flight));
-    mqtt.set_max_packet_size(max_packet, max_packet);
-    if let Some((username, password)) = options.credentials() {
-        mqtt.set_credentials(username, password);
+struct V311(MqttState);
+
+impl V311 {
+    fn send(&mut self, request: Request, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        let packet = self.0.handle_outgoing_packet(request).map_err(|error| state_error(&error))?;
+        packet.map_or(Ok(()), |packet| write(&packet, unsent))
     }
-    if let Some(will) = &options.will {
-        mqtt.set_last_will(LastWill::new(&will.topic, will.payload.clone(), qos(will.qos), will.retain));
-    }
-    mqtt
 }
 
-pub(crate) struct V311Sender(AsyncClient);
-
-impl PacketSender for V311Sender {
-    fn publish(&mut self, message: Message) -> bool {
+impl SessionState for V311 {
+    fn publish(&mut self, message: Message, unsent: &mut BytesMut) -> bool {
         packet_log::queued(&message);
         let Message { topic, payload, retain, .. } = message;
-        self.0.try_publish(topic, qos(message.qos), retain, payload).is_ok()
+        if !valid_topic(&topic) {
+            return false;
+        }
+        let publish = Publish { retain, ..Publish::new(topic, qos(message.qos), payload) };
+        self.send(Request::Publish(publish), unsent).is_ok()
     }
 
-    fn disconnect(&self) -> bool {
-        self.0.try_disconnect().is_ok()
-    }
-}
-
-pub(crate) struct V311Loop(EventLoop);
-
-impl ClientLoop for V311Loop {
-    async fn step(&mut self) -> Result<ClientEvent, SessionError> {
-        self.0.poll().await.map(|event| client_event(&event)).map_err(|error| session_error(&error))
+    fn disconnect(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        self.send(Request::Disconnect(Disconnect), unsent)
     }
 
-    fn next_buffered(&mut self) -> Option<ClientEvent> {
-        self.0.state.events.pop_front().map(|event| client_event(&event))
+    fn ping(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        self.send(Request::PingReq(PingReq), unsent)
+    }
+
+    fn receive(&mut self, mut packet: BytesMut, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        let packet = Packet::read(&mut packet, ANY_SIZE).map_err(|_| SessionError::NotMqtt)?;
+        let answer = self.0.handle_incoming_packet(packet).map_err(|error| state_error(&error))?;
+        answer.map_or(Ok(()), |answer| write(&answer, unsent))
+    }
+
+    fn next_event(&mut self) -> Option<ClientEvent> {
+        self.0.events.pop_front().map(|event| client_event(&event))
     }
 
     fn reset_in_flight(&mut self) {
-        self.0.state.clean();
+        self.0.clean();
     }
 
-    fn release_all(&mut self, last_packet_id: u16) {
-        self.0.pending.extend((1..=last_packet_id).map(|id| Request::PubRel(PubRel::new(id))));
+    fn release_all(&mut self, last_packet_id: u16, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        (1..=last_packet_id).try_for_each(|id| self.send(Request::PubRel(PubRel::new(id)), unsent))
     }
 
     fn accept_stale_releases(&mut self) {
-        let state = &mut self.0.state;
+        let state = &mut self.0;
         let manual_acks = std::mem::replace(&mut state.manual_acks, true);
         let mut stale = Publish::new("", QoS::ExactlyOnce, Vec::new());
         for id in 1..=u16::MAX {
@@ -102,6 +123,11 @@ impl ClientLoop for V311Loop {
         }
         state.manual_acks = manual_acks;
     }
+}
+
+/// Appends a packet.
+fn write(packet: &Packet, unsent: &mut BytesMut) -> Result<(), SessionError> {
+    packet.write(unsent, ANY_SIZE).map(drop).map_err(|error| SessionError::Network(error.to_string()))
 }
 
 fn client_event(event: &Event) -> ClientEvent {
@@ -142,24 +168,11 @@ fn qos(qos: Qos) -> QoS {
     }
 }
 
-fn session_error(error: &ConnectionError) -> SessionError {
+fn state_error(error: &StateError) -> SessionError {
     match error {
-        ConnectionError::ConnectionRefused(code) => refused(*code),
-        ConnectionError::MqttState(StateError::Deserialization(Malformed::InvalidConnectReturnCode(code))) => {
-            if *code == AWS_NOT_AUTHORIZED { SessionError::NotAuthorized(*code) } else { SessionError::NotMqtt }
-        }
-        ConnectionError::MqttState(StateError::Deserialization(Malformed::Io(error))) => {
-            SessionError::of_network(error)
-        }
-        ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
-            SessionError::NotMqtt
-        }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => SessionError::ConnectionClosed,
-        ConnectionError::MqttState(StateError::AwaitPingResp) => SessionError::NoPingResponse,
-        ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => SessionError::Timeout,
-        ConnectionError::Websocket(error) => SessionError::of_websocket(error),
-        ConnectionError::ResponseValidation(_) => SessionError::NoMqttInWebSocket,
-        other => SessionError::of_network(other),
+        StateError::AwaitPingResp => SessionError::NoPingResponse,
+        StateError::Unsolicited(id) => SessionError::unsolicited(*id),
+        other => SessionError::Violation(format!("a packet that does not belong here ({other})")),
     }
 }
 

@@ -1,51 +1,76 @@
-//! MQTT 5 through rumqttc.
+//! MQTT 5: rumqttc's packets and its state of a session.
 
 use std::time::Duration;
 
 use bessai_domain::message::{Message, Properties, Qos};
+use bytes::BytesMut;
+use rumqttc::Outgoing;
+use rumqttc::mqttbytes::valid_topic;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectProperties, DisconnectReasonCode, LastWill, LastWillProperties, Packet, PubCompReason, PubRel,
-    Publish, PublishProperties,
+    ConnAck, Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, LastWill, LastWillProperties, Login,
+    Packet, PubCompReason, PubRel, Publish, PublishProperties,
 };
 use rumqttc::v5::mqttbytes::{Error as Malformed, QoS};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, MqttState, Request, StateError};
-use rumqttc::{NetworkOptions, Outgoing};
+use rumqttc::v5::{Event, MqttState, Request, StateError};
 
 use crate::aliases::{TopicAliases, WrittenTopic};
-use crate::client::{ClientEvent, ClientLoop, Granted, PacketSender, SignedInClient};
+use crate::client::{Client, ClientEvent, Granted, SessionState};
 use crate::connect_options::ConnectOptions;
 use crate::error::SessionError;
-use crate::limits::{CONNECT_LIMIT_S, MAX_PACKET, request_capacity};
+use crate::limits::MAX_PACKET;
 use crate::packet_ids::id_count;
 use crate::packet_log;
+use crate::wire::Wire;
 
 mod reasons;
 
-/// The shortest keep-alive that rumqttc accepts; it panics at a shorter one.
-const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The type of a DISCONNECT in its header (§3.14.1).
+const DISCONNECT: u8 = 14;
 
-pub(crate) async fn sign_in(options: &ConnectOptions) -> Result<SignedInClient<V5Sender, V5Loop>, SessionError> {
-    let (client, mut events) = AsyncClient::new(mqtt_options(options), request_capacity(options.in_flight));
-    let connack = loop {
-        match events.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(connack))) => break connack,
-            Ok(_) => {}
-            Err(error) => return Err(session_error(&error)),
-        }
+/// CONNECT.
+pub(crate) fn connect(options: &ConnectOptions) -> Result<BytesMut, SessionError> {
+    let mut properties = ConnectProperties::new();
+    properties.max_packet_size = Some(MAX_PACKET);
+    properties.session_expiry_interval = options.session_expiry_s;
+    properties.user_properties = options.properties.clone();
+    let connect = Connect {
+        keep_alive: options.keep_alive_s(),
+        client_id: options.client_id.clone(),
+        clean_start: options.clean_start,
+        properties: Some(properties),
     };
-    let (granted, max_alias) = granted(options.in_flight, &connack)?;
-    // rumqttc takes the broker's window for the number of packet ids and reuses ids that are still in use. Its state is
-    // replaced by one with more ids; `PacketIds` keeps to the window.
-    events.state = MqttState::new(id_count(granted.window), false);
-    events.state.broker_topic_alias_max = max_alias;
-    // rumqttc reserves memory for 100 packets from the broker, of which few ever arrive at once.
-    events.state.events.shrink_to_fit();
-    if connack.properties.is_some_and(|properties| properties.server_keep_alive == Some(0)) {
-        // The broker wants no pings (§3.2.2.3.14), but at 0 rumqttc would send them without a pause.
-        events.options.set_keep_alive(options.keep_alive.max(SHORTEST_KEEP_ALIVE));
+    let will = options.will.as_ref().map(|will| {
+        let properties = will.properties.as_ref().map(will_properties);
+        LastWill::new(&will.topic, will.payload.clone(), qos(will.qos), will.retain, properties)
+    });
+    let login = options.credentials().map(|(username, password)| Login { username, password });
+    let mut packet = BytesMut::new();
+    write(&Packet::Connect(connect, will, login), &mut packet)?;
+    Ok(packet)
+}
+
+/// The client that a CONNACK makes.
+pub(crate) fn signed_in(
+    options: &ConnectOptions,
+    mut connack: BytesMut,
+    wire: Wire,
+) -> Result<(Client, Granted), SessionError> {
+    let Ok(Packet::ConnAck(connack)) = Packet::read(&mut connack, None) else { return Err(SessionError::NotMqtt) };
+    if connack.code != ConnectReturnCode::Success {
+        return Err(reasons::of_connack(connack.code));
     }
-    let sender = V5Sender { client, aliases: TopicAliases::new(max_alias) };
-    Ok(SignedInClient { sender, event_loop: V5Loop(events), granted })
+    let (granted, max_alias) = granted(options.in_flight, &connack)?;
+    // rumqttc takes the size of its state for the number of packet ids and reuses ids that are still in use, so it gets
+    // more of them than the window has; `PacketIds` keeps to the window.
+    let mut state = MqttState::new(id_count(granted.window), false);
+    state.broker_topic_alias_max = max_alias;
+    // rumqttc reserves memory for 100 packets from the broker, of which few ever arrive at once.
+    state.events.shrink_to_fit();
+    // A broker that wants no pings announces 0 (§3.2.2.3.14); a dead connection would then stay open for ever.
+    let announced = connack.properties.and_then(|properties| properties.server_keep_alive).filter(|keep| *keep > 0);
+    let keep_alive = announced.map_or(options.keep_alive, |seconds| Duration::from_secs(seconds.into()));
+    let state = V5 { state, aliases: TopicAliases::new(max_alias) };
+    Ok((Client::new(wire, state, keep_alive), granted))
 }
 
 /// What the broker granted, and the highest topic alias that it accepts.
@@ -69,59 +94,95 @@ fn granted(in_flight: u16, connack: &ConnAck) -> Result<(Granted, u16), SessionE
     Ok((granted, properties.topic_alias_max.unwrap_or(0)))
 }
 
-fn mqtt_options(options: &ConnectOptions) -> MqttOptions {
-    let mut mqtt = MqttOptions::new(&options.client_id, &options.target, options.endpoint.port);
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(CONNECT_LIMIT_S);
-    network.set_tcp_nodelay(true);
-    mqtt.set_network_options(network);
-    mqtt.set_connection_timeout(CONNECT_LIMIT_S);
-    mqtt.set_transport(options.transport.clone());
-    mqtt.set_keep_alive(options.keep_alive.max(SHORTEST_KEEP_ALIVE));
-    mqtt.set_clean_start(options.clean_start);
-    // The state that is used is created after the CONNACK. Without this bound the first one would take 14 MB.
-    mqtt.set_outgoing_inflight_upper_limit(1);
-    let mut properties = ConnectProperties::new();
-    properties.max_packet_size = Some(MAX_PACKET);
-    properties.session_expiry_interval = options.session_expiry_s;
-    properties.user_properties = options.properties.clone();
-    mqtt.set_connect_properties(properties);
-    if let Some((username, password)) = options.credentials() {
-        mqtt.set_credentials(username, password);
-    }
-    if let Some(will) = &options.will {
-        let properties = will.properties.as_ref().map(will_properties);
-        mqtt.set_last_will(LastWill::new(&will.topic, will.payload.clone(), qos(will.qos), will.retain, properties));
-    }
-    mqtt
-}
-
-pub(crate) struct V5Sender {
-    client: AsyncClient,
+struct V5 {
+    state: MqttState,
     aliases: TopicAliases,
 }
 
-impl PacketSender for V5Sender {
-    fn publish(&mut self, message: Message) -> bool {
+impl V5 {
+    fn send(&mut self, request: Request, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        let packet = self.state.handle_outgoing_packet(request).map_err(|error| state_error(&error))?;
+        packet.map_or(Ok(()), |packet| write(&packet, unsent))
+    }
+}
+
+impl SessionState for V5 {
+    fn publish(&mut self, message: Message, unsent: &mut BytesMut) -> bool {
         packet_log::queued(&message);
         let Message { topic, payload, retain, properties, .. } = message;
+        if !valid_topic(&topic) {
+            return false;
+        }
         let (topic, alias) = match self.aliases.write(&topic) {
             WrittenTopic::Full => (topic, None),
             WrittenTopic::Introduced(alias) => (topic, Some(alias)),
             WrittenTopic::Alias(alias) => (String::new(), Some(alias)),
         };
-        let queued = if alias.is_none() && properties.is_none() {
-            self.client.try_publish(topic, qos(message.qos), retain, payload)
-        } else {
-            let properties = publish_properties(properties.unwrap_or_default(), alias);
-            self.client.try_publish_with_properties(topic, qos(message.qos), retain, payload, properties)
-        };
-        queued.is_ok()
+        let has_properties = alias.is_some() || properties.is_some();
+        let properties = has_properties.then(|| publish_properties(properties.unwrap_or_default(), alias));
+        let publish = Publish { retain, ..Publish::new(topic, qos(message.qos), payload, properties) };
+        self.send(Request::Publish(publish), unsent).is_ok()
     }
 
-    fn disconnect(&self) -> bool {
-        self.client.try_disconnect().is_ok()
+    fn disconnect(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        self.send(Request::Disconnect, unsent)
     }
+
+    fn ping(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        self.send(Request::PingReq, unsent)
+    }
+
+    fn receive(&mut self, mut packet: BytesMut, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        let packet = read(&mut packet).map_err(|error| match error {
+            // rumqttc fails on the one packet without a body: a DISCONNECT with the reason code left out, which means 0x00.
+            Malformed::PayloadRequired => reasons::of_disconnect(DisconnectReasonCode::NormalDisconnection, None),
+            _ => SessionError::NotMqtt,
+        })?;
+        let answer = self.state.handle_incoming_packet(packet).map_err(|error| state_error(&error))?;
+        answer.map_or(Ok(()), |answer| write(&answer, unsent))
+    }
+
+    fn next_event(&mut self) -> Option<ClientEvent> {
+        self.state.events.pop_front().map(|event| client_event(&event))
+    }
+
+    fn reset_in_flight(&mut self) {
+        self.state.clean();
+    }
+
+    fn release_all(&mut self, last_packet_id: u16, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        (1..=last_packet_id).try_for_each(|id| self.send(Request::PubRel(PubRel::new(id, None)), unsent))
+    }
+
+    fn accept_stale_releases(&mut self) {
+        let state = &mut self.state;
+        let manual_acks = std::mem::replace(&mut state.manual_acks, true);
+        let mut stale = Publish::new("", QoS::ExactlyOnce, Vec::new(), None);
+        for id in 1..=u16::MAX {
+            stale.pkid = id;
+            // rumqttc notes the packet id; the event that it makes of that is removed again.
+            let _ = state.handle_incoming_packet(Packet::Publish(stale.clone()));
+            state.events.pop_back();
+        }
+        state.manual_acks = manual_acks;
+    }
+}
+
+/// Reads a complete packet.
+pub(crate) fn read(packet: &mut BytesMut) -> Result<Packet, Malformed> {
+    // rumqttc waits for the properties of a DISCONNECT that has none and says so by its length (§3.14.2.2.1).
+    if let [header, 1, reason] = packet[..]
+        && header >> 4 == DISCONNECT
+    {
+        packet.clear();
+        packet.extend_from_slice(&[header, 2, reason, 0]);
+    }
+    Packet::read(packet, None)
+}
+
+/// Appends a packet.
+fn write(packet: &Packet, unsent: &mut BytesMut) -> Result<(), SessionError> {
+    packet.write(unsent, None).map(drop).map_err(|error| SessionError::Network(error.to_string()))
 }
 
 fn publish_properties(properties: Properties, topic_alias: Option<u16>) -> PublishProperties {
@@ -146,39 +207,6 @@ fn will_properties(properties: &Properties) -> LastWillProperties {
         response_topic: properties.response_topic.clone(),
         correlation_data: properties.correlation_data.clone().map(Into::into),
         user_properties: properties.user.clone(),
-    }
-}
-
-pub(crate) struct V5Loop(EventLoop);
-
-impl ClientLoop for V5Loop {
-    async fn step(&mut self) -> Result<ClientEvent, SessionError> {
-        self.0.poll().await.map(|event| client_event(&event)).map_err(|error| session_error(&error))
-    }
-
-    fn next_buffered(&mut self) -> Option<ClientEvent> {
-        self.0.state.events.pop_front().map(|event| client_event(&event))
-    }
-
-    fn reset_in_flight(&mut self) {
-        self.0.state.clean();
-    }
-
-    fn release_all(&mut self, last_packet_id: u16) {
-        self.0.pending.extend((1..=last_packet_id).map(|id| Request::PubRel(PubRel::new(id, None))));
-    }
-
-    fn accept_stale_releases(&mut self) {
-        let state = &mut self.0.state;
-        let manual_acks = std::mem::replace(&mut state.manual_acks, true);
-        let mut stale = Publish::new("", QoS::ExactlyOnce, Vec::new(), None);
-        for id in 1..=u16::MAX {
-            stale.pkid = id;
-            // rumqttc notes the packet id; the event that it makes of that is removed again.
-            let _ = state.handle_incoming_packet(Packet::Publish(stale.clone()));
-            state.events.pop_back();
-        }
-        state.manual_acks = manual_acks;
     }
 }
 
@@ -229,29 +257,14 @@ fn qos(qos: Qos) -> QoS {
     }
 }
 
-fn session_error(error: &ConnectionError) -> SessionError {
+fn state_error(error: &StateError) -> SessionError {
     match error {
-        ConnectionError::ConnectionRefused(code)
-        | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => reasons::of_connack(*code),
-        ConnectionError::MqttState(StateError::Deserialization(Malformed::Io(error))) => {
-            SessionError::of_network(error)
-        }
-        // rumqttc fails on the one packet without a body: a DISCONNECT with the reason code left out, which means 0x00.
-        ConnectionError::MqttState(StateError::Deserialization(Malformed::PayloadRequired)) => {
-            reasons::of_disconnect(DisconnectReasonCode::NormalDisconnection, None)
-        }
-        ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
-            SessionError::NotMqtt
-        }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => SessionError::ConnectionClosed,
-        ConnectionError::MqttState(StateError::AwaitPingResp) => SessionError::NoPingResponse,
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
+        StateError::AwaitPingResp => SessionError::NoPingResponse,
+        StateError::ServerDisconnect { reason_code, reason_string } => {
             reasons::of_disconnect(*reason_code, reason_string.as_deref())
         }
-        ConnectionError::Timeout(_) => SessionError::Timeout,
-        ConnectionError::Websocket(error) => SessionError::of_websocket(error),
-        ConnectionError::ResponseValidation(_) => SessionError::NoMqttInWebSocket,
-        other => SessionError::of_network(other),
+        StateError::Unsolicited(id) => SessionError::unsolicited(*id),
+        other => SessionError::Violation(format!("a packet that does not belong here ({other})")),
     }
 }
 

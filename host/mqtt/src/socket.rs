@@ -1,0 +1,81 @@
+//! Opens the stream to a broker: TCP, TLS, and WebSockets over either.
+
+use std::io;
+
+use async_tungstenite::tokio::client_async_with_config;
+use async_tungstenite::tungstenite::client::IntoClientRequest;
+use async_tungstenite::tungstenite::http::HeaderValue;
+use async_tungstenite::tungstenite::protocol::WebSocketConfig;
+use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::tokio_rustls::rustls::pki_types::ServerName;
+use rumqttc::{TlsConfiguration, Transport};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use ws_stream_tungstenite::WsStream;
+
+use crate::connect_options::ConnectOptions;
+use crate::error::SessionError;
+use crate::limits::MAX_PACKET;
+
+/// The header with the sub-protocol of a WebSocket.
+const SUBPROTOCOL_HEADER: &str = "sec-websocket-protocol";
+/// The sub-protocol of MQTT (5.0 §6).
+const SUBPROTOCOL: &str = "mqtt";
+/// Bytes that a WebSocket's buffers have at first; the library would reserve 128 KiB for each.
+const WEBSOCKET_BUFFER: usize = 8 << 10;
+
+/// A stream of bytes to a broker.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+/// Connects to the broker; the caller limits the time.
+pub(crate) async fn open(options: &ConnectOptions) -> Result<Box<dyn Socket>, SessionError> {
+    let address = (options.endpoint.host.as_str(), options.endpoint.port);
+    let stream = TcpStream::connect(address).await.map_err(|error| SessionError::of_network(&error))?;
+    // Acknowledgements and single messages are small packets: Nagle's algorithm would only delay them.
+    stream.set_nodelay(true).map_err(|error| SessionError::of_network(&error))?;
+    match &options.transport {
+        Transport::Tls(configuration) => {
+            let stream = handshake(options, configuration, stream).await;
+            Ok(Box::new(stream.map_err(|error| SessionError::of_network(&error))?))
+        }
+        Transport::Ws => websocket(options, stream).await,
+        Transport::Wss(configuration) => {
+            let stream = handshake(options, configuration, stream).await;
+            websocket(options, stream.map_err(|error| SessionError::of_websocket(&error))?).await
+        }
+        _ => Ok(Box::new(stream)),
+    }
+}
+
+async fn handshake(
+    options: &ConnectOptions,
+    configuration: &TlsConfiguration,
+    stream: TcpStream,
+) -> io::Result<impl Socket + use<>> {
+    let TlsConfiguration::Rustls(configuration) = configuration else {
+        return Err(io::Error::other("internal error: TLS is not set up"));
+    };
+    let name = ServerName::try_from(options.endpoint.host.clone()).map_err(io::Error::other)?;
+    TlsConnector::from(std::sync::Arc::clone(configuration)).connect(name, stream).await
+}
+
+async fn websocket(options: &ConnectOptions, stream: impl Socket + 'static) -> Result<Box<dyn Socket>, SessionError> {
+    let mut request =
+        options.target.as_str().into_client_request().map_err(|error| SessionError::of_websocket(&error))?;
+    request.headers_mut().insert(SUBPROTOCOL_HEADER, HeaderValue::from_static(SUBPROTOCOL));
+    // A broker decides how many packets a message of the WebSocket holds; no packet is larger than this.
+    let largest = usize::try_from(MAX_PACKET).ok();
+    let config = WebSocketConfig::default()
+        .read_buffer_size(WEBSOCKET_BUFFER)
+        .write_buffer_size(WEBSOCKET_BUFFER)
+        .max_message_size(largest)
+        .max_frame_size(largest);
+    let opened = client_async_with_config(request, stream, Some(config)).await;
+    let (websocket, response) = opened.map_err(|error| SessionError::of_websocket(&error))?;
+    let chosen = response.headers().get(SUBPROTOCOL_HEADER).and_then(|value| value.to_str().ok());
+    if chosen.map(str::trim) != Some(SUBPROTOCOL) {
+        return Err(SessionError::NoMqttInWebSocket);
+    }
+    Ok(Box::new(WsStream::new(websocket)))
+}
