@@ -105,6 +105,8 @@ pub trait Plugin {
     async fn connected(&mut self, welcome: &Welcome) -> Result<Processed, CallError>;
     /// Called before an intended DISCONNECT; returns the last messages of the session.
     async fn closing(&mut self, at: Timestamp) -> Result<Processed, CallError>;
+    /// Processor time that all its calls together have used so far, those that failed included.
+    fn processor_time(&self) -> Duration;
     /// Its current state.
     fn state(&self) -> &PluginState;
     /// Replaces its state and drops the instance.

@@ -1,12 +1,15 @@
 //! What the parts of one feed share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use bessai_domain::event::Sequence;
 use bessai_domain::time::Moment;
 
 use crate::health::SharedFeedHealth;
+use crate::policy::Policy;
+use crate::rate::RateLimiter;
 use crate::settings::FeedSettings;
+use crate::turn::Turn;
 
 /// What the parts of one feed share.
 pub(crate) struct TaskContext {
@@ -16,11 +19,34 @@ pub(crate) struct TaskContext {
     pub(crate) delivered_through: Cell<Sequence>,
     /// Messages per second; set by the transformer with each policy, enforced by the delivery.
     pub(crate) rate_per_s: Cell<Option<u32>>,
+    /// The most bytes of the feed's quarantine; set by the transformer with each policy.
+    pub(crate) quarantine_bytes: Cell<u64>,
+    /// Limits how many events and messages the feed quarantines in a second.
+    pub(crate) quarantine_rate: RefCell<RateLimiter>,
+    /// The fault of the quarantine that was logged last, until an entry is stored.
+    pub(crate) logged_quarantine_fault: RefCell<Option<String>>,
+    pub(crate) turn: Turn,
 }
 
 impl TaskContext {
-    pub(crate) fn new(settings: FeedSettings, health: SharedFeedHealth, rate_per_s: Option<u32>) -> Self {
-        Self { settings, health, delivered_through: Cell::default(), rate_per_s: Cell::new(rate_per_s) }
+    pub(crate) fn new(settings: FeedSettings, health: SharedFeedHealth, policy: &Policy) -> Self {
+        Self {
+            settings,
+            health,
+            delivered_through: Cell::default(),
+            rate_per_s: Cell::new(policy.rate_per_s),
+            quarantine_bytes: Cell::new(policy.quarantine_bytes),
+            quarantine_rate: RefCell::default(),
+            logged_quarantine_fault: RefCell::default(),
+            turn: Turn::new(),
+        }
+    }
+
+    /// Limits that concern the delivery, of a new version.
+    pub(crate) fn apply(&self, policy: &Policy) {
+        self.rate_per_s.set(policy.rate_per_s);
+        self.quarantine_bytes.set(policy.quarantine_bytes);
+        self.forget_quarantine_fault();
     }
 
     pub(crate) fn name(&self) -> &str {

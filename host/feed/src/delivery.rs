@@ -91,6 +91,7 @@ impl<C: Cursor> Delivery<C> {
         stop: &mut watch::Receiver<bool>,
     ) -> SessionEnd<B> {
         let SignedIn { session, renew_at } = signed_in;
+        self.context.forget_quarantine_fault();
         let welcome = session.welcome(self.context.now().wall);
         let mut session = ActiveSession::new(session, welcome.protocol, self.renewal(renew_at));
         let first_messages = match transformer.connected(welcome).await {
@@ -160,6 +161,7 @@ impl<C: Cursor> Delivery<C> {
                 return session.lost(reason);
             }
             self.advance();
+            self.context.give_way().await;
             // The next batch is received before the window runs empty.
             let wants_batch = session.queue.len() < session.window() && self.batches.len() < MAX_OPEN_BATCHES;
             let deadline = session.deadline.unwrap_or_else(Instant::now);
@@ -167,7 +169,7 @@ impl<C: Cursor> Delivery<C> {
             let renewal = session.renewal.as_ref().map(Renewal::next_check);
             tokio::select! {
                 biased;
-                notice = session.notice() => if let Err(reason) = self.handle_notices(session, notice).await {
+                event = session.event() => if let Err(reason) = self.handle_events(session, event).await {
                     return session.lost(reason);
                 },
                 _ = stop.wait_for(|stop| *stop) => return SessionEnd::Stopped,

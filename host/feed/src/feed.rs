@@ -39,40 +39,14 @@ pub struct Feed<E, P, B> {
 
 impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
     /// Runs until `stop` is true. With a plugin that is switched off it waits for the replacement.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let Self { settings, policy, events, plugin, broker, health, mut replacements } = self;
-        let context = Rc::new(TaskContext::new(settings, health, policy.rate_per_s));
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let Self { settings, policy, events, plugin, broker, health, replacements } = self;
+        let context = Rc::new(TaskContext::new(settings, health, &policy));
         let delivery = Delivery::new(Rc::clone(&context), events.cursor(), plugin.state().clone());
         let transformer = Transformer::new(Rc::clone(&context), policy, plugin);
-        let mut feed =
-            RunningFeed { events, transformer, delivery, broker, sign_ins: SignIns::new(Rc::clone(&context)), context };
-        while !*stop.borrow() {
-            // Boxed so that the future of an idle feed stays small: the sign-in was 16 of its 20 KB.
-            let session = tokio::select! {
-                session = Box::pin(feed.sign_in()) => session,
-                Some(replacement) = replacements.recv() => {
-                    Box::pin(feed.replace(*replacement)).await;
-                    continue;
-                }
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
-            let session = match session {
-                Ok(session) => session,
-                Err(error) => {
-                    feed.sign_ins.failed(&error);
-                    continue;
-                }
-            };
-            feed.sign_ins.succeeded();
-            let RunningFeed { events, transformer, delivery, .. } = &mut feed;
-            let end = delivery.serve(session, events, transformer, &mut replacements, &mut stop).await;
-            transformer.session_ended();
-            if let SessionEnd::Stopped = end {
-                feed.sign_ins.disconnected();
-                return;
-            }
-            feed.prepare_next(end);
-        }
+        let (sign_ins, context) = (SignIns::new(Rc::clone(&context)), context);
+        let feed = RunningFeed { events, transformer, delivery, broker, sign_ins, context: Rc::clone(&context) };
+        context.in_turns(feed.run(replacements, stop)).await;
     }
 }
 
@@ -86,6 +60,36 @@ struct RunningFeed<E: Events, P, B> {
 }
 
 impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
+    async fn run(mut self, mut replacements: Replacements<P, B>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            // Boxed so that the future of an idle feed stays small: the sign-in was 16 of its 20 KB.
+            let session = tokio::select! {
+                session = Box::pin(self.sign_in()) => session,
+                Some(replacement) = replacements.recv() => {
+                    Box::pin(self.replace(*replacement)).await;
+                    continue;
+                }
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let session = match session {
+                Ok(session) => session,
+                Err(error) => {
+                    self.sign_ins.failed(&error);
+                    continue;
+                }
+            };
+            self.sign_ins.succeeded();
+            let RunningFeed { events, transformer, delivery, .. } = &mut self;
+            let end = delivery.serve(session, events, transformer, &mut replacements, &mut stop).await;
+            transformer.session_ended();
+            if let SessionEnd::Stopped = end {
+                self.sign_ins.disconnected();
+                return;
+            }
+            self.prepare_next(end);
+        }
+    }
+
     /// Waits out the pause, asks the plugin for a login, signs in. May be cancelled and called again.
     async fn sign_in(&mut self) -> Result<SignedIn<B::Session>, String> {
         if self.transformer.has_session() && self.transformer.is_off() {

@@ -4,6 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::processor::AverageShare;
+
 /// The state of a feed, updated by it.
 #[derive(Clone, Debug, Default)]
 pub struct FeedHealth {
@@ -17,6 +21,8 @@ pub struct FeedHealth {
     pub delivered: u64,
     /// Events quarantined because the plugin cannot process them, and messages because the broker does not accept them.
     pub quarantined: u64,
+    /// Why an event or a message cannot be quarantined now; the feed waits.
+    pub quarantine_fault: Option<String>,
     /// Messages refused by the policy or the broker.
     pub refused: u64,
     /// Events skipped because they were older than `max_age`.
@@ -33,6 +39,9 @@ pub struct FeedHealth {
     pub starts: u64,
     /// The longest call.
     pub longest_call: Duration,
+    /// Time for which calls waited because the plugin used more than its share of the processor.
+    pub throttled: Duration,
+    pub(crate) processor: AverageShare,
     /// Why the newest version does not run.
     pub update_error: Option<String>,
     /// Why the feed is off until its file changes.
@@ -43,6 +52,11 @@ pub struct FeedHealth {
 pub type SharedFeedHealth = Rc<RefCell<FeedHealth>>;
 
 impl FeedHealth {
+    /// The share of a core that the plugin's calls used in the last seconds.
+    pub fn processor_share(&self) -> f64 {
+        self.processor.at(Instant::now())
+    }
+
     /// Counts a successful call.
     pub(crate) fn count_call(&mut self, took: Duration, slow: Duration) {
         self.calls += 1;

@@ -17,6 +17,7 @@ mod delivery;
 mod feed;
 mod health;
 mod policy;
+mod processor;
 mod quarantine;
 mod rate;
 mod replacement;
@@ -25,10 +26,12 @@ mod sign_ins;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod turn;
 
 pub use feed::Feed;
 pub use health::{FeedHealth, SharedFeedHealth};
 pub use policy::{Admitted, Policy};
-pub use quarantine::{Quarantine, QuarantinedEvent, QuarantinedMessage};
+pub use processor::ProcessorShare;
+pub use quarantine::{Quarantine, QuarantineContent, QuarantineEntry, QuarantinedEvent, QuarantinedMessage, Storing};
 pub use replacement::{Replacement, Replacements};
 pub use settings::FeedSettings;

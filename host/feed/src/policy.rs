@@ -8,6 +8,8 @@ use bessai_domain::session::{Endpoint, Login};
 use bessai_domain::time::MonotonicTime;
 use bessai_domain::topic;
 
+use crate::processor::ProcessorShare;
+
 /// Messages that one call may return: one site event of a large plant makes hundreds.
 const MESSAGES_PER_CALL: usize = 1000;
 /// Bytes of topics, payloads and properties that one call may return.
@@ -28,6 +30,10 @@ pub struct Policy {
     pub rate_per_s: Option<u32>,
     /// Older events are skipped.
     pub max_age: Option<Duration>,
+    /// The share of a core that the plugin's calls may use.
+    pub processor: ProcessorShare,
+    /// The most bytes of the feed's quarantine.
+    pub quarantine_bytes: u64,
 }
 
 /// A call's messages after the check.

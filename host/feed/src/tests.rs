@@ -10,6 +10,7 @@ use running::*;
 
 mod fakes;
 mod outage;
+mod quotas;
 mod running;
 mod sessions;
 

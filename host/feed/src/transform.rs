@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::batches::Batch;
 use crate::context::TaskContext;
 use crate::policy::Policy;
+use crate::processor::ProcessorBudget;
 use crate::replacement::Replacements;
 
 mod calls;
@@ -44,6 +45,7 @@ pub(crate) struct Transformer<P> {
     plugin: P,
     pending: PendingEvents,
     work: Work,
+    processor: ProcessorBudget,
     // The state before a probe that is running or was cancelled.
     before_probe: Option<PluginState>,
     since_progress: SinceProgress,
@@ -76,6 +78,7 @@ impl<P: Plugin> Transformer<P> {
             policy,
             plugin,
             work: Work::START,
+            processor: ProcessorBudget::default(),
             before_probe: None,
             since_progress: SinceProgress::default(),
             previous: None,
@@ -109,9 +112,10 @@ impl<P: Plugin> Transformer<P> {
                 }
                 // The permit comes first, so that nothing is computed that would have to wait.
                 Ok(permit) = batches.reserve(), if self.work.can_call(has_pending) => {
-                    if let Some(batch) = self.step().await {
+                    if let Some(batch) = self.step_within_share().await {
                         permit.send(batch);
                     }
+                    self.context.give_way().await;
                 }
                 batch = events.next(), if self.work.wants_events(has_pending) => {
                     // Finding the site description means a search in the journal.
@@ -138,6 +142,23 @@ impl<P: Plugin> Transformer<P> {
             self.plugin.restore(state);
             self.session.forget_announcement();
         }
+    }
+
+    /// A step, if the plugin may use the processor now; else the calls pause until it may.
+    async fn step_within_share(&mut self) -> Option<Box<Batch>> {
+        let (share, now) = (self.policy.processor, Instant::now());
+        if let Some(available) = self.processor.available_at(share, now) {
+            self.context.health.borrow_mut().throttled += available - now;
+            self.work.pause(available);
+            return None;
+        }
+        let (events, before) = (self.pending.len(), self.plugin.processor_time());
+        let batch = self.step().await;
+        // A version that was rolled back has used less than the one that failed; its own time counts from now on.
+        let (busy, now) = (self.plugin.processor_time().saturating_sub(before), Instant::now());
+        self.processor.charge(busy, events - self.pending.len(), share, now);
+        self.context.health.borrow_mut().processor.add(busy, now);
+        batch
     }
 
     /// Calls the plugin with the pending events: with all, or after a failure with the first only.

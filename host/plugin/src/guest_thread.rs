@@ -8,9 +8,11 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -31,6 +33,46 @@ pub(crate) enum StartOn {
     CallerThread,
     /// For a guest whose calls have taken long.
     GuestThread,
+}
+
+/// Processor time that calls have used on either thread. It also grows while a call runs on that nobody waits for any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProcessorTime(Arc<AtomicU64>);
+
+impl ProcessorTime {
+    /// The total.
+    pub(crate) fn total(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// A call whose processor time is counted.
+struct Measured<F> {
+    call: Pin<Box<F>>,
+    time: ProcessorTime,
+}
+
+impl<F: Future> Future for Measured<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // Not the time on the clock: where the gateway itself gets only a part of a core, that would count the pauses.
+        let begin = thread_time();
+        let polled = self.call.as_mut().poll(context);
+        self.time.add(thread_time().saturating_sub(begin));
+        polled
+    }
+}
+
+/// Processor time that this thread has used.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// How a guest's call ended.
@@ -71,11 +113,12 @@ impl GuestThread {
         call: impl Future<Output = T> + Send + 'static,
         limit: Duration,
         start_on: StartOn,
+        time: &ProcessorTime,
     ) -> GuestRun<T> {
         let begin = Instant::now();
-        let mut call = Box::pin(call);
+        let mut call = Measured { call: Box::pin(call), time: time.clone() };
         if start_on == StartOn::CallerThread {
-            let polled = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+            let polled = poll_fn(|context| Poll::Ready(Pin::new(&mut call).poll(context))).await;
             if let Poll::Ready(result) = polled {
                 let took = begin.elapsed();
                 return GuestRun { result: Some(result), was_moved: false, took, worked: took };
@@ -114,21 +157,27 @@ mod tests {
     async fn short_calls_stay_and_long_calls_move() {
         let guests = GuestThread::start().unwrap();
         let here = thread::current().id();
-        let short = guests.run(async { thread::current().id() }, LIMIT, StartOn::CallerThread).await;
+        let short =
+            guests.run(async { thread::current().id() }, LIMIT, StartOn::CallerThread, &ProcessorTime::default()).await;
         assert_eq!((short.result, short.was_moved), (Some(here), false));
+        let time = ProcessorTime::default();
         let long = guests.run(
             async {
+                std::hint::black_box((0..1_000_000_u64).fold(0, u64::wrapping_add));
                 let begun = thread::current().id();
                 tokio::task::yield_now().await;
                 (begun, thread::current().id())
             },
             LIMIT,
             StartOn::CallerThread,
+            &time,
         );
         let (begun, ended) = long.await.result.unwrap();
         assert_eq!(begun, here);
         assert_ne!(ended, here);
-        let known = guests.run(async { thread::current().id() }, LIMIT, StartOn::GuestThread).await;
+        assert!(!time.total().is_zero(), "the time on either thread is counted");
+        let known =
+            guests.run(async { thread::current().id() }, LIMIT, StartOn::GuestThread, &ProcessorTime::default()).await;
         assert_eq!(known.result, Some(ended));
     }
 
@@ -151,12 +200,13 @@ mod tests {
             is_begun.await.unwrap();
             let turns = async move { turns.load(Ordering::SeqCst) };
             // Sent to the guest thread before the busy guest yields for the first time.
-            let (run, ()) = tokio::join!(guests.run(turns, LIMIT, StartOn::GuestThread), async {
-                go_on.send(()).unwrap();
-            });
+            let (run, ()) =
+                tokio::join!(guests.run(turns, LIMIT, StartOn::GuestThread, &ProcessorTime::default()), async {
+                    go_on.send(()).unwrap();
+                });
             run
         };
-        let busy = guests.run::<()>(busy, Duration::from_millis(20), StartOn::GuestThread);
+        let busy = guests.run::<()>(busy, Duration::from_millis(20), StartOn::GuestThread, &ProcessorTime::default());
         let (_, next) = tokio::join!(busy, next);
         assert!(next.result.is_some_and(|turns| turns <= 2), "{:?} turns", next.result);
         assert!(next.worked < next.took);
@@ -166,15 +216,17 @@ mod tests {
     async fn a_call_beyond_its_limit_is_dropped() {
         let guests = GuestThread::start().unwrap();
         let (held, mut dropped) = oneshot::channel::<()>();
+        let time = ProcessorTime::default();
         let endless = async move {
             let _held = held;
             loop {
                 tokio::task::yield_now().await;
             }
         };
-        let run = guests.run::<()>(endless, Duration::from_millis(20), StartOn::CallerThread).await;
+        let run = guests.run::<()>(endless, Duration::from_millis(20), StartOn::CallerThread, &time).await;
         assert!(run.result.is_none() && run.was_moved);
         assert!(run.took >= Duration::from_millis(20));
+        assert!(!time.total().is_zero(), "a call that ended at its limit counts too");
         assert_eq!(dropped.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
 }

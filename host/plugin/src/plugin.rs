@@ -12,7 +12,7 @@ use bessai_domain::time::{Moment, Timestamp};
 
 use crate::bindings::{Failure, Message};
 use crate::engine::CompiledComponent;
-use crate::guest_thread::StartOn;
+use crate::guest_thread::{ProcessorTime, StartOn};
 use crate::instance::{self, CallResult, Instance};
 use crate::log::{PluginLog, one_line};
 use crate::settings::PluginSettings;
@@ -35,6 +35,7 @@ pub struct Plugin {
     // Boxed because each call moves it into its future and back.
     instance: Option<Box<Instance>>,
     call_thread: CallThread,
+    processor_time: ProcessorTime,
     fuel_used: u64,
 }
 
@@ -59,7 +60,16 @@ impl Plugin {
     /// A plugin without an instance yet.
     pub fn new(component: CompiledComponent, settings: PluginSettings, state: PluginState) -> Self {
         let log = PluginLog::new(&settings.feed, settings.log.clone());
-        Self { component, settings, log, state, instance: None, call_thread: CallThread::Caller, fuel_used: 0 }
+        Self {
+            component,
+            settings,
+            log,
+            state,
+            instance: None,
+            call_thread: CallThread::Caller,
+            processor_time: ProcessorTime::default(),
+            fuel_used: 0,
+        }
     }
 
     /// Fuel burnt so far; 0 unless the engine counts it.
@@ -81,8 +91,10 @@ impl Plugin {
         let Some(instance) = self.instance.take() else { return Err("the plugin is not started".into()) };
         instance.store.data().set_clock(at);
         let limit = self.settings.call_limit;
-        let run = self.component.linked().guest_thread.run(work(instance), limit, self.call_thread.start_on()).await;
-        if run.was_moved {
+        let (guest_thread, start_on) = (&self.component.linked().guest_thread, self.call_thread.start_on());
+        let run = guest_thread.run(work(instance), limit, start_on, &self.processor_time).await;
+        // A call that ends before the first tick may still take so long that its next ones delay the caller's other tasks.
+        if run.was_moved || run.worked >= QUICK_CALL {
             self.call_thread = self.call_thread.after_call(run.worked);
         }
         let Some((mut instance, result)) = run.result else {
@@ -175,7 +187,8 @@ impl ports::Plugin for Plugin {
         let data = StoreData::new(&self.settings, self.log.clone(), self.state.clone(), now);
         let config_json = self.settings.config_json.clone();
         let work = instance::start(self.component.clone(), data, convert::site(site), config_json);
-        let run = self.component.linked().guest_thread.run(work, START_LIMIT, self.call_thread.start_on()).await;
+        let (guest_thread, start_on) = (&self.component.linked().guest_thread, self.call_thread.start_on());
+        let run = guest_thread.run(work, START_LIMIT, start_on, &self.processor_time).await;
         let Some(started) = run.result else { return Err(format!("did not start within {START_LIMIT:?}")) };
         let (mut instance, configured) = started.map_err(|error| format!("failed to start: {error}"))?;
         self.fuel_used += instance.take_fuel();
@@ -212,6 +225,10 @@ impl ports::Plugin for Plugin {
         let returned = self.call(at, |instance| instance.closing(at.nanos())).await;
         let Returned { instance, value, took } = returned.map_err(CallError::Broken)?;
         self.take_messages(Returned { instance, value: Ok(value), took })
+    }
+
+    fn processor_time(&self) -> Duration {
+        self.processor_time.total()
     }
 
     fn state(&self) -> &PluginState {

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::app::report::StatusReport;
 use crate::config::{self, ComponentSource};
 use crate::logging;
+use crate::quarantine::QuarantineWriter;
 use crate::watch::WatchedFolder;
 
 mod settings;
@@ -42,7 +43,7 @@ const EXTENSIONS: [&str; 2] = ["wasm", "toml"];
 pub(super) struct Feeds {
     site: String,
     plugins: config::Plugins,
-    quarantine: PathBuf,
+    quarantine: Rc<QuarantineWriter>,
     engine: Arc<Engine>,
     journal: Journal,
     report: Rc<RefCell<StatusReport>>,
@@ -100,7 +101,7 @@ impl Feeds {
         Self {
             site: config.site.clone(),
             plugins: config.plugins.clone(),
-            quarantine: config.data_dir.join("quarantine"),
+            quarantine: Rc::new(QuarantineWriter::new(&config.data_dir.join("quarantine"))),
             engine,
             journal: journal.clone(),
             report: Rc::clone(report),

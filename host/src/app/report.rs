@@ -64,7 +64,10 @@ impl StatusReport {
         let feeds = self.feeds.iter().map(|(name, health)| (name.clone(), feed(health, lag(name))));
         let feeds: Map<_, _> = feeds.collect();
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
-        let runs = |health: &SharedFeedHealth| health.borrow().connected && health.borrow().off.is_none();
+        let runs = |health: &SharedFeedHealth| {
+            let health = health.borrow();
+            health.connected && health.off.is_none() && health.quarantine_fault.is_none()
+        };
         let feeds_run = self.feeds.values().all(runs);
         let clock = clock::state();
         let is_safe = self.safety == SafetyState::Safe;
@@ -116,9 +119,12 @@ fn feed(health: &SharedFeedHealth, lag: Lag) -> Value {
         "calls": health.calls,
         "slow_calls": health.slow_calls,
         "longest_call_ms": health.longest_call.as_secs_f64() * 1e3,
+        "cpu_share": (health.processor_share() * 1e3).round() / 1e3,
+        "throttled_s": health.throttled.as_secs_f64(),
         "failures": health.failures,
         "starts": health.starts,
         "set_aside": health.quarantined,
+        "quarantine_trouble": health.quarantine_fault,
         "refused": health.refused,
         "too_old": health.too_old,
         "not_taken": health.update_error,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bessai_domain::message::Qos;
 use bessai_domain::settings::SettingsTable;
+use bessai_feed::ProcessorShare;
 
 use super::size::{self, MIB};
 
@@ -23,6 +24,13 @@ const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 /// `max_age`: from a second to ten years.
 const MAX_AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 3650);
 
+/// `quarantine_size` if it is not set: more than a thousand files of an ordinary feed have.
+const DEFAULT_QUARANTINE_BYTES: u64 = 64 * MIB;
+/// `quarantine_size`: the largest message fits into the smallest quarantine.
+const QUARANTINE_BYTES: RangeInclusive<u64> = 8 * MIB..=4096 * MIB;
+/// `processor` in percent of a core; more than one is never used.
+const PROCESSOR_PERCENT: RangeInclusive<u32> = 1..=100;
+
 /// How much a feed's plugin may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FeedLimits {
@@ -36,6 +44,10 @@ pub(crate) struct FeedLimits {
     pub(crate) qos: Qos,
     /// The age above which events are skipped.
     pub(crate) max_age: Option<Duration>,
+    /// The share of a core that its calls may use.
+    pub(crate) processor: ProcessorShare,
+    /// The most bytes of its quarantine.
+    pub(crate) quarantine_bytes: u64,
 }
 
 impl Default for FeedLimits {
@@ -46,6 +58,8 @@ impl Default for FeedLimits {
             rate_per_s: None,
             qos: DEFAULT_QOS,
             max_age: None,
+            processor: ProcessorShare::default(),
+            quarantine_bytes: DEFAULT_QUARANTINE_BYTES,
         }
     }
 }
@@ -61,9 +75,22 @@ pub(super) fn read(table: &SettingsTable<'_>) -> FeedLimits {
         rate_per_s: read_rate(table),
         qos: qos.unwrap_or(default.qos),
         max_age: table.duration("max_age", MAX_AGES),
+        processor: read_processor(table).unwrap_or(default.processor),
+        quarantine_bytes: size::read(table, "quarantine_size", QUARANTINE_BYTES).unwrap_or(default.quarantine_bytes),
     };
     table.report_unknown_keys();
     limits
+}
+
+fn read_processor(table: &SettingsTable<'_>) -> Option<ProcessorShare> {
+    let text = table.value("processor")?.as_str();
+    let percent = text.and_then(|text| text.strip_suffix('%')?.trim().parse().ok());
+    let percent = percent.filter(|percent| PROCESSOR_PERCENT.contains(percent));
+    if percent.is_none() {
+        let (min, max) = (PROCESSOR_PERCENT.start(), PROCESSOR_PERCENT.end());
+        table.add_mistake("processor", format!("write the share of a core from {min}% to {max}%, such as \"25%\""));
+    }
+    percent.map(ProcessorShare::percent)
 }
 
 fn read_rate(table: &SettingsTable<'_>) -> Option<u32> {

@@ -85,6 +85,8 @@ impl RunSettings {
             // Nothing is published, so the rate does not matter.
             rate_per_s: None,
             max_age: self.limits.max_age,
+            processor: self.limits.processor,
+            quarantine_bytes: self.limits.quarantine_bytes,
         }
     }
 

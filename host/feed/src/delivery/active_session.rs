@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -36,12 +36,41 @@ pub(super) struct ActiveSession<S> {
     next_number: u64,
     /// For the next acknowledgement.
     pub(super) deadline: Option<Instant>,
+    /// A message that the broker does not accept, while it is being quarantined; those behind it wait.
+    pub(super) storing: Option<StoringMessage>,
     /// When the feed's rate allows the next message.
     pub(super) held_until: Option<Instant>,
     pub(super) renewal: Option<Renewal>,
     started: Instant,
     /// The broker has acknowledged a message.
     pub(super) has_acknowledged: bool,
+}
+
+/// A message on its way to the quarantine.
+pub(super) struct StoringMessage {
+    pub(super) message: UnsentMessage,
+    pub(super) size: usize,
+    pub(super) limit: usize,
+    /// Ends with the location.
+    pub(super) stored: Pin<Box<dyn Future<Output = String>>>,
+}
+
+/// What a feed waits for in a session.
+pub(super) enum SessionEvent {
+    Notice(Notice),
+    /// A message is in the quarantine, at this location.
+    Stored(StoringMessage, String),
+}
+
+/// Ends when the message is stored; never while there is none.
+async fn stored(storing: &mut Option<StoringMessage>) -> SessionEvent {
+    if let Some(current) = storing {
+        let location = current.stored.as_mut().await;
+        if let Some(stored) = storing.take() {
+            return SessionEvent::Stored(stored, location);
+        }
+    }
+    std::future::pending().await
 }
 
 /// A message to be sent.
@@ -77,6 +106,7 @@ impl<S> ActiveSession<S> {
             in_flight: VecDeque::new(),
             next_number: 0,
             deadline: None,
+            storing: None,
             held_until: None,
             renewal,
             started: Instant::now(),
@@ -128,6 +158,16 @@ impl<S: Session> ActiveSession<S> {
         self.publish(&message)?;
         self.note_in_flight(InFlightMessage::OfSession);
         Ok(())
+    }
+
+    /// Waits for a notice, or for the message that is being quarantined. Cancelling the future loses nothing.
+    pub(super) async fn event(&mut self) -> SessionEvent {
+        let Self { session, storing, .. } = self;
+        tokio::select! {
+            biased;
+            notice = session.notice() => SessionEvent::Notice(notice),
+            event = stored(storing) => event,
+        }
     }
 
     pub(super) async fn notice(&mut self) -> Notice {

@@ -36,14 +36,15 @@ impl<C: Cursor> Delivery<C> {
     /// Sends what is queued and waits for all acknowledgements.
     async fn finish_all<S: Session>(&mut self, session: &mut ActiveSession<S>) -> Result<(), String> {
         self.fill_window(session)?;
-        while !session.in_flight.is_empty() || !session.queue.is_empty() {
+        while !session.in_flight.is_empty() || !session.queue.is_empty() || session.storing.is_some() {
             let held_until = session.held_until.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
-                notice = session.notice() => self.handle_notice(session, notice)?,
+                event = session.event() => self.handle_event(session, event)?,
                 () = sleep_until(held_until), if session.held_until.is_some() => {}
             }
             self.fill_window(session)?;
+            self.context.give_way().await;
         }
         Ok(())
     }

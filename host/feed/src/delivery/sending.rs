@@ -1,19 +1,21 @@
 //! Messages out, acknowledgements in.
 
+use std::rc::Rc;
+
 use bessai_domain::message::Qos;
 use bessai_domain::ports::{Cursor, Notice, Session};
 use tokio::time::Instant;
 
 use super::Delivery;
-use super::active_session::{ActiveSession, InFlightMessage, UnsentMessage};
+use super::active_session::{ActiveSession, InFlightMessage, SessionEvent, StoringMessage, UnsentMessage};
 use crate::batches::MessageId;
-use crate::quarantine::QuarantinedMessage;
+use crate::quarantine::{self, QuarantinedMessage};
 
 impl<C: Cursor> Delivery<C> {
     /// Publishes as many messages as the window and the rate allow.
     pub(super) fn fill_window<S: Session>(&mut self, session: &mut ActiveSession<S>) -> Result<(), String> {
         session.held_until = None;
-        while session.in_flight.len() < session.window() {
+        while session.storing.is_none() && session.in_flight.len() < session.window() {
             let Some(next) = session.queue.pop_front() else { break };
             let Some(message) = next.message(&self.batches) else { continue };
             if let Err(available) = self.rate.take(self.context.rate_per_s.get(), Instant::now()) {
@@ -23,8 +25,8 @@ impl<C: Cursor> Delivery<C> {
             }
             let (size, limit) = (session.size(message), session.largest());
             if size > limit {
-                self.quarantine(&next, size, limit);
-                continue;
+                session.storing = self.quarantine(next, size, limit);
+                break;
             }
             session.publish(message)?;
             session.note_in_flight(match next {
@@ -35,50 +37,61 @@ impl<C: Cursor> Delivery<C> {
         Ok(())
     }
 
-    /// Stores a message that is too large: the broker would end the session over it each time.
-    fn quarantine(&mut self, queued: &UnsentMessage, size: usize, limit: usize) {
+    /// Starts to store a message that is too large: the broker would end the session over it each time.
+    fn quarantine(&self, queued: UnsentMessage, size: usize, limit: usize) -> Option<StoringMessage> {
         let delivered = self.context.delivered_through.get();
-        let (through, index) = match queued {
+        let (through, index) = match &queued {
             UnsentMessage::OfSession(_) => (delivered, 0),
             UnsentMessage::OfBatch(id) => (self.batches.through(*id).unwrap_or(delivered), id.index),
         };
-        if let Some(message) = queued.message(&self.batches) {
-            let feed = self.context.name();
-            let quarantined = QuarantinedMessage { feed, through, index, message, size, limit };
-            let stored = self.context.settings.quarantine.store_message(&quarantined);
-            self.context.health.borrow_mut().quarantined += 1;
-            if self.logged_limit != Some(limit) {
-                let topic = &message.topic;
-                match stored {
-                    Ok(location) => tracing::error!(
-                        %feed, %topic,
-                        "quarantined a message of {size} bytes in {location}: the broker accepts at most {limit} bytes"
-                    ),
-                    Err(error) => tracing::error!(
-                        %feed, %topic,
-                        "dropped a message of {size} bytes, as the broker accepts at most {limit} bytes and storing it in \
-                         the quarantine failed: {error}"
-                    ),
-                }
-            }
+        let message = queued.message(&self.batches)?.clone();
+        let message = QuarantinedMessage { through, index, message, size, limit };
+        let stored = quarantine::store_message(Rc::clone(&self.context), message);
+        Some(StoringMessage { message: queued, size, limit, stored })
+    }
+
+    /// A message is in the quarantine, so the feed's position may pass it.
+    fn quarantined(&mut self, storing: &StoringMessage, location: &str) {
+        let StoringMessage { message: queued, size, limit, .. } = storing;
+        if let Some(message) = queued.message(&self.batches).filter(|_| self.logged_limit != Some(*limit)) {
+            let (feed, topic) = (self.context.name(), &message.topic);
+            tracing::error!(
+                %feed, %topic,
+                "quarantined a message of {size} bytes in {location}: the broker accepts at most {limit} bytes"
+            );
         }
-        self.logged_limit = Some(limit);
+        self.logged_limit = Some(*limit);
         if let UnsentMessage::OfBatch(id) = queued {
             self.batches.complete(*id);
         }
     }
 
     /// Handles all notices that are available, so that one turn of the loop covers a burst. The error: the session ended.
-    pub(super) async fn handle_notices<S: Session>(
+    pub(super) async fn handle_events<S: Session>(
         &mut self,
         session: &mut ActiveSession<S>,
-        first: Notice,
+        first: SessionEvent,
     ) -> Result<(), String> {
-        self.handle_notice(session, first)?;
+        self.handle_event(session, first)?;
         while let Some(notice) = session.notice_now().await {
             self.handle_notice(session, notice)?;
+            self.context.give_way().await;
         }
         Ok(())
+    }
+
+    pub(super) fn handle_event<S: Session>(
+        &mut self,
+        session: &mut ActiveSession<S>,
+        event: SessionEvent,
+    ) -> Result<(), String> {
+        match event {
+            SessionEvent::Notice(notice) => self.handle_notice(session, notice),
+            SessionEvent::Stored(storing, location) => {
+                self.quarantined(&storing, &location);
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn handle_notice<S: Session>(

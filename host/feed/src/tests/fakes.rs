@@ -16,7 +16,7 @@ use bessai_domain::time::{Moment, Timestamp};
 use tokio::sync::Notify;
 
 use super::sessions::SessionScript;
-use crate::{Quarantine, QuarantinedEvent, QuarantinedMessage};
+use crate::{Quarantine, QuarantineContent, QuarantineEntry, Storing};
 
 pub(super) const AT: Timestamp = Timestamp::from_nanos(1_740_151_200_000_000_000);
 
@@ -31,6 +31,8 @@ pub(super) struct Outside {
     // Everything that is observed, in order.
     pub(super) actions: RefCell<Vec<String>>,
     pub(super) quarantined_messages: RefCell<Vec<(u64, usize, usize)>>,
+    // Why nothing can be stored in the quarantine.
+    pub(super) quarantine_fault: RefCell<Option<String>>,
     // The broker closes each session at once.
     pub(super) closes_sessions: Cell<bool>,
     // The broker closes the current session.
@@ -110,10 +112,21 @@ pub(super) struct RulePlugin {
     pub(super) state: PluginState,
     pub(super) is_running: bool,
     pub(super) session: Option<SessionScript>,
+    /// Processor time of each call, which takes that long.
+    pub(super) busy_per_call: Duration,
+    pub(super) processor_time: Duration,
 }
 
 pub(super) fn rule(version: &'static str, fails: fn(&Event) -> bool) -> RulePlugin {
-    RulePlugin { version, fails, state: PluginState::default(), is_running: false, session: None }
+    RulePlugin {
+        version,
+        fails,
+        state: PluginState::default(),
+        is_running: false,
+        session: None,
+        busy_per_call: Duration::ZERO,
+        processor_time: Duration::ZERO,
+    }
 }
 
 impl Plugin for RulePlugin {
@@ -153,6 +166,10 @@ impl Plugin for RulePlugin {
     }
 
     async fn process(&mut self, events: &[RecordedEvent], _now: Moment) -> Result<Processed, CallError> {
+        if !self.busy_per_call.is_zero() {
+            tokio::time::sleep(self.busy_per_call).await;
+            self.processor_time += self.busy_per_call;
+        }
         if events.iter().any(|recorded| (self.fails)(&recorded.event)) {
             self.is_running = false;
             return Err(CallError::Broken("trapped".into()));
@@ -162,6 +179,10 @@ impl Plugin for RulePlugin {
         let name = |event: &Event| message(format!("{}/{}", self.version, event.sequence.0), payload_bytes(event));
         let messages = events.iter().map(|recorded| name(&recorded.event)).collect();
         Ok(Processed { messages, state: self.state.clone(), took: Duration::ZERO })
+    }
+
+    fn processor_time(&self) -> Duration {
+        self.processor_time
     }
 
     fn state(&self) -> &PluginState {
@@ -254,13 +275,23 @@ impl Session for TestSession {
 pub(super) struct TestQuarantine(pub(super) Rc<Outside>);
 
 impl Quarantine for TestQuarantine {
-    fn store_event(&self, event: &QuarantinedEvent<'_>) -> Result<String, String> {
-        self.0.quarantined.borrow_mut().push((event.event.sequence.0, event.reason.to_owned()));
-        Ok("a file".into())
-    }
-
-    fn store_message(&self, message: &QuarantinedMessage<'_>) -> Result<String, String> {
-        self.0.quarantined_messages.borrow_mut().push((message.through.0, message.index, message.limit));
-        Ok("a file".into())
+    fn store(&self, entry: QuarantineEntry) -> Storing {
+        let outside = Rc::clone(&self.0);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if let Some(fault) = outside.quarantine_fault.borrow().clone() {
+                return Err(fault);
+            }
+            match entry.content {
+                QuarantineContent::Event(event) => {
+                    outside.quarantined.borrow_mut().push((event.event.sequence.0, event.reason));
+                }
+                QuarantineContent::Message(message) => {
+                    let through = message.through.0;
+                    outside.quarantined_messages.borrow_mut().push((through, message.index, message.limit));
+                }
+            }
+            Ok("a file".into())
+        })
     }
 }

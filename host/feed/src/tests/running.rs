@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::fakes::*;
-use crate::{Feed, FeedSettings, Policy, Replacement, SharedFeedHealth};
+use crate::{Feed, FeedSettings, Policy, ProcessorShare, Replacement, SharedFeedHealth};
 
 pub(super) struct TestFeed {
     pub(super) outside: Rc<Outside>,
@@ -30,7 +30,16 @@ pub(super) fn heartbeat(sequence: u64) -> Arc<Event> {
 }
 
 pub(super) fn policy() -> Policy {
-    Policy { read: None, connect: Vec::new(), topics: None, qos: Qos::AtLeastOnce, rate_per_s: None, max_age: None }
+    Policy {
+        read: None,
+        connect: Vec::new(),
+        topics: None,
+        qos: Qos::AtLeastOnce,
+        rate_per_s: None,
+        max_age: None,
+        processor: ProcessorShare::default(),
+        quarantine_bytes: 64 << 20,
+    }
 }
 
 pub(super) fn run(plugin: RulePlugin, batch_size: usize, events: Vec<Arc<Event>>) -> TestFeed {

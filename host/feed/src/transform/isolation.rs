@@ -5,10 +5,11 @@
 
 use bessai_domain::event::{Event, RecordedEvent};
 use bessai_domain::ports::{CallError, Plugin};
+use tokio::time::Instant;
 
 use super::{FailureOutcome, Transformer};
 use crate::batches::Batch;
-use crate::quarantine::QuarantinedEvent;
+use crate::quarantine::{QuarantineContent, QuarantinedEvent, RETRY_PAUSE};
 
 /// Other events that a plugin is tried with before more are waited for.
 const MAX_COMPARISONS: usize = 3;
@@ -29,8 +30,11 @@ enum ComparisonOutcome {
 impl<P: Plugin> Transformer<P> {
     /// Calls the plugin with the first pending event alone, and quarantines the event if it is at fault.
     pub(super) async fn isolate(&mut self) -> Option<Box<Batch>> {
-        let event = self.pending.first()?.visible.clone();
-        let Some(event) = event else { return self.skip() };
+        let first = self.pending.first()?;
+        let Some(event) = first.visible.clone() else { return self.skip() };
+        if let Some(fault) = first.fault.clone() {
+            return self.quarantine(event.event, fault).await;
+        }
         let mut was_processed = false;
         loop {
             let error = match self.call(std::slice::from_ref(&event)).await {
@@ -49,8 +53,8 @@ impl<P: Plugin> Transformer<P> {
             }
             match outcome {
                 ComparisonOutcome::EventAtFault(error) => {
-                    self.quarantine(&event.event, &error);
-                    return self.skip();
+                    self.pending.set_fault_of_first(error.to_string());
+                    return self.quarantine(event.event, error.to_string()).await;
                 }
                 ComparisonOutcome::EventProcessed => was_processed = true,
                 ComparisonOutcome::RolledBack => {}
@@ -98,22 +102,24 @@ impl<P: Plugin> Transformer<P> {
         ComparisonOutcome::Undecided
     }
 
-    fn quarantine(&mut self, event: &Event, error: &CallError) {
-        self.pending.mark_first_quarantined();
-        let (feed, site) = (self.context.name(), self.pending.visible_site().map(AsRef::as_ref));
-        let (sequence, reason) = (event.sequence.0, error.to_string());
-        let quarantined = QuarantinedEvent { feed, site, event, reason: &reason };
-        let stored = self.context.settings.quarantine.store_event(&quarantined);
-        self.context.health.borrow_mut().quarantined += 1;
-        match stored {
+    /// Stores the first pending event and skips it; as long as it cannot be stored, the feed waits and has lost nothing.
+    async fn quarantine(&mut self, event: Arc<Event>, reason: String) -> Option<Box<Batch>> {
+        if let Err(available) = self.context.may_quarantine() {
+            self.work.pause(available);
+            return None;
+        }
+        let (sequence, site) = (event.sequence.0, self.pending.visible_site().cloned());
+        let entry = QuarantinedEvent { site, event, reason: reason.clone() };
+        match self.context.try_quarantine(QuarantineContent::Event(entry)).await {
             Ok(location) => {
+                let feed = self.context.name();
                 tracing::error!(%feed, sequence, "quarantined event {sequence} in {location}: {reason}");
+                self.skip()
             }
-            Err(error) => tracing::error!(
-                %feed, sequence,
-                "skipped event {sequence}, as the plugin fails on it ({reason}) and storing it in the quarantine failed: \
-                 {error}"
-            ),
+            Err(_) => {
+                self.work.pause(Instant::now() + RETRY_PAUSE);
+                None
+            }
         }
     }
 

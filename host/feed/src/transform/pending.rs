@@ -16,7 +16,8 @@ pub(super) struct PendingEvent {
     recorded: RecordedEvent,
     /// None if the feed may not see it or does not want it any more.
     pub(super) visible: Option<RecordedEvent>,
-    is_quarantined: bool,
+    /// Why the plugin cannot process it: it is quarantined and then skipped.
+    pub(super) fault: Option<String>,
 }
 
 impl PendingEvent {
@@ -114,15 +115,15 @@ impl PendingEvents {
             let is_too_old = policy.is_too_old(&recorded, now);
             too_old += u64::from(is_too_old);
             let visible = seen_through(&mut self.view, &recorded).filter(|_| !is_too_old);
-            self.queue.push_back(PendingEvent { recorded, visible, is_quarantined: false });
+            self.queue.push_back(PendingEvent { recorded, visible, fault: None });
         }
         too_old
     }
 
-    /// The first event is in the quarantine: it does not count as processed.
-    pub(super) fn mark_first_quarantined(&mut self) {
+    /// The plugin cannot process the first event, so that it does not count as processed.
+    pub(super) fn set_fault_of_first(&mut self, fault: String) {
         if let Some(first) = self.queue.front_mut() {
-            first.is_quarantined = true;
+            first.fault = Some(fault);
         }
     }
 
@@ -135,7 +136,7 @@ impl PendingEvents {
                 self.site = Some(SiteView { site: Arc::clone(site), visible });
                 self.processed = ProcessedEvents::default();
             }
-            let is_processed = pending.visible.is_some() && !pending.is_quarantined;
+            let is_processed = pending.visible.is_some() && pending.fault.is_none();
             completed = Some(Completed {
                 through: pending.recorded.event.sequence,
                 at: pending.recorded.event.at,
@@ -154,7 +155,9 @@ impl PendingEvents {
         if let Some(site) = &mut self.site {
             site.visible = self.view.site(&site.site);
         }
-        for PendingEvent { recorded, visible, .. } in &mut self.queue {
+        for PendingEvent { recorded, visible, fault } in &mut self.queue {
+            // Another version may be able to process it.
+            *fault = None;
             *visible = seen_through(&mut self.view, recorded).filter(|_| !policy.is_too_old(recorded, now));
         }
         // The new rights may hide these events.

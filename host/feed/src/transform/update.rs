@@ -130,7 +130,7 @@ impl<P: Plugin> Transformer<P> {
     /// Another version with other rights: starts again with what is pending.
     fn apply_policy(&mut self) {
         self.work = Work::START;
-        self.context.rate_per_s.set(self.policy.rate_per_s);
+        self.context.apply(&self.policy);
         self.pending.apply(&self.policy, self.context.now().monotonic);
     }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "components are read before the gateway runs or in a blocking task")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use bessai_plugin_runtime::{self as plugin, CompiledComponent, Engine, LogSink, 
 use crate::app::BESSAI_JSON;
 use crate::clock::now;
 use crate::config::{self, ComponentSource, Config};
-use crate::quarantine::QuarantineFolder;
+use crate::quarantine::QuarantineWriter;
 
 /// Loads the feed's component: compiles it, or takes it from the cache.
 pub(crate) fn load(engine: &Engine, feed: &config::FeedConfig) -> Result<CompiledComponent, String> {
@@ -52,13 +52,13 @@ pub(super) fn of_plugin(feed: &config::FeedConfig) -> PluginSettings {
     }
 }
 
-pub(super) fn of_feed(site: &str, feed: &config::FeedConfig, quarantine: &Path) -> FeedSettings {
+pub(super) fn of_feed(site: &str, feed: &config::FeedConfig, quarantine: &Rc<QuarantineWriter>) -> FeedSettings {
     FeedSettings {
         name: feed.name.clone(),
         status_topic: feed.is_default.then(|| status_topic(site)),
         clock: now,
         slow_call: plugin::SLOW_CALL,
-        quarantine: Rc::new(QuarantineFolder::new(quarantine)),
+        quarantine: Rc::<QuarantineWriter>::clone(quarantine),
     }
 }
 
@@ -70,6 +70,8 @@ pub(super) fn policy(feed: &config::FeedConfig) -> Policy {
         qos: feed.limits.qos,
         rate_per_s: feed.limits.rate_per_s,
         max_age: feed.limits.max_age,
+        processor: feed.limits.processor,
+        quarantine_bytes: feed.limits.quarantine_bytes,
     }
 }
 

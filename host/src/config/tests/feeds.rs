@@ -1,5 +1,7 @@
 //! The plugins folder and its feeds.
 
+use bessai_feed::ProcessorShare;
+
 use super::*;
 
 fn names(config: &Config) -> Vec<&str> {
@@ -93,6 +95,8 @@ fn a_complete_feed() {
         rate = "100/s"
         qos = 2
         max_age = "72h"
+        processor = "40 %"
+        quarantine_size = "16MiB"
     "#;
     let case = Case::new()
         .set("OTHER", "x")
@@ -129,6 +133,8 @@ fn a_complete_feed() {
         rate_per_s: Some(100),
         qos: Qos::ExactlyOnce,
         max_age: Some(Duration::from_hours(72)),
+        processor: ProcessorShare::percent(40),
+        quarantine_bytes: 16 << 20,
     };
     assert_eq!((feed.limits, feed.is_default), (limits, false));
 }
@@ -208,5 +214,11 @@ fn invalid_limits() {
     }
     check("[limits]\nqos = 3", "limits.qos = 3: write a whole number from 0 to 2");
     check("[limits]\nmax_age = \"0s\"", "limits.max_age = \"0s\": write a time from 1s to 315360000s, such as \"5s\"");
+    let hint = "write the share of a core from 1% to 100%, such as \"25%\"";
+    for share in ["\"0%\"", "\"101%\"", "\"25\"", "\"a%\"", "25", "0.25"] {
+        check(&format!("[limits]\nprocessor = {share}"), &format!("limits.processor = {share}: {hint}"));
+    }
+    let hint = "write a size from 8MiB to 4096MiB, such as \"64MiB\"";
+    check("[limits]\nquarantine_size = \"1MiB\"", &format!("limits.quarantine_size = \"1MiB\": {hint}"));
     check("[limits]\nmemmory = 1", "limits.memmory: is unknown; did you mean `memory`?");
 }
