@@ -1,6 +1,7 @@
 //! Plugins that fail, hang, flood or lie, each beside the default feed, which must deliver every reading in order.
 
 mod components;
+mod customer;
 mod floods;
 mod quarantine;
 mod switched_off;

@@ -16,6 +16,7 @@ pub mod reading_subscriber;
 pub mod readings;
 pub mod site;
 pub mod small_disk;
+pub mod stalls;
 pub mod subscriber;
 
 /// How long a test waits for a condition: far longer than any takes, so that a loaded machine fails none.

@@ -50,7 +50,7 @@ async fn files_that_are_no_plugins_are_refused_with_a_reason() {
         assert!(off.contains(&format!("{name}.wasm {reason}")), "{name}: {off}");
         assert_eq!(site.gateway.log_count(off), 1, "the reason of {name} is logged once");
     }
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn compilation_has_a_time_limit() {
     let feed = site.off("slow").await;
     let off = feed["off"].as_str().unwrap();
     assert!(off.contains("takes longer than 1s to compile, the limit set by [plugins] compile_time"), "{off}");
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -75,5 +75,5 @@ async fn compilation_has_a_memory_limit() {
         off.contains("needs more than 64 MiB of memory to compile, the limit set by [plugins] compile_memory"),
         "{off}"
     );
-    site.all_readings().await;
+    site.undisturbed().await;
 }

@@ -16,7 +16,7 @@ async fn log_lines_are_limited_to_twenty_a_second() {
     assert!(logged >= 20 && logged as u64 <= most, "{logged} lines of at most {most}");
     assert_eq!((&feed["off"], &feed["failures"]), (&json!(null), &json!(0)), "{feed}");
     site.gateway.wait_for_log("log lines of the plugin are not shown").await;
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn state_beyond_its_limit_is_refused() {
     for _ in 0..3 {
         assert_eq!(site.customers.next("state").await.json(), json!({ "kept": 17 }));
     }
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn invalid_and_forbidden_topics_are_refused_one_by_one() {
     assert!(refused >= 8 * delivered && refused % 8 == 0, "{feed}");
     assert_eq!((&feed["off"], &feed["failures"]), (&json!(null), &json!(0)), "{feed}");
     assert_eq!(site.gateway.log_count("a message is not published"), 1, "{}", site.gateway.log());
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn the_qos_is_lowered_to_the_feeds_limit() {
         let message = site.customers.next(topic).await;
         assert_eq!(message.qos, qos, "{message:?}");
     }
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -67,5 +67,5 @@ async fn a_plugin_that_always_asks_to_retry_only_lags() {
     assert_eq!(feed["off"], json!(null), "asking to retry is no failure: {feed}");
     assert_eq!(site.gateway.log_count("the plugin is not ready: not now, ERROR or ever"), 1, "{}", site.gateway.log());
     assert_eq!(site.gateway.log_count("the plugin is not ready"), 1, "{}", site.gateway.log());
-    site.all_readings().await;
+    site.undisturbed().await;
 }

@@ -49,7 +49,7 @@ async fn only_the_poisonous_event_is_quarantined() {
     let feed = site.feed("acme", |_| true).await;
     assert_eq!((&feed["set_aside"], &feed["off"]), (&json!(1), &json!(null)), "{feed}");
     assert!(feed["failures"].as_u64().unwrap() >= 2, "{feed}");
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn an_event_that_a_fresh_instance_processes_is_not_quarantined() {
     let feed = site.feed("acme", |_| true).await;
     assert_eq!((&feed["set_aside"], &feed["off"]), (&json!(0), &json!(null)), "{feed}");
     assert!(feed["failures"].as_u64() >= Some(2) && feed["starts"].as_u64() >= Some(3), "{feed}");
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_fixed_build_receives_every_event_that_the_failing_one_did_not_process
     let mut site = TestSite::with(|setup| setup.file("plugins/acme.wasm", hostile_build('!'))).await;
     let off = site.off("acme").await;
     assert_eq!((&off["set_aside"], &off["delivered"], &off["calls"]), (&json!(0), &json!(0), &json!(0)), "{off}");
-    site.all_readings().await;
+    site.undisturbed().await;
     std::fs::write(site.gateway.path("plugins/acme.wasm"), hostile_build('B')).unwrap();
     let reading = site.reading().await;
     let echoes = echoes_through(&mut site, "hostile", reading).await;
@@ -81,16 +81,16 @@ async fn a_fixed_build_receives_every_event_that_the_failing_one_did_not_process
     let feed = site.feed("acme", |feed| feed["off"].is_null()).await;
     assert_ne!(feed["version"], off["version"]);
     assert_eq!(feed["set_aside"], json!(0), "{feed}");
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
 async fn frames_that_a_plugin_fails_on_are_kept_for_its_fix() {
     let mut site = TestSite::start(&[("acme.toml", hostile_feed("trap", ""))]).await;
     site.off("acme").await;
-    site.all_readings().await;
+    site.undisturbed().await;
     std::fs::write(site.gateway.path("plugins/acme.toml"), hostile_feed("echo", "")).unwrap();
     let echoes = echoes_through(&mut site, "echo", 3).await;
     assert_eq!(echoes[0].reading, Some(0), "the first frame is missing: {echoes:?}");
-    site.all_readings().await;
+    site.undisturbed().await;
 }

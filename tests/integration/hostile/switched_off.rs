@@ -35,7 +35,7 @@ async fn failing_plugins_are_switched_off_with_their_reason() {
             "{behaviour}"
         );
     }
-    site.all_readings().await;
+    site.undisturbed().await;
     assert!(!site.gateway.path("quarantine").exists(), "a plugin that fails on every event quarantines none");
     let own = site.feed("default", |_| true).await;
     assert_eq!((&own["failures"], &own["refused"]), (&0.into(), &0.into()), "{own}");

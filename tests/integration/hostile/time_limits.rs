@@ -49,7 +49,7 @@ async fn calls_are_interrupted_at_their_time_limit() {
         assert!(off.contains("ran longer than 100ms, the limit set by [limits] call"), "{name}: {off}");
         assert_eq!((&feed["set_aside"], &feed["delivered"]), (&0.into(), &0.into()), "{name}: {feed}");
     }
-    site.all_readings().await;
+    site.undisturbed().await;
 }
 
 #[tokio::test]
@@ -58,5 +58,5 @@ async fn a_start_is_interrupted_at_its_time_limit() {
     let feed = site.feed("loop", |feed| feed["failures"].as_u64() >= Some(1)).await;
     assert_eq!((&feed["calls"], &feed["set_aside"]), (&0.into(), &0.into()), "{feed}");
     site.gateway.wait_for_log("the plugin failed: did not start within 5s").await;
-    site.all_readings().await;
+    site.undisturbed().await;
 }

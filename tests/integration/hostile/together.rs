@@ -38,7 +38,7 @@ async fn a_working_feed_among_hostile_ones_receives_every_event() {
     for behaviour in failing {
         site.off(behaviour).await;
     }
-    site.all_readings().await;
+    site.undisturbed().await;
     let now = site.reading().await;
     echoes.wait_for(|echo| echo.reading == Some(now)).await;
     for name in ["default", "working"] {

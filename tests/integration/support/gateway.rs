@@ -106,6 +106,18 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory that the process has had, in KiB.
+    pub fn peak_memory_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Waits until the log contains a text.
     pub async fn wait_for_log(&self, text: &str) {
         let waiting = async {

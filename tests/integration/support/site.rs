@@ -9,6 +9,7 @@ use super::broker::Broker;
 use super::device::Device;
 use super::gateway::{Gateway, Setup};
 use super::guests;
+use super::stalls::assert_no_stall;
 use super::subscriber::{ReceivedMessage, Subscriber};
 
 /// A device, a broker, a gateway and two subscribers.
@@ -56,6 +57,12 @@ impl TestSite {
     pub async fn all_readings(&mut self) {
         let last = self.device.readings().wrapping_add(5);
         while self.reading().await != last {}
+    }
+
+    /// As [`Self::all_readings`], and nothing has held up the gateway's main loop.
+    pub async fn undisturbed(&mut self) {
+        self.all_readings().await;
+        assert_no_stall(&self.gateway).await;
     }
 
     /// Receives this many readings: a measure of time that does not depend on the machine's speed.

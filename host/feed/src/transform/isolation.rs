@@ -3,6 +3,8 @@
 //! An event is quarantined only if the plugin, in the same fresh instance, processes another event and then fails on this
 //! one. A plugin that fails on every event therefore loses no data: it is switched off with the feed's position unchanged.
 
+use std::sync::Arc;
+
 use bessai_domain::event::{Event, RecordedEvent};
 use bessai_domain::ports::{CallError, Plugin};
 use tokio::time::Instant;

@@ -8,6 +8,10 @@ use bessai_plugin::{Message, Messages, state};
 pub(crate) const LINES: u32 = 100_000;
 /// Messages of one call.
 const MESSAGES: usize = 10_000;
+/// Messages of a call that keeps to the limit.
+const ALLOWED_MESSAGES: usize = 1000;
+/// Additions of a busy call: tens of milliseconds.
+const ADDITIONS: u64 = 50_000_000;
 /// Bytes of the one large message.
 const HUGE_BYTES: usize = 8 << 20;
 /// Messages that share one payload.
@@ -39,6 +43,18 @@ pub(crate) fn recurse(depth: u64) -> u64 {
 /// Ten thousand small messages.
 pub(crate) fn messages(topic: &str, out: &mut Messages) {
     out.extend((0..MESSAGES).map(|n| Message::new(format!("{topic}/{n}"), "")));
+}
+
+/// As many messages as a call may return, whatever it was given.
+pub(crate) fn thousand(topic: &str) -> Messages {
+    (0..ALLOWED_MESSAGES).map(|n| Message::new(format!("{topic}/{n}"), "a message of some bytes")).collect()
+}
+
+/// Uses the processor for a while.
+pub(crate) fn keep_busy() {
+    (0..ADDITIONS).for_each(|n| {
+        black_box(n);
+    });
 }
 
 /// One message of 8 MiB.

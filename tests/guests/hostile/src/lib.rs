@@ -65,6 +65,8 @@ impl Hostile {
         match self.settings.behaviour {
             Behaviour::Log => (0..flood::LINES).for_each(|line| log::info(&format!("line {line} of a flood"))),
             Behaviour::Alias => return Ok(flood::aliases()),
+            Behaviour::Thousand => return Ok(flood::thousand(&self.settings.topic)),
+            Behaviour::Busy => flood::keep_busy(),
             Behaviour::Retry => return Err(Failure::Retry("not now,\nERROR or ever".into())),
             Behaviour::Reject => return Err(Failure::Reject("nothing is good enough".into())),
             _ => {}

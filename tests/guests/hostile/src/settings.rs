@@ -12,6 +12,8 @@ pub(crate) enum Behaviour {
     TrapAtConfigure,
     TrapOn,
     Messages,
+    Thousand,
+    Busy,
     Bytes,
     Alias,
     Log,
@@ -24,7 +26,7 @@ pub(crate) enum Behaviour {
     Echo,
 }
 
-const BEHAVIOURS: [(&str, Behaviour); 18] = [
+const BEHAVIOURS: [(&str, Behaviour); 20] = [
     ("loop", Behaviour::Loop),
     ("loop-at-configure", Behaviour::LoopAtConfigure),
     ("allocate", Behaviour::Allocate),
@@ -33,6 +35,8 @@ const BEHAVIOURS: [(&str, Behaviour); 18] = [
     ("trap-at-configure", Behaviour::TrapAtConfigure),
     ("trap-on", Behaviour::TrapOn),
     ("messages", Behaviour::Messages),
+    ("thousand", Behaviour::Thousand),
+    ("busy", Behaviour::Busy),
     ("bytes", Behaviour::Bytes),
     ("alias", Behaviour::Alias),
     ("log", Behaviour::Log),
