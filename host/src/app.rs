@@ -11,25 +11,36 @@ use bessai_domain::site::Site;
 use bessai_domain::time::Moment;
 use bessai_inference::Inference;
 use bessai_journal::Journal;
-use bessai_modbus::{Bus, BusEndpoint, DeviceSettings, WriteQueue};
+use bessai_modbus::{BusEndpoint, DeviceSettings};
 use bessai_plugin_runtime::{CompileIn, CompileLimits, Engine, EngineSettings};
+use bessai_supervision::OnFailure;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::{local_hour, now};
 use crate::config::Config;
+use crate::health::{HealthServer, ReportRequests};
+use crate::memory;
 use crate::pipeline::{Pipeline, PipelineInput, ReportRules, Sinks};
-use crate::{health, memory};
+use crate::service_manager::ServiceManager;
+use crate::watch::WatchedFolder;
+use crate::watchdog::{MainLoop, Watchdog};
 
+mod buses;
 mod feeds;
+mod reload;
 mod report;
 mod site;
 
+use buses::Buses;
 use feeds::Feeds;
+use reload::{ReloadReport, Reloader};
 use report::StatusReport;
 
 pub(crate) use feeds::{broker, check_files, load};
+pub(crate) use reload::ReloadRequests;
 
 /// Device reports and model results that may wait for the pipeline. When the queue is full, reading devices waits.
 const PIPELINE_QUEUE: usize = 256;
@@ -52,14 +63,36 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, String> {
 
 /// A current-thread runtime: work comes in small pieces, and waking another thread costs more than each of them.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.thread_keep_alive(bessai_supervision::KEEP_ALIVE);
+    runtime.enable_all().build().context("failed to start the runtime")
 }
 
-/// Runs the gateway until `stop` turns true, then drains. Must be called within a `LocalSet`.
-pub(crate) async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+/// What reaches the gateway from outside the process.
+pub(crate) struct Outside {
+    /// Turns true when it has to stop.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Requests to reload the settings, if it can be asked.
+    pub(crate) reloads: Option<ReloadRequests>,
+    /// Is told about the start, the stop and that the main loop responds.
+    pub(crate) service_manager: Arc<ServiceManager>,
+    /// How long the main loop may not respond before the process is aborted; none for ever.
+    pub(crate) abort_after: Option<Duration>,
+}
+
+impl Outside {
+    /// Nothing but a stop.
+    pub(crate) fn stopped_by(stop: watch::Receiver<bool>) -> Self {
+        Self { stop, reloads: None, service_manager: Arc::default(), abort_after: None }
+    }
+}
+
+/// Runs the gateway until it is stopped or a part of it fails for good, then drains. Must be called within a `LocalSet`.
+pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> {
     for note in &config.notes {
         tracing::info!("{note}");
     }
+    let (stop, stopping) = watch::channel(false);
     let journal = Journal::open(&config.journal, now().wall)?;
     let in_force = journal.site();
     let in_force = in_force.as_ref().map(AsRef::as_ref);
@@ -67,29 +100,46 @@ pub(crate) async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::
     let report = Rc::new(RefCell::new(StatusReport::new(&site, Instant::now())));
     let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);
     let (inputs, received) = mpsc::channel(PIPELINE_QUEUE);
+    let (plugins, plugins_changed) = watch::channel(config.plugins.clone());
 
     let inference = Inference::start(config.models.clone(), &site, local_hour, results(inputs.clone()));
-    let mut feeds = Feeds::new(&config, engine, &journal, &report, &stop);
-    let folder = feeds.start(config.feeds);
-    let feeds = tokio::task::spawn_local(feeds.run(folder));
+    let inference = inference.map_err(anyhow::Error::msg)?;
+    let mut feeds = Feeds::new(&config, engine, &journal, &report, plugins_changed, &stopping);
+    let folder = feeds.start(config.feeds.clone());
+    let feeds = spawn_folder(feeds, folder, &stopping);
     let sinks = sinks(&journal, &report, inference, site::reports(&config.devices));
     let report_filters = site::report_filters(&config.devices);
     let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, report_filters, now, sinks);
-    let pipeline = tokio::task::spawn_local(pipeline.run(received, stop.clone()));
-    let start = Instant::now();
-    let buses = site::buses(&config.devices);
-    let buses: Vec<_> = buses.into_iter().map(|bus| bus_task(bus, start, &inputs)).collect();
-    drop(inputs);
-    let (served, read) = (Rc::clone(&report), journal.clone());
-    let shown = move || served.borrow().json(&read.health(), |feed| read.lag(feed));
-    let health = tokio::task::spawn_local(health::serve(config.health, shown));
+    let pipeline = spawn_pipeline(pipeline, received, &stopping);
+    let buses = Rc::new(RefCell::new(Buses::new(inputs.clone(), stopping.clone())));
+    buses.borrow_mut().start(&config.devices);
+    let main_loop = Arc::new(MainLoop::default());
+    let (health, requests) =
+        HealthServer::start(config.health, &main_loop).context("failed to start the thread that serves /health")?;
+    let watchdog = Watchdog::start(&main_loop, outside.abort_after, &outside.service_manager)
+        .context("failed to start the watchdog's thread")?;
+    let reload_report = Rc::new(RefCell::new(ReloadReport::default()));
+    let service_manager = Arc::clone(&outside.service_manager);
+    let shown = health_report(&journal, &report, &reload_report);
+    let background = spawn_background(main_loop, requests, shown);
+    let reloader = Reloader {
+        config,
+        buses: Rc::clone(&buses),
+        inputs,
+        plugins,
+        report: reload_report,
+        service_manager: Arc::clone(&service_manager),
+    };
+    let reloading = outside.reloads.map(|reloads| spawn_reloads(reloader, reloads, &stopping));
+    service_manager.notify_ready();
 
-    let unmapping = tokio::task::spawn_local(unmap_code_later());
-
-    let mut stopping = stop;
-    // A dropped sender means stop, too.
-    let _ = stopping.wait_for(|stop| *stop).await;
-    buses.iter().for_each(JoinHandle::abort);
+    let ended = wait_for_end(outside.stop).await;
+    service_manager.notify_stopping();
+    stop.send_replace(true);
+    if let Some(reloading) = reloading {
+        reloading.abort();
+    }
+    buses.borrow().abort();
     let _ = pipeline.await;
     if timeout(DRAIN_LIMIT, feeds).await.is_err() {
         tracing::error!(
@@ -97,14 +147,97 @@ pub(crate) async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::
         );
     }
     journal.close().await;
-    health.abort();
-    unmapping.abort();
-    Ok(())
+    background.abort();
+    health.stop();
+    watchdog.stop();
+    ended
 }
 
-/// The running gateway does not write to devices yet, so the write queue is closed.
-fn bus_task(bus: Bus, start: Instant, inputs: &mpsc::Sender<PipelineInput>) -> JoinHandle<()> {
-    tokio::task::spawn_local(bessai_modbus::run(bus, start, now, inputs.clone(), WriteQueue::closed()))
+/// Waits for the stop, or for the failure of a part that cannot be restarted.
+async fn wait_for_end(mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    tokio::select! {
+        // A dropped sender means stop, too.
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        reason = bessai_supervision::failure() => Err(anyhow::Error::msg(reason)),
+    }
+}
+
+/// The pipeline's state cannot be rebuilt: without it the process ends.
+fn spawn_pipeline(
+    pipeline: Pipeline,
+    received: mpsc::Receiver<PipelineInput>,
+    stop: &watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let stopping = stop.clone();
+    let mut once = Some((pipeline, received));
+    let run = async move || {
+        if let Some((pipeline, received)) = once.take() {
+            pipeline.run(received, stopping.clone()).await;
+        }
+    };
+    bessai_supervision::spawn("pipeline", OnFailure::EndProcess, stop.clone(), run)
+}
+
+/// After a panic the task of the plugin folder continues with the feeds that it knows.
+fn spawn_folder(mut feeds: Feeds, mut folder: WatchedFolder, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
+    let run = async move || feeds.run(&mut folder).await;
+    bessai_supervision::spawn("plugin folder", OnFailure::Restart, stop.clone(), run)
+}
+
+fn spawn_reloads(mut reloader: Reloader, mut reloads: ReloadRequests, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
+    let run = async move || reloader.run(&mut reloads).await;
+    bessai_supervision::spawn("reload", OnFailure::Restart, stop.clone(), run)
+}
+
+/// What `/health` shows of the main loop's state.
+fn health_report(
+    journal: &Journal,
+    report: &Rc<RefCell<StatusReport>>,
+    reload: &Rc<RefCell<ReloadReport>>,
+) -> impl Fn() -> Value + 'static {
+    let (journal, report, reload) = (journal.clone(), Rc::clone(report), Rc::clone(reload));
+    move || {
+        let mut report = report.borrow().json(&journal.health(), |feed| journal.lag(feed));
+        if let Some(report) = report.as_object_mut() {
+            report.insert("reload".into(), reload.borrow().json());
+        }
+        report
+    }
+}
+
+/// Tasks that run until everything else has ended.
+struct BackgroundTasks {
+    tasks: Vec<JoinHandle<()>>,
+    /// While it exists, the tasks are started again when they end.
+    _stop: watch::Sender<bool>,
+}
+
+fn spawn_background(
+    main_loop: Arc<MainLoop>,
+    mut requests: ReportRequests,
+    shown: impl Fn() -> Value + 'static,
+) -> BackgroundTasks {
+    let (stop, never) = watch::channel(false);
+    let (answer, threads) = (never.clone(), never.clone());
+    let tasks = vec![
+        bessai_supervision::spawn("watchdog's answers", OnFailure::Restart, answer, async move || {
+            main_loop.answer_watchdog().await;
+        }),
+        bessai_supervision::spawn("health reports", OnFailure::Restart, never, async move || {
+            requests.answer(&shown).await;
+        }),
+        bessai_supervision::spawn("blocking threads", OnFailure::Restart, threads, async || {
+            bessai_supervision::keep_a_thread().await;
+        }),
+        tokio::task::spawn_local(unmap_code_later()),
+    ];
+    BackgroundTasks { tasks, _stop: stop }
+}
+
+impl BackgroundTasks {
+    fn abort(self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
 }
 
 /// Returns the memory of code that only the start needed.
@@ -135,7 +268,8 @@ fn sinks(
     inference: Option<Inference>,
     reports: ReportRules,
 ) -> Sinks {
-    let (journal, judged, report) = (journal.clone(), Rc::clone(report), Rc::clone(report));
+    let (journal, judged) = (journal.clone(), Rc::clone(report));
+    let (report, of_failures) = (Rc::clone(report), Rc::clone(report));
     Sinks {
         judged: Box::new(move |state| judged.borrow_mut().judged(state)),
         append: Box::new(move |at, body| {
@@ -148,6 +282,7 @@ fn sinks(
             }
         }),
         reports,
+        failed: Box::new(move |failure| of_failures.borrow_mut().note_failure(failure)),
     }
 }
 

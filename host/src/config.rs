@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bessai_domain::safety::SafetyLimits;
 use bessai_domain::settings::{Mistake, SettingsTable};
@@ -43,6 +44,7 @@ mod start;
 mod tests;
 mod toml_file;
 mod topic_level;
+mod watchdog;
 
 pub(crate) use self::broker::BrokerConfig;
 pub(crate) use self::device::{DeviceConfig, ReadSettings, parse_address};
@@ -87,6 +89,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The folder of files that can be recreated; none if neither `BESSAI_DATA` nor a home folder is set.
     pub(crate) cache_dir: Option<PathBuf>,
+    /// How long the main loop may not respond before the process is aborted.
+    pub(crate) abort_after: Duration,
     /// What is not a mistake but worth a line in the log.
     pub(crate) notes: Vec<String>,
 }
@@ -123,6 +127,7 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
     let safety = safety::read(&table, &devices, findings);
     let models = models::read(&table, &file.folder, &devices);
     let journal = journal::read(&table, &file.folder, &data_dir);
+    let abort_after = watchdog::read(&table);
     let section = plugins::read_section(&table, &file.folder, &variables);
     table.report_unknown_keys();
     let plugins = Plugins::new(section, &data_dir, devices.clone(), site_broker.clone(), environment.variables.clone());
@@ -140,6 +145,7 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
         log_level: log_level::read(&variables),
         cache_dir: variables.cache_dir(),
         data_dir,
+        abort_after,
         notes: Vec::new(),
     }
 }

@@ -78,7 +78,7 @@ async fn play(
     print_line(&format!("gateway   site {}, {} feed(s); Ctrl-C ends it\n", config.site, config.feeds.len()))?;
     let mut messages = subscribe(subscriber(&config)?, format!("{}/#", config.site));
     let (stop, stopped) = watch::channel(false);
-    let gateway = tokio::task::spawn_local(app::run(config, stopped));
+    let gateway = tokio::task::spawn_local(app::run(config, app::Outside::stopped_by(stopped)));
     let mut printer = Printer::new(print_line);
     let printing = async {
         while let Some(message) = messages.recv().await {

@@ -1,83 +1,141 @@
-//! Serves `/health` over HTTP, for people, container engines and load balancers.
+//! `/health` over HTTP, for people, container engines and load balancers: served by a thread of its own, so that it answers
+//! while the main loop is stuck or busy.
 
-use std::convert::Infallible;
+use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use bessai_supervision::{SupervisedThread, TaskReport, spawn_thread};
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::LocalSet;
+use tokio::time::{sleep, timeout};
 
-/// Connections served at the same time; further ones wait in the listen backlog.
-const CONNECTIONS: usize = 16;
-/// Time that a client has to send the head of its request.
-const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// Time limit of `bessai-edge health` for the whole exchange.
-const ASK_LIMIT: Duration = Duration::from_secs(5);
+use crate::watchdog::MainLoop;
 
-/// Serves until the task is dropped; `report` returns the current state. If the port cannot be bound, the gateway runs
-/// without `/health`.
-pub(crate) async fn serve(address: SocketAddr, report: impl Fn() -> Value + Clone + 'static) {
-    let listener = match TcpListener::bind(address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(
-                "failed to serve /health on {address}: {error}; running without it, set HEALTH_PORT to a free port"
-            );
-            return;
+mod client;
+mod connections;
+mod server;
+
+pub(crate) use client::{Answer, ask};
+
+/// Time for the main loop to write its report; after it, the loop counts as stuck.
+const REPORT_LIMIT: Duration = Duration::from_millis(500);
+/// Pause before the main loop is asked again whose report failed.
+const REPORT_RETRY: Duration = Duration::from_millis(50);
+/// Requests that may wait for the main loop.
+const WAITING_REQUESTS: usize = 4;
+
+/// A wish for a report, with the channel for it.
+type ReportRequest = oneshot::Sender<Value>;
+
+/// Requests for reports, as the main loop receives them.
+pub(crate) struct ReportRequests(mpsc::Receiver<ReportRequest>);
+
+impl ReportRequests {
+    /// Answers requests; to be run as a task of the main loop.
+    pub(crate) async fn answer(&mut self, report: impl Fn() -> Value) {
+        while let Some(reply) = self.0.recv().await {
+            // Fails only if the client does not wait any more.
+            let _ = reply.send(report());
         }
-    };
-    tracing::info!("/health on {}", listener.local_addr().unwrap_or(address));
-    let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = std::sync::Arc::clone(&permits).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let report = report.clone();
-        tokio::task::spawn_local(async move {
-            let service = service_fn(move |request| answer(request, report.clone()));
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).keep_alive(false);
-            // The error concerns this client only.
-            let _ = server.serve_connection(TokioIo::new(stream), service).await;
-            drop(permit);
-        });
+        // The server's thread keeps the channel until the process ends.
+        std::future::pending().await
     }
 }
 
-async fn answer(request: Request<Incoming>, report: impl Fn() -> Value) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/health" | "/") => (StatusCode::OK, report().to_string()),
-        (_, "/health" | "/") => (StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"use GET\"}".into()),
-        _ => (StatusCode::NOT_FOUND, "{\"error\":\"see /health\"}".into()),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
-    Ok(response)
+/// The running server.
+pub(crate) struct HealthServer {
+    thread: SupervisedThread,
+    stop: watch::Sender<bool>,
 }
 
-/// Asks a running gateway for its `/health`, for container images that have no HTTP client.
-pub(crate) async fn ask(address: SocketAddr) -> Result<String, String> {
-    let asking = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).await?;
-        Ok::<_, std::io::Error>(reply)
-    };
-    match timeout(ASK_LIMIT, asking).await {
-        Err(_) => Err(format!("no answer from {address} within {ASK_LIMIT:?}")),
-        Ok(Err(error)) => Err(format!("{address}: {error}")),
-        Ok(Ok(reply)) if reply.starts_with("HTTP/1.1 200") => {
-            Ok(reply.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned()))
-        }
-        Ok(Ok(reply)) => Err(format!("{address} answers {}", reply.lines().next().unwrap_or_default())),
+impl HealthServer {
+    /// Starts the thread. The main loop has to answer the requests that this returns.
+    pub(crate) fn start(address: SocketAddr, main_loop: &Arc<MainLoop>) -> io::Result<(Self, ReportRequests)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let (requests, received) = mpsc::channel(WAITING_REQUESTS);
+        let (stop, stopped) = watch::channel(false);
+        let main_loop = Arc::clone(main_loop);
+        let run = move || {
+            let reporter =
+                Reporter { requests: requests.clone(), main_loop: Arc::clone(&main_loop), last: RefCell::new(None) };
+            LocalSet::new().block_on(&runtime, server::serve(address, reporter, stopped.clone()));
+        };
+        let thread = spawn_thread("health", None, run)?;
+        Ok((Self { thread, stop }, ReportRequests(received)))
     }
+
+    /// Ends the thread.
+    pub(crate) fn stop(self) {
+        self.stop.send_replace(true);
+        self.thread.join();
+    }
+}
+
+/// Makes the reports that the server sends.
+struct Reporter {
+    requests: mpsc::Sender<ReportRequest>,
+    main_loop: Arc<MainLoop>,
+    /// The last report, for the time that the main loop is stuck.
+    last: RefCell<Option<Map<String, Value>>>,
+}
+
+/// The state of the gateway at this moment.
+enum Report {
+    /// As the main loop sees it.
+    Current(Value),
+    /// As the main loop saw it last: it does not respond.
+    Stuck(Value),
+}
+
+impl Reporter {
+    async fn report(&self) -> Report {
+        if let Ok(Value::Object(report)) = timeout(REPORT_LIMIT, self.request()).await {
+            *self.last.borrow_mut() = Some(report.clone());
+            return Report::Current(self.complete(report));
+        }
+        let mut report = self.last.borrow().clone().unwrap_or_default();
+        report.insert("status".into(), "stuck".into());
+        Report::Stuck(self.complete(report))
+    }
+
+    /// Asks the main loop, again if its report fails.
+    async fn request(&self) -> Value {
+        loop {
+            let (reply, answer) = oneshot::channel();
+            // Fails only if the main loop is ending.
+            if self.requests.send(reply).await.is_ok()
+                && let Ok(report) = answer.await
+            {
+                return report;
+            }
+            sleep(REPORT_RETRY).await;
+        }
+    }
+
+    /// Adds what is known without the main loop.
+    fn complete(&self, mut report: Map<String, Value>) -> Value {
+        let stall = self.main_loop.stall();
+        report.insert("loop_stall_ms".into(), milliseconds(stall.current));
+        report.insert("loop_stall_max_ms".into(), milliseconds(stall.longest));
+        let tasks = bessai_supervision::reports().into_iter().map(|task| (task.name.clone(), self::task(&task)));
+        report.insert("tasks".into(), Value::Object(tasks.collect()));
+        Value::Object(report)
+    }
+}
+
+fn task(report: &TaskReport) -> Value {
+    json!({
+        "restarts": report.restarts,
+        "last_error": report.last_error,
+        "longest_poll_ms": milliseconds(report.longest_poll),
+    })
+}
+
+/// With three decimals.
+fn milliseconds(duration: Duration) -> Value {
+    json!((duration.as_secs_f64() * 1e6).round() / 1e3)
 }

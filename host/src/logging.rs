@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::LogLevel;
 
@@ -38,40 +39,52 @@ struct Log {
     queue: LineQueue,
 }
 
-/// Logs to standard error from now on: the program's own lines at `level`, libraries' lines only from WARN.
-pub(crate) fn log_to_stderr(level: LogLevel) -> anyhow::Result<()> {
-    let level = match level {
+/// Selects the lines; set once logging has begun.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// The program's own lines at `level`, libraries' lines only from WARN.
+fn filter(level: LogLevel) -> Targets {
+    let level = level_filter(level);
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        // The prefix of all crates of the program.
+        .with_target("bessai_", level)
+}
+
+fn level_filter(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let filter = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        // The prefix of all crates of the program.
-        .with_target("bessai_", level);
+    }
+}
+
+/// Logs to standard error from now on, panics as well: the default message of a panic would be written directly, which blocks
+/// if nobody reads it.
+pub(crate) fn log_to_stderr(level: LogLevel) -> anyhow::Result<()> {
     let log = Arc::new(Log { limiter: Limiter::default(), queue: LineQueue::default() });
     let has_colours = std::io::stderr().is_terminal();
     writer::start(Arc::clone(&log), has_colours).context("failed to start the log's thread")?;
     let lines = layer::LogLayer::new(Arc::clone(&log), has_colours);
+    let (filter, handle) = reload::Layer::new(filter(level));
     // Setting the log up twice changes nothing.
     if LOG.set(log).is_ok() && tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
-        libraries::forward(level);
-        log_panics();
+        let _ = FILTER.set(handle);
+        libraries::forward(level_filter(level));
+        bessai_supervision::log_panics();
     }
     Ok(())
 }
 
-/// A panic is a log line as well. The default message would be written to standard error, which blocks if nobody reads it.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let thread = std::thread::current();
-        let thread = thread.name().unwrap_or("unnamed");
-        let location = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(%thread, "panicked at {location}: {message}");
-    }));
+/// Logs at another level from now on.
+pub(crate) fn set_level(level: LogLevel) {
+    if let Some(handle) = FILTER.get()
+        && let Err(error) = handle.reload(filter(level))
+    {
+        tracing::warn!(%error, "failed to change the level of the log");
+    }
 }
 
 /// Lines that were not written since the start, because nobody read standard error in time or it could not be written.

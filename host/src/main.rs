@@ -31,7 +31,9 @@ mod health;
 mod logging;
 mod memory;
 mod scaffold;
+mod service_manager;
 mod testing;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 //! The heartbeat and the repeated safety verdict share one 5 s timer, so that an idle site wakes the processor once.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use bessai_domain::report::{ReportFilter, ReportRule};
 use bessai_domain::safety::{SafetyLimits, SafetyMonitor};
 use bessai_domain::site::{SOURCE_NAME, Site};
 use bessai_domain::time::{Clock, Moment, MonotonicTime};
-use bessai_modbus::DeviceReport;
+use bessai_modbus::{DeviceReport, ReadFailure};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -34,6 +35,32 @@ pub(crate) enum PipelineInput {
     Device(DeviceReport),
     /// A model's result for the frame of that time.
     Dispatch(Moment, Dispatch),
+    /// The settings were reloaded; what follows refers to the new description.
+    Reconfigured(Box<Reconfiguration>),
+}
+
+/// What a reload of the settings changes here.
+pub(crate) struct Reconfiguration {
+    /// The safe range of each limited channel.
+    pub(crate) limits: SafetyLimits,
+    /// The devices, if they have changed.
+    pub(crate) devices: Option<Redescription>,
+}
+
+/// Other devices, or other settings of them.
+pub(crate) struct Redescription {
+    /// The new description, given that in force. Its revision is ignored.
+    pub(crate) describe: Box<dyn FnOnce(&Site) -> Site + Send>,
+    /// One per source of the new description.
+    pub(crate) report_filters: Vec<ReportFilter>,
+    /// The report rules of discovered devices.
+    pub(crate) reports: ReportRules,
+}
+
+impl fmt::Debug for Reconfiguration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconfiguration").field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 impl From<DeviceReport> for PipelineInput {
@@ -46,7 +73,7 @@ impl From<DeviceReport> for PipelineInput {
 pub(crate) type FrameSink = Box<dyn FnMut(Moment, &Frame, &Arc<Site>)>;
 
 /// The report rule of a device's point; none if every reading becomes an event.
-pub(crate) type ReportRules = Box<dyn Fn(&str, &Point) -> Option<ReportRule>>;
+pub(crate) type ReportRules = Box<dyn Fn(&str, &Point) -> Option<ReportRule> + Send>;
 
 /// What the pipeline is connected to.
 pub(crate) struct Sinks {
@@ -58,6 +85,8 @@ pub(crate) struct Sinks {
     pub(crate) infer: FrameSink,
     /// The report rules of discovered devices, whose points are known only later.
     pub(crate) reports: ReportRules,
+    /// Takes note of why a device cannot be read.
+    pub(crate) failed: Box<dyn FnMut(ReadFailure)>,
 }
 
 /// What makes two verdicts equal: which rules are broken on which channel, not by how much.
@@ -145,6 +174,8 @@ impl Pipeline {
     fn handle(&mut self, input: PipelineInput) {
         match input {
             PipelineInput::Dispatch(at, dispatch) => self.append(at, EventBody::Dispatch(dispatch)),
+            PipelineInput::Device(DeviceReport::Failure(failure)) => (self.sinks.failed)(failure),
+            PipelineInput::Reconfigured(new) => self.reconfigure(*new),
             PipelineInput::Device(DeviceReport::Discovered(at, device, profile)) => {
                 self.redescribe(at, &device, &profile)
             }
@@ -195,6 +226,29 @@ impl Pipeline {
         // Repeated after each description, so that a feed that starts here learns the current state.
         for status in self.devices.clone().into_values() {
             self.append(at, EventBody::Device(status));
+        }
+        self.judge(Repetition::OnlyChanges);
+    }
+
+    /// The settings were reloaded: devices may be gone, new or described otherwise.
+    fn reconfigure(&mut self, new: Reconfiguration) {
+        let mut site = Site::clone(&self.site);
+        if let Some(devices) = new.devices {
+            site = Site { revision: site.revision, ..(devices.describe)(&self.site) };
+            self.report_filters = devices.report_filters;
+            self.sinks.reports = devices.reports;
+            self.devices.retain(|device, _| site.devices.iter().any(|known| known.name == *device));
+        }
+        self.monitor.set_limits(&new.limits, &site);
+        if site == *self.site {
+            self.judge(Repetition::OnlyChanges);
+            return;
+        }
+        self.site = Arc::new(Site { revision: site.revision.saturating_add(1), ..site });
+        let now = (self.clock)();
+        self.append(now, EventBody::Site(Arc::clone(&self.site)));
+        for status in self.devices.clone().into_values() {
+            self.append(now, EventBody::Device(status));
         }
         self.judge(Repetition::OnlyChanges);
     }

@@ -12,7 +12,7 @@ use crate::tidy;
 const ROOMS: [&str; 6] =
     ["bessai-modbus", "bessai-journal", "bessai-plugin-runtime", "bessai-mqtt", "bessai-feed", "bessai-inference"];
 /// The crates below the rooms, which every room may use.
-const FOUNDATIONS: [&str; 2] = ["bessai-domain", "bessai-tls"];
+const FOUNDATIONS: [&str; 3] = ["bessai-domain", "bessai-supervision", "bessai-tls"];
 /// The program, which alone knows all rooms.
 const PROGRAM: &str = "bessai-edge";
 /// Each engine and the only crate that depends on it.

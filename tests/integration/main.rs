@@ -32,5 +32,6 @@ mod program;
 mod pymodbus;
 mod sessions;
 mod sign_in;
+mod supervision;
 mod support;
 mod tidy;

@@ -164,6 +164,16 @@ impl SafetyMonitor {
         }
     }
 
+    /// Takes over new limits and a new description; see [`Self::update_site`].
+    pub fn set_limits(&mut self, limits: &SafetyLimits, site: &Site) {
+        self.limits = limits.clone();
+        self.channels.retain(|channel| limits.bounds.contains_key(&channel.channel));
+        for channel in &mut self.channels {
+            channel.bounds = limits.bounds.get(&channel.channel).copied().unwrap_or(channel.bounds);
+        }
+        self.update_site(site);
+    }
+
     /// Records a reading.
     pub fn record(&mut self, at: MonotonicTime, frame: &Frame) {
         let Ok(index) = usize::try_from(frame.source) else { return };

@@ -13,6 +13,12 @@ use crate::processor::AverageShare;
 pub struct FeedHealth {
     /// Signed in now.
     pub connected: bool,
+    /// Why the connection failed last.
+    pub last_error: Option<String>,
+    /// Since when it fails; none while it does not.
+    pub failing_since: Option<Instant>,
+    /// When the next attempt begins; none while the connection does not fail.
+    pub next_try: Option<Instant>,
     /// Successful sign-ins.
     pub sign_ins: u64,
     /// Failed sign-ins: the plugin returned no login, or the broker was not reachable or refused it.
@@ -55,6 +61,20 @@ impl FeedHealth {
     /// The share of a core that the plugin's calls used in the last seconds.
     pub fn processor_share(&self) -> f64 {
         self.processor.at(Instant::now())
+    }
+
+    /// The connection failed; the next attempt begins after this pause.
+    pub fn connection_failed(&mut self, error: &str, pause: Duration) {
+        let now = Instant::now();
+        self.connected = false;
+        self.last_error = Some(error.to_owned());
+        self.failing_since.get_or_insert(now);
+        self.next_try = Some(now + pause);
+    }
+
+    /// The connection does not fail, or not any more.
+    pub(crate) fn forget_failure(&mut self) {
+        (self.failing_since, self.next_try) = (None, None);
     }
 
     /// Counts a successful call.

@@ -81,6 +81,7 @@ impl SignIns {
             outage.had_session = true;
         }
         health.connected = true;
+        health.forget_failure();
         health.sign_ins += 1;
         (self.attempt, self.pause) = (0, Duration::ZERO);
     }
@@ -98,6 +99,7 @@ impl SignIns {
     /// The feed has another plugin or another broker: earlier failures do not count.
     pub(crate) fn restart(&mut self) {
         self.disconnected();
+        self.context.health.borrow_mut().forget_failure();
         self.backoff.reset();
         self.logged.clear();
         (self.attempt, self.pause, self.outage) = (0, Duration::ZERO, None);
@@ -108,8 +110,8 @@ impl SignIns {
     }
 
     fn back_off(&mut self, reason: &str) {
-        self.disconnected();
         self.pause = self.backoff.next();
+        self.context.health.borrow_mut().connection_failed(reason, self.pause);
         let (feed, seconds) = (self.context.name(), self.pause.as_millis().div_ceil(1000));
         let outage = self.outage.get_or_insert_with(Outage::begin);
         let lasted = outage.since.elapsed();

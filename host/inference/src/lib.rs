@@ -13,12 +13,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
 use std::time::Instant;
 
 use bessai_domain::event::{Dispatch, Frame};
 use bessai_domain::site::{Site, channel};
 use bessai_domain::time::{Moment, Timestamp};
+use bessai_supervision::{SupervisedThread, fault, spawn_thread};
 
 mod engine;
 mod manifest;
@@ -38,8 +38,11 @@ pub struct ModelSettings {
 }
 
 /// Hands frames to the inference thread. While a model runs one frame waits; further frames are skipped.
+///
+/// When this is dropped the thread ends after the frame that it works on, which nobody waits for: a model may take any time.
 pub struct Inference {
     frames: SyncSender<QueuedFrame>,
+    _thread: SupervisedThread,
 }
 
 /// A frame and the description that it refers to.
@@ -62,19 +65,17 @@ impl Inference {
         site: &Arc<Site>,
         hour: fn(Timestamp) -> f64,
         results: impl Fn(Moment, Dispatch) + Send + 'static,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, String> {
         if models.is_empty() {
-            return None;
+            return Ok(None);
         }
         let (frames, received) = sync_channel(1);
         let site = Arc::clone(site);
-        let run = move || serve(&models, site, &received, hour, &results);
-        match thread::Builder::new().name("inference".into()).spawn(run) {
-            Ok(_) => Some(Self { frames }),
-            Err(error) => {
-                tracing::error!("failed to start the inference thread: {error}; no model runs");
-                None
-            }
+        // A panic loads the models anew.
+        let run = move || serve(&models, Arc::clone(&site), &received, hour, &results);
+        match spawn_thread("inference", None, run) {
+            Ok(thread) => Ok(Some(Self { frames, _thread: thread })),
+            Err(error) => Err(format!("failed to start the inference thread: {error}")),
         }
     }
 
@@ -160,6 +161,7 @@ fn serve(
 ) {
     let mut runners = load(models, &site);
     while let Ok((at, frame, described_by)) = frames.recv() {
+        fault::point("inference");
         // Channel indices change when a device's points are discovered.
         if described_by.revision != site.revision {
             site = described_by;

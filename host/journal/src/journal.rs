@@ -1,11 +1,10 @@
 //! The handle that appends events, opens readers and closes the journal.
 
+use std::cell::RefCell;
 use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use bessai_domain::event::{EventBody, Sequence};
@@ -13,6 +12,7 @@ use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
 use bessai_domain::time::{Moment, Timestamp};
+use bessai_supervision::{SupervisedThread, spawn_vital_thread};
 use tokio::time::timeout;
 
 use crate::error::OpenError;
@@ -81,6 +81,8 @@ pub struct Journal(Rc<JournalHandle>);
 struct JournalHandle {
     shared: Arc<SharedState>,
     site: Option<Arc<Site>>,
+    /// Joined when the journal is closed.
+    threads: RefCell<Vec<SupervisedThread>>,
 }
 
 impl Journal {
@@ -126,20 +128,21 @@ impl Journal {
             lock: opened.lock,
         };
         let io = OpenError::io(&settings.folder);
-        spawn("journal-sync", move || syncer.run()).map_err(&io)?;
+        let mut threads = vec![spawn_vital_thread("journal-sync", move || syncer.run()).map_err(&io)?];
         if settings.sync != SyncPolicy::Memory {
             let store = Store::new(&settings.folder, settings.max_bytes);
             let writer = EventWriter::new(Arc::clone(&shared), store, settings.sync, sync_file);
-            spawn("journal-write", move || writer.run()).map_err(&io)?;
+            threads.push(spawn_vital_thread("journal-write", move || writer.run()).map_err(&io)?);
         }
-        Ok(Self(Rc::new(JournalHandle { shared, site })))
+        Ok(Self(Rc::new(JournalHandle { shared, site, threads: RefCell::new(threads) })))
     }
 
     fn without_folder(settings: &JournalSettings, now: Timestamp) -> Self {
         let next = recovery::number_from_clock(now).max(Sequence(1));
         let mut state = JournalState::new(settings, next);
         state.phase = JournalPhase::Ended;
-        Self(Rc::new(JournalHandle { shared: Arc::new(SharedState::new(state)), site: None }))
+        let shared = Arc::new(SharedState::new(state));
+        Self(Rc::new(JournalHandle { shared, site: None, threads: RefCell::default() }))
     }
 
     /// The site description in force when the journal was opened.
@@ -191,9 +194,14 @@ impl Journal {
         self.0.shared.lock().health()
     }
 
-    /// Brings everything to disk and ends the threads.
+    /// Brings everything to disk and ends the threads. Does not wait if one of them has failed.
     pub async fn close(&self) {
         let shared = &self.0.shared;
+        let threads = self.0.threads.take();
+        if threads.iter().any(SupervisedThread::has_failed) {
+            tracing::error!("a thread of the journal has failed; the newest events may be lost");
+            return;
+        }
         shared.close();
         let ended = async {
             loop {
@@ -208,7 +216,10 @@ impl Journal {
             tracing::error!(
                 "the journal was not synced within {CLOSE_TIMEOUT:?}; shutting down, the newest events may be lost"
             );
+            return;
         }
+        // They have done their last work, so that this does not wait for the disk.
+        threads.into_iter().for_each(SupervisedThread::join);
     }
 }
 
@@ -216,8 +227,4 @@ impl Drop for JournalHandle {
     fn drop(&mut self) {
         self.shared.close();
     }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bessai_domain::event::Sequence;
 use bessai_domain::journal::SyncPolicy;
+use bessai_supervision::fault;
 
 use crate::cursors::{CursorFile, FeedCursors};
 use crate::reservation::{Reservation, ReservationFile};
@@ -55,6 +56,7 @@ impl Syncer {
         let mut succeeded = true;
         loop {
             let round = self.next_round(succeeded);
+            fault::point("journal-sync");
             let is_last = round.is_last;
             succeeded = self.execute(round);
             if is_last {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bessai_domain::event::{Event, EventBody};
 use bessai_domain::journal::SyncPolicy;
 use bessai_domain::site::Site;
+use bessai_supervision::fault;
 
 use crate::state::{DiskOperation, JournalPhase, JournalState, NextWrite, SharedState, ThreadActivity};
 use crate::store::{AppendedSegment, Store};
@@ -57,6 +58,7 @@ impl EventWriter {
     /// Writes until the journal closes and nothing is left to write.
     pub(crate) fn run(mut self) {
         while let Some(batch) = self.next_batch() {
+            fault::point("journal-write");
             if batch.begins_segment {
                 let sealed = self.store.seal();
                 self.shared.lock().unsynced.add(sealed);

@@ -88,6 +88,16 @@ impl BusConnection {
         self.link.is_some()
     }
 
+    /// When it may be opened again, if it is closed.
+    pub(crate) fn next_attempt(&self) -> Option<Instant> {
+        self.reconnect_at.filter(|_| self.link.is_none())
+    }
+
+    /// Whether no attempt to open it is made now.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.replies == 0 && self.next_attempt().is_some_and(|at| Instant::now() < at)
+    }
+
     /// Sends a request and waits for the reply; repeats it if the device is busy.
     pub(crate) async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         for _ in 0..BUSY_RETRIES {

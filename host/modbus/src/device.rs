@@ -120,6 +120,25 @@ impl PolledDevice {
         Some(BusError::Postponed(format!("polling of unit {unit} is suspended for {pause:?} after an error")))
     }
 
+    /// Whether it is not polled now.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspension_error(Instant::now()).is_some()
+    }
+
+    /// Its name and why it cannot be read, while it is offline.
+    pub(crate) fn failure(&self, error: Option<&BusError>) -> Option<(String, String)> {
+        let is_offline = self.online == Some(false);
+        is_offline.then(|| (self.settings.name.clone(), self.offline_reason(error)))
+    }
+
+    fn offline_reason(&self, error: Option<&BusError>) -> String {
+        match error {
+            Some(error) => error.reason().to_owned(),
+            None if !self.has_points() => "the profile has no point to read".to_owned(),
+            None => "answers, but refuses every point".to_owned(),
+        }
+    }
+
     /// Records the outcome of a cycle. Returns the device's status, if it has changed, after logging it.
     pub(crate) fn record_cycle(
         &mut self,
@@ -175,12 +194,7 @@ impl PolledDevice {
         if online && self.online == Some(true) {
             return None;
         }
-        let detail = match error {
-            Some(error) if !online => error.reason().to_owned(),
-            _ if online => "answers".to_owned(),
-            _ if !self.has_points() => "the profile has no point to read".to_owned(),
-            _ => "answers, but refuses every point".to_owned(),
-        };
+        let detail = if online { "answers".to_owned() } else { self.offline_reason(error) };
         if self.online == Some(online) {
             // A cycle that was postponed says nothing new.
             let detail = if matches!(error, Some(BusError::Postponed(_))) { None } else { Some(detail) };

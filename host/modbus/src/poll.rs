@@ -19,7 +19,7 @@ use crate::schedule::Schedule;
 use crate::source::SourceState;
 use crate::transport::Dial;
 use crate::write::{PendingWrite, PendingWrites, WriteQueue};
-use crate::{DeviceReport, DeviceSettings};
+use crate::{DeviceReport, DeviceSettings, ReadFailure};
 
 pub(crate) struct Poller {
     requester: Requester,
@@ -75,7 +75,10 @@ impl Poller {
     /// Reads a source once and returns what to report.
     async fn read_source(&mut self, device: usize, source: usize) -> Vec<DeviceReport> {
         let shares_bus = self.devices.len() > 1;
+        let next_due = self.schedule.next_due_of(device);
         let Some(device) = self.devices.get_mut(device) else { return Vec::new() };
+        // Nothing is sent, and nothing is learnt about the device.
+        let is_skipped = device.is_suspended() || self.requester.connection.is_waiting();
         let mut error = device.suspension_error(Instant::now());
         let mut discovered = None;
         if error.is_none() && device.needs_discovery(&self.requester.connection) {
@@ -84,12 +87,17 @@ impl Poller {
         let Some((settings, state)) = device.source(source) else { return Vec::new() };
         let (at, frame, error) = self.requester.read(settings, state, error).await;
         let status = device.record_cycle(source, &frame, error.as_ref(), &self.requester.connection, shares_bus);
+        let failure = device.failure(error.as_ref()).filter(|_| !is_skipped).map(|(device, error)| {
+            let connection = self.requester.connection.next_attempt();
+            let next_try = next_due.into_iter().chain(connection).max().unwrap_or_else(Instant::now);
+            DeviceReport::Failure(ReadFailure { device, error, next_try })
+        });
         let name = &device.settings.name;
         let discovered = discovered.map(|profile| DeviceReport::Discovered(at, name.clone(), profile));
         let status = status.map(|status| DeviceReport::Status(at, status));
         // A source has no channels until its device has been discovered; then it has no frames either.
         let frame = (!frame.values.is_empty()).then_some(DeviceReport::Frame(at, frame));
-        discovered.into_iter().chain(status).chain(frame).collect()
+        discovered.into_iter().chain(status).chain(failure).chain(frame).collect()
     }
 }
 

@@ -37,6 +37,11 @@ impl Schedule {
         self.entries.iter().map(|entry| entry.due).min()
     }
 
+    /// When a source of this device is due next.
+    pub(crate) fn next_due_of(&self, device: usize) -> Option<Instant> {
+        self.entries.iter().filter(|entry| entry.device == device).map(|entry| entry.due).min()
+    }
+
     /// The device and source that has been due longest. It is due again one period later, or at the next multiple of its
     /// period after now if that tick is missed: missed readings are not made up for.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(usize, usize)> {

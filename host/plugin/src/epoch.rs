@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
+use bessai_supervision::{SupervisedThread, fault, spawn_thread};
 use wasmtime::Engine;
 
 /// Time between two ticks.
@@ -12,13 +13,13 @@ const TICK: Duration = Duration::from_millis(5);
 /// Ticks after which a call yields for the first time; from then on it yields at each tick. A short call may see one tick
 /// of a ticker that already runs for another guest, but not two.
 pub(crate) const TICKS_TO_YIELD: u64 = 2;
-/// Stack of the ticker's thread, in bytes; it only sleeps and increments a counter.
-const STACK_BYTES: usize = 64 << 10;
+/// Stack of the ticker's thread, in bytes; it only sleeps and increments a counter, and logs if it panics.
+const STACK_BYTES: usize = 128 << 10;
 
 /// Owns the thread that ticks, which ends when this is dropped.
 pub(crate) struct EpochTicker {
     state: Arc<TickerState>,
-    thread: Thread,
+    thread: SupervisedThread,
 }
 
 #[derive(Default)]
@@ -36,9 +37,8 @@ impl EpochTicker {
     pub(crate) fn start(engine: Engine) -> Result<Arc<Self>, String> {
         let state = Arc::new(TickerState::default());
         let ticking = Arc::clone(&state);
-        let thread = thread::Builder::new().name("epoch".into()).stack_size(STACK_BYTES);
-        let thread = thread.spawn(move || ticking.tick(&engine));
-        let thread = thread.map_err(|error| format!("failed to start the epoch thread: {error}"))?.thread().clone();
+        let thread = spawn_thread("epoch", Some(STACK_BYTES), move || ticking.tick(&engine));
+        let thread = thread.map_err(|error| format!("failed to start the epoch thread: {error}"))?;
         Ok(Arc::new(Self { state, thread }))
     }
 
@@ -46,7 +46,7 @@ impl EpochTicker {
     pub(crate) fn run(self: &Arc<Self>) -> RunningGuest {
         self.state.running_guests.fetch_add(1, Ordering::SeqCst);
         if self.state.is_parked.load(Ordering::SeqCst) {
-            self.thread.unpark();
+            self.thread.thread().unpark();
         }
         RunningGuest(Arc::clone(self))
     }
@@ -64,6 +64,7 @@ impl TickerState {
                 }
                 self.is_parked.store(false, Ordering::SeqCst);
             }
+            fault::point("epoch");
             thread::sleep(TICK);
             engine.increment_epoch();
         }
@@ -73,7 +74,7 @@ impl TickerState {
 impl Drop for EpochTicker {
     fn drop(&mut self) {
         self.state.is_stopped.store(true, Ordering::SeqCst);
-        self.thread.unpark();
+        self.thread.thread().unpark();
     }
 }
 

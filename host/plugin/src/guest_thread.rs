@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bessai_supervision::{SupervisedThread, fault, spawn_thread};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -25,7 +26,10 @@ const POLLS_PER_EVENT_CHECK: u32 = 1;
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The thread for calls that take long; it ends when this is dropped.
-pub(crate) struct GuestThread(mpsc::UnboundedSender<Job>);
+pub(crate) struct GuestThread {
+    jobs: mpsc::UnboundedSender<Job>,
+    _thread: SupervisedThread,
+}
 
 /// The thread on which a call starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +102,15 @@ impl GuestThread {
             // Without the permission to lower its priority the thread runs at the normal one.
             let _ = rustix::process::setpriority_process(None, NICENESS);
             runtime.block_on(async {
+                // After a panic the calls that have moved here go on.
                 while let Some(job) = received.recv().await {
                     tokio::spawn(job);
+                    fault::point("guests");
                 }
             });
         };
-        std::thread::Builder::new().name("guests".into()).spawn(work).map_err(failed)?;
-        Ok(Arc::new(Self(jobs)))
+        let thread = spawn_thread("guests", None, work).map_err(failed)?;
+        Ok(Arc::new(Self { jobs, _thread: thread }))
     }
 
     /// Runs a guest's call for at most `limit`.
@@ -134,7 +140,7 @@ impl GuestThread {
             let _ = sender.send((result, begin.elapsed()));
         };
         // Cannot fail: the receiving thread lives as long as `self`.
-        let _ = self.0.send(Box::pin(job));
+        let _ = self.jobs.send(Box::pin(job));
         let (result, after) = receiver.await.unwrap_or_default();
         let worked = match start_on {
             StartOn::CallerThread => before + after,

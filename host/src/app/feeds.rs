@@ -17,8 +17,10 @@ use bessai_feed::{Feed, Replacement, SharedFeedHealth};
 use bessai_journal::{Journal, JournalReader};
 use bessai_mqtt::MqttBroker;
 use bessai_plugin_runtime::{CompiledComponent, Engine, Plugin};
+use bessai_supervision::{Supervised, run_blocking};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 
 use crate::app::report::StatusReport;
 use crate::config::{self, ComponentSource};
@@ -26,6 +28,7 @@ use crate::logging;
 use crate::quarantine::QuarantineWriter;
 use crate::watch::WatchedFolder;
 
+mod restart;
 mod settings;
 
 pub(crate) use settings::{broker, check_files, load};
@@ -52,6 +55,10 @@ pub(super) struct Feeds {
     ending: BTreeMap<String, JoinHandle<()>>,
     updates: mpsc::Sender<Update>,
     received: mpsc::Receiver<Update>,
+    // Loading, updating and pauses before restarts, each of which ends with an update.
+    background: JoinSet<()>,
+    // The settings that a reload changes.
+    plugins_changed: watch::Receiver<config::Plugins>,
     stop: watch::Receiver<bool>,
 }
 
@@ -64,6 +71,7 @@ struct KnownFeed {
     error: Option<String>,
     running: Option<Running>,
     health: SharedFeedHealth,
+    supervised: Supervised,
     // While it exists the journal keeps the feed's cursor and state and counts its losses, even if its component is not
     // loaded yet or cannot be loaded.
     reader: Option<JournalReader>,
@@ -72,8 +80,7 @@ struct KnownFeed {
 /// A feed's task.
 struct Running {
     settings: config::FeedConfig,
-    version: String,
-    has_session: bool,
+    component: CompiledComponent,
     replacements: mpsc::Sender<Box<Replacement<Plugin, MqttBroker>>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -84,9 +91,13 @@ enum Update {
     /// A component was loaded, or cannot be used.
     Loaded { change: u64, settings: Box<config::FeedConfig>, loaded: Result<CompiledComponent, String> },
     /// A running feed switched to its new version.
-    Replaced { settings: Box<config::FeedConfig>, version: String, has_session: bool },
+    Replaced { settings: Box<config::FeedConfig>, component: CompiledComponent },
     /// A running feed lost its session while it probed the new version, which is offered again.
     Interrupted { settings: Box<config::FeedConfig> },
+    /// A feed's task panicked, or ended although nobody stopped it.
+    Failed { feed: String, error: String },
+    /// The pause after that is over.
+    Restart { settings: Box<config::FeedConfig>, component: CompiledComponent },
 }
 
 impl Feeds {
@@ -95,6 +106,7 @@ impl Feeds {
         engine: Arc<Engine>,
         journal: &Journal,
         report: &Rc<RefCell<StatusReport>>,
+        plugins_changed: watch::Receiver<config::Plugins>,
         stop: &watch::Receiver<bool>,
     ) -> Self {
         let (updates, received) = mpsc::channel(UPDATES);
@@ -110,6 +122,8 @@ impl Feeds {
             ending: BTreeMap::new(),
             updates,
             received,
+            background: JoinSet::new(),
+            plugins_changed,
             stop: stop.clone(),
         }
     }
@@ -131,24 +145,27 @@ impl Feeds {
         folder
     }
 
-    /// Follows the folder until the stop, then waits for the feeds to drain.
-    pub(super) async fn run(mut self, mut folder: WatchedFolder) {
+    /// Follows the folder until the stop, then waits for the feeds to drain. After a panic it is called again.
+    pub(super) async fn run(&mut self, folder: &mut WatchedFolder) {
         let mut stop = self.stop.clone();
         // Picks up the files that appeared while the configuration was read and the engine was set up.
-        self.follow(&mut folder, &BTreeSet::new());
+        self.follow(folder, &BTreeSet::new());
         loop {
             folder.watch_elsewhere(self.components_elsewhere());
-            match self.changed(&mut folder, &mut stop).await {
-                Some(changed) => self.follow(&mut folder, &changed),
+            match self.changed(folder, &mut stop).await {
+                Some(changed) => self.follow(folder, &changed),
                 None => break,
             }
         }
-        let running: Vec<_> = self.by_name.into_values().filter_map(|entry| entry.running).collect();
+        let running: Vec<_> =
+            std::mem::take(&mut self.by_name).into_values().filter_map(|entry| entry.running).collect();
         for running in &running {
             running.stop.send_replace(true);
         }
-        for task in running.into_iter().map(|running| running.task).chain(self.ending.into_values()) {
-            // A panic was logged by the panic hook.
+        for task in
+            running.into_iter().map(|running| running.task).chain(std::mem::take(&mut self.ending).into_values())
+        {
+            // A panic was caught and logged inside.
             let _ = task.await;
         }
     }
@@ -165,6 +182,13 @@ impl Feeds {
             tokio::select! {
                 changed = &mut changed => return Some(changed),
                 Some(update) = self.received.recv() => self.handle(update),
+                Ok(()) = self.plugins_changed.changed() => {
+                    self.plugins = self.plugins_changed.borrow_and_update().clone();
+                    // No file has changed, but what the files refer to may have.
+                    return Some(BTreeSet::new());
+                }
+                // Each ends with an update; a panic was logged by the panic hook.
+                Some(_) = self.background.join_next() => {}
                 _ = stop.wait_for(|stop| *stop) => return None,
             }
         }
@@ -260,6 +284,7 @@ impl Feeds {
             error: None,
             running: None,
             health: report.borrow_mut().feed(name),
+            supervised: Supervised::new(format!("feed {name}")),
             reader: None,
         };
         let entry = self.by_name.entry(name.to_owned()).or_insert_with(new);
@@ -277,13 +302,12 @@ impl Feeds {
         entry.settings = Some(settings.clone());
         let (change, engine, updates) = (entry.change, Arc::clone(&self.engine), self.updates.clone());
         let loads = Arc::clone(&self.loads);
-        tokio::task::spawn_local(async move {
+        self.background.spawn_local(async move {
             let settings = Box::new(settings);
             let permit = loads.acquire_owned().await;
-            let read = settings.clone();
-            let loaded = tokio::task::spawn_blocking(move || settings::load(&engine, &read)).await;
+            let (name, read) = (format!("load of feed {}", settings.name), settings.clone());
+            let loaded = run_blocking(&name, move || settings::load(&engine, &read)).await;
             drop(permit);
-            let loaded = loaded.unwrap_or_else(|error| Err(format!("failed to load: {error}")));
             // Sending fails only when the gateway is stopping.
             let _ = updates.send(Update::Loaded { change, settings, loaded }).await;
         });
@@ -291,11 +315,13 @@ impl Feeds {
 
     fn handle(&mut self, update: Update) {
         match update {
-            Update::Replaced { settings, version, has_session } => {
+            Update::Replaced { settings, component } => {
                 if let Some(running) = self.by_name.get_mut(&settings.name).and_then(|entry| entry.running.as_mut()) {
-                    (running.settings, running.version, running.has_session) = (*settings, version, has_session);
+                    (running.settings, running.component) = (*settings, component);
                 }
             }
+            Update::Failed { feed, error } => self.feed_failed(&feed, &error),
+            Update::Restart { settings, component } => self.restart(*settings, component),
             Update::Interrupted { settings } => {
                 let entry = self.by_name.get(&settings.name);
                 if entry.is_some_and(|entry| entry.settings.as_ref() == Some(&*settings)) {
@@ -326,18 +352,16 @@ impl Feeds {
         let Some(entry) = self.by_name.get_mut(&name) else { return };
         let health = Rc::clone(&entry.health);
         health.borrow_mut().off = None;
-        let (version, has_session) = (component.version(), component.has_session());
         let (replacements, received) = mpsc::channel(REPLACEMENTS);
         let (stop, stopped) = watch::channel(false);
         let (previous, journal) = (self.ending.remove(&name), self.journal.clone());
         let broker = MqttBroker::new(settings::broker_of(&self.site, &settings, &component));
         let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine);
         entry.running = Some(Running {
-            version,
-            has_session,
+            component: component.clone(),
             replacements,
             stop,
-            task: tokio::task::spawn_local({
+            task: restart::spawn(&entry.supervised, &name, stopped.clone(), self.updates.clone(), {
                 let settings = settings.clone();
                 async move {
                     if let Some(previous) = previous {
@@ -357,32 +381,31 @@ impl Feeds {
     }
 
     /// Hands a running feed its new version, which it probes before it switches.
-    fn offer(&self, settings: Box<config::FeedConfig>, component: CompiledComponent) {
+    fn offer(&mut self, settings: Box<config::FeedConfig>, component: CompiledComponent) {
         let Some(entry) = self.by_name.get(&settings.name) else { return };
         let Some(running) = &entry.running else { return };
-        let (version, has_session) = (component.version(), component.has_session());
         let is_off = entry.health.borrow().off.is_some();
-        if running.settings == *settings && running.version == version && !is_off {
+        if running.settings == *settings && running.component.version() == component.version() && !is_off {
             entry.health.borrow_mut().update_error = None;
             return;
         }
         let (reply, outcome) = oneshot::channel();
         let has_other_broker =
-            running.settings.broker != settings.broker || running.has_session != component.has_session();
+            running.settings.broker != settings.broker || running.component.has_session() != component.has_session();
         let broker = has_other_broker.then(|| MqttBroker::new(settings::broker_of(&self.site, &settings, &component)));
         let replacement = Box::new(Replacement {
             policy: settings::policy(&settings),
-            plugin: Plugin::new(component, settings::of_plugin(&settings), PluginState::default()),
+            plugin: Plugin::new(component.clone(), settings::of_plugin(&settings), PluginState::default()),
             broker,
             reply,
         });
         let (replacements, updates) = (running.replacements.clone(), self.updates.clone());
-        tokio::task::spawn_local(async move {
+        self.background.spawn_local(async move {
             if replacements.send(replacement).await.is_err() {
                 return;
             }
             let update = match outcome.await {
-                Ok(Ok(())) => Update::Replaced { settings, version, has_session },
+                Ok(Ok(())) => Update::Replaced { settings, component },
                 Ok(Err(_)) => return,
                 Err(_) => Update::Interrupted { settings },
             };

@@ -7,6 +7,7 @@ use bessai_domain::event::{EventBody, SafetyState};
 use bessai_domain::site::Site;
 use bessai_feed::SharedFeedHealth;
 use bessai_journal::{JournalHealth, Lag};
+use bessai_modbus::ReadFailure;
 use serde_json::{Map, Value, json};
 
 use crate::clock::{self, WallClock};
@@ -17,9 +18,18 @@ pub(super) struct StatusReport {
     site: String,
     started: Instant,
     devices: BTreeMap<String, Option<bool>>,
+    failures: BTreeMap<String, DeviceFailure>,
     safety: SafetyState,
     frames: u64,
     feeds: BTreeMap<String, SharedFeedHealth>,
+}
+
+/// The last failure to read a device.
+struct DeviceFailure {
+    error: String,
+    /// None once the device answers again.
+    since: Option<Instant>,
+    next_try: Instant,
 }
 
 impl StatusReport {
@@ -29,6 +39,7 @@ impl StatusReport {
             site: site.id.clone(),
             started,
             devices,
+            failures: BTreeMap::new(),
             safety: SafetyState::Unknown,
             frames: 0,
             feeds: BTreeMap::new(),
@@ -45,12 +56,29 @@ impl StatusReport {
         self.feeds.remove(name);
     }
 
+    /// An attempt to read a device failed.
+    pub(super) fn note_failure(&mut self, failure: ReadFailure) {
+        let ReadFailure { device, error, next_try } = failure;
+        let since = self.failures.get(&device).and_then(|known| known.since).unwrap_or_else(Instant::now);
+        self.failures.insert(device, DeviceFailure { error, since: Some(since), next_try });
+    }
+
     pub(super) fn note(&mut self, body: &EventBody) {
         match body {
             EventBody::Device(status) => {
+                if let Some(failure) = self.failures.get_mut(&status.device).filter(|_| status.online) {
+                    failure.since = None;
+                }
                 self.devices.insert(status.device.clone(), Some(status.online));
             }
             EventBody::Frame(_) => self.frames += 1,
+            EventBody::Site(site) => {
+                let known = std::mem::take(&mut self.devices);
+                let online = |name: &str| known.get(name).copied().flatten();
+                let devices = site.devices.iter().map(|device| (device.name.clone(), online(&device.name)));
+                self.devices = devices.collect();
+                self.failures.retain(|name, _| self.devices.contains_key(name));
+            }
             _ => {}
         }
     }
@@ -88,7 +116,7 @@ impl StatusReport {
                 WallClock::NeverSet => "before 2025: nothing is published until it is set",
             },
             "frames": self.frames,
-            "devices": self.devices.iter().map(|(name, online)| (name.clone(), json!({ "online": online }))).collect::<Map<_, _>>(),
+            "devices": self.devices.iter().map(|(name, online)| (name.clone(), self.device(name, *online))).collect::<Map<_, _>>(),
             "journal": {
                 "oldest": journal.oldest,
                 "newest": journal.newest,
@@ -103,12 +131,32 @@ impl StatusReport {
             "feeds": feeds,
         })
     }
+
+    fn device(&self, name: &str, online: Option<bool>) -> Value {
+        let failure = self.failures.get(name);
+        let current = failure.and_then(|failure| Some((failure.since?, failure.next_try)));
+        json!({
+            "online": online,
+            "last_error": failure.map(|failure| &failure.error),
+            "failing_s": current.map(|(since, _)| since.elapsed().as_secs()),
+            "next_try_s": current.map(|(_, next_try)| seconds_until(next_try)),
+        })
+    }
+}
+
+/// With one decimal; zero for a time that has passed.
+fn seconds_until(time: Instant) -> f64 {
+    let seconds = time.saturating_duration_since(Instant::now()).as_secs_f64();
+    (seconds * 10.0).round() / 10.0
 }
 
 fn feed(health: &SharedFeedHealth, lag: Lag) -> Value {
     let health = health.borrow();
     json!({
         "connected": health.connected,
+        "last_error": health.last_error,
+        "failing_s": health.failing_since.map(|since| since.elapsed().as_secs()),
+        "next_try_s": health.next_try.map(seconds_until),
         "sign_ins": health.sign_ins,
         "failed_sign_ins": health.failed_sign_ins,
         "delivered": health.delivered,

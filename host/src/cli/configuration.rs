@@ -14,7 +14,7 @@ use super::error::CommandError;
 
 // Not a doc comment: clap would show it as the help of every command that takes these arguments.
 // The option that names the settings file.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct ConfigArgument {
     /// Settings file; environment variables and config/.env override it [default: bessai.toml, if present]
     #[arg(long, value_name = "FILE")]
@@ -24,7 +24,12 @@ pub(super) struct ConfigArgument {
 impl ConfigArgument {
     /// Loads the configuration, or returns every mistake in it.
     pub(super) fn load(&self) -> Result<Config, CommandError> {
-        load(self.config.as_deref()).map_err(CommandError::invalid("configuration"))
+        self.read().map_err(CommandError::invalid("configuration"))
+    }
+
+    /// Loads the configuration.
+    pub(super) fn read(&self) -> Result<Config, Vec<Mistake>> {
+        load(self.config.as_deref())
     }
 }
 

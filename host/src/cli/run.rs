@@ -1,29 +1,48 @@
 //! `bessai-edge run`: the gateway as a service.
 
+use std::sync::Arc;
+
+use bessai_supervision::OnFailure;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
+use crate::app::{Outside, ReloadRequests};
 use crate::config::Config;
+use crate::service_manager::ServiceManager;
 use crate::{app, logging};
 
-use super::configuration::ConfigArgument;
+use super::configuration::{ConfigArgument, process_environment};
 use super::error::{CommandError, FAILED};
+
+/// Reloads that may wait; a further signal asks for nothing more.
+const WAITING_RELOADS: usize = 1;
 
 /// Runs the gateway until a signal stops it.
 pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     let config = file.load()?;
     logging::log_to_stderr(config.log_level)?;
     tracing::info!("bessai-edge {} for site {}", env!("CARGO_PKG_VERSION"), config.site);
-    serve(config).map_err(CommandError::logged)
+    serve(config, file.clone()).map_err(CommandError::logged)
 }
 
-fn serve(config: Config) -> anyhow::Result<()> {
+fn serve(config: Config, file: ConfigArgument) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
+    let (reload, requests) = mpsc::channel(WAITING_RELOADS);
+    let outside = Outside {
+        stop: stopped.clone(),
+        reloads: Some(ReloadRequests { requests, read: Arc::new(move || file.read()) }),
+        service_manager: Arc::new(ServiceManager::from_environment(&process_environment().variables)),
+        abort_after: Some(config.abort_after),
+    };
     let runtime = app::runtime()?;
     let tasks = LocalSet::new();
-    tasks.spawn_local(stop_on_signal(stop));
-    let served = tasks.block_on(&runtime, app::run(config, stopped));
+    let served = tasks.block_on(&runtime, async {
+        let handle = async move || handle_signals(&stop, &reload).await;
+        // Ends with the `LocalSet`.
+        drop(bessai_supervision::spawn("signals", OnFailure::Restart, stopped, handle));
+        app::run(config, outside).await
+    });
     drop(tasks);
     // A name lookup or a file access that hangs on a network or disk must not delay the exit.
     runtime.shutdown_background();
@@ -33,19 +52,32 @@ fn serve(config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// The first signal stops the gateway and lets it drain, the second ends the process at once.
-async fn stop_on_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("failed to listen for signals: the gateway will not drain when it is stopped");
-        return std::future::pending().await;
+/// SIGTERM and SIGINT stop the gateway and let it drain, the second one ends the process at once. SIGHUP reloads the
+/// settings.
+async fn handle_signals(stop: &watch::Sender<bool>, reload: &mpsc::Sender<()>) {
+    let listen = || {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok::<_, std::io::Error>((terminate, interrupt, signal(SignalKind::hangup())?))
     };
-    for attempt in 0.. {
+    let (mut terminate, mut interrupt, mut hangup) = match listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            // The task is started again after a pause.
+            tracing::error!("failed to listen for signals: {error}; until that succeeds a stop does not drain");
+            return;
+        }
+    };
+    loop {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                // A reload that has not begun yet reads the newest settings, too.
+                let _ = reload.try_send(());
+                continue;
+            }
         }
-        if attempt > 0 {
+        if *stop.borrow() {
             tracing::error!("second signal: exiting without draining, with code {FAILED}");
             logging::finish();
             std::process::exit(i32::from(FAILED));

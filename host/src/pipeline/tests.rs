@@ -48,6 +48,7 @@ impl Fixture {
             judged: Box::new(move |state| judged.set(state)),
             infer: Box::new(|_, _, _| {}),
             reports: Box::new(|_, _| None),
+            failed: Box::new(|_| {}),
         };
         let pipeline = Pipeline::new(Arc::new(site), &SafetyLimits::default(), Vec::new(), || NOW.get(), sinks);
         Self { pipeline, events, shown }

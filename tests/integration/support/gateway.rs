@@ -1,6 +1,7 @@
 //! The gateway's program in a child process, whose environment holds only what the test sets.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use super::{folder, within};
 pub struct Setup {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
+    user: Option<u32>,
 }
 
 /// A running gateway, killed when dropped.
@@ -32,7 +34,7 @@ pub fn program() -> PathBuf {
 impl Setup {
     /// Only a site id, a free health port and the shared cache.
     pub fn new() -> Self {
-        let setup = Self { folder: folder(), variables: Vec::new() };
+        let setup = Self { folder: folder(), variables: Vec::new(), user: None };
         setup.with("SITE_ID", "SITE-CL-001").with("HEALTH_PORT", "0").with("XDG_CACHE_HOME", cache())
     }
 
@@ -40,6 +42,12 @@ impl Setup {
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Runs the program as another user, who gets the working folder; only root may do that.
+    pub fn as_user(mut self, user: u32) -> Self {
+        self.user = Some(user);
         self
     }
 
@@ -65,6 +73,10 @@ impl Setup {
         let mut command = Command::new(program());
         command.args(arguments).env_clear().current_dir(self.folder.path());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(user) = self.user {
+            std::os::unix::fs::chown(self.folder.path(), Some(user), None).unwrap();
+            std::os::unix::process::CommandExt::uid(&mut command, user);
+        }
         command
     }
 
@@ -137,13 +149,7 @@ impl Gateway {
 
     /// The answer of `/health`.
     pub async fn health(&self) -> serde_json::Value {
-        self.wait_for_log("/health on ").await;
-        let log = self.log();
-        let address = log.split("/health on ").nth(1).unwrap().lines().next().unwrap().trim();
-        let (host, port) = address.rsplit_once(':').unwrap();
-        let setup = Setup::new().device(502).broker("mqtt://localhost").with("HEALTH_HOST", host);
-        let setup = setup.with("HEALTH_PORT", port);
-        let output = setup.output(&["health"]);
+        let output = self.health_command().await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
@@ -214,6 +220,30 @@ impl Gateway {
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         signal(&self.child, libc::SIGTERM);
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        signal(&self.child, libc::SIGHUP);
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The address that serves `/health`.
+    pub async fn health_address(&self) -> SocketAddr {
+        self.wait_for_log("/health on ").await;
+        let log = self.log();
+        log.split("/health on ").nth(1).unwrap().lines().next().unwrap().trim().parse().unwrap()
+    }
+
+    /// What `bessai-edge health` ends with.
+    pub async fn health_command(&self) -> Output {
+        let address = self.health_address().await;
+        let setup = Setup::new().device(502).broker("mqtt://localhost").with("HEALTH_HOST", address.ip());
+        setup.with("HEALTH_PORT", address.port()).output(&["health"])
     }
 }
 

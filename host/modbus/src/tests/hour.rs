@@ -162,6 +162,7 @@ impl Observer {
             let received = self.bus.report().await;
             match received.value {
                 DeviceReport::Status(_, status) => self.online.push(status.online),
+                DeviceReport::Failure(_) => {}
                 DeviceReport::Discovered(..) => panic!("{case}: a device that is not discovered was"),
                 DeviceReport::Frame(_, frame) => {
                     check(&frame, self.begun, received.at, &self.channels, case);

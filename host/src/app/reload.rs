@@ -1,0 +1,164 @@
+//! Reloads the settings while the gateway runs: applies what can be applied, names what needs a restart, and keeps everything
+//! as it is if there is a mistake in the new settings.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bessai_domain::settings::Mistake;
+use bessai_supervision::run_blocking;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::buses::Buses;
+use super::site;
+use crate::config::{Config, Plugins};
+use crate::logging;
+use crate::pipeline::{PipelineInput, Reconfiguration, Redescription};
+use crate::service_manager::ServiceManager;
+
+/// Reads the configuration, which may take a while.
+pub(crate) type ReadConfig = Arc<dyn Fn() -> Result<Config, Vec<Mistake>> + Send + Sync>;
+
+/// Requests to reload the settings.
+pub(crate) struct ReloadRequests {
+    pub(crate) requests: mpsc::Receiver<()>,
+    pub(crate) read: ReadConfig,
+}
+
+/// The last reload, as `/health` shows it.
+#[derive(Default)]
+pub(super) struct ReloadReport(Option<LastReload>);
+
+struct LastReload {
+    at: Instant,
+    mistakes: usize,
+    needs_restart: Vec<String>,
+}
+
+/// What a reload changes.
+pub(super) struct Reloader {
+    /// The settings in force.
+    pub(super) config: Config,
+    pub(super) buses: Rc<RefCell<Buses>>,
+    pub(super) inputs: mpsc::Sender<PipelineInput>,
+    pub(super) plugins: watch::Sender<Plugins>,
+    pub(super) report: Rc<RefCell<ReloadReport>>,
+    pub(super) service_manager: Arc<ServiceManager>,
+}
+
+impl ReloadReport {
+    pub(super) fn json(&self) -> Value {
+        let Some(last) = &self.0 else { return Value::Null };
+        json!({
+            "age_s": last.at.elapsed().as_secs(),
+            "applied": last.mistakes == 0,
+            "mistakes": last.mistakes,
+            "needs_restart": last.needs_restart,
+        })
+    }
+}
+
+impl Reloader {
+    /// Handles requests; to be run as a task of the main loop.
+    pub(super) async fn run(&mut self, reloads: &mut ReloadRequests) {
+        while reloads.requests.recv().await.is_some() {
+            self.service_manager.notify_reloading();
+            let read = Arc::clone(&reloads.read);
+            let outcome = run_blocking("reload of the settings", move || read()).await;
+            let (mistakes, needs_restart) = match outcome {
+                Ok(config) => (0, self.apply(config).await),
+                Err(mistakes) => {
+                    let count = mistakes.len();
+                    mistakes.iter().for_each(|mistake| tracing::error!("reload: {mistake}"));
+                    tracing::error!(
+                        "the settings were not reloaded: {count} mistake(s); the previous ones stay in force"
+                    );
+                    (count, Vec::new())
+                }
+            };
+            self.report.borrow_mut().0 = Some(LastReload { at: Instant::now(), mistakes, needs_restart });
+            self.service_manager.notify_ready();
+        }
+        // No more requests will come.
+        std::future::pending().await
+    }
+
+    /// Returns the settings that have changed and need a restart.
+    async fn apply(&mut self, new: Config) -> Vec<String> {
+        for note in &new.notes {
+            tracing::info!("{note}");
+        }
+        let (new, needs_restart) = self.keep_what_needs_restart(new);
+        for setting in &needs_restart {
+            tracing::warn!("reload: {setting} has changed; restart the gateway to apply it");
+        }
+        if new.log_level != self.config.log_level {
+            logging::set_level(new.log_level);
+        }
+        if new.devices != self.config.devices {
+            self.apply_devices(&new).await;
+        } else if new.safety != self.config.safety {
+            self.reconfigure(Reconfiguration { limits: new.safety.clone(), devices: None }).await;
+        }
+        if new.plugins != self.config.plugins {
+            // The feeds are compared with their files: those that changed are replaced as by a new file.
+            self.plugins.send_replace(new.plugins.clone());
+        }
+        self.config = new;
+        tracing::info!("the settings were reloaded");
+        needs_restart
+    }
+
+    /// Changed connections end before the new description, so that no frame refers to the wrong one, and begin after it.
+    async fn apply_devices(&mut self, new: &Config) {
+        let ending = self.buses.borrow_mut().take_changed(&new.devices);
+        for task in ending {
+            task.abort();
+            // Returns once its connection is closed; a serial port can be opened only once.
+            let _ = task.await;
+        }
+        let config = new.clone();
+        let redescription = Redescription {
+            describe: Box::new(move |in_force| site::describe(&config, Some(in_force))),
+            report_filters: site::report_filters(&new.devices),
+            reports: site::reports(&new.devices),
+        };
+        self.reconfigure(Reconfiguration { limits: new.safety.clone(), devices: Some(redescription) }).await;
+        self.buses.borrow_mut().start(&new.devices);
+    }
+
+    async fn reconfigure(&self, reconfiguration: Reconfiguration) {
+        // Fails only when the gateway is stopping.
+        let _ = self.inputs.send(PipelineInput::Reconfigured(Box::new(reconfiguration))).await;
+    }
+
+    /// Restores the settings in force that only a restart changes, and returns those that differ.
+    fn keep_what_needs_restart(&self, mut new: Config) -> (Config, Vec<String>) {
+        let old = &self.config;
+        let mut changed = Vec::new();
+        let mut keep = |name: &str, differs: bool| {
+            if differs {
+                changed.push(name.to_owned());
+            }
+        };
+        keep("SITE_ID", new.site != old.site);
+        keep("BESSAI_DATA", new.data_dir != old.data_dir || new.cache_dir != old.cache_dir);
+        keep("[journal]", new.journal != old.journal);
+        keep("HEALTH_HOST or HEALTH_PORT", new.health != old.health);
+        keep("[[model]]", new.models != old.models);
+        keep("[watchdog]", new.abort_after != old.abort_after);
+        keep("BESSAI_PLUGINS or [plugins] dir", new.plugins.dir != old.plugins.dir);
+        let limits = |plugins: &Plugins| (plugins.compile_memory_bytes, plugins.compile_time);
+        keep("[plugins] compile_memory or compile_time", limits(&new.plugins) != limits(&old.plugins));
+        new.site.clone_from(&old.site);
+        (new.data_dir, new.cache_dir) = (old.data_dir.clone(), old.cache_dir.clone());
+        (new.journal, new.health) = (old.journal.clone(), old.health);
+        new.models.clone_from(&old.models);
+        new.abort_after = old.abort_after;
+        new.plugins.dir.clone_from(&old.plugins.dir);
+        (new.plugins.compile_memory_bytes, new.plugins.compile_time) = limits(&old.plugins);
+        (new, changed)
+    }
+}
