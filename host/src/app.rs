@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::clock::{local_hour, now};
+use crate::clock::{local_hour, now, set_time_zone};
 use crate::config::Config;
 use crate::health::{HealthServer, ReportRequests};
 use crate::memory;
@@ -39,7 +39,7 @@ use feeds::Feeds;
 use reload::{ReloadReport, Reloader};
 use report::StatusReport;
 
-pub(crate) use feeds::{broker, check_files, load};
+pub(crate) use feeds::{broker, check_feed_files, check_site_files, load, reserved_topics};
 pub(crate) use reload::ReloadRequests;
 
 /// Device reports and model results that may wait for the pipeline. When the queue is full, reading devices waits.
@@ -89,8 +89,10 @@ impl Outside {
 
 /// Runs the gateway until it is stopped or a part of it fails for good, then drains. Must be called within a `LocalSet`.
 pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> {
-    for note in &config.notes {
-        tracing::info!("{note}");
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    config.notes.iter().for_each(|note| tracing::info!("{note}"));
+    if let Some(zone) = &config.time_zone {
+        set_time_zone(zone.clone());
     }
     let (stop, stopping) = watch::channel(false);
     let journal = Journal::open(&config.journal, now().wall)?;
@@ -105,7 +107,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let inference = Inference::start(config.models.clone(), &site, local_hour, results(inputs.clone()));
     let inference = inference.map_err(anyhow::Error::msg)?;
     let mut feeds = Feeds::new(&config, engine, &journal, &report, plugins_changed, &stopping);
-    let folder = feeds.start(config.feeds.clone());
+    let folder = feeds.start(config.feeds.clone(), config.off.clone());
     let feeds = spawn_folder(feeds, folder, &stopping);
     let sinks = sinks(&journal, &report, inference, site::reports(&config.devices));
     let report_filters = site::report_filters(&config.devices);

@@ -2,11 +2,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the clock module")]
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
+use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
+
+/// The time zone that the settings name; without one that of the system applies.
+static TIME_ZONE: OnceLock<TimeZone> = OnceLock::new();
+
+/// Sets the time zone of [`local_hour`], once, before anything calls it.
+pub(crate) fn set_time_zone(zone: TimeZone) {
+    // Fails only if it is set twice, which nobody does.
+    let _ = TIME_ZONE.set(zone);
+}
 
 /// Nanoseconds in a second.
 const NANOS_PER_S: i64 = 1_000_000_000;
@@ -65,6 +76,7 @@ fn monotonic() -> MonotonicTime {
 /// The local hour at a time, 0 to 23.
 pub(crate) fn local_hour(at: Timestamp) -> f64 {
     let seconds = i64::try_from(at.seconds()).unwrap_or(0);
-    let local = jiff::Timestamp::from_second(seconds).map(|at| jiff::tz::TimeZone::system().to_datetime(at));
+    let zone = TIME_ZONE.get().cloned().unwrap_or_else(TimeZone::system);
+    let local = jiff::Timestamp::from_second(seconds).map(|at| zone.to_datetime(at));
     local.map_or(0.0, |local| f64::from(local.hour()))
 }

@@ -3,37 +3,42 @@
 //! inotify reports immediately when a writer closes a file. Where it does not reach, on network file systems and behind
 //! symbolic links, the folder is scanned every second and a file counts as complete when it has not changed for a while. A
 //! file that a writer still has open is never complete.
-
-#![allow(clippy::disallowed_methods, reason = "reading a folder's metadata takes microseconds on a local disk")]
+//!
+//! Scans run in threads of their own: the folder, or what a link leads to, may be on a file system that does not answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use bessai_files::{Access, off_main_loop};
+use rustix::fs::inotify::{self, ReadFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
+
+mod snapshot;
+
+use snapshot::{Request, Signature, Snapshot, Watched};
 
 /// Time between two scans where inotify does not reach.
 const SCAN_PERIOD: Duration = Duration::from_secs(1);
 /// Time between two scans where inotify reports every change: only in case a notification was lost, because each scan wakes
 /// the processor.
 const SCAN_PERIOD_NOTIFIED: Duration = Duration::from_secs(10);
-/// Types of file systems that only this kernel changes (statfs(2)): ext, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS.
-const LOCAL_FILE_SYSTEMS: [i64; 7] =
-    [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1];
 /// Time between two scans while a changed file is not complete.
 const SCAN_PERIOD_CHANGING: Duration = Duration::from_millis(50);
 /// Without inotify, a file that did not change for this time is complete.
 const QUIET_TIME: Duration = Duration::from_secs(2);
 /// A file that disappeared counts as removed after this time: editors move the old file away before they write the new one.
 const REMOVAL_DELAY: Duration = Duration::from_millis(300);
+
+/// Time for one scan.
+const SCAN_LIMIT: Duration = Duration::from_secs(10);
+/// Who scans, as [`Access`] has it.
+const OWNER: &str = "scan of the plugins folder";
 
 /// A folder whose files are watched.
 pub(crate) struct WatchedFolder {
@@ -43,6 +48,10 @@ pub(crate) struct WatchedFolder {
     files: BTreeMap<PathBuf, File>,
     has_links: bool,
     inotify: Option<Inotify>,
+    // Notifications that no scan has handled yet.
+    events: Vec<(OsString, ReadFlags)>,
+    // Whether the last scan got no answer, which was logged.
+    is_silent: bool,
 }
 
 /// The kernel's notifications about one folder: the watched one or, while it does not exist, its parent.
@@ -52,29 +61,14 @@ struct Inotify {
     is_local: bool,
 }
 
-/// The folder that inotify watches, by device and inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Watched {
-    Itself(u64, u64),
-    Parent(u64, u64),
-}
-
-/// What identifies a file's content without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Signature {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 /// A watched file, which may have been removed.
 struct File {
     /// None if it does not exist.
     now: Option<Signature>,
     /// As it was reported last.
     reported: Option<Signature>,
+    /// Whether it counts as reported as the next scan finds it.
+    is_new: bool,
     /// When `now` changed last.
     since: Instant,
     writer: Writer,
@@ -92,7 +86,7 @@ enum Writer {
 }
 
 impl WatchedFolder {
-    /// Watches the files with these extensions; as they are now they count as reported.
+    /// Watches the files with these extensions; as they are now they count as reported. Blocks for as long as a scan takes.
     pub(crate) fn new(dir: PathBuf, extensions: &'static [&'static str]) -> Self {
         let mut folder = Self {
             dir,
@@ -101,27 +95,33 @@ impl WatchedFolder {
             files: BTreeMap::new(),
             has_links: false,
             inotify: None,
+            events: Vec::new(),
+            is_silent: false,
         };
-        folder.scan();
+        let request = folder.request();
+        if let Ok(snapshot) = Access::run(OWNER, SCAN_LIMIT, move || Snapshot::take(request)) {
+            folder.apply(snapshot);
+        }
         for file in folder.files.values_mut() {
             file.reported = file.now;
         }
         folder
     }
 
-    /// Watches these files outside the folder, too, instead of those named before.
-    pub(crate) fn watch_elsewhere(&mut self, paths: BTreeSet<PathBuf>) {
-        for path in &paths {
-            let known = File::known(Signature::of(path));
-            self.files.entry(path.clone()).or_insert(known);
+    /// Watches these files outside the folder, too, instead of those named before; each with whether its user has found
+    /// it. One that was found counts as reported as it is now.
+    pub(crate) fn watch_elsewhere(&mut self, paths: BTreeMap<PathBuf, bool>) {
+        for (path, is_new) in &paths {
+            let unknown = || File { is_new: *is_new, ..File::unknown() };
+            self.files.entry(path.clone()).or_insert_with(unknown);
         }
-        self.elsewhere = paths;
+        self.elsewhere = paths.into_keys().collect();
     }
 
     /// Waits for files that have changed and are complete, or were removed.
     pub(crate) async fn changed(&mut self) -> BTreeSet<PathBuf> {
         loop {
-            self.scan();
+            self.scan().await;
             let changed = self.take_changed();
             if !changed.is_empty() {
                 return changed;
@@ -159,88 +159,91 @@ impl WatchedFolder {
             path.clone()
         });
         let changed = reported.collect();
-        self.files.retain(|_, file| file.now.is_some() || file.has_changed());
+        let elsewhere = &self.elsewhere;
+        self.files.retain(|path, file| file.now.is_some() || file.has_changed() || elsewhere.contains(path));
         changed
     }
 
-    /// Scans all files. Notifications are taken first, so that the scan sees every change that they report.
-    pub(crate) fn scan(&mut self) {
-        self.follow_folder();
-        let mut events = self.inotify.as_ref().map(Inotify::take).unwrap_or_default();
-        if self.inotify.as_ref().is_some_and(|inotify| matches!(inotify.folder, Watched::Parent(..))) {
-            events.clear();
-        }
-        for (name, mask) in events {
-            let file = self.files.entry(self.dir.join(&name)).or_insert_with(|| File::known(None));
-            if mask.intersects(ReadFlags::MODIFY) {
-                file.writer = Writer::Writing;
+    /// Scans all files. Notifications are taken first, so that the scan sees every change that they report. A scan that
+    /// gets no answer changes nothing.
+    pub(crate) async fn scan(&mut self) {
+        let taken = self.inotify.as_ref().map(Inotify::take).unwrap_or_default();
+        self.events.extend(taken);
+        let request = self.request();
+        match off_main_loop(OWNER, SCAN_LIMIT, move || Snapshot::take(request)).await {
+            Ok(snapshot) => {
+                self.apply(snapshot);
+                if std::mem::take(&mut self.is_silent) {
+                    tracing::info!("the plugins folder {} answers again", self.dir.display());
+                }
             }
-            if mask.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
-                file.writer = Writer::Closed;
+            Err(error) if !self.is_silent => {
+                self.is_silent = true;
+                let dir = self.dir.display();
+                tracing::error!(
+                    "failed to look for changes in {dir}: {error}; feeds run on, and changes take effect later"
+                );
             }
-            if mask.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
-                file.writer = Writer::Unknown;
-            }
+            Err(_) => {}
         }
-        let mut found = self.elsewhere.clone();
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        found.extend(entries.map(|entry| entry.path()).filter(|path| self.is_watched(path)));
-        for path in self.files.keys().filter(|path| self.is_watched(path)) {
-            found.insert(path.clone());
-        }
-        self.has_links = found.iter().any(|path| path.is_symlink());
-        for path in found {
-            let now = Signature::of(&path);
-            self.files.entry(path).or_insert_with(|| File::known(None)).note(now);
-        }
-        self.files.retain(|_, file| file.now.is_some() || file.reported.is_some());
     }
 
-    fn is_watched(&self, path: &Path) -> bool {
-        let extension = path.extension().and_then(OsStr::to_str);
-        let is_hidden = path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
-        let has_extension = extension.is_some_and(|extension| self.extensions.contains(&extension));
-        self.elsewhere.contains(path) || (has_extension && !is_hidden && path.parent() == Some(&self.dir))
-    }
-
-    /// The folder itself may appear, disappear or be replaced by another one of the same name.
-    fn follow_folder(&mut self) {
-        let identity = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        let itself = identity(&self.dir).map(|(device, inode)| (Watched::Itself(device, inode), self.dir.as_path()));
-        let parent = || {
-            let parent =
-                self.dir.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent })?;
-            identity(parent).map(|(device, inode)| (Watched::Parent(device, inode), parent))
-        };
-        let folder = itself.or_else(parent);
-        if self.inotify.as_ref().map(|inotify| inotify.folder) == folder.map(|(folder, _)| folder) {
-            return;
+    fn request(&self) -> Request {
+        Request {
+            dir: self.dir.clone(),
+            extensions: self.extensions,
+            elsewhere: self.elsewhere.clone(),
+            known: self.files.keys().cloned().collect(),
+            watched: self.inotify.as_ref().map(|inotify| inotify.folder),
         }
-        // Without inotify the regular scans find the changes.
-        self.inotify = folder.and_then(|(folder, path)| Inotify::of(path, folder).ok());
     }
-}
 
-impl Inotify {
     #[allow(
         deprecated,
         reason = "its successor is unsafe for types that lend changing descriptors; this one owns its own"
     )]
-    fn of(path: &Path, folder: Watched) -> std::io::Result<Self> {
-        let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let of_files = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE | WatchFlags::ATTRIB;
-        let of_folders = WatchFlags::CREATE | WatchFlags::MOVE | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
-        let kinds = match folder {
-            Watched::Itself(..) => of_files | of_folders,
-            Watched::Parent(..) => of_folders,
-        };
-        inotify::add_watch(&descriptor, path, kinds)?;
-        let is_local = rustix::fs::statfs(path).is_ok_and(|system| LOCAL_FILE_SYSTEMS.contains(&system.f_type));
-        Ok(Self { descriptor: AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE)?, folder, is_local })
+    fn apply(&mut self, snapshot: Snapshot) {
+        let events = std::mem::take(&mut self.events);
+        let is_same_folder = self.inotify.as_ref().map(|inotify| inotify.folder) == snapshot.folder;
+        if is_same_folder && matches!(snapshot.folder, Some(Watched::Itself(..))) {
+            events.into_iter().for_each(|(name, mask)| self.note_event(&name, mask));
+        }
+        if !is_same_folder {
+            // Without inotify the regular scans find the changes.
+            self.inotify = snapshot.inotify.and_then(|(descriptor, is_local)| {
+                let descriptor = AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE).ok()?;
+                Some(Inotify { descriptor, folder: snapshot.folder?, is_local })
+            });
+        }
+        self.has_links = snapshot.has_links;
+        for (path, now) in snapshot.files {
+            self.files.entry(path).or_insert_with(File::unknown).note(now);
+        }
+        let elsewhere = &self.elsewhere;
+        self.files.retain(|path, file| file.now.is_some() || file.reported.is_some() || elsewhere.contains(path));
     }
 
+    fn note_event(&mut self, name: &OsStr, mask: ReadFlags) {
+        let path = self.dir.join(name);
+        if !snapshot::is_watched(&path, &self.dir, self.extensions) {
+            return;
+        }
+        let file = self.files.entry(path).or_insert_with(File::unknown);
+        if mask.intersects(ReadFlags::MODIFY) {
+            file.writer = Writer::Writing;
+        }
+        if mask.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
+            file.writer = Writer::Closed;
+        }
+        if mask.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+            file.writer = Writer::Unknown;
+        }
+    }
+}
+
+impl Inotify {
     /// The events since the last call, in order.
-    fn take(&self) -> Vec<(std::ffi::OsString, ReadFlags)> {
+    fn take(&self) -> Vec<(OsString, ReadFlags)> {
         const BUFFER: usize = 4096;
         // Before the events are taken: one that arrives in between makes the descriptor ready again.
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -261,25 +264,15 @@ impl Inotify {
     }
 }
 
-impl Signature {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
-}
-
 impl File {
-    fn known(signature: Option<Signature>) -> Self {
-        Self { now: signature, reported: signature, since: Instant::now(), writer: Writer::Unknown }
+    fn unknown() -> Self {
+        Self { now: None, reported: None, is_new: false, since: Instant::now(), writer: Writer::Unknown }
     }
 
     fn note(&mut self, now: Option<Signature>) {
+        if std::mem::take(&mut self.is_new) {
+            self.reported = now;
+        }
         if self.now != now {
             (self.now, self.since) = (now, Instant::now());
         }
@@ -302,6 +295,7 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::Write;
 
     fn names(paths: &BTreeSet<PathBuf>) -> Vec<String> {
@@ -389,7 +383,8 @@ mod tests {
         assert_eq!(next(&mut folder).await, ["linked.wasm"]);
         let shared = dir.path().join("shared.wasm");
         fs::write(&shared, "one").unwrap();
-        folder.watch_elsewhere(BTreeSet::from([shared.clone()]));
+        folder.watch_elsewhere(BTreeMap::from([(shared.clone(), true)]));
+        folder.scan().await;
         fs::write(&shared, "other").unwrap();
         assert_eq!(next(&mut folder).await, ["shared.wasm"]);
     }

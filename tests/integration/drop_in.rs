@@ -3,6 +3,8 @@
 
 mod files;
 mod limits;
+mod silent_file_system;
+mod unusual_files;
 mod versions;
 
 /// Settings of an echoing feed that names its component.

@@ -4,6 +4,7 @@ mod components;
 mod customer;
 mod floods;
 mod quarantine;
+mod reserved_topics;
 mod switched_off;
 mod time_limits;
 mod together;

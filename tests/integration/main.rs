@@ -28,6 +28,7 @@ mod log;
 mod messages;
 mod modbus;
 mod plugin_commands;
+mod private;
 mod program;
 mod pymodbus;
 mod sessions;

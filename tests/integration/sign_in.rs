@@ -177,9 +177,14 @@ async fn a_plugin_signs_in_at_another_host_only_with_the_right() {
     let (device, mut here, mut elsewhere) = (Device::huawei(), Hub::start().await, Hub::start().await);
     let config = format!("host = \"localhost\"\nport = {}", elsewhere.port);
     let gateway = setup(&device, feed(here.port, &config), hub::KEY).run();
-    gateway.wait_for_log("no right to sign in at \"localhost\": add it to [rights] connect").await;
-    let with_right = feed(here.port, &format!("{config}\n[rights]\nconnect = [\"localhost\"]"));
-    replace(&gateway, FEED, &with_right);
+    let refusal = format!("no right to sign in at \"localhost:{}\": add it to [rights] connect", elsewhere.port);
+    gateway.wait_for_log(&refusal).await;
+    let right = |entry: &str| feed(here.port, &format!("{config}\n[rights]\nconnect = [\"{entry}\"]"));
+    // Another port is another broker.
+    replace(&gateway, FEED, &right(&format!("localhost:{}", here.port)));
+    gateway.wait_for_health("refused sign-ins", |health| health["feeds"]["signer"]["starts"].as_u64() >= Some(2)).await;
+    assert_eq!(elsewhere.remaining_events(), []);
+    replace(&gateway, FEED, &right(&format!("localhost:{}", elsewhere.port)));
     assert!(is_connect(&elsewhere.next().await));
     let mut sequence = EventSequence::default();
     for _ in 0..10 {
@@ -274,4 +279,18 @@ async fn a_message_too_large_for_the_broker_is_quarantined_and_the_feed_continue
     assert!(reason.contains("and the broker takes"), "{reason}");
     assert_eq!((&stored["topic"], &stored["qos"]), (&json!("devices/device-1/messages/events/"), &json!(1)));
     assert!(stored["text"].as_str().unwrap().ends_with("xxx\"}"));
+}
+
+#[tokio::test]
+async fn a_removed_secret_is_reported_once_and_again_when_it_is_back() {
+    let (device, mut hub) = (Device::huawei(), Hub::start().await);
+    let gateway = setup(&device, feed(hub.port, "valid_s = 2"), hub::KEY).run();
+    assert!(is_connect(&hub.next().await));
+    std::fs::remove_file(gateway.path(KEY_FILE)).unwrap();
+    let failed = |count| move |health: &Value| health["feeds"]["signer"]["failed_sign_ins"].as_u64() >= Some(count);
+    gateway.wait_for_health("sign-ins without the key", failed(3)).await;
+    assert_eq!(gateway.log_count("failed to read a secret: "), 1, "{}", gateway.log());
+    std::fs::write(gateway.path(KEY_FILE), hub::encoded(hub::KEY)).unwrap();
+    gateway.wait_for_log("the secret can be read again").await;
+    within("a sign-in with the restored key", async { while !is_connect(&hub.next().await) {} }).await;
 }

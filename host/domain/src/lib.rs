@@ -26,6 +26,7 @@ pub mod settings;
 pub mod site;
 pub mod state;
 pub mod sunspec;
+pub mod text;
 pub mod time;
 pub mod topic;
 pub mod view;

@@ -1,6 +1,7 @@
 //! Signing in to a broker: what a plugin that controls it is given and what it returns.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::message::{MAX_FIELD_BYTES, Message, Qos};
 use crate::time::Timestamp;
@@ -31,6 +32,43 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+/// A broker that a feed may sign in at: a host, and its port or any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointRight {
+    /// Host name or IP address.
+    pub host: String,
+    /// The only port, if not every one is allowed.
+    pub port: Option<u16>,
+}
+
+impl EndpointRight {
+    /// Whether it includes this endpoint.
+    pub fn includes(&self, endpoint: &Endpoint) -> bool {
+        normalized(&self.host) == normalized(&endpoint.host) && self.port.is_none_or(|port| port == endpoint.port)
+    }
+}
+
+impl fmt::Display for EndpointRight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_ipv6 = self.host.contains(':');
+        match self.port {
+            None => f.write_str(&self.host),
+            Some(port) if is_ipv6 => write!(f, "[{}]:{port}", self.host),
+            Some(port) => write!(f, "{}:{port}", self.host),
+        }
+    }
+}
+
+/// A host as two that are the same are written alike: names in lower case and without the dot at the end, addresses in
+/// their shortest form.
+fn normalized(host: &str) -> String {
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    match name.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) => name,
+    }
 }
 
 /// The next sign-in as the feed's settings define it.
@@ -134,6 +172,22 @@ impl Login {
 }
 
 impl Endpoint {
+    /// Whether both are the same broker, as far as their names tell: those of this machine itself are all the same.
+    pub fn is_same_broker(&self, other: &Self) -> bool {
+        let is_same_host = match (self.is_this_machine(), other.is_this_machine()) {
+            (true, true) => true,
+            _ => normalized(&self.host) == normalized(&other.host),
+        };
+        is_same_host && self.port == other.port
+    }
+
+    /// Whether the host is a loopback or unspecified address, or `localhost` (RFC 6761 §6.3).
+    fn is_this_machine(&self) -> bool {
+        let host = normalized(&self.host);
+        let is_local = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+        host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(is_local)
+    }
+
     fn check(&self) -> Result<(), String> {
         let is_host = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if self.host.is_empty() || self.host.len() > MAX_HOST_BYTES || !self.host.chars().all(is_host) {
@@ -206,6 +260,39 @@ mod tests {
         assert_eq!(will("a/b", 65_535), Ok(()));
         assert!(will("a/#", 1).unwrap_err().contains("a will that cannot be published"));
         assert!(will("a", 65_536).unwrap_err().contains("a will of 65536 bytes"));
+    }
+
+    #[test]
+    fn brokers_that_are_the_same_by_another_name() {
+        let endpoint = |host: &str, port| Endpoint { host: host.into(), port };
+        for (a, b, expected) in [
+            ("broker.example", "Broker.Example.", true),
+            ("localhost", "127.0.0.1", true),
+            ("::1", "127.0.0.2", true),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("0:0::1", "LOCALHOST.", true),
+            ("broker.example", "other.example", false),
+            ("192.0.2.1", "127.0.0.1", false),
+        ] {
+            assert_eq!(endpoint(a, 1883).is_same_broker(&endpoint(b, 1883)), expected, "{a} {b}");
+            assert!(!endpoint(a, 1883).is_same_broker(&endpoint(b, 8883)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_right_is_to_a_host_and_to_one_port_or_all() {
+        let endpoint = |host: &str, port| Endpoint { host: host.into(), port };
+        let right = |host: &str, port| EndpointRight { host: host.into(), port };
+        assert!(right("hub.example", None).includes(&endpoint("HUB.example.", 443)));
+        assert!(right("hub.example", Some(8883)).includes(&endpoint("hub.example", 8883)));
+        assert!(!right("hub.example", Some(8883)).includes(&endpoint("hub.example", 1883)));
+        assert!(!right("hub.example", None).includes(&endpoint("a.hub.example", 443)));
+        assert!(right("::1", None).includes(&endpoint("0:0::1", 1)));
+        assert_eq!(
+            (right("::1", Some(1)).to_string(), right("::1", None).to_string()),
+            ("[::1]:1".into(), "::1".into())
+        );
+        assert_eq!(right("a", Some(2)).to_string(), "a:2");
     }
 
     #[test]

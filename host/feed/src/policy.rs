@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{EventBody, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
-use bessai_domain::session::{Endpoint, Login};
+use bessai_domain::session::{EndpointRight, Login};
 use bessai_domain::time::MonotonicTime;
 use bessai_domain::topic;
 
@@ -20,10 +20,12 @@ const BYTES_PER_CALL: usize = 1 << 20;
 pub struct Policy {
     /// Devices that it may read; all if there is no list.
     pub read: Option<Vec<String>>,
-    /// Hosts that its sign-in may name.
-    pub connect: Vec<String>,
+    /// Brokers that its sign-in may name.
+    pub connect: Vec<EndpointRight>,
     /// Topic filters that it may publish to; any topic if there is no list.
     pub topics: Option<Vec<String>>,
+    /// Filters of the topics that belong to another feed: it may publish to them only if `topics` lists them.
+    pub reserved: Vec<String>,
     /// The highest quality of service that it may use.
     pub qos: Qos,
     /// Messages per second; further ones wait.
@@ -73,10 +75,11 @@ impl Policy {
 
     /// Admits a login if the feed has the right to its host and its last will. The error is for people.
     pub(crate) fn admit_login(&self, mut login: Login) -> Result<Login, String> {
-        if let Some(Endpoint { host, .. }) = &login.endpoint
-            && !self.connect.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+        if let Some(endpoint) = &login.endpoint
+            && !self.connect.iter().any(|right| right.includes(endpoint))
         {
-            return Err(format!("the feed has no right to sign in at {host:?}: add it to [rights] connect"));
+            let wanted = EndpointRight { host: endpoint.host.clone(), port: Some(endpoint.port) }.to_string();
+            return Err(format!("the feed has no right to sign in at {wanted:?}: add it to [rights] connect"));
         }
         if let Some(will) = &mut login.will {
             if let Some(refusal) = self.refusal(will) {
@@ -94,9 +97,58 @@ impl Policy {
         if let Err(error) = message.check_properties() {
             return Some(format!("a message to {:?} {error}", message.topic));
         }
-        let filters = self.topics.as_ref()?;
-        let has_right = filters.iter().any(|filter| topic::matches(filter, &message.topic));
         let topic = &message.topic;
+        let mut filters = self.topics.iter().flatten();
+        if self.reserved.iter().any(|filter| topic::matches(filter, topic)) {
+            let is_listed = filters.any(|filter| lists(filter, topic));
+            return (!is_listed).then(|| {
+                format!(
+                    "topic {topic:?} belongs to the default feed: to allow it all the same, add it to [rights] topics, \
+                     topics = [{topic:?}]"
+                )
+            });
+        }
+        let has_right = self.topics.is_none() || filters.any(|filter| topic::matches(filter, topic));
         (!has_right).then(|| format!("the feed has no right to topic {topic:?}: add it to [rights] topics"))
+    }
+}
+
+/// Whether a filter names a reserved topic: one that begins with a wildcard means any topic, not this site's.
+fn lists(filter: &str, topic: &str) -> bool {
+    !filter.starts_with(['+', '#']) && topic::matches(filter, topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(topics: Option<&[&str]>, topic: &str) -> Option<String> {
+        let policy = Policy {
+            read: None,
+            connect: Vec::new(),
+            topics: topics.map(|filters| filters.iter().map(|filter| (*filter).to_owned()).collect()),
+            reserved: vec!["S/+/telemetry".into(), "S/safety".into(), "S/ai/#".into()],
+            qos: Qos::AtLeastOnce,
+            rate_per_s: None,
+            max_age: None,
+        };
+        let message =
+            Message { topic: topic.into(), payload: vec![], qos: Qos::AtMostOnce, retain: false, properties: None };
+        policy.refusal(&message)
+    }
+
+    #[test]
+    fn reserved_topics_must_be_listed() {
+        for topic in ["S/safety", "S/battery/telemetry", "S/ai", "S/ai/dispatch"] {
+            for topics in [None, Some(&["#"][..]), Some(&["+/safety", "+/#"]), Some(&["S/other"])] {
+                let refusal = refusal(topics, topic).unwrap_or_else(|| panic!("{topics:?} allows {topic}"));
+                assert!(refusal.contains("belongs to the default feed"), "{refusal}");
+                assert!(refusal.ends_with(&format!("topics = [\"{topic}\"]")), "{refusal}");
+            }
+            assert_eq!(refusal(Some(&["S/#"]), topic), None);
+            assert_eq!(refusal(Some(&["x", topic]), topic), None);
+        }
+        assert_eq!((refusal(None, "S/power"), refusal(Some(&["#"]), "S/safety/x")), (None, None));
+        assert!(refusal(Some(&["S/safety"]), "S/power").unwrap().contains("no right to topic \"S/power\""));
     }
 }

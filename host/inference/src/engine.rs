@@ -1,7 +1,5 @@
 //! One ONNX session: the input is float32 [1, n], the result the first element of the first output.
 
-#![allow(clippy::disallowed_methods, reason = "models are loaded in the inference thread")]
-
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -73,10 +71,7 @@ pub(crate) struct OnnxModel {
 impl OnnxModel {
     /// Loads a model and runs it once on zeros, so that one that does not fit is found before the first reading.
     pub(crate) fn load(path: &Path, inputs: usize) -> Result<Self, String> {
-        let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-        if size > MODEL_BYTES {
-            return Err(format!("it has {size} bytes; a model may have at most {MODEL_BYTES}"));
-        }
+        bessai_files::check(path, MODEL_BYTES).map_err(|error| error.to_string())?;
         let session = Session::builder(&engine()?.environment)
             .and_then(|mut builder| builder.commit_from_file(path))
             .map_err(|error| format!("the engine cannot load it: {error}"))?;

@@ -62,14 +62,17 @@ impl Manifest {
     /// Reads the manifest of a model's file. The default is the four standard inputs and + = discharge.
     pub(crate) fn beside(model: &Path) -> Result<Self, String> {
         let path = model.with_extension("toml");
-        if !path.exists() {
-            tracing::info!(
-                "model {} has no manifest; assuming the four standard inputs and + = discharge",
-                model.display()
-            );
-            return Self::read("").map_err(|mistakes| mistakes.join("; "));
-        }
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text = match bessai_files::read_text(&path, bessai_files::SETTINGS_BYTES) {
+            Ok(text) => text,
+            Err(error) if error.is_missing() => {
+                tracing::info!(
+                    "model {} has no manifest; assuming the four standard inputs and + = discharge",
+                    model.display()
+                );
+                String::new()
+            }
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
         Self::read(&text).map_err(|mistakes| format!("{}: {}", path.display(), mistakes.join("; ")))
     }
 

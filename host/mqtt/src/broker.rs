@@ -1,6 +1,8 @@
 //! A broker that a feed signs in to again and again.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bessai_domain::ports::Broker;
 use bessai_domain::session::{Login, Protocol, ProtocolChoice, SignInRequest};
@@ -11,9 +13,12 @@ use crate::negotiation::NegotiationCache;
 use crate::session::{LoggedWarnings, MqttSession};
 use crate::settings::BrokerSettings;
 
+/// Time for reading certificates, key and password at a sign-in.
+const READ_LIMIT: Duration = Duration::from_secs(5);
+
 /// A broker, and what earlier sign-ins found out about it.
 pub struct MqttBroker {
-    settings: BrokerSettings,
+    settings: Arc<BrokerSettings>,
     negotiated: NegotiationCache,
     warnings: Rc<LoggedWarnings>,
 }
@@ -21,7 +26,21 @@ pub struct MqttBroker {
 impl MqttBroker {
     /// Not connected yet.
     pub fn new(settings: BrokerSettings) -> Self {
-        Self { settings, negotiated: NegotiationCache::default(), warnings: Rc::default() }
+        Self { settings: Arc::new(settings), negotiated: NegotiationCache::default(), warnings: Rc::default() }
+    }
+}
+
+impl MqttBroker {
+    /// Reads certificates and password off the main loop, because their file system may not answer.
+    async fn connect_options(&self, login: Login) -> Result<ConnectOptions, String> {
+        if self.settings.tls.is_none() && self.settings.password.is_none() {
+            return ConnectOptions::new(&self.settings, login);
+        }
+        // Unique, because the client id is.
+        let owner = format!("sign-in of {} at {}", self.settings.client_id, self.settings.host);
+        let settings = Arc::clone(&self.settings);
+        let read = bessai_files::off_main_loop(&owner, READ_LIMIT, move || ConnectOptions::new(&settings, login));
+        read.await.map_err(|error| format!("failed to read certificates or password: {error}"))?
     }
 }
 
@@ -39,7 +58,7 @@ impl Broker for MqttBroker {
 
     async fn sign_in(&mut self, login: Login) -> Result<MqttSession, String> {
         let choice = login.protocol.map_or(self.settings.protocol, ProtocolChoice::Only);
-        let mut options = ConnectOptions::new(&self.settings, login)?;
+        let mut options = self.connect_options(login).await?;
         let broker = self.negotiated.entry(&options.endpoint);
         let connection = broker.sign_in(choice, &mut options).await.map_err(|error| error.at_sign_in(&options))?;
         Ok(MqttSession::new(connection, &options, Rc::clone(&self.warnings)))

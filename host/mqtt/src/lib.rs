@@ -29,5 +29,5 @@ mod wire;
 
 pub use broker::MqttBroker;
 pub use session::MqttSession;
-pub use settings::BrokerSettings;
+pub use settings::{BrokerSettings, ReadPassword};
 pub use subscriber::{ReceivedMessage, subscribe};

@@ -5,6 +5,9 @@ use std::time::Duration;
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::session::{Endpoint, ProtocolChoice};
 
+/// Reads a password, which may take as long as its file system likes.
+pub type ReadPassword = Box<dyn Fn() -> Result<String, String> + Send + Sync>;
+
 /// A broker and the login for it. No `Debug`: the password is reachable from here.
 pub struct BrokerSettings {
     /// Host name or IP address.
@@ -20,7 +23,7 @@ pub struct BrokerSettings {
     /// User name, if any.
     pub username: Option<String>,
     /// Read at each sign-in; never logged.
-    pub password: Option<Box<dyn Fn() -> Result<String, String>>>,
+    pub password: Option<ReadPassword>,
     /// Which version of MQTT to speak.
     pub protocol: ProtocolChoice,
     /// Longest time without a packet before a ping is sent.

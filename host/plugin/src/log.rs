@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bessai_domain::text::is_visible;
 use bytes::Bytes;
 use tokio::time::Instant;
 use wasmtime_wasi::async_trait;
@@ -84,7 +85,7 @@ fn name(level: Level) -> &'static str {
 
 /// A guest's text for one line of our own: it can neither forge lines nor control a terminal nor fill a disk.
 pub(crate) fn one_line(text: &str) -> String {
-    let printable = |character: char| if character.is_control() { ' ' } else { character };
+    let printable = |character: char| if is_visible(character) { character } else { ' ' };
     text.chars().take(LINE_CHARACTERS).map(printable).collect()
 }
 

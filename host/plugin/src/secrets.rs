@@ -1,24 +1,41 @@
 //! Signs for plugins with keys that they never see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 /// Reads a secret's bytes; its error contains none of them.
 pub type ReadSecret = Box<dyn Fn() -> Result<Vec<u8>, String> + Send + Sync>;
 
 /// A feed's secrets by the names that its plugin uses. `Debug` shows only the names.
 #[derive(Default)]
-pub struct Secrets(BTreeMap<String, ReadSecret>);
+pub struct Secrets {
+    by_name: BTreeMap<String, ReadSecret>,
+    // Names of those whose last use failed, which was logged.
+    failing: Mutex<BTreeSet<String>>,
+}
 
 impl Secrets {
-    /// Secrets by name; each is read when it is used, so that a changed file takes effect at once.
+    /// Secrets by name; each is read when it is used. Reading is fast: a guest calls it as often as it likes.
     pub fn new(secrets: BTreeMap<String, ReadSecret>) -> Self {
-        Self(secrets)
+        Self { by_name: secrets, failing: Mutex::default() }
     }
 
     /// The secret itself, which must not reach the guest; none if there is no secret of that name.
     pub(crate) fn value(&self, name: &str) -> Option<Result<Vec<u8>, String>> {
-        self.0.get(name).map(|read| read())
+        self.by_name.get(name).map(|read| read())
+    }
+
+    /// Logs that a secret of this feed cannot be read, or can be read again: once for each change.
+    pub(crate) fn note(&self, feed: &str, secret: &str, error: Option<&str>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) if failing.insert(secret.to_owned()) => {
+                tracing::error!(%feed, %secret, "failed to read a secret: {error}; the plugin gets `denied` until it can be read");
+            }
+            None if failing.remove(secret) => tracing::info!(%feed, %secret, "the secret can be read again"),
+            _ => {}
+        }
     }
 
     /// None if there is no secret of that name.
@@ -32,7 +49,7 @@ impl Secrets {
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.by_name.keys()).finish()
     }
 }
 

@@ -107,14 +107,9 @@ impl log::Host for StoreData {
 
 impl secrets::Host for StoreData {
     fn hmac_sha256(&mut self, secret: String, data: Vec<u8>) -> Result<Vec<u8>, secrets::SecretError> {
-        match self.secrets.hmac_sha256(&secret, &data) {
-            None => Err(secrets::SecretError::Unknown),
-            Some(Ok(signature)) => Ok(signature),
-            Some(Err(error)) => {
-                tracing::error!(feed = %self.feed, %secret, "failed to read a secret: {error}; the plugin gets `denied`");
-                Err(secrets::SecretError::Denied)
-            }
-        }
+        let Some(signed) = self.secrets.hmac_sha256(&secret, &data) else { return Err(secrets::SecretError::Unknown) };
+        self.secrets.note(&self.feed, &secret, signed.as_ref().err().map(String::as_str));
+        signed.map_err(|_| secrets::SecretError::Denied)
     }
 }
 

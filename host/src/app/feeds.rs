@@ -3,16 +3,17 @@
 //! A component is compiled in a task of its own, so that a slow one delays no other feed. A running feed gets a new
 //! version only once that is loaded, and probes it itself. A feed that cannot run does not affect the others.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bessai_domain::journal::StartAt;
-use bessai_domain::settings::Mistake;
 use bessai_domain::state::PluginState;
+use bessai_domain::text::visible;
 use bessai_feed::{Feed, Replacement, SharedFeedHealth};
 use bessai_journal::{Journal, JournalReader};
 use bessai_mqtt::MqttBroker;
@@ -23,7 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::app::report::StatusReport;
-use crate::config::{self, ComponentSource};
+use crate::config::{self, ComponentSource, FeedOff, FeedScan};
 use crate::logging;
 use crate::quarantine::QuarantineWriter;
 use crate::watch::WatchedFolder;
@@ -31,7 +32,8 @@ use crate::watch::WatchedFolder;
 mod restart;
 mod settings;
 
-pub(crate) use settings::{broker, check_files, load};
+use settings::LoadError;
+pub(crate) use settings::{broker, check_feed_files, check_site_files, load, reserved_topics};
 
 /// Components that are read and compiled at the same time: one per core of a small machine.
 const LOADS_AT_ONCE: usize = 2;
@@ -39,13 +41,17 @@ const LOADS_AT_ONCE: usize = 2;
 const UPDATES: usize = 16;
 /// New versions that may wait for a feed; further ones wait in tasks of their own.
 const REPLACEMENTS: usize = 4;
+/// Time after which files are read again whose file system did not answer.
+const RETRY: Duration = Duration::from_secs(5);
+/// Time for reading all feeds, which limits the parts itself; only for the case that even their threads wait.
+const SCAN_LIMIT: Duration = Duration::from_mins(10);
 /// Extensions of the files that define feeds.
 const EXTENSIONS: [&str; 2] = ["wasm", "toml"];
 
 /// All feeds, by name.
 pub(super) struct Feeds {
     site: String,
-    plugins: config::Plugins,
+    plugins: Arc<config::Plugins>,
     quarantine: Rc<QuarantineWriter>,
     engine: Arc<Engine>,
     journal: Journal,
@@ -53,12 +59,19 @@ pub(super) struct Feeds {
     loads: Arc<Semaphore>,
     by_name: BTreeMap<String, KnownFeed>,
     ending: BTreeMap<String, JoinHandle<()>>,
+    // Feeds with files whose file system did not answer, and whether there are some, for the task that waits for changes.
+    unanswered: BTreeSet<String>,
+    retries: Rc<Cell<bool>>,
+    // Changed files of scans that failed.
+    missed: BTreeSet<PathBuf>,
+    // What was found in the folder at the last scan, so that each line is logged once.
+    reported: BTreeSet<String>,
     updates: mpsc::Sender<Update>,
     received: mpsc::Receiver<Update>,
     // Loading, updating and pauses before restarts, each of which ends with an update.
     background: JoinSet<()>,
     // The settings that a reload changes.
-    plugins_changed: watch::Receiver<config::Plugins>,
+    plugins_changed: watch::Receiver<Arc<config::Plugins>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -69,6 +82,8 @@ struct KnownFeed {
     // From the files as they are now; the running version may be older.
     settings: Option<config::FeedConfig>,
     error: Option<String>,
+    // The component that settings with mistakes name: it may be what is missing.
+    missing: Option<PathBuf>,
     running: Option<Running>,
     health: SharedFeedHealth,
     supervised: Supervised,
@@ -89,7 +104,7 @@ struct Running {
 /// The outcome of a background task.
 enum Update {
     /// A component was loaded, or cannot be used.
-    Loaded { change: u64, settings: Box<config::FeedConfig>, loaded: Result<CompiledComponent, String> },
+    Loaded { change: u64, settings: Box<config::FeedConfig>, loaded: Result<CompiledComponent, LoadError> },
     /// A running feed switched to its new version.
     Replaced { settings: Box<config::FeedConfig>, component: CompiledComponent },
     /// A running feed lost its session while it probed the new version, which is offered again.
@@ -106,13 +121,13 @@ impl Feeds {
         engine: Arc<Engine>,
         journal: &Journal,
         report: &Rc<RefCell<StatusReport>>,
-        plugins_changed: watch::Receiver<config::Plugins>,
+        plugins_changed: watch::Receiver<Arc<config::Plugins>>,
         stop: &watch::Receiver<bool>,
     ) -> Self {
         let (updates, received) = mpsc::channel(UPDATES);
         Self {
             site: config.site.clone(),
-            plugins: config.plugins.clone(),
+            plugins: Arc::clone(&config.plugins),
             quarantine: Rc::new(QuarantineWriter::new(&config.data_dir.join("quarantine"))),
             engine,
             journal: journal.clone(),
@@ -120,6 +135,10 @@ impl Feeds {
             loads: Arc::new(Semaphore::new(LOADS_AT_ONCE)),
             by_name: BTreeMap::new(),
             ending: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
+            retries: Rc::default(),
+            missed: BTreeSet::new(),
+            reported: config.notes.iter().chain(&config.warnings).cloned().collect(),
             updates,
             received,
             background: JoinSet::new(),
@@ -130,7 +149,7 @@ impl Feeds {
 
     /// Starts the configured feeds. The default feed, whose component is built in, runs when this returns. The returned
     /// folder reports every change from now on.
-    pub(super) fn start(&mut self, feeds: Vec<config::FeedConfig>) -> WatchedFolder {
+    pub(super) fn start(&mut self, feeds: Vec<config::FeedConfig>, off: Vec<FeedOff>) -> WatchedFolder {
         let folder = WatchedFolder::new(self.plugins.dir.clone(), &EXTENSIONS);
         for settings in feeds {
             match settings.component {
@@ -142,20 +161,19 @@ impl Feeds {
                 ComponentSource::File(_) => self.load(settings),
             }
         }
+        off.into_iter().for_each(|feed| self.refuse(feed));
         folder
     }
 
     /// Follows the folder until the stop, then waits for the feeds to drain. After a panic it is called again.
     pub(super) async fn run(&mut self, folder: &mut WatchedFolder) {
         let mut stop = self.stop.clone();
-        // Picks up the files that appeared while the configuration was read and the engine was set up.
-        self.follow(folder, &BTreeSet::new());
-        loop {
+        // The first reading picks up the files that appeared while the configuration was read and the engine was set up.
+        let mut is_first = true;
+        while let Some((changed, found)) = self.scan(folder, is_first, &mut stop).await {
+            self.follow(folder, changed, found);
             folder.watch_elsewhere(self.components_elsewhere());
-            match self.changed(folder, &mut stop).await {
-                Some(changed) => self.follow(folder, &changed),
-                None => break,
-            }
+            is_first = false;
         }
         let running: Vec<_> =
             std::mem::take(&mut self.by_name).into_values().filter_map(|entry| entry.running).collect();
@@ -170,22 +188,41 @@ impl Feeds {
         }
     }
 
-    /// Waits for changed files; returns none at the stop. Handles updates in the meantime, without reading the folder again
-    /// after each: a start with many feeds brings as many updates.
-    async fn changed(
+    /// Waits for changed files and reads the feeds; returns none at the stop. Handles updates in the meantime, without
+    /// reading the folder again after each: a start with many feeds brings as many updates.
+    async fn scan(
         &mut self,
         folder: &mut WatchedFolder,
+        at_once: bool,
         stop: &mut watch::Receiver<bool>,
-    ) -> Option<BTreeSet<PathBuf>> {
-        let mut changed = pin!(folder.changed());
+    ) -> Option<(BTreeSet<PathBuf>, FeedScan)> {
+        let (plugins, retries) = (Arc::clone(&self.plugins), Rc::clone(&self.retries));
+        let mut scan = pin!(async {
+            let mut changed = BTreeSet::new();
+            while !at_once {
+                match tokio::time::timeout(RETRY, folder.changed()).await {
+                    Ok(paths) => {
+                        changed = paths;
+                        break;
+                    }
+                    Err(_) if retries.get() => break,
+                    Err(_) => {}
+                }
+            }
+            let found = read(&plugins).await;
+            // After the files were read, so that one that changed meanwhile counts as changed: it may have been read half.
+            folder.scan().await;
+            (changed, found)
+        });
         loop {
             tokio::select! {
-                changed = &mut changed => return Some(changed),
+                found = &mut scan => return Some(found),
                 Some(update) = self.received.recv() => self.handle(update),
                 Ok(()) = self.plugins_changed.changed() => {
                     self.plugins = self.plugins_changed.borrow_and_update().clone();
                     // No file has changed, but what the files refer to may have.
-                    return Some(BTreeSet::new());
+                    let plugins = Arc::clone(&self.plugins);
+                    return Some((BTreeSet::new(), read(&plugins).await));
                 }
                 // Each ends with an update; a panic was logged by the panic hook.
                 Some(_) = self.background.join_next() => {}
@@ -194,71 +231,112 @@ impl Feeds {
         }
     }
 
-    fn components_elsewhere(&self) -> BTreeSet<PathBuf> {
-        let settings = self.by_name.values().filter_map(|entry| entry.settings.as_ref());
-        let paths = settings.filter_map(|settings| match &settings.component {
-            ComponentSource::BuiltIn => None,
-            ComponentSource::File(path) => Some(path.clone()),
-        });
-        paths.filter(|path| path.parent() != Some(&self.plugins.dir)).collect()
+    /// The components outside the folder, each with whether its feed has found it.
+    fn components_elsewhere(&self) -> BTreeMap<PathBuf, bool> {
+        let of_entry = |entry: &KnownFeed| match entry.settings.as_ref().map(|settings| &settings.component) {
+            Some(ComponentSource::File(path)) => Some((path.clone(), true)),
+            Some(ComponentSource::BuiltIn) => None,
+            None => Some((entry.missing.clone()?, false)),
+        };
+        let paths = self.by_name.values().filter_map(of_entry);
+        paths.filter(|(path, _)| path.parent() != Some(&self.plugins.dir)).collect()
     }
 
     /// Brings the feeds in line with the folder, except those whose files are still being written.
-    fn follow(&mut self, folder: &mut WatchedFolder, changed: &BTreeSet<PathBuf>) {
-        let found = self.plugins.read();
-        // After the files were read, so that one that changed meanwhile counts as changed: it may have been read half.
-        folder.scan();
-        for mistake in &found.mistakes {
-            tracing::error!("plugins: {mistake}");
-        }
+    fn follow(&mut self, folder: &WatchedFolder, mut changed: BTreeSet<PathBuf>, found: FeedScan) {
+        self.report_findings(&found);
+        changed.append(&mut self.missed);
         if !found.is_readable {
+            self.missed = changed;
+            self.retries.set(true);
             return;
         }
+        self.retries.set(false);
+        let unanswered = std::mem::take(&mut self.unanswered);
         let mut gone: BTreeSet<_> = self.by_name.keys().cloned().collect();
-        for (name, feed) in found.feeds {
-            gone.remove(&name);
-            let files = self.files(&name, feed.as_ref().ok());
+        for feed in found.feeds {
+            gone.remove(&feed.name);
+            let files = match &feed.component {
+                ComponentSource::File(path) => vec![self.file(&feed.name, "toml"), path.clone()],
+                ComponentSource::BuiltIn => vec![self.file(&feed.name, "toml")],
+            };
             // Read again once it is complete.
             if files.iter().any(|path| folder.is_changing(path)) {
                 continue;
             }
-            match feed {
-                Err(mistakes) => self.refuse(&name, &mistakes),
-                Ok(feed) => {
-                    let is_known = self.by_name.get(&name).is_some_and(|entry| entry.settings.as_ref() == Some(&feed));
-                    if !is_known || files.iter().any(|path| changed.contains(path)) {
-                        self.load(feed);
-                    }
-                }
+            let is_known = self.by_name.get(&feed.name).is_some_and(|entry| entry.settings.as_ref() == Some(&feed));
+            if !is_known || unanswered.contains(&feed.name) || files.iter().any(|path| changed.contains(path)) {
+                self.load(feed);
             }
         }
-        gone.retain(|name| !self.files(name, None).iter().any(|path| folder.is_changing(path)));
+        for feed in found.off {
+            gone.remove(&feed.name);
+            let files = self.files(&feed.name).into_iter().chain(feed.component.clone());
+            if !files.into_iter().any(|path| folder.is_changing(&path)) {
+                self.refuse(feed);
+            }
+        }
+        gone.retain(|name| !self.files(name).iter().any(|path| folder.is_changing(path)));
         gone.iter().for_each(|name| self.remove(name));
     }
 
-    /// The files that define a feed.
-    fn files(&self, name: &str, feed: Option<&config::FeedConfig>) -> Vec<PathBuf> {
-        let file = |extension: &str| self.plugins.dir.join(format!("{name}.{extension}"));
-        match feed.map(|feed| &feed.component) {
-            Some(ComponentSource::File(path)) => vec![file("toml"), path.clone()],
-            Some(ComponentSource::BuiltIn) => vec![file("toml")],
-            None => EXTENSIONS.iter().map(|extension| file(extension)).collect(),
+    /// Logs what is wrong or unusual in the folder, each line once until it changes.
+    fn report_findings(&mut self, found: &FeedScan) {
+        let mistakes = found.mistakes.iter().map(|mistake| (tracing::Level::ERROR, format!("plugins: {mistake}")));
+        let warnings = found.warnings.iter().map(|warning| (tracing::Level::WARN, warning.clone()));
+        let ignored = found.ignored.iter();
+        let ignored = ignored.map(|file| (tracing::Level::INFO, format!("ignored in the plugins folder: {file}")));
+        let mut reported = BTreeSet::new();
+        for (level, line) in mistakes.chain(warnings).chain(ignored) {
+            if !self.reported.contains(&line) {
+                match level {
+                    tracing::Level::ERROR => tracing::error!("{line}"),
+                    tracing::Level::WARN => tracing::warn!("{line}"),
+                    _ => tracing::info!("{line}"),
+                }
+            }
+            reported.insert(line);
+        }
+        if !found.is_readable {
+            // What else is in the folder is not known now, and is not logged again when it is.
+            reported.append(&mut self.reported);
+        }
+        self.reported = reported;
+    }
+
+    /// The files of the folder that have a feed's name.
+    fn files(&self, name: &str) -> Vec<PathBuf> {
+        EXTENSIONS.iter().map(|extension| self.file(name, extension)).collect()
+    }
+
+    fn file(&self, name: &str, extension: &str) -> PathBuf {
+        self.plugins.dir.join(format!("{name}.{extension}"))
+    }
+
+    fn refuse(&mut self, feed: FeedOff) {
+        let reasons: Vec<_> = feed.mistakes.iter().map(ToString::to_string).collect();
+        // Its `start` is unknown until the file is fixed.
+        self.register(&feed.name, None);
+        if let Some(entry) = self.by_name.get_mut(&feed.name) {
+            // Any later fix is a change, even one that restores the running version.
+            (entry.settings, entry.change) = (None, entry.change + 1);
+            entry.missing = feed.component;
+        }
+        self.report_error(&feed.name, reasons.join("; "));
+        if !feed.answers {
+            self.retry_later(feed.name);
         }
     }
 
-    fn refuse(&mut self, name: &str, mistakes: &[Mistake]) {
-        let reasons: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-        // Its `start` is unknown until the file is fixed.
-        self.register(name, None);
-        if let Some(entry) = self.by_name.get_mut(name) {
-            // Any later fix is a change, even one that restores the running version.
-            (entry.settings, entry.change) = (None, entry.change + 1);
-        }
-        self.report_error(name, reasons.join("; "));
+    fn retry_later(&mut self, name: String) {
+        self.unanswered.insert(name);
+        self.retries.set(true);
     }
 
     /// Logs why the newest version of a feed does not run, once until the reason changes.
     fn report_error(&mut self, name: &str, reason: String) {
+        // Names of files and what plugins say can contain anything.
+        let reason = visible(&reason).into_owned();
         let Some(entry) = self.by_name.get_mut(name) else { return };
         if entry.error.as_ref() == Some(&reason) {
             return;
@@ -282,6 +360,7 @@ impl Feeds {
             change: 0,
             settings: None,
             error: None,
+            missing: None,
             running: None,
             health: report.borrow_mut().feed(name),
             supervised: Supervised::new(format!("feed {name}")),
@@ -333,7 +412,12 @@ impl Feeds {
                     return;
                 };
                 match loaded {
-                    Err(error) => self.report_error(&settings.name, error),
+                    Err(error) => {
+                        if !error.answers {
+                            self.retry_later(settings.name.clone());
+                        }
+                        self.report_error(&settings.name, error.to_string());
+                    }
                     Ok(component) => {
                         entry.error = None;
                         if entry.running.is_some() {
@@ -356,6 +440,7 @@ impl Feeds {
         let (stop, stopped) = watch::channel(false);
         let (previous, journal) = (self.ending.remove(&name), self.journal.clone());
         let broker = MqttBroker::new(settings::broker_of(&self.site, &settings, &component));
+        let policy = settings::policy(&self.site, &settings);
         let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine);
         entry.running = Some(Running {
             component: component.clone(),
@@ -370,7 +455,6 @@ impl Feeds {
                     }
                     let (events, state) = journal.reader(&settings.name, settings.start);
                     let plugin = Plugin::new(component, settings::of_plugin(&settings), state);
-                    let policy = settings::policy(&settings);
                     let feed =
                         Feed { settings: of_feed, policy, events, plugin, broker, health, replacements: received };
                     logging::of_feed(&settings.name, feed.run(stopped)).await;
@@ -394,7 +478,7 @@ impl Feeds {
             running.settings.broker != settings.broker || running.component.has_session() != component.has_session();
         let broker = has_other_broker.then(|| MqttBroker::new(settings::broker_of(&self.site, &settings, &component)));
         let replacement = Box::new(Replacement {
-            policy: settings::policy(&settings),
+            policy: settings::policy(&self.site, &settings),
             plugin: Plugin::new(component.clone(), settings::of_plugin(&settings), PluginState::default()),
             broker,
             reply,
@@ -424,4 +508,14 @@ impl Feeds {
             self.ending.insert(name.to_owned(), running.task);
         }
     }
+}
+
+/// Reads the feeds off the main loop.
+async fn read(plugins: &Arc<config::Plugins>) -> FeedScan {
+    let reader = Arc::clone(plugins);
+    let read = bessai_files::off_main_loop("all feeds", SCAN_LIMIT, move || reader.read()).await;
+    read.unwrap_or_else(|error| {
+        tracing::error!("failed to read the plugins folder: {error}; running feeds continue");
+        FeedScan::default()
+    })
 }

@@ -35,10 +35,15 @@ pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     config.devices.iter().try_for_each(print_device)?;
     safety::print(&config)?;
     print_journal(&config)?;
-    let mistakes = print_feeds(&config)?;
+    let mut mistakes = config.feed_mistakes();
+    mistakes.extend(app::check_feed_files(&config));
+    mistakes.extend(print_feeds(&config)?);
     for model in &config.models {
         let presence = if model.file.is_file() { "" } else { " (missing: the gateway runs without this model)" };
         print_line(format_args!("model {}: {}{presence}", model.name, model.file.display()))?;
+    }
+    for warning in &config.warnings {
+        print_line(format_args!("warning: {warning}"))?;
     }
     for note in &config.notes {
         print_line(format_args!("note: {note}"))?;
@@ -141,20 +146,30 @@ fn print_feeds(config: &Config) -> Result<Vec<Mistake>, OutputError> {
     };
     let mut mistakes = Vec::new();
     for feed in &config.feeds {
-        mistakes.extend(print_feed(feed, &engine)?);
+        mistakes.extend(print_feed(&config.site, feed, &engine)?);
+    }
+    for feed in &config.off {
+        print_line(format_args!("feed {}: off, for the reason below", feed.name))?;
     }
     Ok(mistakes)
 }
 
-fn print_feed(feed: &FeedConfig, engine: &Engine) -> Result<Option<Mistake>, OutputError> {
+fn print_feed(site: &str, feed: &FeedConfig, engine: &Engine) -> Result<Option<Mistake>, OutputError> {
     let component = match &feed.component {
         ComponentSource::BuiltIn => "bessai-json, built in".to_owned(),
         ComponentSource::File(path) => path.display().to_string(),
     };
     print_line(format_args!("feed {}: {component} → {}", feed.name, feed.broker.url()))?;
     print_rights(&feed.rights)?;
+    let reserved = app::reserved_topics(site, feed);
+    if !reserved.is_empty() {
+        print_line(format_args!(
+            "  needs the default feed's topics listed in [rights] topics to publish to them: {}",
+            reserved.join(", ")
+        ))?;
+    }
     let loaded = app::load(engine, feed);
-    Ok(loaded.err().map(|error| Mistake::without_value(format!("feed {}", feed.name), error)))
+    Ok(loaded.err().map(|error| Mistake::without_value(format!("feed {}", feed.name), error.to_string())))
 }
 
 /// Prints what a feed may read, publish and do.
@@ -164,11 +179,10 @@ pub(super) fn print_rights(rights: &Rights) -> Result<(), OutputError> {
     };
     let (devices, topics) = (list(&rights.read, "every device"), list(&rights.topics, "any topic"));
     print_line(format_args!("  reads {devices}, publishes to {topics}"))?;
-    for (verb, names) in [
-        ("subscribes to", &rights.subscribe),
-        ("may connect to", &rights.connect),
-        ("may request writes to", &rights.write),
-    ] {
+    let connect: Vec<_> = rights.connect.iter().map(ToString::to_string).collect();
+    for (verb, names) in
+        [("subscribes to", &rights.subscribe), ("may connect to", &connect), ("may request writes to", &rights.write)]
+    {
         if !names.is_empty() {
             print_line(format_args!("  {verb} {}", names.join(", ")))?;
         }

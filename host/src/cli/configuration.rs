@@ -35,7 +35,7 @@ impl ConfigArgument {
 
 fn load(file: Option<&Path>) -> Result<Config, Vec<Mistake>> {
     let config = config::load(file, &process_environment())?;
-    match app::check_files(&config) {
+    match app::check_site_files(&config) {
         mistakes if mistakes.is_empty() => Ok(config),
         mistakes => Err(mistakes),
     }

@@ -21,6 +21,8 @@ const WAITING_RELOADS: usize = 1;
 /// Runs the gateway until a signal stops it.
 pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     let config = file.load()?;
+    // Journal, quarantine and cache are for this user alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     logging::log_to_stderr(config.log_level)?;
     tracing::info!("bessai-edge {} for site {}", env!("CARGO_PKG_VERSION"), config.site);
     serve(config, file.clone()).map_err(CommandError::logged)

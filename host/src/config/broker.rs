@@ -1,21 +1,17 @@
 //! `[broker]` of the site and of feeds, and the `MQTT_…` variables.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "certificates are checked before the gateway starts and, while it runs, on the main loop when \
-              app/feeds.rs reads changed feed files; they are small and local"
-)]
-
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bessai_domain::session::{Protocol, ProtocolChoice};
+use bessai_domain::session::{Endpoint, Protocol, ProtocolChoice};
 use bessai_domain::settings::{Mistake, SettingsTable};
+use bessai_files::CERTIFICATE_BYTES;
 
 use super::broker_url::{self, BrokerUrl};
 use super::environment::Variables;
 use super::findings::{Findings, Sourced};
-use super::secret::{self, Encoding, Secret, SecretSources};
+use super::public_host::is_public;
+use super::secret::{self, Encoding, Secret, SecretSources, warn_if_exposed};
 
 /// `keep_alive` if it is not set.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_mins(1);
@@ -60,6 +56,11 @@ pub(crate) struct BrokerConfig {
 }
 
 impl BrokerConfig {
+    /// Its host and port.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint { host: self.host.clone(), port: self.port }
+    }
+
     /// Its URL, without user name and password.
     pub(crate) fn url(&self) -> String {
         let scheme = match (self.websocket.is_some(), self.tls.is_some()) {
@@ -80,6 +81,8 @@ pub(super) struct SiteBroker {
     pub(super) broker: Option<BrokerConfig>,
     /// Whether one is configured, with or without mistakes.
     pub(super) is_configured: bool,
+    /// Which files were looked for in vain, for the mistake that it is missing.
+    pub(super) files_not_found: String,
 }
 
 /// The settings of a broker before the URL and defaults complete them.
@@ -108,10 +111,10 @@ pub(super) fn of_site(
     findings: &Findings,
 ) -> SiteBroker {
     let section = table.table("broker");
-    let mut broker = section.map(|table| PartialBroker::from_table(&table, sources)).unwrap_or_default();
+    let mut broker = section.map(|table| PartialBroker::from_table(&table, sources, findings)).unwrap_or_default();
     broker.override_with(variables);
     let is_configured = broker.url.is_some() || table.value("broker").is_some_and(|broker| broker.get("url").is_some());
-    SiteBroker { broker: broker.finish(findings), is_configured }
+    SiteBroker { broker: broker.finish(findings), is_configured, files_not_found: String::new() }
 }
 
 /// Reads a feed's own broker, which inherits nothing from the site's.
@@ -120,7 +123,7 @@ pub(super) fn of_feed(
     sources: SecretSources<'_>,
     findings: &Findings,
 ) -> Option<BrokerConfig> {
-    let broker = PartialBroker::from_table(table, sources);
+    let broker = PartialBroker::from_table(table, sources, findings);
     if table.value("url").is_none() {
         table.mistakes().add(Mistake::without_value(table.key("url"), "is missing; write \"mqtts://host:8883\""));
     }
@@ -128,7 +131,7 @@ pub(super) fn of_feed(
 }
 
 impl<'a> PartialBroker<'a> {
-    fn from_table(table: &SettingsTable<'a>, sources: SecretSources<'_>) -> Self {
+    fn from_table(table: &SettingsTable<'a>, sources: SecretSources<'_>, findings: &Findings) -> Self {
         let sourced = |key: &str| Sourced { key: table.key(key), value: (), mistakes: table.mistakes() };
         let path = |key: &'static str| table.text(key).map(|text| sourced(key).map(|()| sources.folder.join(text)));
         let broker = Self {
@@ -138,7 +141,7 @@ impl<'a> PartialBroker<'a> {
             client_id: table.text("client_id").map(str::to_owned),
             protocol: table.choice("protocol", &PROTOCOLS),
             username: table.text("username").map(str::to_owned),
-            password: read_password(table, sources),
+            password: read_password(table, sources, findings),
             ca: path("ca"),
             cert: path("cert"),
             key: path("key"),
@@ -181,7 +184,18 @@ impl<'a> PartialBroker<'a> {
             let key = &configured.key;
             findings.note(format!("{key}: using TLS despite {scheme}://, because certificates or alpn are set"));
         }
-        Some(self.with_url(url, has_tls_settings))
+        if let Some(key) = &self.key {
+            warn_if_exposed(&key.key, &key.value, findings);
+        }
+        let key = configured.key.clone();
+        let broker = self.with_url(url, has_tls_settings);
+        if broker.password.is_some() && broker.tls.is_none() && is_public(&broker.host) {
+            let url = broker.url();
+            findings.warn(format!(
+                "{key}: the password is sent unencrypted to {url}, which is not in a private network; use mqtts://"
+            ));
+        }
+        Some(broker)
     }
 
     /// Whether all files can be read, and certificate and private key are both set or neither is.
@@ -218,9 +232,9 @@ impl<'a> PartialBroker<'a> {
     }
 }
 
-fn read_password(table: &SettingsTable<'_>, sources: SecretSources<'_>) -> Option<Secret> {
+fn read_password(table: &SettingsTable<'_>, sources: SecretSources<'_>, findings: &Findings) -> Option<Secret> {
     let key = table.key("password");
-    let (password, encoding) = secret::from_value(&key, table.value("password")?, sources, table.mistakes())?;
+    let (password, encoding) = secret::from_value(&key, table.value("password")?, sources, table.mistakes(), findings)?;
     if encoding != Encoding::Text {
         table.mistakes().add(Mistake::without_value(key, "a password is sent as written; remove `encoding`"));
     }
@@ -228,11 +242,11 @@ fn read_password(table: &SettingsTable<'_>, sources: SecretSources<'_>) -> Optio
 }
 
 fn is_readable(file: &Sourced<'_, PathBuf>) -> bool {
-    let read = std::fs::read(&file.value);
-    if let Err(error) = &read {
+    let check = bessai_files::check(&file.value, CERTIFICATE_BYTES);
+    if let Err(error) = &check {
         file.reject(file.value.display(), format!("cannot be read: {error}"));
     }
-    read.is_ok()
+    check.is_ok()
 }
 
 /// Whether certificate and private key are both set or neither is.

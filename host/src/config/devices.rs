@@ -17,6 +17,7 @@ use super::findings::{Findings, Sourced};
 use super::host_port;
 use super::profile_lookup::{ProfileCache, ProfileReference};
 use super::profiles::SiteProfiles;
+use super::secret::warn_if_exposed;
 use super::toml_file::ConfigFile;
 use super::topic_level::invalid_level;
 
@@ -55,12 +56,14 @@ pub(super) fn read(
     if let Some(first) = devices.first_mut() {
         first.override_with(variables);
         // A file that cannot be read may contain the address: do not report it as missing.
-        first.is_address_invalid |= !file.is_readable;
+        first.is_address_invalid |= !file.is_readable || !variables.are_complete();
     }
     let count = devices.len();
     let mut profiles = ProfileCache::new(SiteProfiles::read(table, &file.folder, findings));
     let devices = devices.into_iter();
-    let list: Vec<_> = devices.filter_map(|device| device.finish(is_from_variables, &mut profiles, findings)).collect();
+    let not_found = variables.files_not_found(file);
+    let finish = |device: PartialDevice<'_>| device.finish(is_from_variables, &not_found, &mut profiles, findings);
+    let list: Vec<_> = devices.filter_map(finish).collect();
     Devices { is_complete: list.len() == count, list }
 }
 
@@ -154,9 +157,15 @@ impl<'a> PartialDevice<'a> {
         }
     }
 
-    fn finish(self, is_from_variables: bool, profiles: &mut ProfileCache, findings: &Findings) -> Option<DeviceConfig> {
+    fn finish(
+        self,
+        is_from_variables: bool,
+        not_found: &str,
+        profiles: &mut ProfileCache,
+        findings: &Findings,
+    ) -> Option<DeviceConfig> {
         if self.address.is_none() && self.host.is_none() && !self.is_address_invalid {
-            report_missing_address(is_from_variables, &self.address_key, findings);
+            report_missing_address(is_from_variables, &self.address_key, not_found, findings);
         }
         let profile = match self.profile {
             Some(reference) => profiles.find(&reference, findings)?,
@@ -173,6 +182,9 @@ impl<'a> PartialDevice<'a> {
             (Some(address), host) => address::with_host_and_port(address, host, self.port),
             (None, host) => address::tcp(host?, self.port),
         };
+        if let Some((_, key)) = &reading.tls.identity {
+            warn_if_exposed(&format!("device {}: key", self.name), key, findings);
+        }
         check_scheme(&address, &reading, &self.address_key, &findings.file);
         let unit = self.unit.unwrap_or(profile.unit);
         if unit == UnitId(0) && address.is_rtu() {
@@ -192,9 +204,10 @@ impl<'a> PartialDevice<'a> {
     }
 }
 
-fn report_missing_address(is_from_variables: bool, address_key: &str, findings: &Findings) {
+fn report_missing_address(is_from_variables: bool, address_key: &str, not_found: &str, findings: &Findings) {
     if is_from_variables {
-        let hint = "is missing; write the address of the inverter, or add a [[device]] to bessai.toml";
+        let hint =
+            format!("is missing; write the address of the inverter, or add a [[device]] to bessai.toml{not_found}");
         findings.environment.add(Mistake::without_value("INVERTER_IP", hint));
     } else {
         findings.file.add(Mistake::without_value(address_key, "is missing; write \"tcp://host:502\""));

@@ -1,19 +1,16 @@
 //! The variables of the process and of `config/.env`: which takes precedence, and the base of their relative paths.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "config/.env is read before the gateway starts and by commands, which wait for it"
-)]
-
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use bessai_domain::settings::{Mistake, Mistakes};
+use bessai_domain::settings::Mistake;
+use bessai_files::SETTINGS_BYTES;
 
 use super::env_file::{self, Assignment};
 use super::findings::{Findings, Sourced};
 use super::names;
+use super::secret::warn_if_exposed;
+use super::toml_file::{self, ConfigFile};
 
 /// The environment of a process. No `Debug`: a variable may be a password.
 #[derive(Clone)]
@@ -41,16 +38,41 @@ impl ProcessEnvironment {
 pub(super) struct Variables<'a> {
     process: &'a ProcessEnvironment,
     env_file: BTreeMap<String, Assignment>,
+    env_file_state: EnvFileState,
     findings: &'a Findings,
+}
+
+/// Whether `config/.env` could be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EnvFileState {
+    Read,
+    Missing,
+    Unreadable,
 }
 
 impl<'a> Variables<'a> {
     /// Reads `config/.env`, if there is one, and checks the names of all variables.
     pub(super) fn read(process: &'a ProcessEnvironment, findings: &'a Findings) -> Self {
-        let assignments = read_env_file(&process.env_folder().join(".env"), &findings.env_file);
+        let (assignments, env_file_state) = read_env_file(&process.env_folder().join(".env"), findings);
         names::check(&process.variables, &assignments, findings);
         let env_file = assignments.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        Self { process, env_file, findings }
+        Self { process, env_file, env_file_state, findings }
+    }
+
+    /// Whether all variables are known: a file that cannot be read may contain others.
+    pub(super) fn are_complete(&self) -> bool {
+        self.env_file_state != EnvFileState::Unreadable
+    }
+
+    /// Which files were looked for in vain and where, for mistakes about something that is missing; empty if all exist.
+    pub(super) fn files_not_found(&self, file: &ConfigFile) -> String {
+        let folder = self.process.working_dir.display();
+        let env_file = (self.env_file_state == EnvFileState::Missing).then_some(env_file::NAME);
+        let missing: Vec<_> = env_file.into_iter().chain(file.is_missing.then_some(toml_file::DEFAULT_FILE)).collect();
+        match missing.as_slice() {
+            [] => String::new(),
+            names => format!("; {}: not found in {folder}", names.join(" and ")),
+        }
     }
 
     /// A variable, unless it is empty; the process takes precedence over `config/.env`.
@@ -61,7 +83,8 @@ impl<'a> Variables<'a> {
     fn of_process(&self, name: &'static str) -> Option<Sourced<'a, String>> {
         let variables = &self.process.variables;
         let value = variables.get(name).filter(|value| !value.trim().is_empty())?;
-        let variable = Sourced { key: name.into(), value: value.clone(), mistakes: &self.findings.environment };
+        let value = names::without_quotes(value).unwrap_or(value);
+        let variable = Sourced { key: name.into(), value: value.to_owned(), mistakes: &self.findings.environment };
         (!names::is_from_kubernetes(name, value, variables)).then_some(variable)
     }
 
@@ -69,6 +92,11 @@ impl<'a> Variables<'a> {
         let entry = self.env_file.get(name).filter(|entry| !entry.value.trim().is_empty())?;
         let key = format!("{name} ({} line {})", env_file::NAME, entry.line);
         Some(Sourced { key, value: entry.value.clone(), mistakes: &self.findings.env_file })
+    }
+
+    /// A variable of `config/.env`, unless the process sets it too.
+    pub(super) fn of_env_file_alone(&self, name: &'static str) -> Option<Sourced<'a, String>> {
+        self.of_env_file(name).filter(|_| self.of_process(name).is_none())
     }
 
     /// Parses a variable; one that cannot be parsed is a mistake with this hint.
@@ -111,13 +139,20 @@ impl<'a> Variables<'a> {
     }
 }
 
-fn read_env_file(path: &Path, mistakes: &Mistakes) -> Vec<Assignment> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => env_file::parse(&text, mistakes),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
+fn read_env_file(path: &Path, findings: &Findings) -> (Vec<Assignment>, EnvFileState) {
+    match bessai_files::read_text(path, SETTINGS_BYTES) {
+        Ok(text) => {
+            let assignments = env_file::parse(&text, &findings.env_file);
+            let has_password = |entry: &Assignment| entry.name == "MQTT_PASSWORD" && !entry.value.is_empty();
+            if assignments.iter().any(has_password) {
+                warn_if_exposed(env_file::NAME, path, findings);
+            }
+            (assignments, EnvFileState::Read)
+        }
+        Err(error) if error.is_missing() => (Vec::new(), EnvFileState::Missing),
         Err(error) => {
-            mistakes.add(Mistake::without_value(env_file::NAME, format!("cannot be read: {error}")));
-            Vec::new()
+            findings.causes.add(Mistake::without_value(env_file::NAME, format!("cannot be read: {error}")));
+            (Vec::new(), EnvFileState::Unreadable)
         }
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bessai_domain::journal::StartAt;
+use bessai_domain::session::{Endpoint, EndpointRight};
 use bessai_domain::settings::{Mistake, SettingsTable};
 
 use super::broker::{self, BrokerConfig, SiteBroker};
 use super::device::Devices;
 use super::findings::Findings;
-use super::folder::{self, FeedFiles};
 use super::limits::{self, FeedLimits};
 use super::plugin_config;
 use super::rights::{self, Rights};
@@ -18,7 +18,7 @@ use super::start;
 use super::topic_level::invalid_level;
 
 /// The site's own feed, which runs unless its settings switch it off.
-const DEFAULT_FEED: &str = "default";
+pub(super) const DEFAULT_FEED: &str = "default";
 
 /// The plugin, settings and broker of one customer.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,8 @@ pub(crate) struct FeedConfig {
     pub(crate) limits: FeedLimits,
     /// Whether it is the site's own feed.
     pub(crate) is_default: bool,
+    /// Whether it may publish at the site's broker, where the topics of the site's own feed are reserved.
+    pub(crate) shares_site_broker: bool,
 }
 
 /// Where a component is found.
@@ -61,27 +63,34 @@ pub(super) struct FeedContext<'a> {
     pub(super) findings: &'a Findings,
 }
 
-/// The files of all feeds: the site's own one first, the others by name.
-pub(super) fn files(dir: &Path, is_dir_explicit: bool, findings: &Findings) -> Vec<(String, FeedFiles)> {
-    let mut by_name = folder::scan(dir, is_dir_explicit, findings);
-    let default = by_name.remove(DEFAULT_FEED).unwrap_or_default();
-    std::iter::once((DEFAULT_FEED.to_owned(), default)).chain(by_name).collect()
+/// A feed's files, as far as they are read. No `Debug`: the settings may contain a password.
+pub(super) struct FeedSource {
+    /// Its settings; empty if there is no file with them.
+    pub(super) settings: toml::Table,
+    /// Whether there is a component with its name.
+    pub(super) has_component: bool,
 }
 
-/// Reads a feed; none if it is switched off or has mistakes. One that lacks a broker is added to `without_broker`.
+/// Reads a feed; none if it is switched off or has mistakes. One that lacks a broker sets `lacks_broker`.
 pub(super) fn read(
     name: &str,
-    files: &FeedFiles,
+    source: &FeedSource,
     context: &FeedContext<'_>,
-    without_broker: &mut Vec<String>,
+    lacks_broker: &mut bool,
 ) -> Option<FeedConfig> {
-    FeedReader { name, file: format!("{name}.toml"), context }.read(files, without_broker)
+    FeedReader { name, file: format!("{name}.toml"), context }.read(source, lacks_broker)
+}
+
+/// The component that a feed's settings name.
+pub(super) fn named_component(settings: &toml::Table, dir: &Path) -> Option<PathBuf> {
+    Some(dir.join(settings.get("component")?.as_str()?))
 }
 
 /// One mistake for all feeds that lack a broker.
-pub(super) fn missing_broker(feeds: &[String]) -> Mistake {
-    let feeds = feeds.join("`, `");
-    Mistake::without_value("MQTT_BROKER_URL", format!("is missing; write mqtt://host:1883 (no broker for `{feeds}`)"))
+pub(super) fn missing_broker(feeds: &[String], site_broker: &SiteBroker) -> Mistake {
+    let (feeds, not_found) = (feeds.join("`, `"), &site_broker.files_not_found);
+    let hint = format!("is missing; write mqtt://host:1883 (no broker for `{feeds}`){not_found}");
+    Mistake::without_value("MQTT_BROKER_URL", hint)
 }
 
 /// Reads one feed.
@@ -92,31 +101,51 @@ struct FeedReader<'a> {
 }
 
 impl FeedReader<'_> {
-    fn read(&self, files: &FeedFiles, without_broker: &mut Vec<String>) -> Option<FeedConfig> {
+    fn read(&self, source: &FeedSource, lacks_broker: &mut bool) -> Option<FeedConfig> {
         let FeedContext { dir, devices, findings, environment, .. } = *self.context;
-        let empty = toml::Table::new();
-        let settings = files.settings.as_ref().unwrap_or(&empty);
-        let table = SettingsTable::new(format!("{}:", self.file), settings, &findings.plugins);
+        let table = SettingsTable::new(format!("{}:", self.file), &source.settings, &findings.plugins);
         if table.boolean("enabled") == Some(false) {
             return None;
         }
         if let Some(hint) = invalid_level(self.name) {
             findings.plugins.add(Mistake::without_value(&self.file, format!("the feed's name {hint}")));
         }
-        let sources = SecretSources { folder: dir, environment };
+        let file = dir.join(&self.file);
+        let sources = SecretSources { folder: dir, settings: &file, environment };
         let own_broker = table.table("broker").map(|table| broker::of_feed(&table, sources, findings));
-        let component = self.component(&table, files);
+        let component = self.component(&table, source);
         let limits = table.table("limits").map(|table| limits::read(&table)).unwrap_or_default();
         let devices = devices.known();
         let rights = table.table("rights").map(|table| rights::read(&table, devices.as_deref())).unwrap_or_default();
         let start = start::read(&table, "start");
         let config_json = plugin_config::read(&table);
-        let secrets = read_secrets(&table, sources);
+        let secrets = read_secrets(&table, sources, findings);
         table.report_unknown_keys();
-        let broker = own_broker.unwrap_or_else(|| self.site_broker(without_broker))?;
+        let broker = own_broker.unwrap_or_else(|| self.site_broker(lacks_broker))?;
         let name = self.name.to_owned();
         let (is_default, component) = (self.is_default(), component?);
-        Some(FeedConfig { name, component, start, broker, config_json, secrets, rights, limits, is_default })
+        let shares_site_broker = !is_default && self.reaches_site_broker(&broker, &rights);
+        Some(FeedConfig {
+            name,
+            component,
+            start,
+            broker,
+            config_json,
+            secrets,
+            rights,
+            limits,
+            is_default,
+            shares_site_broker,
+        })
+    }
+
+    /// Whether its messages may arrive at the site's broker, by its settings or by a login of its plugin.
+    fn reaches_site_broker(&self, broker: &BrokerConfig, rights: &Rights) -> bool {
+        let Some(site) = self.context.site_broker.broker.as_ref().map(BrokerConfig::endpoint) else { return false };
+        let of_right =
+            |right: &EndpointRight| Endpoint { host: right.host.clone(), port: right.port.unwrap_or(site.port) };
+        broker.endpoint().is_same_broker(&site)
+            || rights.connect.iter().any(|right| of_right(right).is_same_broker(&site))
     }
 
     fn is_default(&self) -> bool {
@@ -124,27 +153,29 @@ impl FeedReader<'_> {
     }
 
     /// The site's broker. Only the default feed gets its client id: a broker closes the older of two sessions with one id.
-    fn site_broker(&self, without_broker: &mut Vec<String>) -> Option<BrokerConfig> {
-        let Some(mut broker) = self.context.site_broker.broker.clone() else {
-            without_broker.push(self.name.to_owned());
-            return None;
-        };
+    fn site_broker(&self, lacks_broker: &mut bool) -> Option<BrokerConfig> {
+        *lacks_broker = self.context.site_broker.broker.is_none();
+        let mut broker = self.context.site_broker.broker.clone()?;
         broker.client_id = broker.client_id.filter(|_| self.is_default());
         Some(broker)
     }
 
-    fn component(&self, table: &SettingsTable<'_>, files: &FeedFiles) -> Option<ComponentSource> {
+    fn component(&self, table: &SettingsTable<'_>, source: &FeedSource) -> Option<ComponentSource> {
         let FeedContext { dir, findings, .. } = *self.context;
         if let Some(configured) = table.text("component") {
             let path = dir.join(configured);
-            if path.is_file() {
-                return Some(ComponentSource::File(path));
+            match bessai_files::check(&path, bessai_plugin_runtime::MAX_COMPONENT_BYTES) {
+                Ok(()) => return Some(ComponentSource::File(path)),
+                Err(error) if error.is_missing() => {
+                    let hint = format!("{} does not exist; copy the component there", path.display());
+                    table.add_mistake("component", hint);
+                }
+                Err(error) => table.add_mistake("component", format!("{} cannot be used: {error}", path.display())),
             }
-            table.add_mistake("component", format!("{} does not exist; copy the component there", path.display()));
             return None;
         }
         let file_name = format!("{}.wasm", self.name);
-        if self.is_default() && files.has_component {
+        if self.is_default() && source.has_component {
             let hint = "the name is reserved for the site's own feed; rename the file, or write \
                         component = \"default.wasm\" in default.toml";
             findings.plugins.add(Mistake::without_value(file_name, hint));
@@ -154,7 +185,7 @@ impl FeedReader<'_> {
             return Some(ComponentSource::BuiltIn);
         }
         let path = dir.join(file_name);
-        if !files.has_component {
+        if !source.has_component {
             let hint = format!("{} does not exist; copy it there, or name another component", path.display());
             table.mistakes().add(Mistake::without_value(table.key("component"), hint));
             return None;
@@ -164,7 +195,11 @@ impl FeedReader<'_> {
 }
 
 /// Reads `[secrets]`. Its mistakes show no values, not even if it is not a table.
-fn read_secrets(table: &SettingsTable<'_>, sources: SecretSources<'_>) -> BTreeMap<String, (Secret, Encoding)> {
+fn read_secrets(
+    table: &SettingsTable<'_>,
+    sources: SecretSources<'_>,
+    findings: &Findings,
+) -> BTreeMap<String, (Secret, Encoding)> {
     let Some(value) = table.value("secrets") else { return BTreeMap::new() };
     let Some(secrets) = value.as_table() else {
         table.mistakes().add(Mistake::without_value(table.key("secrets"), "write a table"));
@@ -172,7 +207,7 @@ fn read_secrets(table: &SettingsTable<'_>, sources: SecretSources<'_>) -> BTreeM
     };
     let read = |(name, value): (&String, &toml::Value)| {
         let key = format!("{}.{name}", table.key("secrets"));
-        Some((name.clone(), secret::from_value(&key, value, sources, table.mistakes())?))
+        Some((name.clone(), secret::from_value(&key, value, sources, table.mistakes(), findings)?))
     };
     secrets.iter().filter_map(read).collect()
 }

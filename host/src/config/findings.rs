@@ -1,4 +1,4 @@
-//! What reading the configuration finds: mistakes by their source, and notes.
+//! What reading the configuration finds: mistakes by their source, warnings and notes.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,12 +9,22 @@ use bessai_domain::settings::{Mistake, Mistakes};
 /// in the order in which settings are combined.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
+    /// What makes a whole source useless, so that most other mistakes are its consequences.
+    pub(super) causes: Mistakes,
     pub(super) environment: Mistakes,
     pub(super) env_file: Mistakes,
     pub(super) file: Mistakes,
     pub(super) profiles: Mistakes,
     pub(super) plugins: Mistakes,
+    warnings: RefCell<Vec<String>>,
     notes: RefCell<Vec<String>>,
+}
+
+/// Everything that was found.
+pub(super) struct Found {
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Findings {
@@ -27,17 +37,26 @@ impl Findings {
         }
     }
 
-    /// All mistakes without duplicates, and all notes.
-    pub(super) fn finish(self) -> (Vec<Mistake>, Vec<String>) {
+    /// Adds a risk that somebody should look at; a repeated one is dropped.
+    pub(super) fn warn(&self, warning: impl Into<String>) {
+        let warning = warning.into();
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// Everything without duplicates.
+    pub(super) fn finish(self) -> Found {
         let mut all = Vec::new();
-        for source in [self.environment, self.env_file, self.file, self.profiles, self.plugins] {
+        for source in [self.causes, self.environment, self.env_file, self.file, self.profiles, self.plugins] {
             for mistake in source.into_vec() {
                 if !all.contains(&mistake) {
                     all.push(mistake);
                 }
             }
         }
-        (all, self.notes.into_inner())
+        Found { mistakes: all, warnings: self.warnings.into_inner(), notes: self.notes.into_inner() }
     }
 }
 

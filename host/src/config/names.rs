@@ -9,7 +9,7 @@ use super::env_file::{self, Assignment};
 use super::findings::Findings;
 
 /// The variables that this program reads.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "SITE_ID",
     "INVERTER_IP",
     "INVERTER_PORT",
@@ -28,6 +28,7 @@ const KNOWN: [&str; 18] = [
     "HEALTH_HOST",
     "BESSAI_PLUGINS",
     "BESSAI_DATA",
+    "TZ",
 ];
 
 /// Prefixes of names that are meant for this program: an unknown one is a mistake in the process environment too.
@@ -95,6 +96,11 @@ const MISNAMED: [(&str, &str); 13] = [
 
 /// Adds a mistake for each unknown name, and one note that lists the unused ones.
 pub(super) fn check(process: &BTreeMap<String, String>, env_file: &[Assignment], findings: &Findings) {
+    let quoted = |name: &&str| process.get(*name).is_some_and(|value| without_quotes(value).is_some());
+    for name in KNOWN.iter().filter(|name| quoted(name)) {
+        let hint = "the quotes around the value are part of it, as docker's --env-file leaves them; remove them";
+        findings.causes.add(Mistake::without_value(*name, hint));
+    }
     let mut unused = BTreeSet::new();
     for (name, value) in process.iter().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix))) {
         if is_from_kubernetes(name, value, process) || name == SCRIPTS_CACHE || KNOWN.contains(&name.as_str()) {
@@ -118,6 +124,12 @@ pub(super) fn check(process: &BTreeMap<String, String>, env_file: &[Assignment],
         let unused: Vec<_> = unused.into_iter().collect();
         findings.note(format!("variables of the Python gateway have no effect: {}", unused.join(", ")));
     }
+}
+
+/// The value within quotes, if the variable of a process has some: a shell would have removed them.
+pub(super) fn without_quotes(value: &str) -> Option<&str> {
+    let value = value.trim();
+    ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
 }
 
 fn is_unused(name: &str) -> bool {

@@ -6,14 +6,13 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bessai_domain::settings::{Mistake, SettingsTable};
+use bessai_domain::settings::SettingsTable;
 
 use super::broker::SiteBroker;
 use super::device::Devices;
 use super::environment::Variables;
-use super::feed::{self, FeedConfig, FeedContext};
+use super::feed::FeedContext;
 use super::findings::Findings;
-use super::folder;
 use super::size::{self, MIB};
 
 /// `dir` if it is not set: a folder in the data folder.
@@ -36,9 +35,9 @@ pub(crate) struct Plugins {
     pub(crate) compile_memory_bytes: u64,
     /// Time for compiling one component.
     pub(crate) compile_time: Duration,
-    is_dir_explicit: bool,
+    pub(super) is_dir_explicit: bool,
     devices: Devices,
-    site_broker: SiteBroker,
+    pub(super) site_broker: SiteBroker,
     environment: BTreeMap<String, String>,
 }
 
@@ -47,17 +46,6 @@ pub(super) struct PluginsSection {
     dir: Option<PathBuf>,
     compile_memory_bytes: u64,
     compile_time: Duration,
-}
-
-/// The feeds of the folder at one moment.
-#[derive(Debug)]
-pub(crate) struct FeedScan {
-    /// The feeds that are switched on, the site's own one first; for those that cannot run, their mistakes.
-    pub(crate) feeds: Vec<(String, Result<FeedConfig, Vec<Mistake>>)>,
-    /// Mistakes in the folder itself.
-    pub(crate) mistakes: Vec<Mistake>,
-    /// Whether the folder can be listed; if not, feeds may be missing here that still have files.
-    pub(crate) is_readable: bool,
 }
 
 pub(super) fn read_section(table: &SettingsTable<'_>, folder: &Path, variables: &Variables<'_>) -> PluginsSection {
@@ -97,7 +85,8 @@ impl Plugins {
         }
     }
 
-    fn context<'a>(&'a self, findings: &'a Findings) -> FeedContext<'a> {
+    /// What the feeds may refer to.
+    pub(super) fn context<'a>(&'a self, findings: &'a Findings) -> FeedContext<'a> {
         FeedContext {
             dir: &self.dir,
             devices: &self.devices,
@@ -105,55 +94,6 @@ impl Plugins {
             environment: &self.environment,
             findings,
         }
-    }
-
-    /// Reads all feeds at the start, when a mistake in one of them is a mistake of the whole configuration.
-    pub(super) fn read_all(&self, findings: &Findings) -> Vec<FeedConfig> {
-        let context = self.context(findings);
-        let mut without_broker = Vec::new();
-        let files = feed::files(&self.dir, self.is_dir_explicit, findings);
-        let feeds = files.iter().filter_map(|(name, files)| feed::read(name, files, &context, &mut without_broker));
-        let feeds = feeds.collect();
-        if !without_broker.is_empty() && !self.site_broker.is_configured {
-            findings.environment.add(feed::missing_broker(&without_broker));
-        }
-        feeds
-    }
-
-    /// Reads the feeds again while the gateway runs; a mistake in one does not affect the others.
-    pub(crate) fn read(&self) -> FeedScan {
-        let folder_findings = Findings::default();
-        let mut feeds = Vec::new();
-        let files = feed::files(&self.dir, self.is_dir_explicit, &folder_findings);
-        let (mut mistakes, _) = folder_findings.finish();
-        for (name, files) in files {
-            // A file that cannot be read is a mistake of its feed, not of the folder.
-            let file = format!("{name}.toml");
-            let (own, others): (Vec<_>, Vec<_>) = mistakes.into_iter().partition(|mistake| mistake.key == file);
-            mistakes = others;
-            if !own.is_empty() {
-                feeds.push((name, Err(own)));
-                continue;
-            }
-            match self.read_feed(&name, &files) {
-                Ok(Some(feed)) => feeds.push((name, Ok(feed))),
-                Ok(None) => {}
-                Err(mistakes) => feeds.push((name, Err(mistakes))),
-            }
-        }
-        FeedScan { feeds, mistakes, is_readable: folder::is_readable(&self.dir) }
-    }
-
-    /// The feed, none if it is switched off, or its mistakes.
-    fn read_feed(&self, name: &str, files: &folder::FeedFiles) -> Result<Option<FeedConfig>, Vec<Mistake>> {
-        let findings = Findings::default();
-        let mut without_broker = Vec::new();
-        let feed = feed::read(name, files, &self.context(&findings), &mut without_broker);
-        if !without_broker.is_empty() {
-            findings.environment.add(feed::missing_broker(&without_broker));
-        }
-        let (mistakes, _) = findings.finish();
-        if mistakes.is_empty() { Ok(feed) } else { Err(mistakes) }
     }
 }
 

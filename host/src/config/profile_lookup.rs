@@ -1,16 +1,11 @@
 //! Finds a profile by its name or path.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "profiles are read before the gateway starts and by commands, which wait for them"
-)]
-
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bessai_domain::profile::{self, Profile};
 use bessai_domain::settings::{Mistake, most_similar};
+use bessai_files::SETTINGS_BYTES;
 
 use super::findings::{Findings, Sourced};
 use super::profiles::SiteProfiles;
@@ -54,7 +49,7 @@ pub(crate) fn profile(name_or_path: &str) -> Result<Profile, Vec<Mistake>> {
     let value = ProfileReference { name_or_path: name_or_path.into(), path: PathBuf::from(name_or_path) };
     let reference = Sourced { key: "--profile".into(), value, mistakes: &findings.environment };
     let profile = find(&reference, &SiteProfiles::in_default_dir(Path::new("")), &findings);
-    profile.ok_or_else(|| findings.finish().0)
+    profile.ok_or_else(|| findings.finish().mistakes)
 }
 
 /// Tries, in this order: the site's own profile of this name, the built-in one, the file, and the built-in profile that
@@ -70,12 +65,11 @@ fn find(
     if own_path.is_none() && profile::built_in_names().any(|name| name == name_or_path) {
         return profile::built_in(name_or_path);
     }
-    let error = match std::fs::read_to_string(path) {
+    let error = match bessai_files::read_text(path, SETTINGS_BYTES) {
         Ok(text) => return parse(path, &text, findings),
         Err(error) => error,
     };
-    let is_missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
-    if let Some(profile) = profile::built_in(name_or_path).filter(|_| is_missing) {
+    if let Some(profile) = profile::built_in(name_or_path).filter(|_| error.is_missing()) {
         let (key, name) = (&reference.key, &profile.name);
         findings.note(format!("{key} = {name_or_path}: no such file; using the built-in profile `{name}`"));
         return Some(profile);

@@ -1,8 +1,15 @@
 //! `[rights]`: what a feed's plugin may see and do.
 
+use std::net::Ipv4Addr;
+
+use bessai_domain::session::EndpointRight;
 use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
+use bessai_domain::topic;
 
 use super::host_port;
+
+/// The most characters of a host name and of one of its labels (RFC 1035 §2.3.4).
+const HOST_CHARACTERS: (usize, usize) = (253, 63);
 
 /// What a feed's plugin may see and do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,8 +20,8 @@ pub(crate) struct Rights {
     pub(crate) topics: Option<Vec<String>>,
     /// Filters of the topics that it may subscribe to.
     pub(crate) subscribe: Vec<String>,
-    /// The hosts that its login may name instead of the configured broker.
-    pub(crate) connect: Vec<String>,
+    /// The brokers that its login may name instead of the configured one.
+    pub(crate) connect: Vec<EndpointRight>,
     /// The channels that it may propose to write, as `device/channel`.
     pub(crate) write: Vec<String>,
 }
@@ -28,11 +35,12 @@ pub(super) struct KnownDevice<'a> {
 
 /// Reads the section and checks the names in it; those of devices and channels only if `devices` are known.
 pub(super) fn read(table: &SettingsTable<'_>, devices: Option<&[KnownDevice<'_>]>) -> Rights {
-    let rights = Rights {
+    let connect = table.texts("connect").unwrap_or_default();
+    let mut rights = Rights {
         read: table.texts("read"),
         topics: table.texts("topics"),
         subscribe: table.texts("subscribe").unwrap_or_default(),
-        connect: table.texts("connect").unwrap_or_default(),
+        connect: Vec::new(),
         write: table.texts("write").unwrap_or_default(),
     };
     table.report_unknown_keys();
@@ -45,7 +53,8 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: Option<&[KnownDevice<'_>]
     };
     check("topics", rights.topics.as_deref().unwrap_or_default(), &invalid_filter);
     check("subscribe", &rights.subscribe, &invalid_filter);
-    check("connect", &rights.connect, &invalid_host);
+    check("connect", &connect, &|entry| connect_right(entry).err());
+    rights.connect = connect.iter().filter_map(|entry| connect_right(entry).ok()).collect();
     if let Some(devices) = devices {
         check("read", rights.read.as_deref().unwrap_or_default(), &|name| find(name, devices).err());
         check("write", &rights.write, &|entry| invalid_write(entry, devices));
@@ -59,16 +68,58 @@ fn invalid_filter(filter: &str) -> Option<String> {
     let is_level = |(index, level): (usize, &str)| match level {
         "+" => true,
         "#" => index + 1 == levels,
-        level => !level.contains(['+', '#', '\0']),
+        level => !level.contains(['+', '#']),
     };
     let is_filter = !filter.is_empty() && filter.split('/').enumerate().all(is_level);
-    (!is_filter).then(|| {
-        "is not a topic filter; write `+` for one whole level, `#` as the last level for all levels that follow".into()
-    })
+    if !is_filter {
+        let hint =
+            "is not a topic filter; write `+` for one whole level, `#` as the last level for all levels that follow";
+        return Some(hint.into());
+    }
+    // No topic with such characters, or as long, is ever published.
+    let without_wildcards = filter.replace(['+', '#'], "x");
+    topic::check(&without_wildcards).err().map(|error| format!("can never match: {error}"))
 }
 
-fn invalid_host(host: &str) -> Option<String> {
-    host_port::split(host).is_err().then(|| "write a host name, such as \"hub.example.com\"".into())
+/// Reads `host` or `host:port`. The error says why nothing can ever match.
+fn connect_right(entry: &str) -> Result<EndpointRight, String> {
+    /// The forms that can match.
+    const FORMS: &str = "write a host, such as \"hub.example.com\", or a host and a port, such as \
+                         \"hub.example.com:8883\"";
+    if entry.contains("://") {
+        return Err(format!("is a URL, which a host never equals; {FORMS}"));
+    }
+    if entry.contains(['*', '+', '#', '?']) {
+        return Err(format!("has a wildcard, which is not supported here; {FORMS}"));
+    }
+    // An IPv6 address may be written without brackets if it has no port.
+    let split = match host_port::is_host(entry) {
+        true => Ok((entry.to_owned(), None)),
+        false => host_port::split(entry),
+    };
+    let (host, port) = split.map_err(|error| format!("{error}; {FORMS}"))?;
+    match invalid_name(&host) {
+        Some(reason) => Err(format!("{reason}, so no host has this name; {FORMS}")),
+        None => Ok(EndpointRight { host, port }),
+    }
+}
+
+/// Why no host can have this name. One whose last label is a number is an IPv4 address or nothing.
+fn invalid_name(host: &str) -> Option<String> {
+    let (host_length, label_length) = HOST_CHARACTERS;
+    if host.contains(':') {
+        return None;
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_number = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_digit());
+    if name.len() > host_length || name.split('.').any(|label| label.len() > label_length) {
+        return Some(format!("is longer than {host_length} characters, or {label_length} between two dots"));
+    }
+    if name.split('.').any(|label| label.is_empty() || label.starts_with('-') || label.ends_with('-')) {
+        return Some("has nothing between two dots, or a `-` beside one".into());
+    }
+    let ends_in_number = name.rsplit('.').next().is_some_and(is_number);
+    (ends_in_number && name.parse::<Ipv4Addr>().is_err()).then(|| "ends in a number but is no IPv4 address".into())
 }
 
 fn find<'a, 'b>(name: &str, devices: &'a [KnownDevice<'b>]) -> Result<&'a KnownDevice<'b>, String> {

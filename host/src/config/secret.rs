@@ -1,16 +1,13 @@
 //! Passwords and keys: where they are stored. They are read only when they are needed and never shown.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a secret is read before the gateway starts and, while it runs, on the main loop when app/feeds.rs reads \
-              changed feed files and at each sign-in, and in a plugin's thread when it signs; secrets are small files"
-)]
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
+
+use super::findings::Findings;
+use super::secret_file::SecretFile;
 
 /// Where a secret is stored.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,18 +15,38 @@ pub(crate) enum Secret {
     /// In the settings themselves.
     Text(String),
     /// In a file.
-    File(PathBuf),
+    File(SecretFile),
     /// In an environment variable.
     Variable(String),
 }
 
 impl Secret {
-    /// Reads the current value: a file is read at each call, without a newline at its end. The error names the file or
-    /// the variable.
+    /// In the file at this path.
+    pub(super) fn file(path: PathBuf) -> Self {
+        Self::File(SecretFile::new(path))
+    }
+
+    /// Reads the current value: a file is read at each call, without a newline at its end, and the call takes as long as
+    /// its file system likes. The error names the file or the variable.
     pub(crate) fn read(&self) -> Result<String, String> {
         match self {
+            Self::File(file) => file.read(),
+            other => other.in_memory(),
+        }
+    }
+
+    /// The same for a caller that must not wait, and that may call often: a file's value is up to a second old.
+    pub(crate) fn recent(&self) -> Result<String, String> {
+        match self {
+            Self::File(file) => file.recent(),
+            other => other.in_memory(),
+        }
+    }
+
+    fn in_memory(&self) -> Result<String, String> {
+        match self {
             Self::Text(text) => Ok(text.clone()),
-            Self::File(path) => read_file(path),
+            Self::File(file) => file.recent(),
             Self::Variable(name) => {
                 std::env::var(name).map_err(|_| format!("environment variable {name} is not set or not UTF-8"))
             }
@@ -77,17 +94,13 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 const ENCODINGS: [(&str, Encoding); 3] =
     [("text", Encoding::Text), ("base64", Encoding::Base64), ("hex", Encoding::Hex)];
 
-fn read_file(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-    Ok(text.into())
-}
-
 /// Where the files and variables that secrets name are found.
 #[derive(Clone, Copy)]
 pub(super) struct SecretSources<'a> {
     /// The base of relative paths.
     pub(super) folder: &'a Path,
+    /// The file with the settings, which may contain secrets itself.
+    pub(super) settings: &'a Path,
     /// The variables of the process.
     pub(super) environment: &'a BTreeMap<String, String>,
 }
@@ -98,11 +111,15 @@ pub(super) fn from_value(
     value: &toml::Value,
     sources: SecretSources<'_>,
     mistakes: &Mistakes,
+    findings: &Findings,
 ) -> Option<(Secret, Encoding)> {
     /// The hint for a value in any other form.
     const HINT: &str = "write { file = \"path\" } or { env = \"NAME\" }";
     let table = match value {
-        toml::Value::String(text) => return Some((Secret::Text(text.clone()), Encoding::Text)),
+        toml::Value::String(text) => {
+            warn_if_exposed(key, sources.settings, findings);
+            return Some((Secret::Text(text.clone()), Encoding::Text));
+        }
         toml::Value::Table(table) => SettingsTable::new(key, table, mistakes),
         _ => {
             mistakes.add(Mistake::without_value(key, HINT));
@@ -114,7 +131,7 @@ pub(super) fn from_value(
     let encoding = table.choice("encoding", &ENCODINGS).unwrap_or(Encoding::Text);
     table.report_unknown_keys();
     let secret = match (file, variable) {
-        (Some(file), None) => check_readable(key, Secret::File(sources.folder.join(file)), mistakes),
+        (Some(file), None) => readable(key, SecretFile::new(sources.folder.join(file)), mistakes, findings),
         (None, Some(name)) if !sources.environment.contains_key(name) => {
             mistakes.add(Mistake::without_value(key, format!("environment variable {name} is not set")));
             None
@@ -130,13 +147,23 @@ pub(super) fn from_value(
     secret.map(|secret| (secret, encoding))
 }
 
-fn check_readable(key: &str, secret: Secret, mistakes: &Mistakes) -> Option<Secret> {
-    match secret.read() {
-        Ok(_) => Some(secret),
-        Err(error) => {
-            mistakes.add(Mistake::without_value(key, error));
-            None
-        }
+fn readable(key: &str, file: SecretFile, mistakes: &Mistakes, findings: &Findings) -> Option<Secret> {
+    if let Err(error) = file.read() {
+        mistakes.add(Mistake::without_value(key, error));
+        return None;
+    }
+    warn_if_exposed(key, file.path(), findings);
+    Some(Secret::File(file))
+}
+
+/// Warns of a file with a secret that every user of this machine may read.
+pub(super) fn warn_if_exposed(key: &str, path: &Path, findings: &Findings) {
+    if let Some(permissions) = bessai_files::readable_by_others(path) {
+        let path = path.display();
+        findings.warn(format!(
+            "{key}: every user of this machine may read {path} (mode {permissions:04o}); run `chmod o-r {path}`, or set \
+             `defaultMode: 0440` where Kubernetes mounts it"
+        ));
     }
 }
 
@@ -148,7 +175,7 @@ mod tests {
     fn a_file_is_read_again_at_each_call() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        let secret = Secret::File(path.clone());
+        let secret = Secret::file(path.clone());
         assert_eq!(
             secret.read(),
             Err(format!("{} cannot be read: No such file or directory (os error 2)", path.display()))
@@ -169,7 +196,7 @@ mod tests {
 
     #[test]
     fn debug_output_contains_no_secret() {
-        for secret in [Secret::Text("hunter2".into()), Secret::File("hunter2".into())] {
+        for secret in [Secret::Text("hunter2".into()), Secret::file("hunter2".into())] {
             assert_eq!(format!("{secret:?}"), "<secret>");
         }
     }

@@ -1,11 +1,10 @@
 //! The settings of a plugin that runs without a gateway: in a test case or a benchmark.
 
-#![allow(clippy::disallowed_methods, reason = "only commands read such a file, and wait for it")]
-
 use std::path::Path;
 
 use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
 use bessai_domain::site::{Site, Source};
+use bessai_files::SETTINGS_BYTES;
 
 use super::limits::{self, FeedLimits};
 use super::plugin_config;
@@ -44,7 +43,7 @@ impl StandaloneSettings {
     /// Reads the three sections of a feed's file.
     pub(crate) fn read_file(path: &Path) -> Result<Self, Vec<Mistake>> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
+        let text = bessai_files::read_text(path, SETTINGS_BYTES)
             .map_err(|error| vec![Mistake::without_value(name.as_str(), format!("cannot be read: {error}"))])?;
         let mistakes = Mistakes::default();
         let parsed = parse_toml(&name, &text, &mistakes).unwrap_or_default();

@@ -64,9 +64,22 @@ impl Case {
         }
     }
 
+    /// The configuration, or all mistakes in it and in the feeds' files.
     fn load(&self) -> Result<Config, Vec<String>> {
-        load(self.config_file.as_deref(), &self.environment())
-            .map_err(|mistakes| mistakes.iter().map(|mistake| self.without_folder(&mistake.to_string())).collect())
+        let config = self.start()?;
+        match config.feed_mistakes() {
+            mistakes if mistakes.is_empty() => Ok(config),
+            mistakes => Err(self.shown(&mistakes)),
+        }
+    }
+
+    /// The configuration with which a gateway starts.
+    fn start(&self) -> Result<Config, Vec<String>> {
+        load(self.config_file.as_deref(), &self.environment()).map_err(|mistakes| self.shown(&mistakes))
+    }
+
+    fn shown(&self, mistakes: &[Mistake]) -> Vec<String> {
+        mistakes.iter().map(|mistake| self.without_folder(&mistake.to_string())).collect()
     }
 
     fn without_folder(&self, text: &str) -> String {
@@ -111,7 +124,7 @@ fn the_environment_alone_is_enough() {
     assert_eq!(config.safety, SafetyLimits::default());
     assert_eq!((config.models.len(), config.log_level), (0, LogLevel::Info));
     assert_eq!(config.health.to_string(), "127.0.0.1:8000");
-    assert_eq!((config.data_dir, config.plugins.dir), (case.path(""), case.path("plugins")));
+    assert_eq!((config.data_dir, config.plugins.dir.clone()), (case.path(""), case.path("plugins")));
     assert_eq!(config.cache_dir, Some("/home/me/.cache/bessai-edge".into()));
     assert_eq!(config.journal.folder, case.path("journal"));
     assert_eq!(config.journal.sync, SyncPolicy::Interval(Duration::from_secs(1)));
@@ -121,13 +134,12 @@ fn the_environment_alone_is_enough() {
 
 #[test]
 fn an_empty_environment_lists_the_required_variables() {
-    assert_eq!(
-        Case::empty().mistakes(),
-        [
-            "INVERTER_IP: is missing; write the address of the inverter, or add a [[device]] to bessai.toml",
-            "MQTT_BROKER_URL: is missing; write mqtt://host:1883 (no broker for `default`)",
-        ]
-    );
+    let case = Case::empty();
+    let not_found = format!("config/.env and bessai.toml: not found in {}", case.folder.path().display());
+    let address = "is missing; write the address of the inverter, or add a [[device]] to bessai.toml";
+    let broker = "is missing; write mqtt://host:1883 (no broker for `default`)";
+    let expected = [format!("INVERTER_IP: {address}; {not_found}"), format!("MQTT_BROKER_URL: {broker}; {not_found}")];
+    assert_eq!(case.mistakes(), expected);
 }
 
 #[test]
@@ -188,7 +200,7 @@ fn a_complete_file() {
     let max_age = Duration::from_hours(1);
     let journal =
         JournalSettings { folder: case.path("etc/j"), sync: SyncPolicy::EveryEvent, max_bytes: 2 << 30, max_age };
-    assert_eq!((config.journal, config.plugins.dir), (journal, case.path("etc/p")));
+    assert_eq!((config.journal, config.plugins.dir.clone()), (journal, case.path("etc/p")));
     assert_eq!(config.cache_dir, None);
 }
 

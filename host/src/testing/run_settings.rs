@@ -81,6 +81,8 @@ impl RunSettings {
             read: self.rights.read.clone(),
             connect: self.rights.connect.clone(),
             topics: self.rights.topics.clone(),
+            // Known only where there is a site's broker.
+            reserved: Vec::new(),
             qos: self.limits.qos,
             // Nothing is published, so the rate does not matter.
             rate_per_s: None,

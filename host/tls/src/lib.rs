@@ -19,6 +19,7 @@ pub mod server;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -26,6 +27,9 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// Time for reading certificates and keys.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Which certificates a client trusts, and which it presents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,8 +54,7 @@ pub fn client(settings: &Settings) -> Result<Arc<ClientConfig>, String> {
         Some((certificate, key)) => {
             let chain = certificates(certificate)?;
             let key_file = key.display();
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| format!("failed to read a private key from {key_file}: {}", describe_pem(&error)))?;
+            let key = private_key(key)?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|error| format!("{} and {key_file} do not belong together: {error}", certificate.display()))?
@@ -68,7 +71,10 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     server_name: &str,
     stream: S,
 ) -> Result<TlsStream<S>, String> {
-    let config = client(settings)?;
+    let files = settings.clone();
+    let owner = format!("TLS with {server_name}");
+    let config = bessai_files::off_main_loop(&owner, READ_LIMIT, move || client(&files)).await;
+    let config = config.map_err(|error| format!("failed to read certificates: {error}"))??;
     let name = ServerName::try_from(server_name.to_owned())
         .map_err(|_| format!("{server_name:?} is not a valid server name"))?;
     TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
@@ -98,20 +104,29 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    match CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+    let failed =
+        |reason: &dyn std::fmt::Display| format!("failed to read certificates from {}: {reason}", path.display());
+    let pem = bessai_files::read(path, bessai_files::CERTIFICATE_BYTES).map_err(|error| failed(&error))?;
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if certificates.is_empty() => Err(format!("{} contains no PEM certificate", path.display())),
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(format!("failed to read certificates from {}: {}", path.display(), describe_pem(&error))),
+        Err(error) => Err(failed(&describe_pem(&error))),
     }
 }
 
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let failed =
+        |reason: &dyn std::fmt::Display| format!("failed to read a private key from {}: {reason}", path.display());
+    let pem = bessai_files::read(path, bessai_files::SECRET_BYTES).map_err(|error| failed(&error))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| failed(&describe_pem(&error)))
+}
+
 /// What is wrong with a PEM file, without quoting it: it may hold a key.
-fn describe_pem(error: &rustls::pki_types::pem::Error) -> String {
+fn describe_pem(error: &rustls::pki_types::pem::Error) -> &'static str {
     use rustls::pki_types::pem::Error;
     match error {
-        Error::Io(error) => error.to_string(),
-        Error::NoItemsFound => "it contains none in PEM format".into(),
-        _ => "it is not valid PEM".into(),
+        Error::NoItemsFound => "it contains none in PEM format",
+        _ => "it is not valid PEM",
     }
 }
 

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
@@ -47,9 +45,7 @@ impl Acceptor {
         let (certificate, key) = &settings.identity;
         let chain = super::certificates(certificate)?;
         let (certificate, key_file) = (certificate.display(), key.display());
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-            format!("failed to read a private key from {key_file}: {}", super::describe_pem(&error))
-        })?;
+        let key = super::private_key(key)?;
         let config = builder
             .with_single_cert(chain, key)
             .map_err(|error| format!("certificate {certificate} does not match key {key_file}: {error}"))?;

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use crate::text::visible;
+
 /// A setting that cannot be used: its key, its value unless that is secret, and a hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -27,11 +29,13 @@ impl Mistake {
 }
 
 impl fmt::Display for Mistake {
+    /// On one line: names of files and values can contain anything.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.value {
-            Some(value) => write!(f, "{} = {}: {}", self.key, value, self.hint),
-            None => write!(f, "{}: {}", self.key, self.hint),
+        f.write_str(&visible(&self.key))?;
+        if let Some(value) = &self.value {
+            write!(f, " = {}", visible(value))?;
         }
+        write!(f, ": {}", visible(&self.hint))
     }
 }
 

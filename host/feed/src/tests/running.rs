@@ -34,6 +34,7 @@ pub(super) fn policy() -> Policy {
         read: None,
         connect: Vec::new(),
         topics: None,
+        reserved: Vec::new(),
         qos: Qos::AtLeastOnce,
         rate_per_s: None,
         max_age: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bessai_domain::event::Event;
 use bessai_domain::ports::{ConnectError, Processed};
-use bessai_domain::session::{Endpoint, Login, SignInRequest};
+use bessai_domain::session::{Endpoint, EndpointRight, Login, SignInRequest};
 
 use super::fakes::*;
 use super::running::*;
@@ -179,14 +179,18 @@ async fn a_feed_does_not_sign_in_at_a_host_without_the_right() {
 #[tokio::test(start_paused = true)]
 async fn logins_are_checked_against_the_rights() {
     let will = |topic: &str| Some(message(topic.into(), 0));
-    let rights = Policy { connect: vec!["Hub.example.com".into()], topics: Some(vec!["a/#".into()]), ..policy() };
+    let hub = EndpointRight { host: "Hub.example.com".into(), port: None };
+    let rights = Policy { connect: vec![hub], topics: Some(vec!["a/#".into()]), ..policy() };
     let at = |host: &str| Login { endpoint: Some(Endpoint { host: host.into(), port: 1 }), ..Login::default() };
     assert!(rights.admit_login(at("hub.example.com")).is_ok());
     let refusal = rights.admit_login(at("hub.example.org")).unwrap_err();
-    assert!(refusal.contains("\"hub.example.org\": add it to [rights] connect"), "{refusal}");
+    assert!(refusal.contains("\"hub.example.org:1\": add it to [rights] connect"), "{refusal}");
     assert!(rights.admit_login(Login { will: will("a/b"), ..Login::default() }).is_ok());
     let refusal = rights.admit_login(Login { will: will("b"), ..Login::default() }).unwrap_err();
     assert!(refusal.contains("the last will: the feed has no right to topic \"b\""), "{refusal}");
+    let reserved = Policy { reserved: vec!["S/safety".into()], ..policy() };
+    let refusal = reserved.admit_login(Login { will: will("S/safety"), ..Login::default() }).unwrap_err();
+    assert!(refusal.contains("the last will: topic \"S/safety\" belongs to the default feed"), "{refusal}");
 }
 
 #[tokio::test(start_paused = true)]

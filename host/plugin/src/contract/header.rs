@@ -1,7 +1,5 @@
 //! Recognises a file by its first bytes.
 
-use super::shape::printable;
-
 /// The first bytes of every WebAssembly file.
 const MAGIC: &[u8] = b"\0asm";
 /// Bytes of magic, version and layer.
@@ -12,8 +10,15 @@ const COMPONENT: (u16, u16) = (0x0d, 1);
 const CORE: (u16, u16) = (1, 0);
 /// Bytes that are examined to tell text from other content.
 const SAMPLE: usize = 4096;
-/// Characters of a text's first line that are shown.
-const FIRST_LINE: usize = 40;
+/// Texts that users have mistaken for a component, by how their first line begins. Nothing else of a text is shown: a
+/// link may lead to a file with a secret.
+const KNOWN_TEXTS: [(&str, &str); 5] = [
+    ("<!doctype html", "is a web page, not a component; download the file itself"),
+    ("<html", "is a web page, not a component; download the file itself"),
+    ("(component", "is a component in text form; convert it with `wasm-tools parse`"),
+    ("(module", "is a module in text form, not a component"),
+    ("version https://git-lfs", "is a pointer of Git LFS, not a component; fetch it with `git lfs pull`"),
+];
 
 /// Files that users have mistaken for a component, by their first bytes.
 const KNOWN: [(&[u8], &str); 6] = [
@@ -56,10 +61,10 @@ fn describe_other(bytes: &[u8]) -> String {
         return (*sentence).into();
     }
     match first_line(bytes) {
-        Some("") => "is a text file, not a component".into(),
         Some(line) => {
-            let start: String = line.chars().take(FIRST_LINE).collect();
-            format!("is a text file, not a component: it begins with `{}`", printable(&start))
+            let line = line.to_ascii_lowercase();
+            let known = KNOWN_TEXTS.iter().find(|(start, _)| line.starts_with(start));
+            known.map_or("is a text file, not a component", |(_, sentence)| sentence).into()
         }
         None if MAGIC.starts_with(bytes) => format!("is cut off after {} bytes", bytes.len()),
         None if bytes.len() < HEADER => format!("is too short for a component: it has {} bytes", bytes.len()),

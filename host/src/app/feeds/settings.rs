@@ -1,7 +1,5 @@
 //! Translates a feed's settings into those of its parts: plugin, policy, broker, quarantine.
 
-#![allow(clippy::disallowed_methods, reason = "components are read before the gateway runs or in a blocking task")]
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -10,26 +8,44 @@ use std::sync::Arc;
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::settings::Mistake;
 use bessai_feed::{FeedSettings, Policy};
-use bessai_mqtt::BrokerSettings;
+use bessai_files::Access;
+use bessai_mqtt::{BrokerSettings, ReadPassword};
 use bessai_plugin_runtime::{self as plugin, CompiledComponent, Engine, LogSink, PluginSettings, ReadSecret, Secrets};
 
 use crate::app::BESSAI_JSON;
 use crate::clock::now;
-use crate::config::{self, ComponentSource, Config};
+use crate::config::{self, ComponentSource, Config, READ_LIMIT};
 use crate::quarantine::QuarantineWriter;
 
-/// Loads the feed's component: compiles it, or takes it from the cache.
-pub(crate) fn load(engine: &Engine, feed: &config::FeedConfig) -> Result<CompiledComponent, String> {
+/// What belongs to the default feed below the site's own first level.
+const RESERVED: [&str; 5] = ["telemetry", "+/telemetry", "safety", "ai/#", "system/#"];
+
+/// Why a component is not loaded.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct LoadError {
+    reason: String,
+    /// Whether its file could be read; if not, trying again may help.
+    pub(super) answers: bool,
+}
+
+impl From<String> for LoadError {
+    fn from(reason: String) -> Self {
+        Self { reason, answers: true }
+    }
+}
+
+/// Loads the feed's component: compiles it, or takes it from the cache. Blocks.
+pub(crate) fn load(engine: &Engine, feed: &config::FeedConfig) -> Result<CompiledComponent, LoadError> {
     match &feed.component {
-        ComponentSource::BuiltIn => engine.load(BESSAI_JSON),
+        ComponentSource::BuiltIn => Ok(engine.load(BESSAI_JSON)?),
         ComponentSource::File(path) => {
-            let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
-            if size > plugin::MAX_COMPONENT_BYTES {
-                let limit = plugin::MAX_COMPONENT_BYTES;
-                return Err(format!("{} has {size} bytes; a component may have {limit}", path.display()));
-            }
-            let wasm = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            engine.load(&wasm).map_err(|error| format!("{} {error}", path.display()))
+            let (name, file) = (path.display().to_string(), path.clone());
+            let read = move || bessai_files::read(&file, plugin::MAX_COMPONENT_BYTES);
+            let wasm = Access::run(&config::feed_owner(&feed.name), READ_LIMIT, read)
+                .map_err(|error| LoadError { reason: format!("{name} cannot be read: {error}"), answers: false })?
+                .map_err(|error| format!("{name} cannot be read: {error}"))?;
+            Ok(engine.load(&wasm).map_err(|error| format!("{name} {error}"))?)
         }
     }
 }
@@ -39,7 +55,7 @@ pub(super) fn of_plugin(feed: &config::FeedConfig) -> PluginSettings {
     let mut keys = BTreeMap::new();
     for (name, (secret, encoding)) in &feed.secrets {
         let (secret, encoding) = (secret.clone(), *encoding);
-        let read: ReadSecret = Box::new(move || encoding.decode(&secret.read()?));
+        let read: ReadSecret = Box::new(move || encoding.decode(&secret.recent()?));
         keys.insert(name.clone(), read);
     }
     PluginSettings {
@@ -62,11 +78,18 @@ pub(super) fn of_feed(site: &str, feed: &config::FeedConfig, quarantine: &Rc<Qua
     }
 }
 
-pub(super) fn policy(feed: &config::FeedConfig) -> Policy {
+/// The topics of the default feed, which another feed may publish to only if its rights list them.
+pub(crate) fn reserved_topics(site: &str, feed: &config::FeedConfig) -> Vec<String> {
+    let reserved = RESERVED.iter().filter(|_| feed.shares_site_broker);
+    reserved.map(|topic| format!("{site}/{topic}")).collect()
+}
+
+pub(super) fn policy(site: &str, feed: &config::FeedConfig) -> Policy {
     Policy {
         read: feed.rights.read.clone(),
         connect: feed.rights.connect.clone(),
         topics: feed.rights.topics.clone(),
+        reserved: reserved_topics(site, feed),
         qos: feed.limits.qos,
         rate_per_s: feed.limits.rate_per_s,
         max_age: feed.limits.max_age,
@@ -94,7 +117,7 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
         false => format!("bessai-{site}-{}", feed.name),
     });
     let password = broker.password.clone().map(|secret| {
-        let read: Box<dyn Fn() -> Result<String, String>> = Box::new(move || secret.read());
+        let read: ReadPassword = Box::new(move || secret.read());
         read
     });
     BrokerSettings {
@@ -119,17 +142,25 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
     }
 }
 
-/// Finds certificates and keys that cannot be used.
-pub(crate) fn check_files(config: &Config) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
-    for feed in &config.feeds {
-        let Some(tls) = &feed.broker.tls else { continue };
-        if let Err(error) = bessai_tls::client(tls) {
-            let files = [tls.ca.clone(), tls.identity.as_ref().map(|(certificate, _)| certificate.clone())];
-            let named: Vec<_> = files.into_iter().flatten().map(|path: PathBuf| path.display().to_string()).collect();
-            mistakes.push(Mistake::new(format!("feed {}: TLS", feed.name), named.join(", "), error));
-        }
-    }
-    mistakes.dedup_by(|a, b| a.hint == b.hint);
-    mistakes
+/// Finds certificates and keys of the site's broker that cannot be used.
+pub(crate) fn check_site_files(config: &Config) -> Vec<Mistake> {
+    let tls = config.broker.as_ref().and_then(|broker| broker.tls.as_ref());
+    tls.and_then(|tls| invalid_files("TLS", tls)).into_iter().collect()
+}
+
+/// Finds those of feeds with a broker of their own.
+pub(crate) fn check_feed_files(config: &Config) -> Vec<Mistake> {
+    let site = config.broker.as_ref().and_then(|broker| broker.tls.as_ref());
+    let own = |feed: &config::FeedConfig| {
+        let tls = feed.broker.tls.as_ref().filter(|tls| Some(*tls) != site)?;
+        invalid_files(&format!("feed {}: TLS", feed.name), tls)
+    };
+    config.feeds.iter().filter_map(own).collect()
+}
+
+fn invalid_files(key: &str, tls: &bessai_tls::Settings) -> Option<Mistake> {
+    let error = bessai_tls::client(tls).err()?;
+    let files = [tls.ca.clone(), tls.identity.as_ref().map(|(certificate, _)| certificate.clone())];
+    let named: Vec<_> = files.into_iter().flatten().map(|path: PathBuf| path.display().to_string()).collect();
+    Some(Mistake::new(key, named.join(", "), error))
 }

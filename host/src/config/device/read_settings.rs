@@ -19,11 +19,6 @@
 //! server_name = "plc-7"     # and the name in the device's certificate
 //! ```
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "certificates are checked before the gateway starts and by commands, which wait for it"
-)]
-
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -34,6 +29,7 @@ use bessai_domain::profile::{Pacing, Profile, ReadLimits};
 use bessai_domain::report::ReportRule;
 use bessai_domain::settings::{Mistake, Mistakes, SettingsTable, unknown_name_hint};
 use bessai_domain::time::parse_duration;
+use bessai_files::CERTIFICATE_BYTES;
 
 use super::period::PERIODS;
 
@@ -178,7 +174,8 @@ impl<'a> PartialReadSettings<'a> {
     /// Checks that the files can be read. They are read again for each connection, so a renewed certificate takes effect.
     fn check_files(&self) {
         for (key, path) in [("ca", &self.ca), ("cert", &self.cert), ("key", &self.identity_key)] {
-            if let Some((path, error)) = path.as_ref().and_then(|path| Some((path, std::fs::read(path).err()?))) {
+            let check = |path: &PathBuf| Some((path.clone(), bessai_files::check(path, CERTIFICATE_BYTES).err()?));
+            if let Some((path, error)) = path.as_ref().and_then(check) {
                 let hint = format!("cannot be read: {error}");
                 self.mistakes.add(Mistake::new(format!("{}{key}", self.key_prefix), path.display(), hint));
             }

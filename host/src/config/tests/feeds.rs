@@ -1,5 +1,8 @@
 //! The plugins folder and its feeds.
 
+use std::os::unix::fs::symlink;
+
+use bessai_domain::session::EndpointRight;
 use bessai_feed::ProcessorShare;
 
 use super::*;
@@ -64,7 +67,12 @@ fn the_folder() {
     assert_eq!(of(Case::new().file("bessai.toml", file)), (note("p"), "p".into()));
     assert_eq!(of(Case::new().file("bessai.toml", file).set("BESSAI_PLUGINS", "q")), (note("q"), "q".into()));
     let case = Case::new().file("plugins", "");
-    assert_eq!(case.mistakes(), ["plugins: the plugins folder cannot be read: Not a directory (os error 20)"]);
+    let unknown = "cannot be looked for, because the plugins folder cannot be read; the feed starts when it can";
+    let expected = ["plugins: the plugins folder cannot be read: Not a directory (os error 20)".to_owned()];
+    let expected = [&expected[..], &[format!("plugins/default.toml: {unknown}")]].concat();
+    assert_eq!(case.mistakes(), expected);
+    // It may contain the settings of the default feed, which must not publish more than they allow.
+    assert_eq!(names(&case.start().unwrap()), Vec::<&str>::new());
 }
 
 #[test]
@@ -87,7 +95,7 @@ fn a_complete_feed() {
         read = ["battery"]
         topics = ["devices/+/x/#"]
         subscribe = ["commands/#"]
-        connect = ["hub.example"]
+        connect = ["hub.example", "hub.example:8883"]
         write = []
         [limits]
         memory = "16MiB"
@@ -116,14 +124,14 @@ fn a_complete_feed() {
         ("hub.example", 8883, &None, &None)
     );
     assert_eq!(broker.password.as_ref().unwrap().read().as_deref(), Ok("s"));
-    let secret = Secret::File(case.path("plugins/secret"));
+    let secret = Secret::file(case.path("plugins/secret"));
     assert_eq!(feed.secrets.get("device-key"), Some(&(secret, Encoding::Base64)));
     assert_eq!(feed.secrets.get("other"), Some(&(Secret::Variable("OTHER".into()), Encoding::Text)));
     let rights = Rights {
         read: Some(vec!["battery".into()]),
         topics: Some(vec!["devices/+/x/#".into()]),
         subscribe: vec!["commands/#".into()],
-        connect: vec!["hub.example".into()],
+        connect: [None, Some(8883)].map(|port| EndpointRight { host: "hub.example".into(), port }).into(),
         write: Vec::new(),
     };
     assert_eq!(feed.rights, rights);
@@ -152,8 +160,13 @@ fn the_sites_client_id_is_for_the_default_feed_alone() {
 fn feeds_without_a_broker_or_a_component() {
     let case = Case::empty().set("INVERTER_IP", "a").file("plugins/a.wasm", "");
     let case = case.file("plugins/b.wasm", "").file("plugins/b.toml", "[broker]\nurl = \"mqtt://b\"");
-    let expected = ["MQTT_BROKER_URL: is missing; write mqtt://host:1883 (no broker for `default`, `a`)"];
-    assert_eq!(case.mistakes(), expected);
+    let not_found = format!("config/.env and bessai.toml: not found in {}", case.folder.path().display());
+    let expected =
+        format!("MQTT_BROKER_URL: is missing; write mqtt://host:1883 (no broker for `default`, `a`); {not_found}");
+    assert_eq!(case.mistakes(), [expected]);
+    // Without the default feed only the others are off.
+    let case = case.file("plugins/default.toml", "enabled = false");
+    assert_eq!((names(&case.start().unwrap()), case.mistakes().len()), (vec!["b"], 1));
     check("[broker]\nusername = \"u\"", "broker.url: is missing; write \"mqtts://host:8883\"");
     check(
         "component = \"no.wasm\"",
@@ -182,7 +195,7 @@ fn invalid_settings() {
     let hint = "contains '#', which is not allowed in a topic level; remove it";
     assert_eq!(case.mistakes(), [format!("a#.toml: the feed's name {hint}")]);
     let case = Case::new().file("plugins/a.toml", "= 1").file("plugins/a.wasm", "");
-    assert!(case.mistakes()[0].starts_with("a.toml: is not TOML: line 1: "), "{:?}", case.mistakes());
+    assert!(case.mistakes()[0].starts_with("a.toml: is not TOML: line 2: "), "{:?}", case.mistakes());
 }
 
 #[test]
@@ -194,8 +207,24 @@ fn invalid_rights() {
         check(&format!("[rights]\ntopics = [\"{filter}\"]"), &format!("rights.topics = \"{filter}\": {hint}"));
         check(&format!("[rights]\nsubscribe = [\"{filter}\"]"), &format!("rights.subscribe = \"{filter}\": {hint}"));
     }
-    let hint = "write a host name, such as \"hub.example.com\"";
-    check("[rights]\nconnect = [\"tcp://a\"]", &format!("rights.connect = \"tcp://a\": {hint}"));
+    let long = "x".repeat(70_000);
+    let hint = "can never match: a topic of 70000 bytes is too long; MQTT allows 65535";
+    check(&format!("[rights]\ntopics = [\"{long}\"]"), &format!("rights.topics = \"{long}\": {hint}"));
+    let forms = "write a host, such as \"hub.example.com\", or a host and a port, such as \"hub.example.com:8883\"";
+    for (entry, reason) in [
+        ("tcp://a", "is a URL, which a host never equals"),
+        ("*.example.com", "has a wildcard, which is not supported here"),
+        ("a:0", "the port must be a whole number from 1 to 65535"),
+        ("a b", "the host may contain only letters, digits, `.`, `-` and `_`; write an IPv6 address in [ ]"),
+        ("", "the host is missing"),
+        ("10.0.0.256", "ends in a number but is no IPv4 address, so no host has this name"),
+        ("a..b:1", "has nothing between two dots, or a `-` beside one, so no host has this name"),
+    ] {
+        check(
+            &format!("[rights]\nconnect = [\"{entry}\"]"),
+            &format!("rights.connect = \"{entry}\": {reason}; {forms}"),
+        );
+    }
     check("[rights]\nwrite = [\"battery\"]", "rights.write = \"battery\": write \"device/channel\"");
     let hint = "the channel is unknown; did you mean `soc_pct`?";
     check("[rights]\nwrite = [\"battery/soc_pc\"]", &format!("rights.write = \"battery/soc_pc\": {hint}"));
@@ -221,4 +250,102 @@ fn invalid_limits() {
     let hint = "write a size from 8MiB to 4096MiB, such as \"64MiB\"";
     check("[limits]\nquarantine_size = \"1MiB\"", &format!("limits.quarantine_size = \"1MiB\": {hint}"));
     check("[limits]\nmemmory = 1", "limits.memmory: is unknown; did you mean `memory`?");
+}
+
+#[test]
+fn a_bad_feed_file_switches_that_feed_off_alone() {
+    let case = Case::new().file("plugins/a.wasm", "").file("plugins/b.wasm", "").file("plugins/b.toml", "enabeld = 1");
+    let config = case.start().unwrap();
+    assert_eq!(names(&config), ["default", "a"]);
+    let off: Vec<_> = config.off.iter().map(|feed| (feed.name.as_str(), feed.mistakes.len())).collect();
+    assert_eq!((off, case.mistakes().len()), (vec![("b", 1)], 1));
+    let case = case.file("plugins/default.toml", "= 1");
+    assert_eq!(names(&case.start().unwrap()), ["a"]);
+    // With a mistake in the site's settings nothing starts, and all are listed.
+    let case = case.set("INVERTER_PORT", "0");
+    assert_eq!(case.start().unwrap_err().len(), 3);
+}
+
+#[test]
+fn only_regular_files_and_links_to_them_are_read_and_nothing_of_them_is_shown() {
+    let case = Case::new().file("plugins/a.wasm", "").file("secret", "hunter2 = hunter2\nhunter2").file("b.toml", "");
+    let check = |name: &str, expected: &[&str]| {
+        assert_eq!(case.mistakes(), expected, "{name}");
+        std::fs::remove_file(case.path(&format!("plugins/{name}"))).unwrap();
+    };
+    symlink("/dev/zero", case.path("plugins/a.toml")).unwrap();
+    check("a.toml", &["a.toml: cannot be read: it is a device, not a regular file"]);
+    rustix::fs::mkfifoat(rustix::fs::CWD, case.path("plugins/a.toml"), rustix::fs::Mode::RUSR).unwrap();
+    check("a.toml", &["a.toml: cannot be read: it is a FIFO, not a regular file"]);
+    std::fs::write(case.path("plugins/a.toml"), "#".repeat(1 << 21)).unwrap();
+    check("a.toml", &["a.toml: cannot be read: it has 2097152 bytes; at most 1048576 are allowed"]);
+    symlink(case.path("secret"), case.path("plugins/a.toml")).unwrap();
+    let mistakes = case.mistakes();
+    assert!(mistakes[0].starts_with("a.toml: is not TOML: line 1: "), "{mistakes:?}");
+    assert!(!mistakes[0].contains("hunter2"), "{mistakes:?}");
+    std::fs::remove_file(case.path("plugins/a.toml")).unwrap();
+    symlink("../b.toml", case.path("plugins/a.toml")).unwrap();
+    assert_eq!(names(&case.config()), ["default", "a"]);
+}
+
+#[test]
+fn names_that_could_mislead_are_escaped_and_no_feeds() {
+    let case = Case::new().file("plugins/acme\u{202e}x.wasm", "").file("plugins/a\nERROR b.toml", "x = 1");
+    let hint = "the file name contains characters that are not visible; rename the file";
+    let expected = [format!("a\\nERROR b.toml: {hint}"), format!("acme\\u{{202e}}x.wasm: {hint}")];
+    assert_eq!((case.mistakes(), names(&case.start().unwrap())), (expected.to_vec(), vec!["default"]));
+}
+
+#[test]
+fn ignored_files_are_noted_with_the_reason() {
+    let case = Case::new().file("plugins/ACME.WASM", "").file("plugins/key.pem", "").file("plugins/x/y.wasm", "");
+    let note = |text: &str| format!("ignored in the plugins folder: {text}");
+    let expected = [
+        note("ACME.WASM: the ending must be written `.wasm`; rename it to ACME.wasm"),
+        note("x: it is a folder; only files in the plugins folder itself are feeds"),
+    ];
+    assert_eq!(case.notes(), expected);
+}
+
+#[test]
+fn feeds_that_share_the_sites_broker() {
+    let check = |settings: &str, expected: bool| {
+        let case = Case::new().set("MQTT_BROKER_URL", "mqtt://localhost").file("plugins/a.wasm", "");
+        let config = case.file("plugins/a.toml", settings).config();
+        let shares: Vec<_> = config.feeds.iter().map(|feed| feed.shares_site_broker).collect();
+        assert_eq!(shares, [false, expected], "{settings}");
+    };
+    check("", true);
+    check("[broker]\nurl = \"mqtt://127.0.0.1:1883\"", true);
+    check("[broker]\nurl = \"mqtt://[::1]\"", true);
+    check("[broker]\nurl = \"mqtt://localhost:1884\"", false);
+    let other = "[broker]\nurl = \"mqtt://broker.example\"";
+    check(other, false);
+    check(&format!("{other}\n[rights]\nconnect = [\"hub.example\"]"), false);
+    check(&format!("{other}\n[rights]\nconnect = [\"LOCALHOST\"]"), true);
+    check(&format!("{other}\n[rights]\nconnect = [\"localhost:8883\"]"), false);
+}
+
+#[test]
+fn warnings_about_passwords_and_secret_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::new().file("plugins/a.wasm", "").file("plugins/key", "k").file("plugins/default.toml", "");
+    let case = case.file("plugins/a.toml", "[broker]\nurl = \"mqtt://u:p@broker.example.com\"");
+    let warning =
+        "the password is sent unencrypted to mqtt://broker.example.com:1883, which is not in a private network";
+    assert_eq!(case.config().warnings, [format!("a.toml: broker.url: {warning}; use mqtts://")]);
+    let open = |path: PathBuf, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    open(case.path("plugins/key"), 0o600);
+    let case = case.file("plugins/a.toml", "[secrets]\nk = { file = \"key\" }");
+    assert_eq!(case.config().warnings, Vec::<String>::new());
+    open(case.path(""), 0o755);
+    open(case.path("plugins/key"), 0o644);
+    let warnings = case.config().warnings;
+    // Root's files in memory are what containers mount.
+    if bessai_files::readable_by_others(&case.path("plugins/key")).is_some() {
+        assert!(warnings[0].starts_with("a.toml: secrets.k: every user of this machine may read"), "{warnings:?}");
+        assert!(warnings[0].contains("(mode 0644); run `chmod o-r"), "{warnings:?}");
+    }
+    open(case.path("plugins/key"), 0o640);
+    assert_eq!(case.config().warnings, Vec::<String>::new());
 }

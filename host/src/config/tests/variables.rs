@@ -136,7 +136,7 @@ fn variables_that_kubernetes_sets_for_a_service_are_ignored() {
 #[test]
 fn an_unreadable_env_file() {
     let case = Case::new().file("config/.env/file", "");
-    assert_eq!(case.mistakes(), ["config/.env: cannot be read: Is a directory (os error 21)"]);
+    assert_eq!(case.mistakes(), ["config/.env: cannot be read: it is a directory, not a regular file"]);
     let case = Case::new().file("config/.env", "A\n\nB=\"hunter2");
     let expected = ["config/.env line 1: write NAME=value", "config/.env line 3: the closing \" is missing; add it"];
     assert_eq!(case.mistakes(), expected);
@@ -157,7 +157,62 @@ fn relative_paths() {
     assert_eq!(maker(&case), "data");
     let config = case.config();
     assert_eq!((config.data_dir, config.cache_dir), (case.path("data"), Some(case.path("data/cache"))));
-    assert_eq!((config.journal.folder, config.plugins.dir), (case.path("data/journal"), case.path("data/plugins")));
+    assert_eq!(
+        (config.journal.folder, config.plugins.dir.clone()),
+        (case.path("data/journal"), case.path("data/plugins"))
+    );
     let cache = Case::new().set("XDG_CACHE_HOME", "/cache").config().cache_dir;
     assert_eq!(cache, Some("/cache/bessai-edge".into()));
+}
+
+#[test]
+fn an_env_file_in_another_encoding_is_named_first_and_nothing_counts_as_missing() {
+    let check = |content: &[u8], expected: &str| {
+        let case = Case::empty().set("INVERTER_PORT", "0").file("config/.env", "");
+        std::fs::write(case.path("config/.env"), content).unwrap();
+        let port = "INVERTER_PORT = 0: write a whole number from 1 to 65535";
+        assert_eq!(case.mistakes(), [format!("config/.env: cannot be read: {expected}"), port.into()]);
+    };
+    check(b"\xff\xfeS\0I\0T\0E\0", "it is UTF-16 text; save it as UTF-8");
+    let ansi = "line 2 is not UTF-8 text (perhaps ANSI); save the file as UTF-8";
+    check(b"INVERTER_IP=10.0.0.1\nSITE_ID=Ca\xf1ete\n", ansi);
+    let case = Case::new().set("SITE_ID", "").file("config/.env", "\u{feff}SITE_ID=Ca\u{f1}ete\n");
+    assert_eq!(case.config().site, "Cañete");
+}
+
+#[test]
+fn quotes_around_a_variable_of_the_process_are_named_first() {
+    let case = Case::new().set("INVERTER_PORT", "0").set("MQTT_PASSWORD", "'hunter2'").set("HEALTH_PORT", "\"8123\"");
+    let hint = "the quotes around the value are part of it, as docker's --env-file leaves them; remove them";
+    let port = "INVERTER_PORT = 0: write a whole number from 1 to 65535";
+    let expected = [format!("MQTT_PASSWORD: {hint}"), format!("HEALTH_PORT: {hint}"), port.into()];
+    assert_eq!(case.mistakes(), expected);
+    let case = Case::new().set("MQTT_PASSWORD", "it's").file("config/.env", "MQTT_USERNAME=\"u\"");
+    assert_eq!(case.config().broker.unwrap().username.as_deref(), Some("u"));
+}
+
+#[test]
+fn the_time_zone_of_the_env_file() {
+    let zone = |case: Case| case.file("config/.env", "TZ=CLT4").config().time_zone;
+    let at = jiff::Timestamp::from_second(1_740_151_200).unwrap();
+    assert_eq!(zone(Case::new()).unwrap().to_datetime(at).hour(), 11);
+    // The library that reads the process's own has precedence.
+    assert!(zone(Case::new().set("TZ", "UTC")).is_none());
+    let case = Case::new().file("config/.env", "\nTZ=Chile");
+    let hint = "is not a time zone; write a name such as America/Santiago";
+    assert_eq!(case.mistakes(), [format!("TZ (config/.env line 2) = Chile: {hint}")]);
+}
+
+#[test]
+fn a_missing_setting_says_which_files_were_looked_for_and_where() {
+    let hint = "is missing; write the address of the inverter, or add a [[device]] to bessai.toml";
+    let mistake = |case: &Case| case.mistakes().remove(0);
+    let case = Case::empty();
+    let folder = case.folder.path().display();
+    let not_found = format!("; config/.env and bessai.toml: not found in {folder}");
+    assert_eq!(mistake(&case), format!("INVERTER_IP: {hint}{not_found}"));
+    let case = case.file("bessai.toml", "");
+    let folder = case.folder.path().display();
+    assert_eq!(mistake(&case), format!("INVERTER_IP: {hint}; config/.env: not found in {folder}"));
+    assert_eq!(mistake(&case.file("config/.env", "")), format!("INVERTER_IP: {hint}"));
 }

@@ -14,8 +14,9 @@ fn files_other_than_webassembly_are_recognised() {
     check(b"\0as", "is cut off after 3 bytes");
     check(b"\0asm\x0d\0", "is cut off after 6 bytes");
     check(&[0xc3; 64], "is not WebAssembly: it does not begin with `\\0asm`");
-    check(b"<!DOCTYPE html>\n<p>404", "is a text file, not a component: it begins with `<!DOCTYPE html>`");
-    check(b"\n\n(component)", "is a text file, not a component: it begins with `(component)`");
+    check(b"<!DOCTYPE html>\n<p>404", "is a web page, not a component; download the file itself");
+    check(b"\n\n(component)", "is a component in text form; convert it with `wasm-tools parse`");
+    check(b"hunter2\n", "is a text file, not a component");
     check(b"\xff\xfeh\0i\0", "is a text file, not a component");
     check(b"\n", "is a text file, not a component");
     check(b"PK\x03\x04....", "is a zip archive, not a component; unpack it");
