@@ -131,6 +131,8 @@ mod tests {
             qos: Qos::AtLeastOnce,
             rate_per_s: None,
             max_age: None,
+            processor: ProcessorShare::default(),
+            quarantine_bytes: 0,
         };
         let message =
             Message { topic: topic.into(), payload: vec![], qos: Qos::AtMostOnce, retain: false, properties: None };

@@ -206,13 +206,14 @@ mod tests {
             is_begun.await.unwrap();
             let turns = async move { turns.load(Ordering::SeqCst) };
             // Sent to the guest thread before the busy guest yields for the first time.
-            let (run, ()) =
-                tokio::join!(guests.run(turns, LIMIT, StartOn::GuestThread, &ProcessorTime::default()), async {
-                    go_on.send(()).unwrap();
-                });
+            let spent = ProcessorTime::default();
+            let (run, ()) = tokio::join!(guests.run(turns, LIMIT, StartOn::GuestThread, &spent), async {
+                go_on.send(()).unwrap();
+            });
             run
         };
-        let busy = guests.run::<()>(busy, Duration::from_millis(20), StartOn::GuestThread, &ProcessorTime::default());
+        let spent = ProcessorTime::default();
+        let busy = guests.run::<()>(busy, Duration::from_millis(20), StartOn::GuestThread, &spent);
         let (_, next) = tokio::join!(busy, next);
         assert!(next.result.is_some_and(|turns| turns <= 2), "{:?} turns", next.result);
         assert!(next.worked < next.took);

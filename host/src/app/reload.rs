@@ -43,7 +43,7 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) buses: Rc<RefCell<Buses>>,
     pub(super) inputs: mpsc::Sender<PipelineInput>,
-    pub(super) plugins: watch::Sender<Plugins>,
+    pub(super) plugins: watch::Sender<Arc<Plugins>>,
     pub(super) report: Rc<RefCell<ReloadReport>>,
     pub(super) service_manager: Arc<ServiceManager>,
 }
@@ -157,8 +157,9 @@ impl Reloader {
         (new.journal, new.health) = (old.journal.clone(), old.health);
         new.models.clone_from(&old.models);
         new.abort_after = old.abort_after;
-        new.plugins.dir.clone_from(&old.plugins.dir);
-        (new.plugins.compile_memory_bytes, new.plugins.compile_time) = limits(&old.plugins);
+        let plugins = Arc::make_mut(&mut new.plugins);
+        plugins.dir.clone_from(&old.plugins.dir);
+        (plugins.compile_memory_bytes, plugins.compile_time) = limits(&old.plugins);
         (new, changed)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
 
@@ -21,11 +21,6 @@ pub(crate) enum Secret {
 }
 
 impl Secret {
-    /// In the file at this path.
-    pub(super) fn file(path: PathBuf) -> Self {
-        Self::File(SecretFile::new(path))
-    }
-
     /// Reads the current value: a file is read at each call, without a newline at its end, and the call takes as long as
     /// its file system likes. The error names the file or the variable.
     pub(crate) fn read(&self) -> Result<String, String> {
@@ -175,7 +170,7 @@ mod tests {
     fn a_file_is_read_again_at_each_call() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        let secret = Secret::file(path.clone());
+        let secret = Secret::File(SecretFile::new(path.clone()));
         assert_eq!(
             secret.read(),
             Err(format!("{} cannot be read: No such file or directory (os error 2)", path.display()))
@@ -196,7 +191,7 @@ mod tests {
 
     #[test]
     fn debug_output_contains_no_secret() {
-        for secret in [Secret::Text("hunter2".into()), Secret::file("hunter2".into())] {
+        for secret in [Secret::Text("hunter2".into()), Secret::File(SecretFile::new("hunter2".into()))] {
             assert_eq!(format!("{secret:?}"), "<secret>");
         }
     }

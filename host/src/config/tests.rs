@@ -12,6 +12,7 @@ use bessai_domain::session::{Protocol, ProtocolChoice};
 use bessai_domain::time::Timestamp;
 
 use super::secret::{Encoding, Secret};
+use super::secret_file::SecretFile;
 use super::*;
 
 mod brokers;

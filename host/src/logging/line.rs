@@ -24,7 +24,7 @@ const PLAIN: &str = "\u{1b}[0m";
 
 /// The time of a line, in UTC.
 pub(super) fn stamp() -> Timestamp {
-    Timestamp::from_nanosecond(clock::now().nanos().into()).unwrap_or_default()
+    Timestamp::from_nanosecond(clock::now().wall.nanos().into()).unwrap_or_default()
 }
 
 /// A line being written: the message first, then the fields.

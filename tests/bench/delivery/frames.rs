@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use bessai_domain::event::{EventBody, Frame};
 use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::site::{Channel, ChannelKind, Device, Site, Source, channel};
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use bessai_journal::{Journal, JournalSettings};
 
 /// Frames that are appended between two pauses.
@@ -163,7 +163,7 @@ pub(super) fn append_to(
 ) -> anyhow::Result<()> {
     append(series, first_at, count, |part| {
         for (at, frame) in part {
-            journal.append(at, EventBody::Frame(frame));
+            journal.append(Moment::by_wall_clock(at), EventBody::Frame(frame));
         }
         Ok(())
     })
@@ -175,7 +175,7 @@ pub(super) fn write_backlog(folder: &Path, site_id: &str, count: u32) -> anyhow:
     let start = now()?.nanos().checked_sub(u64::try_from((PERIOD * count * 2).as_nanos())?);
     let Some(start) = start.map(Timestamp::from_nanos) else { bail!("the clock is not set") };
     let channels = channel::TELEMETRY.len();
-    journal.append(start, EventBody::Site(site(site_id, channels)));
+    journal.append(Moment::by_wall_clock(start), EventBody::Site(site(site_id, channels)));
     drop(journal.reader(FEED, StartAt::Oldest));
     append_to(&journal, &mut FrameSeries::new(ValuePattern::Mix, channels), start, count)?;
     close(&journal)

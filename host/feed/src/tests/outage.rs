@@ -9,6 +9,7 @@ use std::time::Duration;
 use bessai_domain::session::{Endpoint, Protocol, SignInRequest};
 
 use super::fakes::*;
+use super::running::policy;
 use crate::context::TaskContext;
 use crate::sign_ins::SignIns;
 use crate::{FeedSettings, SharedFeedHealth};
@@ -46,7 +47,7 @@ fn sign_ins() -> SignIns {
         slow_call: Duration::from_millis(50),
         quarantine: Rc::new(TestQuarantine(Rc::default())),
     };
-    SignIns::new(Rc::new(TaskContext::new(settings, SharedFeedHealth::default(), None)))
+    SignIns::new(Rc::new(TaskContext::new(settings, SharedFeedHealth::default(), &policy())))
 }
 
 /// The lines so far, without what differs by chance: the pause until the next attempt.

@@ -124,7 +124,7 @@ fn a_complete_feed() {
         ("hub.example", 8883, &None, &None)
     );
     assert_eq!(broker.password.as_ref().unwrap().read().as_deref(), Ok("s"));
-    let secret = Secret::file(case.path("plugins/secret"));
+    let secret = Secret::File(SecretFile::new(case.path("plugins/secret")));
     assert_eq!(feed.secrets.get("device-key"), Some(&(secret, Encoding::Base64)));
     assert_eq!(feed.secrets.get("other"), Some(&(Secret::Variable("OTHER".into()), Encoding::Text)));
     let rights = Rights {
