@@ -79,6 +79,13 @@ impl Program {
         })
     }
 
+    /// As [`Program::start`], with everything in the log.
+    pub(crate) fn start_at_trace(&self, test_bed: &TestBed, period: Duration) -> anyhow::Result<Run> {
+        self.start_with(test_bed, period, |command| {
+            command.env("LOG_LEVEL", "TRACE");
+        })
+    }
+
     fn start_with(
         &self,
         test_bed: &TestBed,

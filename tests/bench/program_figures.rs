@@ -82,7 +82,16 @@ pub(crate) fn measure(
     let slow = programs.try_map(|program| slow(program, test_bed, parameters))?;
     eprintln!("a reading every {FAST:?}, {} windows of {:?} of each", parameters.fast_windows, parameters.fast_window);
     let fast = programs.fast(test_bed, parameters)?;
-    Ok(rows(first, &starts, &slow, &fast))
+    eprintln!("the same of the gateway with LOG_LEVEL=TRACE");
+    let traced = traced(gateway, test_bed, parameters)?;
+    Ok(rows(first, &starts, &slow, &fast, traced))
+}
+
+/// Processor time while every reading logs its frames and packets, most of which the log's limits suppress.
+fn traced(gateway: &Program, test_bed: &TestBed, parameters: &ProgramParameters) -> anyhow::Result<WindowCost> {
+    let run = gateway.start_at_trace(test_bed, FAST)?;
+    sleep(WARM_UP);
+    cost(&run, test_bed, parameters.fast_window)
 }
 
 fn first_start(gateway: &Program, test_bed: &TestBed) -> anyhow::Result<Duration> {
@@ -165,6 +174,7 @@ fn rows(
     starts: &PerProgram<Vec<Duration>>,
     slow: &PerProgram<(Memory, WindowCost)>,
     fast: &PerProgram<Vec<WindowCost>>,
+    traced: WindowCost,
 ) -> Vec<ComparedFigure> {
     let costs = |costs: &[WindowCost]| formatting::range(costs.iter().map(|cost| cost.per_reading()).collect());
     let rates = |costs: &[WindowCost]| {
@@ -214,6 +224,13 @@ fn rows(
             target: "≤ 0.15 ms",
             gateway: costs(&fast.gateway),
             baseline: costs(&fast.native),
+            elsewhere: "",
+        },
+        ComparedFigure {
+            figure: "the same with LOG_LEVEL=TRACE".into(),
+            target: "",
+            gateway: formatting::time(traced.per_reading()),
+            baseline: String::new(),
             elsewhere: "",
         },
         ComparedFigure {

@@ -79,7 +79,7 @@ async fn health_has_the_documented_fields() {
         let rows = page.tables_under("health").concat();
         let named: BTreeSet<_> = rows.iter().flat_map(|row| crate::docs::page::spans(&row[0])).collect();
         let named: BTreeSet<_> = named.iter().filter_map(|(_, name)| name.rsplit('.').next()).collect();
-        let groups = ["devices", "battery", "journal", "feeds", "default", "tasks", "pipeline"];
+        let groups = ["devices", "battery", "journal", "log", "feeds", "default", "tasks", "pipeline"];
         let fields: BTreeSet<_> = members_of(&health).iter().map(|path| last(path)).collect();
         let missing: Vec<_> = fields
             .iter()
