@@ -95,7 +95,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
         set_time_zone(zone.clone());
     }
     let (stop, stopping) = watch::channel(false);
-    let journal = Journal::open(&config.journal, now().wall)?;
+    let journal = Journal::open(&config.journal, now())?;
     let in_force = journal.site();
     let in_force = in_force.as_ref().map(AsRef::as_ref);
     let site = Arc::new(with_revision(site::describe(&config, in_force), in_force));
@@ -199,7 +199,7 @@ fn health_report(
 ) -> impl Fn() -> Value + 'static {
     let (journal, report, reload) = (journal.clone(), Rc::clone(report), Rc::clone(reload));
     move || {
-        let mut report = report.borrow().json(&journal.health(), |feed| journal.lag(feed));
+        let mut report = report.borrow().json(&journal.health(), |feed| journal.lag(feed, now().monotonic));
         if let Some(report) = report.as_object_mut() {
             report.insert("reload".into(), reload.borrow().json());
         }

@@ -9,12 +9,8 @@
 //! records  body length, body, CRC-32 of the body (4)
 //! ```
 
-#![allow(clippy::disallowed_methods, reason = "it runs at the start, in the syncer's thread and in commands")]
-
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bessai_domain::event::Sequence;
@@ -22,6 +18,7 @@ use bessai_domain::state::PluginState;
 use bessai_domain::time::Timestamp;
 
 use crate::bytes::{ByteReader, InvalidBytes, put_number, put_size, put_string};
+use crate::disk::{self, Access, Disk, OpenFile};
 use crate::error::OpenError;
 
 /// Name of the file.
@@ -80,28 +77,32 @@ pub(crate) enum CursorFileCondition {
 pub(crate) struct CursorFile {
     path: PathBuf,
     /// None until the first write creates the file.
-    file: Option<File>,
+    file: Option<OpenFile>,
     bytes: u64,
     /// What the file holds: a state is written only if it has changed.
     written: FeedCursors,
 }
 
 /// Reads the file; a missing file holds no cursors.
-pub(crate) fn load(folder: &Path) -> Result<LoadedCursors, OpenError> {
+pub(crate) fn load(disk: &dyn Disk, folder: &Path) -> Result<LoadedCursors, OpenError> {
     let path = folder.join(FILE_NAME);
-    let (cursors, condition) = (FeedCursors::new(), CursorFileCondition::Intact);
-    let mut loaded = LoadedCursors { cursors, condition, valid_bytes: 0 };
-    let read = match fs::read(&path) {
-        Ok(read) => read,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(loaded),
-        Err(error) => return Err(OpenError::Io { path, error }),
-    };
+    match disk::read(disk, &path) {
+        Ok(read) => decode(&read).map_err(|format| {
+            let (format, supported) = (u16::from(format), u16::from(FORMAT));
+            OpenError::NewerFormat { path, format, supported }
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LoadedCursors::none()),
+        Err(error) => Err(OpenError::Io { path, error }),
+    }
+}
+
+/// Decodes a file; the error is the format of a later version.
+pub(crate) fn decode(read: &[u8]) -> Result<LoadedCursors, u8> {
+    let mut loaded = LoadedCursors::none();
     // The file is created by a rename of a complete one, so that a file without whole header was truncated.
     let (header, mut rest) = read.split_at_checked(HEADER_BYTES).unwrap_or_default();
     match header.strip_prefix(MAGIC) {
-        Some([format]) if *format > FORMAT => {
-            return Err(OpenError::NewerFormat { path, format: u16::from(*format), supported: u16::from(FORMAT) });
-        }
+        Some([format]) if *format > FORMAT => return Err(*format),
         Some([FORMAT]) => {}
         _ => {
             loaded.condition = CursorFileCondition::Damaged;
@@ -119,25 +120,31 @@ pub(crate) fn load(folder: &Path) -> Result<LoadedCursors, OpenError> {
 }
 
 /// Renames a damaged file, so that a new one can be created.
-pub(crate) fn quarantine(folder: &Path) -> io::Result<()> {
-    fs::rename(folder.join(FILE_NAME), folder.join(format!("{FILE_NAME}.damaged")))
+pub(crate) fn quarantine(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    disk.rename(&folder.join(FILE_NAME), &folder.join(format!("{FILE_NAME}.damaged")))
+}
+
+impl LoadedCursors {
+    fn none() -> Self {
+        Self { cursors: FeedCursors::new(), condition: CursorFileCondition::Intact, valid_bytes: 0 }
+    }
 }
 
 impl CursorFile {
     /// Continues behind the last valid record.
-    pub(crate) fn open(folder: &Path, loaded: &LoadedCursors) -> Self {
+    pub(crate) fn open(disk: &dyn Disk, folder: &Path, loaded: &LoadedCursors) -> Self {
         let path = folder.join(FILE_NAME);
         let bytes = loaded.valid_bytes;
-        let file = OpenOptions::new().write(true).open(&path).ok().filter(|_| bytes > 0);
+        let file = disk.open(&path, Access::Write).ok().filter(|_| bytes > 0);
         let file = file.filter(|file| file.set_len(bytes).is_ok());
         Self { path, file, bytes, written: loaded.cursors.clone() }
     }
 
     /// Writes and syncs the changed cursors; `all` are those that count.
-    pub(crate) fn write(&mut self, changed: &FeedCursors, all: &FeedCursors) -> io::Result<()> {
+    pub(crate) fn write(&mut self, disk: &dyn Disk, changed: &FeedCursors, all: &FeedCursors) -> io::Result<()> {
         let live: u64 = all.values().map(|cursor| cursor.state.bytes() as u64 + RECORD_OVERHEAD_BYTES).sum();
         let Some(file) = self.file.as_ref().filter(|_| self.bytes < MIN_REWRITTEN_BYTES + GROWTH_FACTOR * live) else {
-            return self.rewrite(all);
+            return self.rewrite(disk, all);
         };
         let mut records = Vec::new();
         for (feed, cursor) in changed {
@@ -147,7 +154,7 @@ impl CursorFile {
             };
             encode_record(&mut records, feed, cursor, state);
         }
-        let written = file.write_all_at(&records, self.bytes).and_then(|()| file.sync_data());
+        let written = file.write_at(&records, self.bytes).and_then(|()| file.sync());
         if let Err(error) = written {
             // If this fails too, the next write overwrites the incomplete record.
             let _ = file.set_len(self.bytes);
@@ -158,19 +165,21 @@ impl CursorFile {
         Ok(())
     }
 
-    fn rewrite(&mut self, all: &FeedCursors) -> io::Result<()> {
+    fn rewrite(&mut self, disk: &dyn Disk, all: &FeedCursors) -> io::Result<()> {
         let mut bytes = MAGIC.to_vec();
         bytes.push(FORMAT);
         for (feed, cursor) in all {
             encode_record(&mut bytes, feed, cursor, Some(&cursor.state));
         }
         let part = self.path.with_extension("part");
-        let file = File::create(&part)?;
-        file.write_all_at(&bytes, 0)?;
-        file.sync_data()?;
-        fs::rename(&part, &self.path)?;
+        let file = disk.open(&part, Access::Replace)?;
+        file.write_at(&bytes, 0)?;
+        file.sync()?;
+        disk.rename(&part, &self.path)?;
+        // From here on the file that was written to so far is gone.
+        self.file = None;
         if let Some(folder) = self.path.parent() {
-            File::open(folder)?.sync_data()?;
+            disk.sync_folder(folder)?;
         }
         (self.file, self.bytes, self.written) = (Some(file), bytes.len() as u64, all.clone());
         Ok(())
@@ -228,7 +237,14 @@ fn decode_record(bytes: &[u8], cursors: &mut FeedCursors) -> Result<usize, Inval
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::disk::SystemDisk;
+
+    fn load(folder: &Path) -> Result<LoadedCursors, OpenError> {
+        super::load(&SystemDisk, folder)
+    }
 
     fn cursor(delivered: u64, value: &[u8]) -> FeedCursor {
         let mut state = PluginState::default();
@@ -242,12 +258,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         let mut all = FeedCursors::new();
-        let mut file = CursorFile::open(folder.path(), &load(folder.path()).unwrap());
+        let mut file = CursorFile::open(&SystemDisk, folder.path(), &load(folder.path()).unwrap());
         let mut sizes = vec![];
         for (feed, delivered, value) in [("a", 1, "x"), ("b", 2, "y"), ("a", 3, "x"), ("a", 4, "zzzz")] {
             let changed = FeedCursors::from([(feed.to_owned(), cursor(delivered, value.as_bytes()))]);
             all.extend(changed.clone());
-            file.write(&changed, &all).unwrap();
+            file.write(&SystemDisk, &changed, &all).unwrap();
             assert_eq!(load(folder.path()).unwrap().cursors, all);
             sizes.push(fs::metadata(&path).unwrap().len());
         }
@@ -258,8 +274,8 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             let loaded = load(folder.path()).unwrap();
             assert_eq!(loaded.cursors, before, "a torn record leaves the previous one in force");
-            let mut file = CursorFile::open(folder.path(), &loaded);
-            file.write(&FeedCursors::from([("b".into(), cursor(9, b"y"))]), &before).unwrap();
+            let mut file = CursorFile::open(&SystemDisk, folder.path(), &loaded);
+            file.write(&SystemDisk, &FeedCursors::from([("b".into(), cursor(9, b"y"))]), &before).unwrap();
             assert_eq!(load(folder.path()).unwrap().cursors["b"], cursor(9, b"y"));
         }
     }
@@ -267,11 +283,11 @@ mod tests {
     #[test]
     fn the_file_is_compacted() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = CursorFile::open(folder.path(), &load(folder.path()).unwrap());
+        let mut file = CursorFile::open(&SystemDisk, folder.path(), &load(folder.path()).unwrap());
         let mut all = FeedCursors::new();
         for delivered in 0..40 {
             all.insert("a".into(), cursor(delivered, &[u8::try_from(delivered).unwrap(); 20_000]));
-            file.write(&all.clone(), &all).unwrap();
+            file.write(&SystemDisk, &all.clone(), &all).unwrap();
         }
         assert!(fs::metadata(folder.path().join(FILE_NAME)).unwrap().len() < 2 * MIN_REWRITTEN_BYTES);
         assert_eq!(load(folder.path()).unwrap().cursors, all);

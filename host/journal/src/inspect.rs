@@ -13,9 +13,11 @@ use bessai_domain::site::Site;
 use bessai_domain::time::Timestamp;
 
 use crate::cursors::{self, FeedCursor};
+use crate::disk::SystemDisk;
 use crate::segment::{self, Segment, SegmentError};
 use crate::segment_reader::SegmentReader;
 use crate::store::{quarantined_files, segment_files};
+use crate::timeline;
 use crate::{Lag, OpenError};
 
 /// A file of events.
@@ -69,10 +71,11 @@ pub enum EventBound {
 /// Lists the files of events, oldest first, then the quarantined ones.
 pub fn files(folder: &Path) -> Result<Vec<FileEntry>, OpenError> {
     let mut entries = Vec::new();
-    for path in segment_files(folder).map_err(OpenError::io(folder))? {
+    for path in segment_files(&SystemDisk, folder).map_err(OpenError::io(folder))? {
         let bytes = file_bytes(&path);
-        let (extent, note) = match segment::scan(&path) {
+        let (extent, note) = match segment::scan(&SystemDisk, &path) {
             Ok(scanned) if scanned.segment.is_empty() => (None, "no events"),
+            Err(SegmentError::Blank) => (None, "no events"),
             Ok(scanned) => (Some(extent(&scanned.segment)), if scanned.is_sealed { "" } else { "being written" }),
             Err(SegmentError::NewerFormat(format)) => return Err(OpenError::newer_segment(&path, format)),
             // Deleted since the folder was listed.
@@ -81,7 +84,7 @@ pub fn files(folder: &Path) -> Result<Vec<FileEntry>, OpenError> {
         };
         entries.push(FileEntry { path, bytes, extent, note });
     }
-    for path in quarantined_files(folder).map_err(OpenError::io(folder))? {
+    for path in quarantined_files(&SystemDisk, folder).map_err(OpenError::io(folder))? {
         entries.push(FileEntry { bytes: file_bytes(&path), path, extent: None, note: "set aside" });
     }
     Ok(entries)
@@ -98,8 +101,8 @@ fn extent(segment: &Segment) -> Extent {
 
 fn segments(folder: &Path) -> Result<Vec<Segment>, OpenError> {
     let mut segments: Vec<Segment> = Vec::new();
-    for path in segment_files(folder).map_err(OpenError::io(folder))? {
-        match segment::scan(&path) {
+    for path in segment_files(&SystemDisk, folder).map_err(OpenError::io(folder))? {
+        match segment::scan(&SystemDisk, &path) {
             Ok(scanned) if !scanned.segment.is_empty() => {
                 if let Some(last) = segments.last_mut() {
                     last.end_before(scanned.segment.first);
@@ -115,14 +118,15 @@ fn segments(folder: &Path) -> Result<Vec<Segment>, OpenError> {
 
 /// Lists the feeds' cursors as they were saved last.
 pub fn feeds(folder: &Path) -> Result<Vec<FeedEntry>, OpenError> {
-    let segments = segments(folder)?;
-    let loaded = cursors::load(folder)?;
-    let newest = segments.last().map(|segment| segment.latest);
+    let mut segments = segments(folder)?;
+    timeline::place_on_newest(&mut segments);
+    let loaded = cursors::load(&SystemDisk, folder)?;
+    let newest = segments.iter().map(Segment::newest_occurred).max().unwrap_or_default();
     let entry = |(name, cursor): (String, FeedCursor)| {
         let events = segments.iter().map(|segment| segment.count_between(cursor.delivered, segment.end)).sum();
         let delivered_at = (cursor.at != Timestamp::default()).then_some(cursor.at);
-        let times = newest.zip(delivered_at).filter(|_| events > 0);
-        let seconds = times.map_or(0.0, |(newest, at)| newest.since(at).as_secs_f64());
+        let first = segments.iter().find(|segment| segment.count_between(cursor.delivered, segment.end) > 0);
+        let seconds = first.map_or(0.0, |first| newest.since(first.occurred_after(&cursor)).as_secs_f64());
         let lag = Lag { events, seconds, lost: cursor.lost };
         FeedEntry { name, delivered: cursor.delivered, delivered_at, lag }
     };
@@ -146,7 +150,7 @@ pub fn export(
         if is_before {
             continue;
         }
-        let mut reader = match SegmentReader::open(&segment) {
+        let mut reader = match SegmentReader::open(&SystemDisk, &segment) {
             Ok(reader) => reader,
             // Deleted since the folder was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -154,7 +158,8 @@ pub fn export(
         };
         loop {
             let site = reader.site().cloned();
-            let Ok(event) = reader.next(&segment).map_err(OpenError::io(&segment.path))? else { break };
+            let Ok(recorded) = reader.next(&segment).map_err(OpenError::io(&segment.path))? else { break };
+            let event = recorded.event;
             if to.is_some_and(|to| is_after(&event, to)) {
                 return Ok(lines.events);
             }

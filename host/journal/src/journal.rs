@@ -1,7 +1,7 @@
 //! The handle that appends events, opens readers and closes the journal.
 
 use std::cell::RefCell;
-use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,16 +11,20 @@ use bessai_domain::event::{EventBody, Sequence};
 use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::{Moment, Timestamp};
+use bessai_domain::time::{Moment, MonotonicTime};
 use bessai_supervision::{SupervisedThread, spawn_vital_thread};
 use tokio::time::timeout;
 
+use crate::disk::{Disk, SystemDisk};
 use crate::error::OpenError;
+use crate::numbering::number_from_clock;
 use crate::reader::JournalReader;
 use crate::recovery::{self, OpenedFolder};
+use crate::reserve::ReserveFile;
 use crate::state::{JournalPhase, JournalState, SharedState};
 use crate::store::Store;
-use crate::syncer::{SyncFile, Syncer};
+use crate::syncer::Syncer;
+use crate::timeline::Boot;
 use crate::writer::EventWriter;
 
 #[cfg(test)]
@@ -28,6 +32,8 @@ mod tests;
 
 /// How long [`Journal::close`] waits for the disk.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before what the disk refused is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How events are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +53,7 @@ pub struct JournalSettings {
 pub struct Lag {
     /// Events that it has not delivered.
     pub events: u64,
-    /// How much older the last delivered event is than the newest.
+    /// The age of the oldest event that it has not delivered; 0 if it has delivered all.
     pub seconds: f64,
     /// Events that were lost before it had delivered them.
     pub lost: u64,
@@ -78,6 +84,13 @@ pub struct JournalHealth {
 #[derive(Clone)]
 pub struct Journal(Rc<JournalHandle>);
 
+/// What a journal runs on.
+struct Machine {
+    disk: Arc<dyn Disk>,
+    boot: Boot,
+    retry_pause: Duration,
+}
+
 struct JournalHandle {
     shared: Arc<SharedState>,
     site: Option<Arc<Site>>,
@@ -86,30 +99,37 @@ struct JournalHandle {
 }
 
 impl Journal {
-    /// Opens the folder or creates it and continues after its last event. `now` numbers the next event if no number can
-    /// be reserved on disk.
-    pub fn open(settings: &JournalSettings, now: Timestamp) -> Result<Self, OpenError> {
-        Self::open_with(settings, now, Arc::new(File::sync_data))
+    /// Opens the folder or creates it and continues after its last event. Ages are measured on the monotonic clock, which
+    /// shows `now`; its wall-clock time numbers the next event if no number can be reserved on disk.
+    pub fn open(settings: &JournalSettings, now: Moment) -> Result<Self, OpenError> {
+        let machine = Machine { disk: Arc::new(SystemDisk), boot: Boot::current(now), retry_pause: RETRY_PAUSE };
+        Self::open_on(machine, settings, now)
     }
 
-    /// Does what [`Self::open`] does; `sync_file` syncs the files of events.
-    fn open_with(settings: &JournalSettings, now: Timestamp, sync_file: SyncFile) -> Result<Self, OpenError> {
-        match recovery::open(&settings.folder, now) {
-            Ok(opened) => Self::start(settings, opened, sync_file),
+    fn open_on(machine: Machine, settings: &JournalSettings, now: Moment) -> Result<Self, OpenError> {
+        match recovery::open(&*machine.disk, &settings.folder, &machine.boot, now) {
+            Ok(opened) => Self::start(machine, settings, opened, now.monotonic),
             Err(error @ OpenError::Io { .. }) if settings.sync == SyncPolicy::Memory => {
                 tracing::warn!(
                     "{error}; continuing in memory: event numbers come from the clock, cursors and plugin states are \
                      lost with the process"
                 );
-                Ok(Self::without_folder(settings, now))
+                Ok(Self::without_folder(machine, settings, now))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn start(settings: &JournalSettings, opened: OpenedFolder, sync_file: SyncFile) -> Result<Self, OpenError> {
+    fn start(
+        machine: Machine,
+        settings: &JournalSettings,
+        opened: OpenedFolder,
+        now: MonotonicTime,
+    ) -> Result<Self, OpenError> {
+        let Machine { disk, boot, retry_pause } = machine;
+        let reserve = ReserveFile::new(&settings.folder, settings.max_bytes);
         let site = opened.segments.site;
-        let mut state = JournalState::new(settings, opened.next);
+        let mut state = JournalState::new(settings, opened.next, now);
         state.segments = opened.segments.segments;
         state.sites.extend(site.iter().map(|site| (Sequence(0), Arc::clone(site))));
         state.reserved_end = opened.reserved_end;
@@ -117,12 +137,13 @@ impl Journal {
         state.cursor_file = opened.cursor_file_condition;
         state.losses.truncated_bytes = opened.segments.truncated_bytes;
         state.losses.quarantined_files = opened.segments.quarantined_files;
-        let shared = Arc::new(SharedState::new(state));
+        state.has_reserve = reserve.exists(&*disk);
+        let shared = Arc::new(SharedState::new(Arc::clone(&disk), reserve, retry_pause, state));
         let syncer = Syncer {
             shared: Arc::clone(&shared),
             sync: settings.sync,
-            sync_file: Arc::clone(&sync_file),
-            folder: opened.folder,
+            folder: settings.folder.clone(),
+            reserve_tried: None,
             cursor_file: opened.cursor_file,
             reservation_file: opened.reservation_file,
             lock: opened.lock,
@@ -130,18 +151,19 @@ impl Journal {
         let io = OpenError::io(&settings.folder);
         let mut threads = vec![spawn_vital_thread("journal-sync", move || syncer.run()).map_err(&io)?];
         if settings.sync != SyncPolicy::Memory {
-            let store = Store::new(&settings.folder, settings.max_bytes);
-            let writer = EventWriter::new(Arc::clone(&shared), store, settings.sync, sync_file);
+            let store = Store::new(disk, &settings.folder, settings.max_bytes, boot);
+            let writer = EventWriter::new(Arc::clone(&shared), store, settings.sync);
             threads.push(spawn_vital_thread("journal-write", move || writer.run()).map_err(&io)?);
         }
         Ok(Self(Rc::new(JournalHandle { shared, site, threads: RefCell::new(threads) })))
     }
 
-    fn without_folder(settings: &JournalSettings, now: Timestamp) -> Self {
-        let next = recovery::number_from_clock(now).max(Sequence(1));
-        let mut state = JournalState::new(settings, next);
+    fn without_folder(machine: Machine, settings: &JournalSettings, now: Moment) -> Self {
+        let next = number_from_clock(now.wall);
+        let mut state = JournalState::new(settings, next, now.monotonic);
         state.phase = JournalPhase::Ended;
-        let shared = Arc::new(SharedState::new(state));
+        let reserve = ReserveFile::new(&settings.folder, settings.max_bytes);
+        let shared = Arc::new(SharedState::new(machine.disk, reserve, machine.retry_pause, state));
         Self(Rc::new(JournalHandle { shared, site: None, threads: RefCell::default() }))
     }
 
@@ -154,7 +176,7 @@ impl Journal {
     pub fn append(&self, at: Moment, body: EventBody) -> Sequence {
         let shared = &self.0.shared;
         let mut state = shared.lock();
-        let sequence = state.append(at.wall, body);
+        let sequence = state.append(at, body);
         let wakes_writer = state.writer.needs_wakeup();
         let wakes_syncer = state.needs_reservation();
         // With a sync for every event the writer wakes them, after the sync.
@@ -185,8 +207,8 @@ impl Journal {
     }
 
     /// How far a feed is behind.
-    pub fn lag(&self, feed: &str) -> Lag {
-        self.0.shared.lock().lag(feed)
+    pub fn lag(&self, feed: &str, now: MonotonicTime) -> Lag {
+        self.0.shared.lock().lag(feed, now)
     }
 
     /// The journal's extent, losses and faults.

@@ -32,18 +32,25 @@
 
 mod bytes;
 mod cursors;
+mod disk;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 mod journal;
+mod numbering;
 mod reader;
 mod record;
 mod recovery;
 mod reservation;
+mod reserve;
 mod segment;
 mod segment_reader;
 mod state;
 mod store;
 mod syncer;
+mod timeline;
 mod values;
 mod writer;
 

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::journal::StartAt;
@@ -18,9 +17,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::segment_reader::PieceReader;
 use crate::state::{EventLocation, JournalPhase, SharedState, limit_batch};
-
-/// Pause before a segment that could not be read is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads events for one feed.
 pub struct JournalReader {
@@ -37,9 +33,9 @@ pub struct JournalReader {
     pieces: PieceReader,
     /// The time of the next try after a failed read.
     retry_at: Option<Instant>,
-    fetching: Option<JoinHandle<(PieceReader, Vec<Arc<Event>>)>>,
+    fetching: Option<JoinHandle<(PieceReader, Vec<RecordedEvent>)>>,
     /// Events of the piece read last that are not handed out yet.
-    fetched: VecDeque<Arc<Event>>,
+    fetched: VecDeque<RecordedEvent>,
     /// The site description in force before the first of the fetched events.
     fetched_site: Option<Arc<Site>>,
 }
@@ -74,11 +70,11 @@ impl JournalReader {
     }
 
     /// Waits for the next batch, at most `limit`. Cancelling the future loses no event.
-    pub(crate) async fn next_batch(&mut self, limit: BatchLimit) -> Vec<Arc<Event>> {
+    pub(crate) async fn next_batch(&mut self, limit: BatchLimit) -> Vec<RecordedEvent> {
         loop {
             let events = self.take(limit).await;
             let Some(not_before) = self.not_before else { return events };
-            let first = events.iter().position(|event| event.at >= not_before);
+            let first = events.iter().position(|recorded| recorded.event.at >= not_before);
             let (skipped, events) = events.split_at(first.unwrap_or(events.len()));
             self.site = last_site(skipped).or(self.site.take());
             if first.is_some() {
@@ -88,13 +84,13 @@ impl JournalReader {
         }
     }
 
-    async fn take(&mut self, limit: BatchLimit) -> Vec<Arc<Event>> {
+    async fn take(&mut self, limit: BatchLimit) -> Vec<RecordedEvent> {
         loop {
             self.finish_fetch().await;
             if !self.fetched.is_empty() {
                 let events = limit_batch(self.fetched.iter().cloned(), limit);
                 let batch = self.hand_out(events, self.fetched_site.clone(), limit);
-                let taken = self.fetched.partition_point(|event| event.sequence <= self.read);
+                let taken = self.fetched.partition_point(|recorded| recorded.event.sequence <= self.read);
                 self.fetched.drain(..taken);
                 return batch;
             }
@@ -131,22 +127,27 @@ impl JournalReader {
         // The runtime reports a panic of the read itself; the next read starts over.
         let (pieces, events) = fetched.unwrap_or_default();
         self.fetched_site = pieces.site();
-        self.retry_at = pieces.has_failed().then(|| Instant::now() + RETRY_PAUSE);
+        self.retry_at = pieces.has_failed().then(|| Instant::now() + self.shared.retry_pause);
         self.pieces = pieces;
         self.fetched.extend(events);
     }
 
     /// Hands a batch out. If numbers are missing in front of it, it gets a gap event and the site description that the
     /// feed has missed. `site` is the description in force before the events.
-    fn hand_out(&mut self, mut events: Vec<Arc<Event>>, site: Option<Arc<Site>>, limit: BatchLimit) -> Vec<Arc<Event>> {
+    fn hand_out(
+        &mut self,
+        mut events: Vec<RecordedEvent>,
+        site: Option<Arc<Site>>,
+        limit: BatchLimit,
+    ) -> Vec<RecordedEvent> {
         let Some(first) = events.first().cloned() else { return events };
         let gap = self.shared.lock().gap(&self.feed, self.read, &first);
         let mut batch = Vec::new();
         if let Some(gap) = gap {
             let missed = site.as_ref().filter(|site| self.is_other_site(site) && !is_site(&first));
-            let missed = missed.map(|site| (gap.sequence, gap.at, EventBody::Site(Arc::clone(site))));
+            let missed = missed.map(|site| inserted(&gap, EventBody::Site(Arc::clone(site))));
             batch.push(gap);
-            batch.extend(missed.map(|(sequence, at, body)| Arc::new(Event { sequence, at, body })));
+            batch.extend(missed);
         }
         // The added events count towards the limit.
         events.truncate(limit.events.saturating_sub(batch.len()).max(1));
@@ -155,7 +156,7 @@ impl JournalReader {
         self.known_site = last_site(&events).or(last_site(&batch)).or_else(|| site_before.clone());
         self.site = site_before;
         self.fetched_site.clone_from(&self.known_site);
-        self.read = events.last().map_or(self.read, |last| last.sequence);
+        self.read = events.last().map_or(self.read, |last| last.event.sequence);
         self.shared.lock().record_read(&self.feed, self.read);
         batch.append(&mut events);
         batch
@@ -177,7 +178,7 @@ impl Events for JournalReader {
     }
 
     async fn next(&mut self) -> Vec<RecordedEvent> {
-        self.next_batch(CALL_LIMIT).await.into_iter().map(RecordedEvent::by_wall_clock).collect()
+        self.next_batch(CALL_LIMIT).await
     }
 
     fn cursor(&self) -> JournalCursor {
@@ -221,13 +222,19 @@ impl Cursor for JournalCursor {
 }
 
 /// The last site description among these events.
-fn last_site(events: &[Arc<Event>]) -> Option<Arc<Site>> {
-    events.iter().rev().find_map(|event| match &event.body {
+fn last_site(events: &[RecordedEvent]) -> Option<Arc<Site>> {
+    events.iter().rev().find_map(|recorded| match &recorded.event.body {
         EventBody::Site(site) => Some(Arc::clone(site)),
         _ => None,
     })
 }
 
-fn is_site(event: &Event) -> bool {
-    matches!(event.body, EventBody::Site(_))
+fn is_site(recorded: &RecordedEvent) -> bool {
+    matches!(recorded.event.body, EventBody::Site(_))
+}
+
+/// An event that is in no journal, at the number and time of another one.
+fn inserted(place: &RecordedEvent, body: EventBody) -> RecordedEvent {
+    let (sequence, at) = (place.event.sequence, place.event.at);
+    RecordedEvent { event: Arc::new(Event { sequence, at, body }), occurred: place.occurred }
 }

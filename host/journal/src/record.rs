@@ -4,15 +4,19 @@
 //! A record is the length of its body, the body, and the body's CRC-32. A body is the kind, the time since the previous
 //! event, and what the kind needs: a frame its changed values, a heartbeat nothing, any other event its JSON or, if the
 //! same body was written recently, its index in a short list.
+//!
+//! A record of one more kind is no event: it says how far the wall clock is ahead of the monotonic clock from here on, and
+//! precedes the first event after a step of the wall clock. Format 1 has none.
 
 use std::sync::Arc;
 
-use bessai_domain::event::{Event, EventBody, Fault, FaultKind, Frame, Sequence, Text};
+use bessai_domain::event::{Event, EventBody, Fault, FaultKind, Frame, RecordedEvent, Sequence, Text};
 use bessai_domain::record;
 use bessai_domain::site::Site;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{MonotonicTime, Timestamp};
 
 use crate::bytes::{ByteReader, InvalidBytes, put_number, put_size, put_string, unzigzag, zigzag};
+use crate::timeline::ClockDistance;
 use crate::values::FrameHistory;
 
 /// Kind of a frame, followed by its values, faults and texts.
@@ -23,6 +27,8 @@ const HEARTBEAT: u8 = 2;
 const JSON: u8 = 3;
 /// Kind of a body equal to a recent one, followed by its index.
 const REPEATED: u8 = 4;
+/// Kind of a record that is no event: the distance of the clocks, in nanoseconds.
+const CLOCKS: u8 = 5;
 
 /// Bodies that are remembered, so that a verdict repeated every few seconds takes few bytes.
 const RECENT_BODIES: usize = 64;
@@ -50,9 +56,9 @@ struct RecordHistory {
 }
 
 /// Encodes the events of one segment.
-#[derive(Default)]
 pub(crate) struct RecordEncoder {
     history: RecordHistory,
+    distance: ClockDistance,
     body: Vec<u8>,
 }
 
@@ -61,6 +67,13 @@ pub(crate) struct RecordDecoder {
     history: RecordHistory,
     next: Sequence,
     site: Option<Arc<Site>>,
+    distance: ClockDistance,
+}
+
+/// What a record is.
+enum Record {
+    Event(Event),
+    Clocks(ClockDistance),
 }
 
 /// Why there is no next event.
@@ -109,10 +122,28 @@ impl RecordHistory {
 }
 
 impl RecordEncoder {
-    /// Appends an event's record.
-    pub(crate) fn encode(&mut self, event: &Event, bytes: &mut Vec<u8>) {
+    /// For a segment that begins with this distance of the clocks.
+    pub(crate) fn new(distance: ClockDistance) -> Self {
+        Self { history: RecordHistory::default(), distance, body: Vec::new() }
+    }
+
+    /// Appends an event's record, preceded by the distance of the clocks if the wall clock was set before it.
+    pub(crate) fn encode(&mut self, recorded: &RecordedEvent, bytes: &mut Vec<u8>) {
+        let event = &recorded.event;
+        let distance = ClockDistance::between(event.at, recorded.occurred);
+        if distance.is_stepped_from(self.distance) {
+            self.distance = distance;
+            self.put_record(bytes, |_, body| {
+                body.push(CLOCKS);
+                put_number(body, zigzag(distance.0));
+            });
+        }
+        self.put_record(bytes, |encoder, body| encoder.encode_body(event, body));
+    }
+
+    fn put_record(&mut self, bytes: &mut Vec<u8>, encode: impl FnOnce(&mut Self, &mut Vec<u8>)) {
         let mut body = std::mem::take(&mut self.body);
-        self.encode_body(event, &mut body);
+        encode(self, &mut body);
         put_size(bytes, body.len());
         bytes.extend_from_slice(&body);
         bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
@@ -170,9 +201,10 @@ impl RecordEncoder {
 }
 
 impl RecordDecoder {
-    /// For a segment whose first event has the number `first` and refers to the description `site`.
-    pub(crate) fn new(first: Sequence, site: Option<Arc<Site>>) -> Self {
-        Self { history: RecordHistory::default(), next: first, site }
+    /// For a segment whose first event has the number `first`, refers to the description `site` and occurred when the clocks
+    /// had this distance.
+    pub(crate) fn new(first: Sequence, site: Option<Arc<Site>>, distance: ClockDistance) -> Self {
+        Self { history: RecordHistory::default(), next: first, site, distance }
     }
 
     /// The number of the next event.
@@ -185,8 +217,25 @@ impl RecordDecoder {
         self.site.as_ref()
     }
 
-    /// The first event in `bytes` and the length of its record.
+    /// When the event decoded last occurred, which carries the time `at`, on the monotonic clock of the segment's boot.
+    pub(crate) fn occurred(&self, at: Timestamp) -> MonotonicTime {
+        self.distance.monotonic(at)
+    }
+
+    /// The first event in `bytes` and the length of its record, with that of a record before it that is no event.
     pub(crate) fn decode(&mut self, bytes: &[u8]) -> Result<(Event, usize), RecordError> {
+        let mut used = 0;
+        loop {
+            let (record, length) = self.decode_record(bytes.get(used..).unwrap_or_default())?;
+            used += length;
+            match record {
+                Record::Event(event) => return Ok((event, used)),
+                Record::Clocks(distance) => self.distance = distance,
+            }
+        }
+    }
+
+    fn decode_record(&mut self, bytes: &[u8]) -> Result<(Record, usize), RecordError> {
         let mut rest = ByteReader(bytes);
         // An unfinished length may continue in later bytes, unless it is already as long as an encoded length can be.
         let is_short = bytes.len() < MAX_LENGTH_BYTES;
@@ -199,12 +248,15 @@ impl RecordDecoder {
         if checksum != crc32fast::hash(body).to_le_bytes() {
             return Err(RecordError::Invalid);
         }
-        let event = self.decode_body(ByteReader(body))?;
-        Ok((event, bytes.len() - rest.0.len()))
+        let record = self.decode_body(ByteReader(body))?;
+        Ok((record, bytes.len() - rest.0.len()))
     }
 
-    fn decode_body(&mut self, mut bytes: ByteReader<'_>) -> Result<Event, InvalidBytes> {
+    fn decode_body(&mut self, mut bytes: ByteReader<'_>) -> Result<Record, InvalidBytes> {
         let kind = bytes.byte()?;
+        if kind == CLOCKS {
+            return Ok(Record::Clocks(ClockDistance(unzigzag(bytes.number()?))));
+        }
         let at = self.history.at.wrapping_add(unzigzag(bytes.number()?).cast_unsigned());
         let body = match kind {
             FRAME => EventBody::Frame(self.decode_frame(&mut bytes)?),
@@ -224,7 +276,7 @@ impl RecordDecoder {
         self.history.at = at;
         let sequence = self.next;
         self.next = sequence.next();
-        Ok(Event { sequence, at: Timestamp::from_nanos(at), body })
+        Ok(Record::Event(Event { sequence, at: Timestamp::from_nanos(at), body }))
     }
 
     fn decode_frame(&mut self, bytes: &mut ByteReader<'_>) -> Result<Frame, InvalidBytes> {
@@ -255,7 +307,11 @@ mod tests {
     use super::*;
     use bessai_domain::event::{Safety, Watchdog};
 
-    fn events() -> Vec<Event> {
+    /// The wall clock at the first event, when the monotonic clock shows 0.
+    const START: u64 = 1_790_000_000_000_000_000;
+    const DISTANCE: ClockDistance = ClockDistance(START.cast_signed());
+
+    fn events() -> Vec<RecordedEvent> {
         let site = Site { id: "S".into(), revision: 3, devices: vec![], sources: vec![], attributes: vec![] };
         let safety = |kw| {
             EventBody::Safety(Safety {
@@ -281,26 +337,33 @@ mod tests {
             frame(1, &[53.3, 1.0, 2.0]),
         ];
         // The clock is set back before the fifth event.
-        let at =
-            |i: u64| Timestamp::from_nanos(1_790_000_000_000_000_000 + i * 1_000_003 - u64::from(i > 3) * 999_999_999);
+        let at = |i: u64| Timestamp::from_nanos(START + i * 1_000_003 - u64::from(i > 3) * 999_999_999);
         let numbered = (0..).zip(bodies).map(|(i, body)| Event { sequence: Sequence(7 + i), at: at(i), body });
-        numbered.collect()
+        let recorded = (0..).zip(numbered).map(|(i, event)| RecordedEvent {
+            event: Arc::new(event),
+            occurred: MonotonicTime::from_nanos(i * 1_000_003),
+        });
+        recorded.collect()
     }
 
-    fn encoded(events: &[Event]) -> Vec<u8> {
-        let (mut encoder, mut bytes) = (RecordEncoder::default(), Vec::new());
+    fn encoded(events: &[RecordedEvent]) -> Vec<u8> {
+        let (mut encoder, mut bytes) = (RecordEncoder::new(DISTANCE), Vec::new());
         events.iter().for_each(|event| encoder.encode(event, &mut bytes));
         bytes
     }
 
+    fn decoder() -> RecordDecoder {
+        RecordDecoder::new(Sequence(7), None, DISTANCE)
+    }
+
     #[test]
     fn events_survive_a_round_trip() {
-        let (events, mut decoder) = (events(), RecordDecoder::new(Sequence(7), None));
+        let (events, mut decoder) = (events(), decoder());
         let bytes = encoded(&events);
         let mut rest = &bytes[..];
         for event in &events {
             let (decoded, length) = decoder.decode(rest).unwrap();
-            assert_eq!(&decoded, event);
+            assert_eq!((&decoded, decoder.occurred(decoded.at)), (&*event.event, event.occurred));
             rest = &rest[length..];
         }
         assert_eq!((rest.len(), decoder.site().unwrap().revision), (0, 3));
@@ -312,16 +375,16 @@ mod tests {
     #[test]
     fn an_incomplete_record_is_told_apart_from_a_damaged_one() {
         let bytes = encoded(&events()[..2]);
-        let first = RecordDecoder::new(Sequence(7), None).decode(&bytes).unwrap().1;
+        let first = decoder().decode(&bytes).unwrap().1;
         for length in 0..bytes.len() - first {
-            let mut decoder = RecordDecoder::new(Sequence(7), None);
+            let mut decoder = decoder();
             decoder.decode(&bytes).unwrap();
             assert_eq!(decoder.decode(&bytes[first..first + length]).unwrap_err(), RecordError::Incomplete, "{length}");
         }
         for bit in 0..(bytes.len() - first) * 8 {
             let mut damaged = bytes.clone();
             damaged[first + bit / 8] ^= 1 << (bit % 8);
-            let mut decoder = RecordDecoder::new(Sequence(7), None);
+            let mut decoder = decoder();
             decoder.decode(&damaged).unwrap();
             assert!(decoder.decode(&damaged[first..]).is_err(), "bit {bit}");
         }

@@ -1,34 +1,35 @@
 //! Opens the journal's folder at a start: locks it, repairs or quarantines what is damaged, and reserves event numbers.
 
-#![allow(clippy::disallowed_methods, reason = "it runs once, at the start")]
-
 use std::collections::VecDeque;
-use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
 use bessai_domain::event::Sequence;
 use bessai_domain::site::Site;
-use bessai_domain::time::Timestamp;
-use rustix::fs::{FlockOperation, flock};
+use bessai_domain::time::Moment;
 
 use crate::cursors::{self, CursorFile, CursorFileCondition, FeedCursors};
+use crate::disk::{Disk, FolderLock};
 use crate::error::OpenError;
-use crate::reservation::{RESERVED_NUMBERS, Reservation, ReservationFile};
+use crate::numbering::{first_number, number_from_clock};
+use crate::reservation::{Reservation, ReservationFile};
+use crate::reserve;
 use crate::segment::{self, ScannedSegment, Segment, SegmentError};
+use crate::state::is_full;
 use crate::store::{self, QUARANTINED_EXTENSION};
+use crate::timeline::{self, Boot};
 
 /// Quarantined files that are kept; beyond this the oldest are deleted.
 const MAX_QUARANTINED_FILES: usize = 8;
+/// Tries to read a file.
+const MAX_READS: u32 = 3;
 /// Name of the file that is locked while a gateway uses the folder.
 const LOCK_NAME: &str = "lock";
 
 /// What the folder holds.
 pub(crate) struct OpenedFolder {
     /// Locks the folder; held until nothing more is written to it.
-    pub(crate) lock: File,
-    /// The folder itself, to be synced when files are created.
-    pub(crate) folder: File,
+    pub(crate) lock: FolderLock,
     pub(crate) segments: RecoveredSegments,
     pub(crate) reservation_file: ReservationFile,
     /// The first number that is not reserved.
@@ -49,55 +50,63 @@ pub(crate) struct RecoveredSegments {
     pub(crate) site: Option<Arc<Site>>,
     /// Bytes that were truncated from the ends of files.
     pub(crate) truncated_bytes: u64,
-    /// Files that were quarantined.
+    /// Files that were quarantined, or cannot be read.
     pub(crate) quarantined_files: u64,
 }
 
-/// Opens the folder or creates it. `now` numbers the next event if no number can be reserved.
-pub(crate) fn open(folder: &Path, now: Timestamp) -> Result<OpenedFolder, OpenError> {
+/// Opens the folder or creates it. `now`, on the clock of `boot`, is when ages begin to be measured, and numbers the next event
+/// if no number can be reserved.
+pub(crate) fn open(disk: &dyn Disk, folder: &Path, boot: &Boot, now: Moment) -> Result<OpenedFolder, OpenError> {
     let io = OpenError::io(folder);
-    fs::create_dir_all(folder).map_err(&io)?;
-    let lock = File::create(folder.join(LOCK_NAME)).map_err(&io)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    disk.create_folder(folder).map_err(&io)?;
+    let Some(lock) = disk.lock(&folder.join(LOCK_NAME)).map_err(&io)? else {
         return Err(OpenError::InUse(folder.to_owned()));
-    }
-    let loaded = cursors::load(folder)?;
-    handle_damage(folder, loaded.condition)?;
-    let mut segments = RecoveredSegments::default();
-    for path in store::segment_files(folder).map_err(&io)? {
-        segments.take(&path)?;
-    }
-    delete_old_quarantined(folder);
-    let (mut reservation_file, reservation) = ReservationFile::open(folder).map_err(&io)?;
-    // A feed skips events numbered below its cursor.
-    let after_cursors = loaded.cursors.values().map(|cursor| cursor.delivered.next()).max().unwrap_or_default();
-    let mut next = first_number(folder, &segments.segments, reservation).max(after_cursors);
-    if let Err(error) = reservation_file.write(Reservation::ahead_of(next)) {
-        tracing::error!(
-            "failed to reserve event numbers in {}: {error}; numbering continues from the clock",
+    };
+    if disk.is_open_to_others(folder) {
+        tracing::warn!(
+            "{} can be entered by every user of this machine; run chmod 700 on it, unless they may read the site's events",
             folder.display()
         );
-        next = next.max(number_from_clock(now));
+    }
+    let loaded = cursors::load(disk, folder)?;
+    handle_damage(disk, folder, loaded.condition)?;
+    let mut segments = RecoveredSegments::default();
+    for path in store::segment_files(disk, folder).map_err(&io)? {
+        segments.take(disk, &path)?;
+    }
+    timeline::place(segments.segments.make_contiguous(), boot, now.monotonic);
+    delete_old_quarantined(disk, folder);
+    let (mut reservation_file, reservation) = ReservationFile::open(disk, folder).map_err(&io)?;
+    // A feed skips events numbered below its cursor.
+    let after_cursors = loaded.cursors.values().map(|cursor| cursor.delivered.next()).max().unwrap_or_default();
+    let mut next = first_number(disk, folder, segments.segments.back(), after_cursors, reservation);
+    // The entry of a new file is on disk too before a number is used.
+    let mut reserve = || reservation_file.write(Reservation::ahead_of(next)).and_then(|()| disk.sync_folder(folder));
+    let reserved = match reserve() {
+        Err(error) if is_full(&error) && reserve::give_up(disk, folder) => reserve(),
+        outcome => outcome,
+    };
+    if let Err(error) = reserved {
+        next = next.max(number_from_clock(now.wall));
+        tracing::error!(
+            "failed to reserve event numbers in {}: {error}; numbering continues from the clock at {}",
+            folder.display(),
+            next.0
+        );
     }
     Ok(OpenedFolder {
         lock,
-        folder: File::open(folder).map_err(&io)?,
         segments,
         reservation_file,
         reserved_end: Reservation::ahead_of(next).end,
-        cursor_file: CursorFile::open(folder, &loaded),
+        cursor_file: CursorFile::open(disk, folder, &loaded),
         cursor_file_condition: loaded.condition,
         cursors: loaded.cursors,
         next,
     })
 }
 
-/// A number above those of earlier runs as long as the clock is right: as if 2²⁰ events had happened in every second.
-pub(crate) fn number_from_clock(now: Timestamp) -> Sequence {
-    Sequence(now.seconds().saturating_mul(RESERVED_NUMBERS))
-}
-
-fn handle_damage(folder: &Path, condition: CursorFileCondition) -> Result<(), OpenError> {
+fn handle_damage(disk: &dyn Disk, folder: &Path, condition: CursorFileCondition) -> Result<(), OpenError> {
     let path = folder.join(cursors::FILE_NAME);
     match condition {
         CursorFileCondition::Intact => {}
@@ -108,7 +117,7 @@ fn handle_damage(folder: &Path, condition: CursorFileCondition) -> Result<(), Op
             path.display()
         ),
         CursorFileCondition::Damaged => {
-            cursors::quarantine(folder).map_err(OpenError::io(folder))?;
+            cursors::quarantine(disk, folder).map_err(OpenError::io(folder))?;
             tracing::error!(
                 "{} is damaged and was quarantined; every feed starts with the oldest event",
                 path.display()
@@ -118,42 +127,37 @@ fn handle_damage(folder: &Path, condition: CursorFileCondition) -> Result<(), Op
     Ok(())
 }
 
-/// The first number above all that were used: known exactly after a clean shutdown, else the end of the reservation.
-fn first_number(folder: &Path, segments: &VecDeque<Segment>, reservation: Option<Reservation>) -> Sequence {
-    let after_last = segments.back().map_or(Sequence(1), |segment| segment.end);
-    match reservation {
-        Some(reservation) => after_last.max(reservation.end),
-        // The lost reservation reached at most this far.
-        None if !segments.is_empty() => {
-            let next = Reservation::ahead_of(after_last).end;
-            tracing::warn!(
-                "the number reservation in {} is missing or damaged; numbering continues at {}",
-                folder.display(),
-                next.0
-            );
-            next
-        }
-        None => after_last,
-    }
-}
-
 impl RecoveredSegments {
-    fn take(&mut self, path: &Path) -> Result<(), OpenError> {
-        let scanned = match segment::scan(path) {
+    fn take(&mut self, disk: &dyn Disk, path: &Path) -> Result<(), OpenError> {
+        let scanned = match scan(disk, path) {
             Ok(scanned) => scanned,
             Err(SegmentError::NewerFormat(format)) => return Err(OpenError::newer_segment(path, format)),
+            Err(SegmentError::Blank) => {
+                tracing::warn!("{} has no valid event: {}; deleting the file", path.display(), SegmentError::Blank);
+                // It is tried again at the next start.
+                let _ = disk.remove(path);
+                return Ok(());
+            }
+            Err(SegmentError::Io(error)) => {
+                self.quarantined_files += 1;
+                tracing::error!(
+                    "failed to read {}: {error}; its events are skipped in this run, the next start tries again",
+                    path.display()
+                );
+                return Ok(());
+            }
             Err(error) => {
-                self.quarantine(path, &error);
+                self.quarantine(disk, path, &error);
                 return Ok(());
             }
         };
         let first = scanned.segment.first;
         if self.segments.back().is_some_and(|last| first <= last.first) {
-            self.quarantine(path, &SegmentError::Damaged);
+            self.quarantine(disk, path, &SegmentError::Damaged);
             return Ok(());
         }
         if !scanned.is_sealed {
-            self.repair(&scanned);
+            self.repair(disk, &scanned);
         }
         if !scanned.segment.is_empty() {
             if let Some(last) = self.segments.back_mut() {
@@ -165,7 +169,7 @@ impl RecoveredSegments {
         Ok(())
     }
 
-    fn repair(&mut self, scanned: &ScannedSegment) {
+    fn repair(&mut self, disk: &dyn Disk, scanned: &ScannedSegment) {
         let (path, bytes) = (scanned.segment.path.display(), scanned.invalid_bytes);
         if bytes > 0 {
             self.truncated_bytes += bytes;
@@ -179,15 +183,15 @@ impl RecoveredSegments {
                 );
             }
         }
-        if let Err(error) = segment::repair(scanned) {
+        if let Err(error) = segment::repair(disk, scanned) {
             tracing::warn!("failed to repair {path}: {error}; it is read up to its last valid event");
         }
     }
 
-    fn quarantine(&mut self, path: &Path, error: &SegmentError) {
+    fn quarantine(&mut self, disk: &dyn Disk, path: &Path, error: &SegmentError) {
         self.quarantined_files += 1;
         let target = path.with_extension(QUARANTINED_EXTENSION);
-        let renamed = fs::rename(path, &target);
+        let renamed = disk.rename(path, &target);
         let path = path.display();
         match renamed {
             Ok(()) => tracing::error!("{path} is unusable: {error}; it was quarantined as {}", target.display()),
@@ -198,10 +202,21 @@ impl RecoveredSegments {
     }
 }
 
-fn delete_old_quarantined(folder: &Path) {
-    let Ok(files) = store::quarantined_files(folder) else { return };
+/// Scans a file; a read that fails is tried again, because what cannot be read is skipped.
+fn scan(disk: &dyn Disk, path: &Path) -> Result<ScannedSegment, SegmentError> {
+    let mut tries = 1;
+    loop {
+        match segment::scan(disk, path) {
+            Err(SegmentError::Io(_)) if tries < MAX_READS => tries += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn delete_old_quarantined(disk: &dyn Disk, folder: &Path) {
+    let Ok(files) = store::quarantined_files(disk, folder) else { return };
     for path in files.iter().take(files.len().saturating_sub(MAX_QUARANTINED_FILES)) {
         // A file that cannot be deleted only uses disk space.
-        let _ = fs::remove_file(path);
+        let _ = disk.remove(path);
     }
 }

@@ -1,22 +1,20 @@
 //! Reads events from segments: one segment from its first event on, and for a feed that lags the journal's segments in
 //! pieces.
 
-#![allow(clippy::disallowed_methods, reason = "it runs in spawn_blocking and in commands")]
-
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bessai_domain::event::{Event, Sequence};
+use bessai_domain::event::{RecordedEvent, Sequence};
 use bessai_domain::ports::BatchLimit;
 use bessai_domain::site::Site;
 use rustix::io::Errno;
 
+use crate::disk::{Access, Disk, OpenFile};
 use crate::record::{RecordDecoder, RecordError};
 use crate::segment::{Segment, SegmentError, read_header};
 use crate::state::SharedState;
+use crate::timeline::TimeLine;
 
 /// Events that are read at once: a few batches.
 const PIECE: BatchLimit = BatchLimit { events: 256, values: 16_384 };
@@ -41,8 +39,9 @@ pub(crate) struct PieceReader {
 
 /// Reads one segment from its first event on.
 pub(crate) struct SegmentReader {
-    file: File,
+    file: OpenFile,
     path: PathBuf,
+    line: TimeLine,
     decoder: RecordDecoder,
     offset: u64,
     buffer: Vec<u8>,
@@ -61,13 +60,13 @@ impl PieceReader {
     }
 
     /// Reads the next piece of events after `read` and before `until`: empty if none are left or the read failed.
-    pub(crate) fn read(&mut self, shared: &SharedState, read: Sequence, until: Sequence) -> Vec<Arc<Event>> {
+    pub(crate) fn read(&mut self, shared: &SharedState, read: Sequence, until: Sequence) -> Vec<RecordedEvent> {
         self.has_failed = false;
         loop {
             let segment = shared.lock().segments.iter().find(|segment| segment.end > read.next()).cloned();
             let Some(segment) = segment.filter(|segment| segment.first < until) else { return Vec::new() };
             self.valid_end = segment.first;
-            let events = self.read_segment(&segment, read, until);
+            let events = self.read_segment(&*shared.disk, &segment, read, until);
             match events {
                 Ok(events) if !events.is_empty() => {
                     self.failures = 0;
@@ -109,30 +108,36 @@ impl PieceReader {
     }
 
     /// Empty if the segment is damaged.
-    fn read_segment(&mut self, segment: &Segment, read: Sequence, until: Sequence) -> io::Result<Vec<Arc<Event>>> {
+    fn read_segment(
+        &mut self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        read: Sequence,
+        until: Sequence,
+    ) -> io::Result<Vec<RecordedEvent>> {
         let continues = |open: &SegmentReader| open.path == segment.path && open.decoder.next() <= read.next();
         let mut open = match self.open.take().filter(continues) {
             Some(open) => open,
-            None => SegmentReader::open(segment)?,
+            None => SegmentReader::open(disk, segment)?,
         };
         self.valid_end = open.decoder.next();
         let (mut events, mut values) = (Vec::new(), 0);
         while events.len() < PIECE.events && values < PIECE.values && open.decoder.next() < until.min(segment.end) {
             let site = open.site().cloned();
-            let event = match open.next(segment) {
-                Ok(Ok(event)) => event,
+            let recorded = match open.next(segment) {
+                Ok(Ok(recorded)) => recorded,
                 Ok(Err(_)) => break,
                 // The events read so far are valid; the next read opens the segment again.
                 Err(_) if !events.is_empty() => return Ok(events),
                 Err(error) => return Err(error),
             };
-            self.valid_end = event.sequence.next();
-            if event.sequence > read {
+            self.valid_end = recorded.event.sequence.next();
+            if recorded.event.sequence > read {
                 if events.is_empty() {
                     self.site = site;
                 }
-                values += event.body.value_count();
-                events.push(Arc::new(event));
+                values += recorded.event.body.value_count();
+                events.push(recorded);
             }
         }
         self.open = Some(open);
@@ -141,15 +146,15 @@ impl PieceReader {
 }
 
 impl SegmentReader {
-    pub(crate) fn open(segment: &Segment) -> io::Result<Self> {
-        let file = File::open(&segment.path)?;
-        let header = read_header(&file).map_err(|error| match error {
+    pub(crate) fn open(disk: &dyn Disk, segment: &Segment) -> io::Result<Self> {
+        let file = disk.open(&segment.path, Access::Read)?;
+        let header = read_header(&*file).map_err(|error| match error {
             SegmentError::Io(error) => error,
             other => io::Error::new(io::ErrorKind::InvalidData, other),
         })?;
-        let decoder = RecordDecoder::new(header.first, header.site);
-        let (path, offset) = (segment.path.clone(), segment.start_offset);
-        Ok(Self { file, path, decoder, offset, buffer: Vec::new(), used: 0 })
+        let decoder = RecordDecoder::new(header.first, header.site, header.distance);
+        let (path, line, offset) = (segment.path.clone(), segment.line, segment.start_offset);
+        Ok(Self { file, path, line, decoder, offset, buffer: Vec::new(), used: 0 })
     }
 
     /// The site description that the next event refers to.
@@ -158,7 +163,7 @@ impl SegmentReader {
     }
 
     /// The next event, if there is a valid one.
-    pub(crate) fn next(&mut self, segment: &Segment) -> io::Result<Result<Event, RecordError>> {
+    pub(crate) fn next(&mut self, segment: &Segment) -> io::Result<Result<RecordedEvent, RecordError>> {
         if self.decoder.next() >= segment.end {
             return Ok(Err(RecordError::Incomplete));
         }
@@ -166,7 +171,8 @@ impl SegmentReader {
             match self.decoder.decode(self.buffer.get(self.used..).unwrap_or_default()) {
                 Ok((event, length)) => {
                     self.used += length;
-                    return Ok(Ok(event));
+                    let occurred = self.line.place(self.decoder.occurred(event.at));
+                    return Ok(Ok(RecordedEvent { event: Arc::new(event), occurred }));
                 }
                 Err(RecordError::Incomplete) if self.offset < segment.end_offset => self.fill(segment)?,
                 Err(error) => return Ok(Err(error)),
@@ -183,6 +189,6 @@ impl SegmentReader {
         self.buffer.resize(before + left.min(READ_BYTES), 0);
         let added = self.buffer.get_mut(before..).unwrap_or_default();
         self.offset += added.len() as u64;
-        self.file.read_exact_at(added, self.offset - added.len() as u64)
+        self.file.read_at(added, self.offset - added.len() as u64)
     }
 }

@@ -4,18 +4,21 @@
 //! One lock protects it. It is held for moments and never during file I/O.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Sequence};
+use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::journal::SyncPolicy;
 use bessai_domain::ports::BatchLimit;
 use bessai_domain::site::Site;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, MonotonicTime};
 use tokio::sync::Notify;
 
 use crate::cursors::{CursorFileCondition, FeedCursors};
+use crate::disk::Disk;
 use crate::reservation::RESERVED_NUMBERS;
+use crate::reserve::ReserveFile;
 use crate::segment::Segment;
 use crate::{JournalHealth, JournalSettings};
 
@@ -24,7 +27,7 @@ mod feeds;
 mod progress;
 mod retention;
 
-pub(crate) use faults::{DiskOperation, Faults};
+pub(crate) use faults::{DiskOperation, Faults, is_full, panicked};
 pub(crate) use progress::{JournalPhase, NextWrite, SaveRequests, ThreadActivity, Unsynced};
 
 use feeds::ActiveFeed;
@@ -34,6 +37,10 @@ const EVENT_BYTES: usize = 240;
 
 /// The state with its lock and everything that waits for a change of it.
 pub(crate) struct SharedState {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) reserve: ReserveFile,
+    /// Pause before what the disk refused is tried again.
+    pub(crate) retry_pause: Duration,
     state: Mutex<JournalState>,
     /// Wakes the writer: there are events to write, or the journal closes.
     pub(crate) to_write: Condvar,
@@ -54,7 +61,7 @@ pub(crate) struct JournalState {
     pub(crate) phase: JournalPhase,
 
     /// The newest events, among them all that are not written yet.
-    pub(crate) recent: VecDeque<Arc<Event>>,
+    pub(crate) recent: VecDeque<RecordedEvent>,
     recent_bytes: usize,
     /// The number of the next event.
     pub(crate) next: Sequence,
@@ -64,8 +71,8 @@ pub(crate) struct JournalState {
     pub(crate) segments: VecDeque<Segment>,
     /// Site descriptions since the start with their numbers, preceded by the one in force before.
     pub(crate) sites: Vec<(Sequence, Arc<Site>)>,
-    /// The wall clock at the first event with a plausible time; from there on ages follow the monotonic clock.
-    clock: Option<(Timestamp, Instant)>,
+    /// When the newest event occurred: ages are measured from there.
+    newest_occurred: MonotonicTime,
 
     pub(crate) writer: ThreadActivity,
     pub(crate) next_write: NextWrite,
@@ -86,6 +93,8 @@ pub(crate) struct JournalState {
     /// Feeds that have a reader.
     active_feeds: BTreeMap<String, ActiveFeed>,
 
+    /// The reserve of disk space can be given up.
+    pub(crate) has_reserve: bool,
     pub(crate) faults: Faults,
     pub(crate) losses: Losses,
 }
@@ -106,7 +115,7 @@ pub(crate) struct Losses {
 /// Where the events after a number are.
 pub(crate) enum EventLocation {
     /// In memory: a batch, possibly after a gap, and the site description in force before it.
-    Memory(Vec<Arc<Event>>, Option<Arc<Site>>),
+    Memory(Vec<RecordedEvent>, Option<Arc<Site>>),
     /// In segments, up to the first event in memory.
     Segments { until: Sequence },
     /// Not there yet.
@@ -114,8 +123,11 @@ pub(crate) enum EventLocation {
 }
 
 impl SharedState {
-    pub(crate) fn new(state: JournalState) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, reserve: ReserveFile, retry_pause: Duration, state: JournalState) -> Self {
         Self {
+            disk,
+            reserve,
+            retry_pause,
             state: Mutex::new(state),
             to_write: Condvar::new(),
             to_sync: Condvar::new(),
@@ -127,6 +139,20 @@ impl SharedState {
     /// A panic while the lock was held leaves the state usable: no change of it can stop halfway in a harmful way.
     pub(crate) fn lock(&self) -> MutexGuard<'_, JournalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees the reserve because of an error; true if that made room, so that what failed is worth another try at once.
+    pub(crate) fn gives_up_reserve(&self, error: &io::Error) -> bool {
+        if !is_full(error) {
+            return false;
+        }
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.has_reserve) {
+            return false;
+        }
+        state.faults.record(DiskOperation::KeepReserve, Err(error));
+        drop(state);
+        self.reserve.remove(&*self.disk).is_ok()
     }
 
     /// Begins to close the journal.
@@ -144,7 +170,7 @@ fn memory_bytes(event: &Event) -> usize {
 
 impl JournalState {
     /// An empty journal in which `next` is the number of the next event.
-    pub(crate) fn new(settings: &JournalSettings, next: Sequence) -> Self {
+    pub(crate) fn new(settings: &JournalSettings, next: Sequence, now: MonotonicTime) -> Self {
         Self {
             sync: settings.sync,
             max_bytes: settings.max_bytes,
@@ -156,7 +182,7 @@ impl JournalState {
             reserved_end: Sequence(u64::MAX),
             segments: VecDeque::new(),
             sites: Vec::new(),
-            clock: None,
+            newest_occurred: now,
             writer: ThreadActivity::Working,
             next_write: NextWrite::Append,
             written: next,
@@ -168,25 +194,23 @@ impl JournalState {
             changed_cursors: BTreeSet::new(),
             saves: SaveRequests::default(),
             active_feeds: BTreeMap::new(),
+            has_reserve: false,
             faults: Faults::default(),
             losses: Losses::default(),
         }
     }
 
     /// Numbers an event and keeps it in memory.
-    #[allow(clippy::disallowed_methods, reason = "the writer's thread, which no test can pause, reads the same clock")]
-    pub(crate) fn append(&mut self, at: Timestamp, body: EventBody) -> Sequence {
-        if self.clock.is_none() && at.is_plausible() {
-            self.clock = Some((at, Instant::now()));
-        }
+    pub(crate) fn append(&mut self, at: Moment, body: EventBody) -> Sequence {
         let sequence = self.next;
         self.next = sequence.next();
+        self.newest_occurred = self.newest_occurred.max(at.monotonic);
         if let EventBody::Site(site) = &body {
             self.sites.push((sequence, Arc::clone(site)));
         }
-        let event = Arc::new(Event { sequence, at, body });
+        let event = Arc::new(Event { sequence, at: at.wall, body });
         self.recent_bytes += memory_bytes(&event);
-        self.recent.push_back(event);
+        self.recent.push_back(RecordedEvent { event, occurred: at.monotonic });
         self.trim_memory();
         sequence
     }
@@ -194,18 +218,18 @@ impl JournalState {
     /// The number of the oldest event, or of the next one if there are none.
     pub(crate) fn oldest(&self) -> Sequence {
         let in_segments = self.segments.front().map(|segment| segment.first);
-        let in_memory = self.recent.front().map(|event| event.sequence);
+        let in_memory = self.recent.front().map(|recorded| recorded.event.sequence);
         in_segments.into_iter().chain(in_memory).min().unwrap_or(self.next)
     }
 
     fn first_in_memory(&self) -> Sequence {
-        self.recent.front().map_or(self.next, |event| event.sequence)
+        self.recent.front().map_or(self.next, |recorded| recorded.event.sequence)
     }
 
     /// Feeds may read the events before this one. A failing disk must not stop deliveries, so that feeds do not wait for
     /// a sync while there is a fault.
     fn visible_end(&self) -> Sequence {
-        if self.sync == SyncPolicy::EveryEvent && self.faults.is_empty() { self.synced } else { self.next }
+        if self.sync == SyncPolicy::EveryEvent && !self.faults.stop_syncs() { self.synced } else { self.next }
     }
 
     /// Finds the events after a number; a batch at most.
@@ -214,13 +238,13 @@ impl JournalState {
             return EventLocation::Segments { until };
         }
         let end = self.visible_end();
-        let skipped = self.recent.partition_point(|event| event.sequence <= read);
-        let visible = self.recent.iter().skip(skipped).take_while(|event| event.sequence < end);
+        let skipped = self.recent.partition_point(|recorded| recorded.event.sequence <= read);
+        let visible = self.recent.iter().skip(skipped).take_while(|recorded| recorded.event.sequence < end);
         let events = limit_batch(visible.cloned(), limit);
         match events.first() {
             None => EventLocation::Future,
             Some(first) => {
-                let site = self.site_before(first.sequence);
+                let site = self.site_before(first.event.sequence);
                 EventLocation::Memory(events, site)
             }
         }
@@ -269,11 +293,11 @@ impl JournalState {
 }
 
 /// The first events, as many as the limit allows and at least one.
-pub(crate) fn limit_batch(events: impl Iterator<Item = Arc<Event>>, limit: BatchLimit) -> Vec<Arc<Event>> {
+pub(crate) fn limit_batch(events: impl Iterator<Item = RecordedEvent>, limit: BatchLimit) -> Vec<RecordedEvent> {
     let mut values = 0;
-    let fits = |event: &Arc<Event>| {
+    let fits = |recorded: &RecordedEvent| {
         let is_first = values == 0;
-        values += event.body.value_count();
+        values += recorded.event.body.value_count();
         is_first || values <= limit.values
     };
     events.take(limit.events).take_while(fits).collect()

@@ -1,25 +1,26 @@
 //! The thread that syncs: it brings written events to disk, saves the feeds' cursors and reserves event numbers.
 
+#![allow(clippy::disallowed_methods, reason = "it runs in a thread of its own")]
+
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::marker;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bessai_domain::event::Sequence;
 use bessai_domain::journal::SyncPolicy;
 use bessai_supervision::fault;
 
 use crate::cursors::{CursorFile, FeedCursors};
+use crate::disk::{FolderLock, OpenFile};
 use crate::reservation::{Reservation, ReservationFile};
-use crate::state::{DiskOperation, JournalPhase, JournalState, NextWrite, SharedState, ThreadActivity};
+use crate::state::{DiskOperation, JournalPhase, JournalState, NextWrite, SharedState, ThreadActivity, panicked};
 
-/// Syncs a file's data to disk. It is passed in, so that a test can make it fail.
-pub(crate) type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + marker::Sync>;
-
-/// Pause after a round that failed.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Time between two tries to create the reserve of disk space.
+const RESERVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long cursor changes are collected where the settings give no interval.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -27,17 +28,18 @@ const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Syncer {
     pub(crate) shared: Arc<SharedState>,
     pub(crate) sync: SyncPolicy,
-    pub(crate) sync_file: SyncFile,
-    pub(crate) folder: File,
+    pub(crate) folder: PathBuf,
+    /// When the reserve of disk space was last tried to be created.
+    pub(crate) reserve_tried: Option<Instant>,
     pub(crate) cursor_file: CursorFile,
     pub(crate) reservation_file: ReservationFile,
     /// Locks the folder until the last round is done.
-    pub(crate) lock: File,
+    pub(crate) lock: FolderLock,
 }
 
 /// What one round brings to disk.
 struct SyncRound {
-    files: Vec<Arc<File>>,
+    files: Vec<OpenFile>,
     /// Number after the last event in the files.
     end: Sequence,
     syncs_folder: bool,
@@ -51,8 +53,31 @@ struct SyncRound {
 }
 
 impl Syncer {
-    /// Does rounds until the last one after the end of the writer.
+    /// Does rounds until the last one after the end of the writer. After a panic it starts over with what is not known to be
+    /// on disk.
     pub(crate) fn run(mut self) {
+        while catch_unwind(AssertUnwindSafe(|| self.do_rounds())).is_err() {
+            let mut state = self.shared.lock();
+            if self.sync != SyncPolicy::EveryEvent {
+                state.next_write = NextWrite::Rewrite;
+            }
+            state.unsynced.has_new_file = true;
+            state.changed_cursors = state.cursors.keys().cloned().collect();
+            let operation = match self.sync {
+                SyncPolicy::Memory => DiskOperation::SaveCursors,
+                SyncPolicy::Interval(_) | SyncPolicy::EveryEvent => DiskOperation::Sync,
+            };
+            state.faults.record(operation, Err(&panicked()));
+            drop(state);
+            self.shared.to_write.notify_one();
+            thread::park_timeout(self.shared.retry_pause);
+        }
+        drop(self.lock);
+        self.shared.lock().phase = JournalPhase::Ended;
+        self.shared.sync_done.notify_waiters();
+    }
+
+    fn do_rounds(&mut self) {
         let mut succeeded = true;
         loop {
             let round = self.next_round(succeeded);
@@ -60,12 +85,12 @@ impl Syncer {
             let is_last = round.is_last;
             succeeded = self.execute(round);
             if is_last {
-                break;
+                return;
+            }
+            if succeeded {
+                self.keep_reserve();
             }
         }
-        drop(self.lock);
-        self.shared.lock().phase = JournalPhase::Ended;
-        self.shared.sync_done.notify_waiters();
     }
 
     /// Waits for something to do and then, unless it is urgent, for more of it.
@@ -76,7 +101,7 @@ impl Syncer {
         };
         let mut state = self.shared.lock();
         if !succeeded {
-            state = self.wait_until(state, RETRY_PAUSE, |state| state.phase == JournalPhase::LastSync);
+            state = self.wait_until(state, self.shared.retry_pause, |state| state.phase == JournalPhase::LastSync);
         }
         while !self.has_work(&state) {
             state.syncer = ThreadActivity::Waiting;
@@ -107,11 +132,7 @@ impl Syncer {
     /// Does a round; true if all of it is on disk.
     fn execute(&mut self, round: SyncRound) -> bool {
         let synced = self.sync_files(&round);
-        let saved = if round.changed_cursors.is_empty() {
-            Ok(())
-        } else {
-            self.cursor_file.write(&round.changed_cursors, &round.all_cursors)
-        };
+        let saved = if round.changed_cursors.is_empty() { Ok(()) } else { self.save_cursors(&round) };
         let reserved = round.reservation.map_or(Ok(()), |reservation| self.reservation_file.write(reservation));
         let mut state = self.shared.lock();
         self.record_sync(&mut state, &round, synced.as_ref().copied());
@@ -122,7 +143,7 @@ impl Syncer {
             state.changed_cursors.extend(round.changed_cursors.into_keys());
         }
         if let Some(reservation) = round.reservation {
-            state.faults.record(DiskOperation::Reserve, reserved.as_ref().copied());
+            state.faults.record(DiskOperation::ReserveNumbers, reserved.as_ref().copied());
             if reserved.is_ok() {
                 state.reserved_end = reservation.end;
             }
@@ -137,9 +158,33 @@ impl Syncer {
 
     fn sync_files(&self, round: &SyncRound) -> io::Result<()> {
         if round.syncs_folder {
-            (self.sync_file)(&self.folder)?;
+            self.shared.disk.sync_folder(&self.folder)?;
         }
-        round.files.iter().try_for_each(|file| (self.sync_file)(file))
+        round.files.iter().try_for_each(|file| file.sync())
+    }
+
+    fn save_cursors(&mut self, round: &SyncRound) -> io::Result<()> {
+        let disk = &*self.shared.disk;
+        match self.cursor_file.write(disk, &round.changed_cursors, &round.all_cursors) {
+            Err(error) if self.shared.gives_up_reserve(&error) => {
+                self.cursor_file.write(disk, &round.changed_cursors, &round.all_cursors)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Creates the reserve of disk space if there is none and the disk has room for it.
+    fn keep_reserve(&mut self) {
+        let is_needed = self.sync != SyncPolicy::Memory && !self.shared.lock().has_reserve;
+        let is_due = self.reserve_tried.is_none_or(|tried| tried.elapsed() >= RESERVE_INTERVAL);
+        if !is_needed || !is_due {
+            return;
+        }
+        self.reserve_tried = Some(Instant::now());
+        let created = self.shared.reserve.create(&*self.shared.disk);
+        let mut state = self.shared.lock();
+        state.has_reserve = created.is_ok();
+        state.faults.record(DiskOperation::KeepReserve, created.as_ref().copied());
     }
 
     fn record_sync(&self, state: &mut JournalState, round: &SyncRound, synced: Result<(), &io::Error>) {

@@ -3,75 +3,71 @@
 
 #![allow(clippy::disallowed_methods, reason = "it runs in a thread of its own")]
 
-use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bessai_domain::event::{Event, EventBody};
+use bessai_domain::event::{EventBody, RecordedEvent};
 use bessai_domain::journal::SyncPolicy;
 use bessai_domain::site::Site;
 use bessai_supervision::fault;
 
-use crate::state::{DiskOperation, JournalPhase, JournalState, NextWrite, SharedState, ThreadActivity};
+use crate::disk::OpenFile;
+use crate::state::{
+    DiskOperation, JournalPhase, JournalState, NextWrite, SharedState, ThreadActivity, is_full, panicked,
+};
 use crate::store::{AppendedSegment, Store};
-use crate::syncer::SyncFile;
 
 /// Time between two writes while events arrive quickly: each write costs a system call and a wake-up, some 20 µs. A kill
 /// costs the events of this time.
 const WRITE_INTERVAL: Duration = Duration::from_millis(5);
 /// Events in one write.
 const BATCH_EVENTS: usize = 1024;
-/// Pause before a write that failed is retried.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Writes events to the store.
 pub(crate) struct EventWriter {
     shared: Arc<SharedState>,
     store: Store,
-    sync_file: SyncFile,
     /// Each write is synced before feeds see its events.
     syncs_each_write: bool,
     last_write: Instant,
     /// Events arrive quickly: the writer sleeps until the next write instead of being woken by each event.
     is_grouping: bool,
+    /// Files whose events are written again. They are deleted first: after a power failure one that is still there would
+    /// hide the events in the file that replaces it.
+    obsolete: Vec<PathBuf>,
 }
 
 /// The next write.
 struct WriteBatch {
-    events: Vec<Arc<Event>>,
+    events: Vec<RecordedEvent>,
     /// The site description in force before the events.
     site: Option<Arc<Site>>,
     begins_segment: bool,
-    /// Files whose events are written again, to be deleted.
+    /// Files whose events are written again.
     obsolete: Vec<PathBuf>,
 }
 
 impl EventWriter {
-    pub(crate) fn new(shared: Arc<SharedState>, store: Store, sync: SyncPolicy, sync_file: SyncFile) -> Self {
+    pub(crate) fn new(shared: Arc<SharedState>, store: Store, sync: SyncPolicy) -> Self {
         let syncs_each_write = sync == SyncPolicy::EveryEvent;
-        Self { shared, store, sync_file, syncs_each_write, last_write: Instant::now(), is_grouping: false }
+        let (last_write, is_grouping, obsolete) = (Instant::now(), false, Vec::new());
+        Self { shared, store, syncs_each_write, last_write, is_grouping, obsolete }
     }
 
-    /// Writes until the journal closes and nothing is left to write.
+    /// Writes until the journal closes and nothing is left to write. After a panic it starts over with what is not known to be
+    /// on disk.
     pub(crate) fn run(mut self) {
-        while let Some(batch) = self.next_batch() {
-            fault::point("journal-write");
-            if batch.begins_segment {
-                let sealed = self.store.seal();
-                self.shared.lock().unsynced.add(sealed);
-            }
-            batch.obsolete.iter().for_each(|path| delete(path));
-            self.last_write = Instant::now();
-            let appended = self.store.append(&batch.events, batch.site.as_ref());
-            let outcome = appended.and_then(|appended| appended.map_or(Ok(()), |appended| self.record(appended)));
-            if let Err(error) = outcome
-                && self.gives_up_after(&error)
-            {
-                break;
-            }
+        while catch_unwind(AssertUnwindSafe(|| self.write_until_closed())).is_err() {
+            self.store.abandon();
+            let mut state = self.shared.lock();
+            state.next_write = NextWrite::Rewrite;
+            state.faults.record(DiskOperation::Write, Err(&panicked()));
+            drop(state);
+            thread::park_timeout(self.shared.retry_pause);
         }
         let sealed = self.store.seal();
         let mut state = self.shared.lock();
@@ -79,6 +75,32 @@ impl EventWriter {
         state.phase = JournalPhase::LastSync;
         drop(state);
         self.shared.to_sync.notify_all();
+    }
+
+    fn write_until_closed(&mut self) {
+        while let Some(batch) = self.next_batch() {
+            fault::point("journal-write");
+            if batch.begins_segment {
+                let sealed = self.store.seal();
+                self.shared.lock().unsynced.add(sealed);
+            }
+            self.obsolete.extend(batch.obsolete);
+            self.last_write = Instant::now();
+            if let Err(error) = self.write(&batch.events, batch.site.as_ref())
+                && self.gives_up_after(&error)
+            {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, events: &[RecordedEvent], site: Option<&Arc<Site>>) -> io::Result<()> {
+        while let Some(path) = self.obsolete.last() {
+            self.store.delete(path)?;
+            self.obsolete.pop();
+        }
+        let appended = self.store.append(events, site)?;
+        appended.map_or(Ok(()), |appended| self.record(appended))
     }
 
     /// Waits for events; none when the journal closes and nothing is left to write.
@@ -115,7 +137,7 @@ impl EventWriter {
     fn record(&mut self, appended: AppendedSegment) -> io::Result<()> {
         let AppendedSegment { segment, files, is_new } = appended;
         if self.syncs_each_write
-            && let Err(error) = files.iter().try_for_each(|file| (self.sync_file)(file))
+            && let Err(error) = self.sync(&files, is_new)
         {
             // Syncing the same file again would succeed although its data is lost: the retry needs a new file.
             drop(self.store.seal());
@@ -123,6 +145,9 @@ impl EventWriter {
         }
         let mut state = self.shared.lock();
         if state.next_write == NextWrite::Rewrite {
+            if is_new {
+                self.obsolete.push(segment.path);
+            }
             return Ok(());
         }
         if self.syncs_each_write {
@@ -131,13 +156,13 @@ impl EventWriter {
             state.unsynced.end = segment.end;
         }
         state.unsynced.add(files);
-        state.unsynced.has_new_file |= is_new;
+        state.unsynced.has_new_file |= is_new && !self.syncs_each_write;
         state.faults.record(DiskOperation::Write, Ok(()));
         state.record_written(segment);
         let removed = state.trim_segments();
         let wakes_syncer = state.syncer.needs_wakeup();
         drop(state);
-        removed.iter().for_each(|path| delete(path));
+        removed.iter().for_each(|path| self.delete(path));
         if wakes_syncer {
             self.shared.to_sync.notify_one();
         }
@@ -147,19 +172,28 @@ impl EventWriter {
         Ok(())
     }
 
+    /// Brings what was written to disk, and with a new file its entry in the folder.
+    fn sync(&self, files: &[OpenFile], is_new: bool) -> io::Result<()> {
+        files.iter().try_for_each(|file| file.sync())?;
+        if is_new { self.store.sync_folder() } else { Ok(()) }
+    }
+
     /// Frees space if the disk is full, or pauses before the retry. True if the journal closes: there is no retry.
     fn gives_up_after(&self, error: &io::Error) -> bool {
+        if self.shared.gives_up_reserve(error) {
+            return false;
+        }
         let mut state = self.shared.lock();
         state.faults.record(DiskOperation::Write, Err(error));
         self.shared.events_added.notify_waiters();
-        let removed = if error.kind() == io::ErrorKind::StorageFull { state.free_space() } else { None };
+        let removed = if is_full(error) { state.free_space() } else { None };
         if let Some(path) = removed {
             drop(state);
-            delete(&path);
+            self.delete(&path);
             return false;
         }
         let is_open = |state: &mut JournalState| state.phase == JournalPhase::Open;
-        let waited = self.shared.to_write.wait_timeout_while(state, RETRY_PAUSE, is_open);
+        let waited = self.shared.to_write.wait_timeout_while(state, self.shared.retry_pause, is_open);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.phase == JournalPhase::Open {
             return false;
@@ -167,6 +201,13 @@ impl EventWriter {
         let events = state.next.0.saturating_sub(state.written.0);
         tracing::error!(events, "{events} events could not be written before the shutdown and are lost");
         true
+    }
+
+    /// Deletes a file that the journal does not need any more.
+    fn delete(&self, path: &Path) {
+        if let Err(error) = self.store.delete(path) {
+            tracing::warn!("failed to delete {}: {error}; it continues to use disk space", path.display());
+        }
     }
 }
 
@@ -180,15 +221,9 @@ fn take_batch(state: &mut JournalState) -> WriteBatch {
     // Numbers rise by one, so that the unwritten events are the last ones.
     let count = usize::try_from(state.next.0.saturating_sub(state.written.0)).unwrap_or(usize::MAX);
     let unwritten = state.recent.iter().skip(state.recent.len().saturating_sub(count)).take(BATCH_EVENTS).enumerate();
-    let begins_next = |event: &Event| matches!(event.body, EventBody::Site(_));
-    let events = unwritten.take_while(|(index, event)| *index == 0 || !begins_next(event));
-    let events: Vec<_> = events.map(|(_, event)| Arc::clone(event)).collect();
-    let site = events.first().and_then(|first| state.site_before(first.sequence));
+    let begins_next = |recorded: &RecordedEvent| matches!(recorded.event.body, EventBody::Site(_));
+    let events = unwritten.take_while(|(index, recorded)| *index == 0 || !begins_next(recorded));
+    let events: Vec<_> = events.map(|(_, recorded)| recorded.clone()).collect();
+    let site = events.first().and_then(|first| state.site_before(first.event.sequence));
     WriteBatch { events, site, begins_segment, obsolete }
-}
-
-fn delete(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::warn!("failed to delete {}: {error}; it continues to use disk space", path.display());
-    }
 }

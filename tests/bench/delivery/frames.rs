@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bessai_domain::event::{EventBody, Frame};
 use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::site::{Channel, ChannelKind, Device, Site, Source, channel};
-use bessai_domain::time::{Moment, Timestamp};
+use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
 use bessai_journal::{Journal, JournalSettings};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Frames that are appended between two pauses.
 const PART: u32 = 500;
@@ -133,17 +134,22 @@ pub(super) fn site(id: &str, channels: usize) -> Arc<Site> {
     Arc::new(Site { id: id.into(), revision: 1, devices: vec![device], sources: vec![source], attributes: Vec::new() })
 }
 
-pub(super) fn now() -> anyhow::Result<Timestamp> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    Ok(Timestamp::from_nanos(u64::try_from(now.as_nanos())?))
+/// Both clocks, as the gateway reads them.
+pub(super) fn now() -> anyhow::Result<Moment> {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let monotonic = Duration::try_from(clock_gettime(ClockId::Boottime))?;
+    Ok(Moment {
+        monotonic: MonotonicTime::from_nanos(i64::try_from(monotonic.as_nanos())?),
+        wall: Timestamp::from_nanos(u64::try_from(wall.as_nanos())?),
+    })
 }
 
 /// Passes this many readings to `part`, not faster than the journal's thread can write them.
 pub(super) fn append(
     series: &mut FrameSeries,
-    first_at: Timestamp,
+    first_at: Moment,
     count: u32,
-    mut part: impl FnMut(Vec<(Timestamp, Frame)>) -> anyhow::Result<()>,
+    mut part: impl FnMut(Vec<(Moment, Frame)>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let begin = Instant::now();
     for first in (0..count).step_by(usize::try_from(PART)?) {
@@ -158,12 +164,12 @@ pub(super) fn append(
 pub(super) fn append_to(
     journal: &Journal,
     series: &mut FrameSeries,
-    first_at: Timestamp,
+    first_at: Moment,
     count: u32,
 ) -> anyhow::Result<()> {
     append(series, first_at, count, |part| {
         for (at, frame) in part {
-            journal.append(Moment::by_wall_clock(at), EventBody::Frame(frame));
+            journal.append(at, EventBody::Frame(frame));
         }
         Ok(())
     })
@@ -172,10 +178,11 @@ pub(super) fn append_to(
 /// Writes a journal as an outage leaves it: this many readings of four channels, none delivered by the default feed.
 pub(super) fn write_backlog(folder: &Path, site_id: &str, count: u32) -> anyhow::Result<()> {
     let journal = open(folder)?;
-    let start = now()?.nanos().checked_sub(u64::try_from((PERIOD * count * 2).as_nanos())?);
-    let Some(start) = start.map(Timestamp::from_nanos) else { bail!("the clock is not set") };
+    let (now, before) = (now()?, PERIOD * count * 2);
+    let monotonic = now.monotonic.nanos().saturating_sub(i64::try_from(before.as_nanos())?);
+    let start = Moment { monotonic: MonotonicTime::from_nanos(monotonic), wall: now.wall.minus(before) };
     let channels = channel::TELEMETRY.len();
-    journal.append(Moment::by_wall_clock(start), EventBody::Site(site(site_id, channels)));
+    journal.append(start, EventBody::Site(site(site_id, channels)));
     drop(journal.reader(FEED, StartAt::Oldest));
     append_to(&journal, &mut FrameSeries::new(ValuePattern::Mix, channels), start, count)?;
     close(&journal)

@@ -12,7 +12,6 @@ use anyhow::{Context, bail, ensure};
 use bessai_domain::event::EventBody;
 use bessai_domain::ports::{Broker as _, Session as _};
 use bessai_domain::session::{Login, Protocol};
-use bessai_domain::time::Moment;
 use bessai_journal::inspect;
 use bessai_mqtt::{MqttBroker, MqttSession};
 use rustix::time::ClockId;
@@ -56,14 +55,14 @@ fn micros_each(total: Duration, count: u32) -> f64 {
 fn append_batched(pattern: ValuePattern, count: u32, folder: &Path) -> anyhow::Result<()> {
     let journal = frames::open(folder)?;
     let at = frames::now()?;
-    journal.append(Moment::by_wall_clock(at), EventBody::Site(frames::site(SITE, CHANNELS)));
+    journal.append(at, EventBody::Site(frames::site(SITE, CHANNELS)));
     let thread = || processor(ClockId::ThreadCPUTime);
     let (all_before, own_before) = (processor(ClockId::ProcessCPUTime)?, thread()?);
     let mut calls = Duration::ZERO;
     frames::append(&mut FrameSeries::new(pattern, CHANNELS), at, count, |part| {
         let start = thread()?;
         for (at, frame) in part {
-            journal.append(Moment::by_wall_clock(at), EventBody::Frame(frame));
+            journal.append(at, EventBody::Frame(frame));
         }
         calls += thread()? - start;
         Ok(())
@@ -93,7 +92,7 @@ fn print_size(folder: &Path, count: u32) -> anyhow::Result<()> {
 fn append_single(pattern: ValuePattern, count: u32, folder: &Path) -> anyhow::Result<()> {
     let mut series = FrameSeries::new(pattern, CHANNELS);
     let journal = frames::open(folder)?;
-    journal.append(Moment::by_wall_clock(frames::now()?), EventBody::Site(frames::site(SITE, CHANNELS)));
+    journal.append(frames::now()?, EventBody::Site(frames::site(SITE, CHANNELS)));
     sleep(SETTLED);
     let thread = || processor(ClockId::ThreadCPUTime);
     let (all_before, own_before) = (processor(ClockId::ProcessCPUTime)?, thread()?);
@@ -105,7 +104,7 @@ fn append_single(pattern: ValuePattern, count: u32, folder: &Path) -> anyhow::Re
         let (at, body) = (frames::now()?, EventBody::Frame(series.next()));
         let start = thread()?;
         let clock = thread()?;
-        journal.append(Moment::by_wall_clock(at), body);
+        journal.append(at, body);
         measured += thread()? - clock;
         by_clock += clock - start;
     }

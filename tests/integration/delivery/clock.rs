@@ -1,4 +1,4 @@
-//! A system clock that is set back: the order of events does not depend on it.
+//! A system clock that is set: neither the order of events nor their age depends on it.
 
 use std::path::PathBuf;
 
@@ -31,6 +31,14 @@ fn with_own_clock(setup: Setup) -> Setup {
 
 fn set_clock_back(gateway: &Gateway) {
     std::fs::write(gateway.path("clock"), "-3600").unwrap();
+}
+
+/// The journal's part of `/health`, once this many more events are in it.
+async fn journal_after(gateway: &Gateway, more: u64) -> serde_json::Value {
+    let newest = |health: &serde_json::Value| health["journal"]["newest"].as_u64().unwrap_or_default();
+    let before = newest(&gateway.wait_for_health("an event", |health| newest(health) > 0).await);
+    let health = gateway.wait_for_health("more events", |health| newest(health) > before + more).await;
+    health["journal"].clone()
 }
 
 #[tokio::test]
@@ -68,5 +76,32 @@ async fn a_clock_set_back_before_a_start_loses_no_reading() {
     broker.restart();
     subscriber.wait_for_subscriptions(2).await;
     let gateway = setup.run();
+    subscriber.receive_all(&mut readings, &device, &gateway).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_at_a_start_deletes_no_undelivered_reading() {
+    let (device, mut broker) = (Device::counting(), Broker::start());
+    let mut subscriber = ReadingSubscriber::start(Subscription::telemetry(broker.port, 0)).await;
+    // Ages are short and segments many, so that whatever looks old is deleted at once.
+    let settings = "[journal]\nmax_age = \"1h\"\nmax_size = \"1MiB\"\n";
+    let mut gateway = with_own_clock(counting(&device).broker(broker.url())).file("bessai.toml", settings).run();
+    let mut readings = DeliveredReadings::default();
+    subscriber.receive_all(&mut readings, &device, &gateway).await;
+    broker.kill();
+    gateway.wait_for_log("retrying in").await;
+    let first = journal_after(&gateway, 20).await;
+    // A year ahead, right, a year back, ten years ahead.
+    for offset in ["+31536000", "+0", "-31536000", "+315360000"] {
+        std::fs::write(gateway.path("clock"), offset).unwrap();
+        let setup = gateway.kill();
+        readings.record_kill(device.readings());
+        gateway = setup.run();
+        let journal = journal_after(&gateway, 20).await;
+        assert_eq!((&journal["oldest"], &journal["lost"]), (&first["oldest"], &first["lost"]), "{offset}: {journal}");
+    }
+    std::fs::write(gateway.path("clock"), "+0").unwrap();
+    broker.restart();
+    subscriber.wait_for_subscriptions(2).await;
     subscriber.receive_all(&mut readings, &device, &gateway).await;
 }

@@ -4,28 +4,36 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bessai_domain::event::{Event, Frame, Gap};
+use bessai_domain::event::{Frame, Gap, RecordedEvent};
 use bessai_domain::ports::{BatchLimit, Cursor, Events};
+use bessai_domain::time::Timestamp;
 
 use super::*;
+use crate::disk::{Access, DiskFile, DiskSpace, FolderLock, OpenFile};
 use crate::{cursors, inspect, reservation, segment, store};
 
 mod descriptions;
+mod disk_state;
 mod faults;
 mod formats;
+mod power_cuts;
 mod reading;
 mod recovery;
 mod retention;
+mod simulated_disk;
+mod time;
+mod workload;
 
-/// The time of second 0.
+/// The wall-clock time of second 0.
 const START_NANOS: u64 = 1_790_000_000_000_000_000;
+/// The monotonic time of second 0: the machine was running before.
+const START_UPTIME_S: i64 = 50_000;
 
-fn at(second: u64) -> Timestamp {
-    Timestamp::from_nanos(START_NANOS + second * 1_000_000_000)
-}
-
-fn moment(second: u64) -> Moment {
-    Moment::by_wall_clock(at(second))
+/// A moment on a machine whose clock is right.
+fn at(second: u64) -> Moment {
+    let uptime = START_UPTIME_S + i64::try_from(second).unwrap();
+    let monotonic = MonotonicTime::from_nanos(uptime * 1_000_000_000);
+    Moment { monotonic, wall: Timestamp::from_nanos(START_NANOS + second * 1_000_000_000) }
 }
 
 fn frame(value: u64) -> EventBody {
@@ -58,50 +66,127 @@ fn settings(folder: &Path) -> JournalSettings {
 }
 
 fn open(folder: &Path) -> Journal {
-    Journal::open(&settings(folder), at(0)).unwrap()
+    open_with(&settings(folder), at(0))
+}
+
+/// The machine of the tests, which does not restart.
+fn machine(disk: Arc<dyn Disk>) -> Machine {
+    Machine { disk, boot: Boot("test".into()), retry_pause: RETRY_PAUSE }
+}
+
+fn open_with(settings: &JournalSettings, now: Moment) -> Journal {
+    Journal::open_on(machine(Arc::new(SystemDisk)), settings, now).unwrap()
 }
 
 /// A disk whose syncs fail while a test wants it.
 #[derive(Clone, Default)]
 struct UnreliableDisk(Arc<AtomicBool>);
 
+/// A file on an [`UnreliableDisk`].
+struct UnreliableFile(OpenFile, UnreliableDisk);
+
 impl UnreliableDisk {
-    fn open(&self, settings: &JournalSettings) -> Journal {
-        let is_broken = Arc::clone(&self.0);
-        let sync_file = move |file: &File| match is_broken.load(Ordering::Relaxed) {
-            true => Err(io::Error::other("the disk is broken")),
-            false => file.sync_data(),
-        };
-        Journal::open_with(settings, at(0), Arc::new(sync_file)).unwrap()
+    fn open_journal(&self, settings: &JournalSettings) -> Journal {
+        Journal::open_on(machine(Arc::new(self.clone())), settings, at(0)).unwrap()
     }
 
     fn set_broken(&self, is_broken: bool) {
         self.0.store(is_broken, Ordering::Relaxed);
     }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(io::Error::other("the disk is broken")) } else { Ok(()) }
+    }
 }
 
-fn numbers(events: &[Arc<Event>]) -> Vec<u64> {
-    events.iter().map(|event| event.sequence.0).collect()
+impl Disk for UnreliableDisk {
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        SystemDisk.create_folder(folder)
+    }
+
+    fn is_open_to_others(&self, folder: &Path) -> bool {
+        SystemDisk.is_open_to_others(folder)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<FolderLock>> {
+        SystemDisk.lock(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        SystemDisk.list(folder)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<OpenFile> {
+        Ok(Arc::new(UnreliableFile(SystemDisk.open(path, access)?, self.clone())))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.sync()?;
+        SystemDisk.sync_folder(folder)
+    }
+
+    fn space(&self, folder: &Path) -> io::Result<DiskSpace> {
+        SystemDisk.space(folder)
+    }
 }
 
-fn gap(event: &Event) -> &Gap {
-    match &event.body {
+impl DiskFile for UnreliableFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.allocate(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.1.sync()?;
+        self.0.sync()
+    }
+}
+
+fn numbers(events: &[RecordedEvent]) -> Vec<u64> {
+    events.iter().map(|recorded| recorded.event.sequence.0).collect()
+}
+
+fn gap(recorded: &RecordedEvent) -> &Gap {
+    match &recorded.event.body {
         EventBody::Gap(gap) => gap,
         other => panic!("not a gap: {other:?}"),
     }
 }
 
 /// Everything that a feed gets up to the event `last`, which is included.
-async fn read_to(reader: &mut JournalReader, last: u64) -> Vec<Arc<Event>> {
+async fn read_to(reader: &mut JournalReader, last: u64) -> Vec<RecordedEvent> {
     let mut events = Vec::new();
-    while events.last().is_none_or(|event: &Arc<Event>| event.sequence.0 < last) {
+    while events.last().is_none_or(|recorded: &RecordedEvent| recorded.event.sequence.0 < last) {
         events.extend(reader.next().await);
     }
     events
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    store::segment_files(folder).unwrap()
+    store::segment_files(&SystemDisk, folder).unwrap()
 }
 
 /// Waits until everything appended is written.

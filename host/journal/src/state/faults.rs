@@ -7,9 +7,20 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DiskOperation {
     Sync,
-    Reserve,
+    ReserveNumbers,
     SaveCursors,
+    KeepReserve,
     Write,
+}
+
+/// Whether an error means that there is no space for more bytes.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The error of an operation whose thread panicked.
+pub(crate) fn panicked() -> io::Error {
+    io::Error::other("its thread panicked")
 }
 
 /// The current fault of each operation, as text.
@@ -21,8 +32,9 @@ impl DiskOperation {
     const fn verb(self) -> &'static str {
         match self {
             Self::Sync => "sync events to disk",
-            Self::Reserve => "reserve event numbers",
+            Self::ReserveNumbers => "reserve event numbers",
             Self::SaveCursors => "save the feeds' cursors",
+            Self::KeepReserve => "keep its reserve of disk space",
             Self::Write => "write events",
         }
     }
@@ -30,16 +42,18 @@ impl DiskOperation {
     const fn consequence(self) -> &'static str {
         match self {
             Self::Sync | Self::Write => "keeping the events in memory",
-            Self::Reserve => "using numbers that are not reserved",
+            Self::ReserveNumbers => "using numbers that are not reserved",
             Self::SaveCursors => "keeping the cursors in memory",
+            Self::KeepReserve => "writing events to the space that is left",
         }
     }
 
     const fn recovery(self) -> &'static str {
         match self {
             Self::Sync => "event syncs recovered",
-            Self::Reserve => "event number reservations recovered",
+            Self::ReserveNumbers => "event number reservations recovered",
             Self::SaveCursors => "cursor writes recovered",
+            Self::KeepReserve => "the reserve of disk space is there again",
             Self::Write => "event writes recovered",
         }
     }
@@ -48,6 +62,11 @@ impl DiskOperation {
 impl Faults {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Events are not brought to disk at present.
+    pub(crate) fn stop_syncs(&self) -> bool {
+        self.0.contains_key(&DiskOperation::Sync) || self.0.contains_key(&DiskOperation::Write)
     }
 
     /// All current faults, for people.
@@ -64,9 +83,9 @@ impl Faults {
             return;
         };
         let verb = operation.verb();
-        let fault = match error.kind() {
-            io::ErrorKind::StorageFull => format!("the journal cannot {verb}: its disk is full, free some space on it"),
-            _ => format!("the journal cannot {verb}: {error}"),
+        let fault = match is_full(error) {
+            true => format!("the journal cannot {verb}: its disk is full, free some space on it"),
+            false => format!("the journal cannot {verb}: {error}"),
         };
         if self.0.get(&operation) != Some(&fault) {
             tracing::error!("{fault}; retrying, {} meanwhile", operation.consequence());

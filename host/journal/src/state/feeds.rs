@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bessai_domain::event::{Event, EventBody, Gap, Sequence};
+use bessai_domain::event::{Event, EventBody, Gap, RecordedEvent, Sequence};
 use bessai_domain::journal::StartAt;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{MonotonicTime, Timestamp};
 
 use super::JournalState;
 use crate::Lag;
@@ -39,7 +39,10 @@ impl JournalState {
             StartAt::Oldest => (before(self.oldest()), None),
             StartAt::At(at) => {
                 let in_segments = self.segments.iter().find(|segment| segment.latest >= at);
-                let in_memory = || self.recent.iter().find(|event| event.at >= at).map(|event| event.sequence);
+                let in_memory = || {
+                    let recorded = self.recent.iter().find(|recorded| recorded.event.at >= at);
+                    recorded.map(|recorded| recorded.event.sequence)
+                };
                 let first = in_segments.map(|segment| segment.first).or_else(in_memory).unwrap_or(self.next);
                 (before(first), Some(at))
             }
@@ -78,17 +81,28 @@ impl JournalState {
     }
 
     /// How far a feed is behind.
-    pub(crate) fn lag(&self, feed: &str) -> Lag {
+    pub(crate) fn lag(&self, feed: &str, now: MonotonicTime) -> Lag {
         let Some(cursor) = self.cursors.get(feed) else { return Lag::default() };
         let until = self.first_in_memory();
         let in_segments =
             self.segments.iter().map(|segment| segment.count_between(cursor.delivered, until)).sum::<u64>();
-        let delivered = self.recent.partition_point(|event| event.sequence <= cursor.delivered);
-        let events = in_segments + (self.recent.len() - delivered) as u64;
-        let newest = self.recent.back().map(|event| event.at);
-        let newest = newest.filter(|_| events > 0 && cursor.at != Timestamp::default());
-        let seconds = newest.map_or(0.0, |newest| newest.since(cursor.at).as_secs_f64());
+        let events = in_segments + (self.recent.len() - self.recent_after(cursor.delivered)) as u64;
+        let seconds = self.occurred_after(cursor).map_or(0.0, |occurred| now.since(occurred).as_secs_f64());
         Lag { events, seconds, lost: cursor.lost }
+    }
+
+    /// Index of the first event in memory after a number.
+    fn recent_after(&self, sequence: Sequence) -> usize {
+        self.recent.partition_point(|recorded| recorded.event.sequence <= sequence)
+    }
+
+    /// When the oldest event that a feed has not delivered occurred; none if it has delivered all.
+    fn occurred_after(&self, cursor: &FeedCursor) -> Option<MonotonicTime> {
+        let until = self.first_in_memory();
+        let mut segments = self.segments.iter();
+        let in_segment = segments.find(|segment| segment.count_between(cursor.delivered, until) > 0);
+        let in_memory = || self.recent.get(self.recent_after(cursor.delivered)).map(|recorded| recorded.occurred);
+        in_segment.map(|segment| segment.occurred_after(cursor)).or_else(in_memory)
     }
 
     /// Records that a feed was handed the events up to `last`.
@@ -100,7 +114,8 @@ impl JournalState {
 
     /// The gap event that a feed gets in front of `event` if numbers are missing after `read`. Its number is the one
     /// before `event`.
-    pub(crate) fn gap(&mut self, feed: &str, read: Sequence, event: &Event) -> Option<Arc<Event>> {
+    pub(crate) fn gap(&mut self, feed: &str, read: Sequence, next: &RecordedEvent) -> Option<RecordedEvent> {
+        let event = &next.event;
         if event.sequence <= read.next() {
             return None;
         }
@@ -114,7 +129,8 @@ impl JournalState {
                 Gap { lost: Some(lost), reason: active.loss_reason.into() }
             }
         };
-        Some(Arc::new(Event { sequence, at: event.at, body: EventBody::Gap(gap) }))
+        let event = Arc::new(Event { sequence, at: event.at, body: EventBody::Gap(gap) });
+        Some(RecordedEvent { event, occurred: next.occurred })
     }
 
     /// Moves a feed's cursor: everything up to `sequence` is delivered.

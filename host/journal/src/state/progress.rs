@@ -1,12 +1,12 @@
 //! How far writing, syncing and closing have come.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use bessai_domain::event::Sequence;
 use bessai_domain::journal::SyncPolicy;
 
 use super::JournalState;
+use crate::disk::OpenFile;
 
 /// How far the journal has shut down. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl NextWrite {
 
 /// What is written but not known to be on disk.
 pub(crate) struct Unsynced {
-    pub(crate) files: Vec<Arc<File>>,
+    pub(crate) files: Vec<OpenFile>,
     /// Number after the last event in the files.
     pub(crate) end: Sequence,
     /// A file was created, so that the folder is to be synced too.
@@ -72,7 +72,7 @@ impl Unsynced {
     }
 
     /// Adds files, each of them once.
-    pub(crate) fn add(&mut self, files: impl IntoIterator<Item = Arc<File>>) {
+    pub(crate) fn add(&mut self, files: impl IntoIterator<Item = OpenFile>) {
         for file in files {
             if !self.files.iter().any(|known| Arc::ptr_eq(known, &file)) {
                 self.files.push(file);

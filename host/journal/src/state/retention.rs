@@ -24,7 +24,8 @@ const DAMAGED: &str = "a journal file is damaged";
 impl JournalState {
     /// Drops the oldest events from memory: beyond one limit those that are written, beyond another also the others.
     pub(crate) fn trim_memory(&mut self) {
-        while let Some(event) = self.recent.front() {
+        while let Some(recorded) = self.recent.front() {
+            let event = &recorded.event;
             let is_written = event.sequence < self.written;
             let is_in_segment =
                 is_written && self.segments.front().is_some_and(|oldest| oldest.first <= event.sequence);
@@ -67,7 +68,7 @@ impl JournalState {
     /// Takes over the new extent of the segment that was written.
     pub(crate) fn record_written(&mut self, segment: Segment) {
         self.written = segment.end;
-        if segment.latest.since(segment.earliest) > self.max_age / MIN_SEGMENTS_PER_AGE {
+        if segment.newest_occurred().since(segment.oldest_occurred()) > self.max_age / MIN_SEGMENTS_PER_AGE {
             self.next_write.begin_segment();
         }
         match self.segments.back_mut() {
@@ -97,12 +98,11 @@ impl JournalState {
     /// Removes the segments beyond `max_bytes` and `max_age` from the journal; returns their files, to be deleted.
     pub(crate) fn trim_segments(&mut self) -> Vec<PathBuf> {
         let mut bytes: u64 = self.segments.iter().map(Segment::bytes).sum();
-        let now = self.clock.map(|(at, since)| at.plus(since.elapsed()));
         let mut removed = Vec::new();
         // The last segment is being written.
         while self.segments.len() > 1 {
             let Some(oldest) = self.segments.front() else { break };
-            let is_aged = now.is_some_and(|now| now.since(oldest.latest) > self.max_age);
+            let is_aged = self.newest_occurred.since(oldest.newest_occurred()) > self.max_age;
             let is_full = bytes > self.max_bytes;
             if !is_full && !is_aged {
                 break;
@@ -128,7 +128,7 @@ impl JournalState {
     fn remove_oldest(&mut self, reason: &'static str) -> Option<PathBuf> {
         let oldest = self.segments.pop_front()?;
         // Events that are still in memory can be read there.
-        let in_memory = self.recent.front().map_or(oldest.end, |event| event.sequence);
+        let in_memory = self.recent.front().map_or(oldest.end, |recorded| recorded.event.sequence);
         self.record_loss(oldest.first, oldest.end.min(in_memory), reason);
         self.drop_stale_cursors();
         Some(oldest.path)

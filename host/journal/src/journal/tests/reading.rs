@@ -8,16 +8,21 @@ async fn every_feed_reads_every_event_in_order() {
     let journal = open(folder.path());
     let (mut quick, mut slow) = (journal.reader("quick", StartAt::Oldest).0, journal.reader("slow", StartAt::Oldest).0);
     for value in 0..70 {
-        journal.append(moment(value), frame(value));
+        journal.append(at(value), frame(value));
     }
     assert_eq!(numbers(&quick.next().await), (1..=64).collect::<Vec<_>>());
     assert_eq!(numbers(&quick.next().await), (65..=70).collect::<Vec<_>>());
     assert_eq!(slow.next().await.len(), 64);
-    quick.cursor().advance(Sequence(64), at(63), &PluginState::default());
-    let lag = |feed| (journal.lag(feed).events, journal.lag(feed).seconds);
-    assert_eq!((lag("slow"), lag("quick"), lag("unknown")), ((70, 0.0), (6, 6.0), (0, 0.0)));
+    quick.cursor().advance(Sequence(64), at(63).wall, &PluginState::default());
+    let lag = |feed| {
+        let lag = journal.lag(feed, at(72).monotonic);
+        (lag.events, lag.seconds)
+    };
+    assert_eq!((lag("slow"), lag("quick"), lag("unknown")), ((70, 72.0), (6, 8.0), (0, 0.0)));
+    quick.cursor().advance(Sequence(70), at(69).wall, &PluginState::default());
+    assert_eq!(lag("quick"), (0, 0.0));
     let waiting = quick.next();
-    let appending = async { journal.append(moment(71), EventBody::Heartbeat) };
+    let appending = async { journal.append(at(71), EventBody::Heartbeat) };
     let (events, number) = tokio::join!(waiting, appending);
     assert_eq!((numbers(&events), number), (vec![71], Sequence(71)));
 }
@@ -28,7 +33,7 @@ async fn a_feed_that_lags_reads_from_segments_and_then_from_memory() {
     let journal = open(folder.path());
     drop(journal.reader("acme", StartAt::Now));
     for value in 0..60_000 {
-        journal.append(moment(value), frame(value));
+        journal.append(at(value), frame(value));
         if value % 5000 == 0 {
             written(&journal).await;
         }
@@ -37,7 +42,7 @@ async fn a_feed_that_lags_reads_from_segments_and_then_from_memory() {
     let mut reader = journal.reader("acme", StartAt::Now).0;
     let events = read_to(&mut reader, 60_000).await;
     assert_eq!(numbers(&events), (1..=60_000).collect::<Vec<_>>());
-    let mut since = journal.reader("since", StartAt::At(at(31_234))).0;
+    let mut since = journal.reader("since", StartAt::At(at(31_234).wall)).0;
     let events = read_to(&mut since, 60_000).await;
     assert_eq!(numbers(&events), (31_235..=60_000).collect::<Vec<_>>());
 }
@@ -47,7 +52,7 @@ async fn a_cancelled_read_loses_no_event() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     for value in 0..40_000 {
-        journal.append(moment(value), frame(value));
+        journal.append(at(value), frame(value));
     }
     written(&journal).await;
     let mut reader = journal.reader("acme", StartAt::Oldest).0;
@@ -66,10 +71,10 @@ async fn a_cancelled_read_loses_no_event() {
 async fn every_event_is_on_disk_before_a_feed_sees_it() {
     let folder = tempfile::tempdir().unwrap();
     let every_event = JournalSettings { sync: SyncPolicy::EveryEvent, ..settings(folder.path()) };
-    let journal = Journal::open(&every_event, at(0)).unwrap();
+    let journal = open_with(&every_event, at(0));
     let mut reader = journal.reader("acme", StartAt::Now).0;
     for value in 0..20 {
-        let number = journal.append(moment(value), frame(value));
+        let number = journal.append(at(value), frame(value));
         assert_eq!(numbers(&reader.next().await), [number.0]);
         assert!(journal.0.shared.lock().synced > number);
     }
@@ -79,20 +84,20 @@ async fn every_event_is_on_disk_before_a_feed_sees_it() {
 async fn in_memory_no_event_is_written_but_numbers_and_cursors_last() {
     let folder = tempfile::tempdir().unwrap();
     let memory = JournalSettings { sync: SyncPolicy::Memory, ..settings(folder.path()) };
-    let journal = Journal::open(&memory, at(0)).unwrap();
+    let journal = open_with(&memory, at(0));
     let reader = journal.reader("acme", StartAt::Now).0;
     for value in 0..200_000 {
-        journal.append(moment(value), frame(value));
+        journal.append(at(value), frame(value));
     }
-    assert!(journal.lag("acme").lost > 1000);
+    assert!(journal.lag("acme", at(0).monotonic).lost > 1000);
     let state = state("bdSeq", 3);
     reader.cursor().save_state(&state).await;
-    assert_eq!(cursors::load(folder.path()).unwrap().cursors["acme"].state, state);
+    assert_eq!(cursors::load(&SystemDisk, folder.path()).unwrap().cursors["acme"].state, state);
     journal.close().await;
     drop((reader, journal));
     assert!(files(folder.path()).is_empty());
-    let journal = Journal::open(&memory, at(0)).unwrap();
-    assert_eq!(journal.append(moment(0), EventBody::Heartbeat), Sequence(200_001));
+    let journal = open_with(&memory, at(0));
+    assert_eq!(journal.append(at(0), EventBody::Heartbeat), Sequence(200_001));
     assert_eq!(journal.reader("acme", StartAt::Now).1, state);
 }
 
@@ -102,10 +107,10 @@ async fn in_memory_an_unusable_folder_is_not_needed() {
     let blocked = folder.path().join("file");
     fs::write(&blocked, "").unwrap();
     let unusable = JournalSettings { sync: SyncPolicy::Memory, ..settings(&blocked.join("journal")) };
-    let journal = Journal::open(&unusable, at(5)).unwrap();
+    let journal = open_with(&unusable, at(5));
     let reader = journal.reader("acme", StartAt::Now).0;
-    let number = journal.append(moment(5), EventBody::Heartbeat);
-    assert!(number > Sequence(at(4).seconds() << 20), "{number:?}");
+    let number = journal.append(at(5), EventBody::Heartbeat);
+    assert!(number > Sequence(at(4).wall.seconds() << 20), "{number:?}");
     reader.cursor().save_state(&PluginState::default()).await;
     journal.close().await;
     let on_disk = JournalSettings { sync: SyncPolicy::EveryEvent, ..unusable };
@@ -121,7 +126,7 @@ async fn a_segment_that_cannot_be_read_for_a_while_is_not_abandoned() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     for second in 0..1000 {
-        journal.append(moment(second), frame(second));
+        journal.append(at(second), frame(second));
     }
     journal.close().await;
     drop(journal);
@@ -141,7 +146,7 @@ async fn a_segment_that_cannot_be_read_for_a_while_is_not_abandoned() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     let mut late = journal.reader("late", StartAt::Oldest).0;
-    let number = journal.append(moment(1000), EventBody::Heartbeat);
+    let number = journal.append(at(1000), EventBody::Heartbeat);
     let events = late.next().await;
     assert_eq!((gap(&events[0]).lost, numbers(&events)), (Some(1000), vec![1000, number.0]));
 }

@@ -9,25 +9,26 @@ async fn the_next_run_continues_where_this_one_ended() {
     let journal = open(folder.path());
     assert_eq!(journal.site(), None);
     let mut reader = journal.reader("acme", StartAt::Now).0;
-    journal.append(moment(0), site("S"));
+    journal.append(at(0), site("S"));
     for value in 1..200 {
-        journal.append(moment(value), frame(value));
+        journal.append(at(value), frame(value));
     }
     assert_eq!(read_to(&mut reader, 200).await.len(), 200);
-    reader.cursor().advance(Sequence(150), at(149), &state);
+    reader.cursor().advance(Sequence(150), at(149).wall, &state);
     journal.close().await;
     drop((reader, journal));
 
-    let journal = open(folder.path());
+    let journal = open_with(&settings(folder.path()), at(220));
     assert_eq!(journal.site().unwrap().id, "S");
     let (mut reader, restored) = journal.reader("acme", StartAt::Now);
     assert_eq!(restored, state);
-    assert_eq!(journal.lag("acme"), Lag { events: 50, seconds: 0.0, lost: 0 });
-    assert_eq!(journal.append(moment(200), frame(200)), Sequence(201), "a clean shutdown leaves no gap in the numbers");
-    assert_eq!(journal.lag("acme").events, 51);
+    // Of an event within a file only the time of the one before it is known.
+    assert_eq!(journal.lag("acme", at(230).monotonic), Lag { events: 50, seconds: 81.0, lost: 0 });
+    assert_eq!(journal.append(at(200), frame(200)), Sequence(201), "a clean shutdown leaves no gap in the numbers");
+    assert_eq!(journal.lag("acme", at(0).monotonic).events, 51);
     let events = read_to(&mut reader, 201).await;
     assert_eq!(numbers(&events), (151..=201).collect::<Vec<_>>());
-    assert_eq!(events[49].body, frame(199));
+    assert_eq!(events[49].event.body, frame(199));
     assert_eq!(reader.site().unwrap().id, "S");
 }
 
@@ -37,7 +38,7 @@ async fn after_a_kill_no_number_is_used_twice_and_no_event_is_lost() {
     let journal = open(folder.path());
     drop(journal.reader("acme", StartAt::Now));
     for value in 0..10 {
-        journal.append(moment(value), frame(value));
+        journal.append(at(value), frame(value));
     }
     let folder = kill(journal, folder.path()).await;
     // A power loss takes what is not synced: here everything but the reservation.
@@ -46,16 +47,16 @@ async fn after_a_kill_no_number_is_used_twice_and_no_event_is_lost() {
     for (folder, expected) in [(folder, 10), (lost, 0)] {
         let journal = open(folder.path());
         let mut reader = journal.reader("acme", StartAt::Oldest).0;
-        let number = journal.append(moment(99), EventBody::Heartbeat);
+        let number = journal.append(at(99), EventBody::Heartbeat);
         assert!(number.0 > 10, "{number:?}");
         let events = read_to(&mut reader, number.0).await;
         let gap = EventBody::Gap(Gap {
             lost: None,
             reason: "the gateway ended without a shutdown: events that were not on disk are lost".into(),
         });
-        let gaps = events.iter().filter(|event| event.body == gap).count();
+        let gaps = events.iter().filter(|recorded| recorded.event.body == gap).count();
         assert_eq!((events.len() - gaps, gaps), (expected + 1, usize::from(expected > 0)));
-        assert!(events.is_sorted_by_key(|event| event.sequence));
+        assert!(events.is_sorted_by_key(|recorded| recorded.event.sequence));
     }
 }
 
@@ -63,14 +64,14 @@ async fn after_a_kill_no_number_is_used_twice_and_no_event_is_lost() {
 async fn a_file_truncated_anywhere_in_its_last_event_loses_only_that_event() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
-    journal.append(moment(0), site("S"));
+    journal.append(at(0), site("S"));
     for value in 1..5 {
-        journal.append(moment(value), frame(value));
+        journal.append(at(value), frame(value));
     }
     written(&journal).await;
     let path = files(folder.path())[0].clone();
     let before = fs::metadata(&path).unwrap().len();
-    journal.append(moment(5), frame(50_000));
+    journal.append(at(5), frame(50_000));
     let folder = kill(journal, folder.path()).await;
     let path = folder.path().join(path.file_name().unwrap());
     let whole = fs::read(&path).unwrap();
@@ -93,9 +94,9 @@ async fn a_file_truncated_anywhere_in_its_last_event_loses_only_that_event() {
 async fn damage_costs_no_more_than_the_rest_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let many_segments = JournalSettings { max_bytes: 1 << 20, ..settings(folder.path()) };
-    let journal = Journal::open(&many_segments, at(0)).unwrap();
+    let journal = open_with(&many_segments, at(0));
     for value in 0..100_000 {
-        journal.append(moment(value), large_frame(value));
+        journal.append(at(value), large_frame(value));
         if value % 1000 == 0 {
             written(&journal).await;
         }
@@ -110,20 +111,20 @@ async fn damage_costs_no_more_than_the_rest_of_its_file() {
     fs::write(&paths[1], bytes).unwrap();
     fs::write(&paths[2], "something else").unwrap();
 
-    let journal = Journal::open(&many_segments, at(0)).unwrap();
+    let journal = open_with(&many_segments, at(0));
     assert_eq!(journal.health().quarantined_files, 1);
     assert!(!paths[2].exists() && paths[2].with_extension("damaged").exists());
     let mut reader = journal.reader("acme", StartAt::Oldest).0;
     let oldest = journal.health().oldest;
     let events = read_to(&mut reader, 100_000).await;
-    assert_eq!(events[0].sequence.0, oldest);
-    let gaps: Vec<_> = events.iter().filter(|event| matches!(event.body, EventBody::Gap(_))).collect();
+    assert_eq!(events[0].event.sequence.0, oldest);
+    let gaps: Vec<_> = events.iter().filter(|recorded| matches!(recorded.event.body, EventBody::Gap(_))).collect();
     assert!(!gaps.is_empty());
     let damaged = journal.health().damaged;
     assert!(damaged > 0);
     let reported: u64 = gaps.iter().map(|event| gap(event).lost.unwrap_or_default()).sum();
     assert!(reported >= damaged, "{gaps:?}");
-    for event in &events {
+    for RecordedEvent { event, .. } in &events {
         if let EventBody::Frame(_) = event.body {
             assert_eq!(event.body, large_frame(event.sequence.0 - 1));
         }
@@ -134,15 +135,15 @@ async fn damage_costs_no_more_than_the_rest_of_its_file() {
 async fn a_folder_serves_one_gateway_and_a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
-    journal.append(moment(0), EventBody::Heartbeat);
+    journal.append(at(0), EventBody::Heartbeat);
     let error = |folder: &Path| Journal::open(&settings(folder), at(0)).err().unwrap().to_string();
     assert!(error(folder.path()).contains("in use by another gateway"), "{}", error(folder.path()));
     let folder = kill(journal, folder.path()).await;
     let path = files(folder.path())[0].clone();
     let mut bytes = fs::read(&path).unwrap();
-    bytes[8] = 2;
+    bytes[8] += 1;
     fs::write(&path, &bytes).unwrap();
-    assert!(error(folder.path()).contains("has format 2, this version reads up to 1"), "{}", error(folder.path()));
+    assert!(error(folder.path()).contains("has format 3, this version reads up to 2"), "{}", error(folder.path()));
     assert_eq!(fs::read(&path).unwrap(), bytes, "the file is left as it is");
 }
 
@@ -150,11 +151,11 @@ async fn a_folder_serves_one_gateway_and_a_newer_format_is_refused() {
 async fn numbers_are_reserved_ahead_in_memory_too() {
     let folder = tempfile::tempdir().unwrap();
     let memory = JournalSettings { sync: SyncPolicy::Memory, ..settings(folder.path()) };
-    let journal = Journal::open(&memory, at(0)).unwrap();
+    let journal = open_with(&memory, at(0));
     for second in 0..reservation::RESERVED_NUMBERS * 3 / 4 {
-        journal.append(moment(second), EventBody::Heartbeat);
+        journal.append(at(second), EventBody::Heartbeat);
     }
-    let reserved = || reservation::ReservationFile::open(folder.path()).unwrap().1.unwrap().end;
+    let reserved = || reservation::ReservationFile::open(&SystemDisk, folder.path()).unwrap().1.unwrap().end;
     faults::wait_for("a reservation", || reserved() > Sequence(reservation::RESERVED_NUMBERS + 1)).await;
 }
 
@@ -164,9 +165,9 @@ async fn no_feed_skips_new_events_when_the_reservation_is_gone() {
     let journal = open(folder.path());
     let reader = journal.reader("acme", StartAt::Now).0;
     for second in 0..100 {
-        journal.append(moment(second), frame(second));
+        journal.append(at(second), frame(second));
     }
-    reader.cursor().advance(Sequence(100), at(99), &PluginState::default());
+    reader.cursor().advance(Sequence(100), at(99).wall, &PluginState::default());
     journal.close().await;
     drop((journal, reader));
     for path in files(folder.path()).into_iter().chain([folder.path().join("numbers")]) {
@@ -174,6 +175,6 @@ async fn no_feed_skips_new_events_when_the_reservation_is_gone() {
     }
     let journal = open(folder.path());
     let mut reader = journal.reader("acme", StartAt::Now).0;
-    let number = journal.append(moment(100), frame(100));
+    let number = journal.append(at(100), frame(100));
     assert_eq!(numbers(&reader.next().await).last(), Some(&number.0));
 }
