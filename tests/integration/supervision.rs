@@ -3,9 +3,12 @@
 //!
 //! Faults are caused inside the program, which the tests' build supports: see `host/supervision/src/fault.rs`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::gateway::{Gateway, Setup};
+use crate::support::within;
 
 mod exhaustion;
 mod health_server;
@@ -29,6 +32,21 @@ fn inject(gateway: &Gateway, task: &str, fault: &str) {
     let part = gateway.path("part");
     std::fs::write(&part, fault).unwrap();
     std::fs::rename(part, gateway.path(FAULTS).join(task.replace('/', "_"))).unwrap();
+}
+
+/// Waits until the report of `bessai-edge health` meets a condition, whether the command succeeds or not.
+async fn wait_for_report(gateway: &Gateway, condition: impl Fn(&Value) -> bool) -> Value {
+    within("a report", async {
+        loop {
+            let output = gateway.health_command().await;
+            let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            if condition(&report) {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
 }
 
 /// Whether the task of this name was restarted because a test wanted it.

@@ -1,7 +1,6 @@
 //! The handle that appends events, opens readers and closes the journal.
 
 use std::cell::RefCell;
-use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;

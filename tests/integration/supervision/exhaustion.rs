@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, geteuid, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, prlimit};
 
 use crate::support::broker::Broker;
 use crate::support::device::Device;
@@ -14,7 +14,8 @@ use crate::support::within;
 /// Changes a limit of the running gateway; returns the one before.
 fn limit(gateway: &Gateway, resource: Resource, current: u64) -> Rlimit {
     let pid = Pid::from_raw(i32::try_from(gateway.pid()).unwrap());
-    let before = prlimit(pid, resource, Rlimit { current: Some(current), maximum: None });
+    // The gateway has inherited the maximum of this process.
+    let before = prlimit(pid, resource, Rlimit { current: Some(current), ..getrlimit(resource) });
     before.unwrap_or_else(|error| panic!("{resource:?}: {error}"))
 }
 

@@ -26,7 +26,7 @@ async fn it_learns_of_the_start_the_signs_of_life_the_reload_and_the_stop() {
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(LIMIT)).unwrap();
     let setup = Setup::new().device(device.port()).broker(broker.url()).with("NOTIFY_SOCKET", path.display());
-    let gateway = setup.with("WATCHDOG_USEC", 400_000).run();
+    let mut gateway = setup.with("WATCHDOG_USEC", 400_000).run();
     wait_for(&socket, "READY=1");
     wait_for(&socket, "WATCHDOG=1");
     wait_for(&socket, "WATCHDOG=1");
@@ -36,5 +36,5 @@ async fn it_learns_of_the_start_the_signs_of_life_the_reload_and_the_stop() {
     wait_for(&socket, "READY=1");
     gateway.terminate();
     wait_for(&socket, "STOPPING=1");
-    assert!(gateway.stop().await.success());
+    assert!(gateway.wait_for_exit().await.success());
 }

@@ -1,6 +1,6 @@
 //! Each task and each thread panics once: it is restarted and nothing is lost, or the process exits.
 
-use crate::supervision::{faulty, inject, was_restarted};
+use crate::supervision::{faulty, inject, wait_for_report, was_restarted};
 use crate::support::broker::Broker;
 use crate::support::device::Device;
 use crate::support::gateway::Setup;
@@ -38,12 +38,11 @@ async fn a_task_or_thread_that_panics_is_restarted_and_no_reading_is_lost() {
     std::fs::create_dir_all(gateway.path("plugins")).unwrap();
     std::fs::write(gateway.path("plugins/ignored.txt"), "").unwrap();
     for task in TASKS {
-        let what = format!("the restart of {task}");
         let restarted = |health: &serde_json::Value| {
             gateway.hang_up();
             was_restarted(health, task)
         };
-        gateway.wait_for_health(&what, restarted).await;
+        wait_for_report(&gateway, restarted).await;
         assert!(gateway.log().contains(&format!("{task} failed: panicked: a test wants {task} to panic")));
     }
     subscriber.receive_all(&mut readings, &device, &gateway).await;
@@ -58,7 +57,7 @@ async fn a_bus_that_panics_is_rebuilt_from_its_settings() {
     let mut readings = DeliveredReadings::default();
     let gateway = faulty(Setup::new()).device(device.port()).broker(broker.url()).run();
     subscriber.receive_below(&mut readings, 5, &gateway).await;
-    let bus = format!("bus tcp://127.0.0.1:{}", device.port());
+    let bus = format!("bus 127.0.0.1:{}", device.port());
     inject(&gateway, &bus, "panic");
     gateway.wait_for_health("the restart of the bus", |health| was_restarted(health, &bus)).await;
     // The reading in progress may be lost, as with a kill.

@@ -2,20 +2,11 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use serde_json::Value;
-
-use crate::supervision::{faulty, inject};
+use crate::supervision::{faulty, inject, wait_for_report};
 use crate::support::broker::Broker;
 use crate::support::device::Device;
-use crate::support::gateway::{Gateway, Setup};
+use crate::support::gateway::Setup;
 use crate::support::subscriber::Subscriber;
-use crate::support::within;
-
-/// What `bessai-edge health` prints and whether it succeeds.
-async fn health(gateway: &Gateway) -> (Value, bool) {
-    let output = gateway.health_command().await;
-    (serde_json::from_slice(&output.stdout).unwrap_or_default(), output.status.success())
-}
 
 #[tokio::test]
 async fn a_stuck_main_loop_is_reported_until_it_responds_again() {
@@ -24,20 +15,12 @@ async fn a_stuck_main_loop_is_reported_until_it_responds_again() {
     let gateway = faulty(Setup::new()).device(device.port()).broker(broker.url()).run();
     gateway.wait_for_health("the signs of health", |health| health["status"] == "healthy").await;
     inject(&gateway, "feed default", "stall 6000");
-    let report = within("the stuck loop", async {
-        loop {
-            let (report, has_succeeded) = health(&gateway).await;
-            if report["status"] == "stuck" {
-                assert!(!has_succeeded);
-                return report;
-            }
-        }
-    })
-    .await;
+    let report = wait_for_report(&gateway, |report| report["status"] == "stuck").await;
+    assert_eq!(gateway.health_command().await.status.code(), Some(1));
     // The rest is as the main loop saw it last.
     assert_eq!((&report["site_id"], &report["safety_status"]), (&"SITE-CL-001".into(), &"ok".into()));
     gateway.wait_for_log("; running: feed default").await;
-    let report = gateway.wait_for_health("an answer of the main loop", |health| health["status"] == "healthy").await;
+    let report = wait_for_report(&gateway, |report| report["status"] == "healthy").await;
     assert!(report["loop_stall_max_ms"].as_f64().unwrap() >= 6000.0, "{report}");
     assert!(report["tasks"]["feed default"]["longest_poll_ms"].as_f64().unwrap() >= 6000.0, "{report}");
     gateway.wait_for_log("the main loop responds again").await;
