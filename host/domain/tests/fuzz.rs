@@ -3,6 +3,11 @@
 
 #[path = "fuzz/bodies.rs"]
 mod bodies;
+#[allow(dead_code, reason = "shared by the tests of several crates")]
+#[path = "../../../fuzz/mutations.rs"]
+mod mutations;
+#[path = "fuzz/seeds.rs"]
+mod seeds;
 
 use proptest::prelude::*;
 
@@ -70,4 +75,21 @@ proptest! {
     fn any_responses_leave_the_plan_valid(data in prop::collection::vec(any::<u8>(), 0..4000)) {
         bodies::reply(&data);
     }
+}
+
+#[test]
+fn any_registers_end_a_discovery() {
+    mutations::run(&seeds::discovery(), &[], bodies::discovery);
+}
+
+#[test]
+fn any_text_is_a_duration_a_time_or_a_topic_or_is_refused() {
+    let words = ["e308", "inf", "nan", "-", ".", "Z", "+", "#", "/", "\u{b5}s", "99999999999", "\0"];
+    mutations::run(&seeds::texts(), &words, bodies::texts);
+}
+
+#[test]
+fn any_text_is_a_recorded_event_or_a_mistake() {
+    let words = ["null", "1e999", "-0.0", "\"\\ud800\"", "[[", "{}", "9007199254740993", "\n"];
+    mutations::run(&seeds::recorded_events(), &words, bodies::recorded_events);
 }

@@ -9,6 +9,12 @@ use bessai_domain::plan::{Plan, ReadRequest};
 use bessai_domain::profile::{Access, Point, Profile, ReadLimits, json, toml};
 use bessai_domain::register::{Format, Layout, Scaling, Table, TextLayout, UnitId};
 
+mod discovery;
+mod texts;
+
+pub use discovery::discovery;
+pub use texts::{recorded_events, texts};
+
 /// The longest timeout of a profile.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most requests of one cycle, whatever the responses, because each search halves its block.

@@ -1,0 +1,16 @@
+//! The function of the MQTT fuzz target with damaged packets: a bounded run of what `scripts/fuzz` does without end.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+#[path = "fuzz/bodies.rs"]
+mod bodies;
+#[allow(dead_code, reason = "shared by the tests of several crates")]
+#[path = "../../../fuzz/mutations.rs"]
+mod mutations;
+#[path = "fuzz/seeds.rs"]
+mod seeds;
+
+#[test]
+fn any_packets_end_the_session() {
+    let words = ["\x20\x02\0\0", "\x40\x02\0\x01", "\u{7f}\u{7f}\u{7f}\x7f", "\0\x04MQTT", "\x1f\0\x03abc"];
+    mutations::run(&seeds::hostile_broker(), &words, bodies::hostile_broker);
+}
