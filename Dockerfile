@@ -6,8 +6,9 @@
 #
 # config/ contains .env (or use --env-file); mount bessai.toml at /var/lib/bessai/bessai.toml. User 1001 must be able to read both.
 
-ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
-ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
+# By digest, so that a build is repeated with the same base; an update changes both lines.
+ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
+ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim@sha256:3783cc01769c7b2b1b83a5c5ad96c815348e28ed7da68e2e3687004faa906251
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
