@@ -87,7 +87,9 @@ Examples:
         #[arg(long, value_name = "NAME", value_parser = demo::DeviceFault::named)]
         fault: Option<demo::DeviceFault>,
     },
-    /// Validate the configuration without opening a connection, and print what the gateway would do.
+    /// Validate the configuration and what a start needs of this machine, and print what the gateway would do.
+    ///
+    /// Connects to no device and no broker, and does not disturb a running gateway.
     #[command(after_help = "\
 Examples:
   bessai-edge check

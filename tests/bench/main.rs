@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
+#[path = "../integration/support/cgroup.rs"]
+mod cgroup;
 mod delivery;
 mod formatting;
 mod gateway;
@@ -21,6 +23,7 @@ mod plugins;
 mod process;
 mod program;
 mod program_figures;
+mod small;
 mod subscriber;
 mod table;
 mod test_bed;
@@ -31,10 +34,12 @@ use table::Table;
 use test_bed::TestBed;
 
 /// The text of a usage error.
-const USAGE: &str = "usage: bench [--quick] [--markdown] [--plugins | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
+const USAGE: &str =
+    "usage: bench [--quick] [--markdown] [--plugins | --small | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
   --quick     shorter windows: rougher figures
   --markdown  the tables as Markdown on standard output, and as text on standard error
   --plugins   only the figures of plugins
+  --small     only the figures of a small machine
   --delivery  only the figures of delivery, or of one part: sessions, live, catch-up, journal or memory
   --modbus    only the figures of reading devices, or of one part: rate, values, connections, write or requests
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
@@ -57,6 +62,8 @@ struct Options {
 enum Part {
     All,
     Plugins,
+    /// Those of a small machine.
+    Small,
     /// All figures of delivery, or one part.
     Delivery(Option<String>),
     /// All figures of reading devices, or one part.
@@ -82,7 +89,7 @@ fn main() -> ExitCode {
 impl Part {
     fn only(&self) -> Option<&str> {
         match self {
-            Self::All | Self::Plugins => None,
+            Self::All | Self::Plugins | Self::Small => None,
             Self::Delivery(part) | Self::Modbus(part) => part.as_deref(),
         }
     }
@@ -97,6 +104,7 @@ impl Options {
                 "--quick" => options.is_quick = true,
                 "--markdown" => options.as_markdown = true,
                 "--plugins" => options.part = Part::Plugins,
+                "--small" => options.part = Part::Small,
                 "--delivery" => options.part = Part::Delivery(None),
                 "--modbus" => options.part = Part::Modbus(None),
                 flag if let Some(part) = flag.strip_prefix(DELIVERY_OF) => {
@@ -144,6 +152,9 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         let parameters =
             if options.is_quick { plugins::PluginsParameters::QUICK } else { plugins::PluginsParameters::FULL };
         show(&Table::of(&plugins::measure(&gateway, &test_bed, &parameters)?));
+    }
+    if let Part::All | Part::Small = &options.part {
+        show(&Table::of(&small::measure(&gateway, &test_bed)?));
     }
     println!("{machine}");
     Ok(())

@@ -22,6 +22,8 @@ pub(crate) struct Program {
     pub(crate) name: &'static str,
     path: PathBuf,
     kind: ProgramKind,
+    // A shell runs this before the program, to limit it.
+    limits: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,18 +45,30 @@ pub(crate) struct Run {
 impl Program {
     pub(crate) fn gateway(path: &Path) -> anyhow::Result<Self> {
         let path = path.canonicalize().with_context(|| format!("failed to find the gateway {}", path.display()))?;
-        Ok(Self { name: "gateway", path, kind: ProgramKind::Gateway })
+        Ok(Self { name: "gateway", path, kind: ProgramKind::Gateway, limits: None })
     }
 
     /// The native program, which is this executable with another argument.
     pub(crate) fn native() -> anyhow::Result<Self> {
         let path = std::env::current_exe().context("failed to find the benchmark's own file")?;
-        Ok(Self { name: "native program", path, kind: ProgramKind::Native })
+        Ok(Self { name: "native program", path, kind: ProgramKind::Native, limits: None })
+    }
+
+    /// The same program, limited by a command that a shell runs before it becomes the program.
+    pub(crate) fn limited_by(&self, limits: String) -> Self {
+        Self { name: self.name, path: self.path.clone(), kind: self.kind, limits: Some(limits) }
     }
 
     /// A command that runs the program with a minimal environment.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
+        let mut command = match &self.limits {
+            None => Command::new(&self.path),
+            Some(limits) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(format!("{limits} && exec \"$0\" \"$@\"")).arg(&self.path);
+                shell
+            }
+        };
         command.env_clear();
         for name in ["PATH", "HOME"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
@@ -86,7 +100,8 @@ impl Program {
         })
     }
 
-    fn start_with(
+    /// As [`Program::start`], with a command that is adapted first.
+    pub(crate) fn start_with(
         &self,
         test_bed: &TestBed,
         period: Duration,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::broker::Broker;
 use crate::support::component;
 use crate::support::device::Device;
-use crate::support::gateway::Setup;
+use crate::support::gateway::{Gateway, Setup};
 use crate::support::guests;
 use crate::support::hub::{self, Hub, HubEvent};
 use crate::support::site::TestSite;
@@ -181,4 +181,51 @@ fn check_prints_how_far_back_the_journal_reaches() {
     assert!(printed.contains("h (by max_size"), "{printed}");
     let setup = setup.file("bessai.toml", "[journal]\nsync = \"memory\"\n");
     assert!(text(&setup.output(&["check"])).contains("journal: in memory, lost with the process"));
+}
+
+#[tokio::test]
+async fn a_removed_feed_is_shown_as_such_and_can_be_forgotten() {
+    let mut site = TestSite::with(|setup| setup.file("plugins/acme.wasm", guests::hostile())).await;
+    site.feed("acme", |feed| feed["delivered"].as_u64() >= Some(5)).await;
+    let forget = |gateway: &Gateway, arguments: &[&str]| {
+        let output = gateway.output(&[&["journal", "forget"], arguments].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = forget(&site.gateway, &["acme"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("the feed acme is not removed: delete its files in "), "{told}");
+    let feeds = |gateway: &Gateway| json_of(&gateway.output(&["journal", "feeds", "--json"]));
+    within("the feed's cursor", async {
+        while feeds(&site.gateway)["acme"]["passed"].is_null() {
+            site.readings(1).await;
+        }
+    })
+    .await;
+    assert_eq!(feeds(&site.gateway)["acme"]["removed"], json!(false));
+    std::fs::remove_file(site.plugin_file("acme.wasm")).unwrap();
+    site.feed("acme", |feed| feed.is_null()).await;
+    site.readings(10).await;
+    let listed = feeds(&site.gateway);
+    assert_eq!((&listed["acme"]["removed"], &listed["acme"]["lag"]), (&json!(true), &json!(0)), "{listed}");
+    assert_eq!(listed["default"]["removed"], json!(false), "{listed}");
+    let table = text(&site.gateway.output(&["journal", "feeds"]));
+    assert!(table.contains("removed; delete its cursor with `bessai-edge journal forget acme`"), "{table}");
+    let (code, told) = forget(&site.gateway, &["acme"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("a gateway uses ") && told.contains("stop it, forget the feed"), "{told}");
+    site.all_readings().await;
+
+    let (_, setup) = site.gateway.stop_and_keep_setup().await;
+    let output = setup.output(&["journal", "forget", "acmee"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("acmee: the journal keeps nothing of a feed of that name; it has acme, default"), "{told}");
+    let done = text(&setup.output(&["journal", "forget", "acme"]));
+    assert_eq!(done, "the cursor of feed acme and the state of its plugin are deleted\n");
+    let listed = json_of(&setup.output(&["journal", "feeds", "--json"]));
+    assert!(listed["acme"].is_null() && listed["default"].is_object(), "{listed}");
+    // A file of the same name is a new feed, which starts with the next event.
+    let gateway = setup.file("plugins/acme.wasm", guests::hostile()).run();
+    let is_new = |health: &Value| health["feeds"]["acme"]["delivered"].as_u64() > Some(0);
+    gateway.wait_for_health("the new feed", is_new).await;
+    assert!(gateway.stop().await.success());
 }

@@ -13,6 +13,7 @@
 
 mod architecture;
 mod broker;
+mod check;
 mod command_line;
 mod commissioning;
 mod configuration;
@@ -24,6 +25,7 @@ mod drop_in;
 mod feeds;
 mod hostile;
 mod journal;
+mod limits;
 mod log;
 mod messages;
 mod modbus;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 pub mod broker;
 pub mod certificates;
+pub mod cgroup;
 pub mod device;
 pub mod gateway;
 pub mod guests;

@@ -8,6 +8,8 @@ use bessai_domain::event::{Event, EventBody};
 use fakes::*;
 use running::*;
 
+use crate::Replacement;
+
 mod fakes;
 mod outage;
 mod quotas;
@@ -138,6 +140,44 @@ async fn unacknowledged_batches_hold_the_position() {
         feed.outside.changed.notify_waiters();
         feed.delivers(5).await;
         assert_eq!((feed.seen(), feed.published().len()), (5, 5));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_cannot_run_the_plugin_is_not_the_plugins_fault() {
+    on_one_thread(async {
+        // More often than a plugin may fail.
+        let refused_often = 20;
+        let plugin = RulePlugin { refusals_by_host: refused_often, ..rule("v1", |_| false) };
+        let feed = run(plugin, 1, (1..=3).map(|sequence| frame(sequence, 1.0)).collect());
+        // The pauses grow, so this takes a quarter of an hour.
+        for _ in 0..30 {
+            feed.wait_a_minute().await;
+        }
+        feed.delivers(3).await;
+        let health = feed.health.borrow().clone();
+        assert_eq!((health.failures, health.off, health.starts), (0, None, u64::from(refused_often) + 1));
+        assert_eq!(feed.quarantined(), Vec::<u64>::new());
+        feed.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_version_that_this_machine_cannot_try_is_offered_again() {
+    on_one_thread(async {
+        let feed = run(rule("v1", |_| false), 1, (1..=2).map(|sequence| frame(sequence, 1.0)).collect());
+        feed.delivers(2).await;
+        let refused = RulePlugin { refusals_by_host: 1, ..rule("v2", |_| false) };
+        let (reply, replied) = tokio::sync::oneshot::channel();
+        let replacement = Replacement { policy: policy(), plugin: refused, broker: None, reply };
+        feed.replacements.send(Box::new(replacement)).await.ok().unwrap();
+        assert!(replied.await.is_err(), "no answer means that it is to be offered again");
+        assert_eq!(feed.health.borrow().update_error, None);
+        assert_eq!(feed.health.borrow().version, "v1");
+        feed.replace(rule("v2", |_| false)).await.unwrap();
+        feed.stop().await;
     })
     .await;
 }

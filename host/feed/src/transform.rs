@@ -12,6 +12,7 @@ use bessai_domain::state::PluginState;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::backoff::Backoff;
 use crate::batches::Batch;
 use crate::context::TaskContext;
 use crate::policy::Policy;
@@ -57,6 +58,8 @@ pub(crate) struct Transformer<P> {
 #[derive(Default)]
 struct SinceProgress {
     failures: u32,
+    // Pauses while this machine cannot run the plugin.
+    host_backoff: Backoff,
     // The plugin may ask for the events again every second, for ever, each time with another reason.
     has_logged_retry: bool,
 }
@@ -169,7 +172,7 @@ impl<P: Plugin> Transformer<P> {
             let events = self.pending.visible();
             let error = match self.call(&events).await {
                 Ok(processed) => return self.complete(self.pending.len(), processed),
-                Err(CallError::Retry(reason)) => return self.retry_later(&reason),
+                Err(error @ (CallError::Retry(_) | CallError::Host(_))) => return self.retry_later(&error),
                 Err(error) => error,
             };
             match self.failed(&error) {
@@ -208,15 +211,21 @@ impl<P: Plugin> Transformer<P> {
         }))
     }
 
-    fn retry_later(&mut self, reason: &str) -> Option<Box<Batch>> {
+    /// Neither the events nor the plugin are at fault: it asks for the events again, or this machine cannot run it now.
+    fn retry_later(&mut self, error: &CallError) -> Option<Box<Batch>> {
+        let is_host = matches!(error, CallError::Host(_));
+        let pause = if is_host { self.since_progress.host_backoff.next() } else { RETRY_PAUSE };
         if !self.since_progress.has_logged_retry {
-            tracing::warn!(
-                feed = %self.context.name(),
-                "the plugin is not ready: {reason}; retrying every {RETRY_PAUSE:?}"
-            );
+            let feed = self.context.name();
+            match error {
+                CallError::Retry(reason) => {
+                    tracing::warn!(%feed, "the plugin is not ready: {reason}; retrying every {RETRY_PAUSE:?}");
+                }
+                error => tracing::error!(%feed, "the plugin cannot run: {error}; retrying at growing intervals"),
+            }
             self.since_progress.has_logged_retry = true;
         }
-        self.work.pause(Instant::now() + RETRY_PAUSE);
+        self.work.pause(Instant::now() + pause);
         None
     }
 

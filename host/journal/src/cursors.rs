@@ -165,7 +165,8 @@ impl CursorFile {
         Ok(())
     }
 
-    fn rewrite(&mut self, disk: &dyn Disk, all: &FeedCursors) -> io::Result<()> {
+    /// Replaces the file by one that holds these cursors only.
+    pub(crate) fn rewrite(&mut self, disk: &dyn Disk, all: &FeedCursors) -> io::Result<()> {
         let mut bytes = MAGIC.to_vec();
         bytes.push(FORMAT);
         for (feed, cursor) in all {

@@ -34,11 +34,13 @@ mod bytes;
 mod cursors;
 mod disk;
 mod error;
+mod forget;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inspect;
 mod journal;
+mod lock;
 mod numbering;
 mod reader;
 mod record;
@@ -55,5 +57,7 @@ mod values;
 mod writer;
 
 pub use error::OpenError;
+pub use forget::{ForgetError, forget};
 pub use journal::{Journal, JournalHealth, JournalSettings, Lag};
+pub use lock::is_in_use;
 pub use reader::{JournalCursor, JournalReader};

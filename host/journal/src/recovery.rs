@@ -11,6 +11,7 @@ use bessai_domain::time::Moment;
 use crate::cursors::{self, CursorFile, CursorFileCondition, FeedCursors};
 use crate::disk::{Disk, FolderLock};
 use crate::error::OpenError;
+use crate::lock;
 use crate::numbering::{first_number, number_from_clock};
 use crate::reservation::{Reservation, ReservationFile};
 use crate::reserve;
@@ -23,8 +24,6 @@ use crate::timeline::{self, Boot};
 const MAX_QUARANTINED_FILES: usize = 8;
 /// Tries to read a file.
 const MAX_READS: u32 = 3;
-/// Name of the file that is locked while a gateway uses the folder.
-const LOCK_NAME: &str = "lock";
 
 /// What the folder holds.
 pub(crate) struct OpenedFolder {
@@ -59,9 +58,7 @@ pub(crate) struct RecoveredSegments {
 pub(crate) fn open(disk: &dyn Disk, folder: &Path, boot: &Boot, now: Moment) -> Result<OpenedFolder, OpenError> {
     let io = OpenError::io(folder);
     disk.create_folder(folder).map_err(&io)?;
-    let Some(lock) = disk.lock(&folder.join(LOCK_NAME)).map_err(&io)? else {
-        return Err(OpenError::InUse(folder.to_owned()));
-    };
+    let lock = lock::acquire(disk, folder)?;
     if disk.is_open_to_others(folder) {
         tracing::warn!(
             "{} can be entered by every user of this machine; run chmod 700 on it, unless they may read the site's events",

@@ -2,7 +2,10 @@
 //!
 //! The engine trusts machine code from a file blindly. The folder therefore belongs to this user alone, and an entry is
 //! used only if its owner and permissions say so and its content matches its digest, which is kept in a second file. The
-//! size of the folder is bounded: the least recently used entries are deleted first.
+//! size of the folder is bounded: the least recently used entries are deleted first. Where its disk is nearly full nothing
+//! is added: the journal needs the rest.
+//!
+//! The compiler writes into the folder itself, so that machine code never takes this process's memory.
 
 #![allow(
     clippy::disallowed_methods,
@@ -10,8 +13,9 @@
 )]
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +23,18 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::compiler::{AddressSpace, CodeSettings};
+
+mod unfinished;
+
+use unfinished::{PART, check_space, create_folder, create_part};
+
+pub(crate) use unfinished::UnfinishedEntry;
+
 /// Part of an entry's key: an entry of another engine, program version or wasmtime configuration is never found.
 const SETTINGS: &str = concat!("wasmtime 48.0.8, bessai-edge ", env!("CARGO_PKG_VERSION"), ", settings 2");
+/// Bytes of machine code per byte of a component, at most: the examples in Python and JavaScript have 1.9 and 3.1.
+const CODE_BYTES_PER_COMPONENT_BYTE: u64 = 4;
 /// The subfolder of the cache folder that holds the entries.
 const SUBFOLDER: &str = "components";
 /// Bytes of all entries: about ten components with a language runtime, or some hundred in Rust.
@@ -29,8 +43,6 @@ const CACHE_BYTES: u64 = 512 << 20;
 const CODE: &str = "cwasm";
 /// Extension of the file with the machine code's digest.
 const DIGEST: &str = "sha256";
-/// Extension of a file that is still being written.
-const PART: &str = "part";
 /// Age at which an unfinished file is deleted: its process has ended.
 const PART_AGE_MAX: Duration = Duration::from_secs(3600);
 /// Bytes that are read at once while an entry's digest is computed.
@@ -39,12 +51,12 @@ const READ_BYTES: usize = 64 << 10;
 /// The folder of compiled components, if there is one.
 pub(crate) struct ComponentCache {
     folder: Option<PathBuf>,
-    counts_fuel: bool,
+    code: CodeSettings,
 }
 
 impl ComponentCache {
-    pub(crate) fn new(folder: Option<PathBuf>, counts_fuel: bool) -> Self {
-        Self { folder: folder.map(|folder| folder.join(SUBFOLDER)), counts_fuel }
+    pub(crate) fn new(folder: Option<PathBuf>, code: CodeSettings) -> Self {
+        Self { folder: folder.map(|folder| folder.join(SUBFOLDER)), code }
     }
 
     /// The compiled form of the component with this digest.
@@ -52,26 +64,45 @@ impl ComponentCache {
         map(engine, &self.entry(self.folder.as_deref()?, digest))
     }
 
-    /// Keeps machine code and maps it. None if there is no folder or the entry cannot be written.
-    pub(crate) fn insert(&self, engine: &Engine, digest: &[u8; 32], code: &[u8]) -> Option<Component> {
-        let folder = self.folder.as_deref()?;
-        let path = self.entry(folder, digest);
-        if let Err(error) = write_entry(folder, &path, code) {
-            tracing::warn!(
-                "failed to write a compiled plugin to {}: {error}; it is compiled again at the next start",
-                folder.display()
-            );
-            return None;
+    /// A file for the machine code of a component of this size: in the folder if that takes it, else in memory.
+    pub(crate) fn create(&self, digest: &[u8; 32], component_bytes: usize) -> io::Result<UnfinishedEntry> {
+        let Some(folder) = self.folder.as_deref() else { return UnfinishedEntry::in_memory() };
+        let expected = u64::try_from(component_bytes).unwrap_or(u64::MAX).saturating_mul(CODE_BYTES_PER_COMPONENT_BYTE);
+        let created = create_folder(folder)
+            .and_then(|()| check_space(folder, expected))
+            .and_then(|()| UnfinishedEntry::in_folder(self.entry(folder, digest)));
+        created.or_else(|error| {
+            report_unwritable(folder, &error);
+            UnfinishedEntry::in_memory()
+        })
+    }
+
+    /// Keeps machine code and maps it.
+    pub(crate) fn finish(&self, engine: &Engine, entry: UnfinishedEntry) -> Result<Component, String> {
+        if let Some((folder, (part, path))) = self.folder.as_deref().zip(entry.paths.as_ref()) {
+            match keep(folder, &entry.file, part, path) {
+                Ok(()) => {
+                    delete_oldest(folder, CACHE_BYTES);
+                    if let Some(component) = map(engine, path) {
+                        return Ok(component);
+                    }
+                }
+                Err(error) => report_unwritable(folder, &error),
+            }
         }
-        delete_oldest(folder, CACHE_BYTES);
-        map(engine, &path)
+        let component = deserialize_file(engine, Path::new(&format!("/proc/self/fd/{}", entry.file.as_raw_fd())));
+        component.map_err(|error| format!("failed to load: {error:#}"))
     }
 
     fn entry(&self, folder: &Path, digest: &[u8; 32]) -> PathBuf {
         let mut key = Sha256::new();
         key.update(SETTINGS);
         key.update(std::env::consts::ARCH);
-        key.update([u8::from(self.counts_fuel)]);
+        key.update([u8::from(self.code.count_fuel)]);
+        // Ample address space adds nothing to the key, so that entries of earlier versions stay valid.
+        if self.code.address_space == AddressSpace::Scarce {
+            key.update("scarce address space");
+        }
         key.update(digest);
         folder.join(hexadecimal(&key.finalize())).with_extension(CODE)
     }
@@ -94,7 +125,7 @@ fn map(engine: &Engine, path: &Path) -> Option<Component> {
     }
     // Marks the entry as used; one that cannot be marked can still be used.
     let _ = file.set_modified(SystemTime::now());
-    deserialize_file(engine, path)
+    deserialize_file(engine, path).ok()
 }
 
 fn is_private(file: &File, path: &Path) -> bool {
@@ -109,37 +140,42 @@ fn is_private(file: &File, path: &Path) -> bool {
     is_private
 }
 
-fn is_intact(mut file: &File, path: &Path) -> bool {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => hasher.update(buffer.get(..read).unwrap_or_default()),
-            Err(_) => return false,
-        }
-    }
-    let expected = fs::read_to_string(path.with_extension(DIGEST)).unwrap_or_default();
-    let is_intact = expected == hexadecimal(&hasher.finalize());
+fn is_intact(file: &File, path: &Path) -> bool {
+    let Ok(digest) = file_digest(file) else { return false };
+    let is_intact = fs::read_to_string(path.with_extension(DIGEST)).unwrap_or_default() == digest;
     if !is_intact {
         tracing::warn!("{} does not match its digest; compiling the plugin again", path.display());
     }
     is_intact
 }
 
-/// Writes the code before its digest, so that a digest never exists without its code.
-fn write_entry(folder: &Path, path: &Path, code: &[u8]) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    write_atomically(path, code)?;
-    write_atomically(&path.with_extension(DIGEST), hexadecimal(&digest(code)).as_bytes())
+fn report_unwritable(folder: &Path, error: &io::Error) {
+    tracing::warn!(
+        "failed to keep a compiled plugin in {}: {error}; it is compiled again at the next start",
+        folder.display()
+    );
 }
 
-fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    let unfinished = path.with_extension(format!("{extension}.{}.{PART}", std::process::id()));
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(bytes)?;
-    fs::rename(&unfinished, path)
+/// Renames the code's file before the digest's, so that a digest never exists without its code.
+fn keep(folder: &Path, file: &File, part: &Path, path: &Path) -> io::Result<()> {
+    check_space(folder, 0)?;
+    let digest = file_digest(file)?;
+    fs::rename(part, path)?;
+    let (mut file, part) = create_part(&path.with_extension(DIGEST))?;
+    file.write_all(digest.as_bytes())?;
+    fs::rename(part, path.with_extension(DIGEST))
+}
+
+fn file_digest(mut file: &File) -> io::Result<String> {
+    file.rewind()?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hexadecimal(&hasher.finalize())),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
 }
 
 /// Deletes the least recently used entries until the rest fits, and the unfinished files of ended processes.
@@ -169,16 +205,29 @@ fn delete_oldest(folder: &Path, limit: u64) {
 }
 
 #[allow(unsafe_code, reason = "machine code from our own compiler, in a private file, checked against its digest")]
-fn deserialize_file(engine: &Engine, path: &Path) -> Option<Component> {
-    // SAFETY: `map` has checked that only this user can write to the file and its folder, and that its content is what
-    // `compiler::compile` returned. An entry is never changed in place: a new one replaces it by a rename.
-    unsafe { Component::deserialize_file(engine, path) }.ok()
+fn deserialize_file(engine: &Engine, path: &Path) -> Result<Component, wasmtime::Error> {
+    // SAFETY: either `map` has checked that only this user can write to the file and its folder, and that its content is what
+    // the compiler wrote; or the compiler has just written it and ended. An entry is never changed in place: a new one
+    // replaces it by a rename.
+    unsafe { Component::deserialize_file(engine, path) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    /// Keeps code under this path.
+    fn write_entry(folder: &Path, path: &Path, code: &[u8]) {
+        create_folder(folder).unwrap();
+        let entry = UnfinishedEntry::in_folder(path.to_owned()).unwrap();
+        (&entry.file).write_all(code).unwrap();
+        keep(folder, &entry.file, &entry.paths.as_ref().unwrap().0, path).unwrap();
+    }
+
+    fn files(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
 
     fn is_used(path: &Path) -> bool {
         let file = File::open(path).unwrap();
@@ -189,7 +238,7 @@ mod tests {
     fn an_entry_is_used_only_if_it_is_private_and_intact() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("components/entry.cwasm");
-        write_entry(path.parent().unwrap(), &path, b"code").unwrap();
+        write_entry(path.parent().unwrap(), &path, b"code");
         assert!(is_used(&path));
         for changed in [&b"cod"[..], b"codf", b"codee", b""] {
             fs::write(&path, changed).unwrap();
@@ -212,7 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let entry = |name: &str| folder.path().join(name).with_extension(CODE);
         for (age, name) in [(30, "old"), (20, "used"), (10, "new")] {
-            write_entry(folder.path(), &entry(name), &[0; 100]).unwrap();
+            write_entry(folder.path(), &entry(name), &[0; 100]);
             let then = SystemTime::now() - Duration::from_secs(age);
             File::open(entry(name)).unwrap().set_modified(then).unwrap();
         }
@@ -221,5 +270,32 @@ mod tests {
         assert!(!entry("old").exists() && !entry("old").with_extension(DIGEST).exists());
         delete_oldest(folder.path(), 150);
         assert!(!entry("new").exists() && entry("used").exists());
+    }
+
+    #[test]
+    fn an_entry_that_is_not_finished_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ComponentCache::new(
+            Some(folder.path().to_owned()),
+            CodeSettings { count_fuel: false, address_space: AddressSpace::Ample },
+        );
+        let (first, second) = (cache.create(&[1; 32], 10).unwrap(), cache.create(&[1; 32], 10).unwrap());
+        assert_eq!(files(&folder.path().join(SUBFOLDER)), 2, "each compiler has a file of its own");
+        drop((first, second));
+        assert_eq!(files(&folder.path().join(SUBFOLDER)), 0);
+    }
+
+    #[test]
+    fn what_would_fill_the_disk_is_kept_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let code = CodeSettings { count_fuel: false, address_space: AddressSpace::Ample };
+        let cache = ComponentCache::new(Some(folder.path().to_owned()), code);
+        let entry = cache.create(&[1; 32], usize::MAX).unwrap();
+        assert!(entry.paths.is_none());
+        (&entry.file).write_all(b"code").unwrap();
+        assert_eq!(file_digest(&entry.file).unwrap(), hexadecimal(&digest(b"code")));
+        assert!(check_space(folder.path(), 0).is_ok());
+        let refusal = check_space(folder.path(), u64::MAX).unwrap_err().to_string();
+        assert!(refusal.ends_with("MiB of free space, of which 64 MiB are kept free"), "{refusal}");
     }
 }

@@ -1,13 +1,22 @@
 //! Compiles components to machine code, in a child process or in this one.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
+use crate::error::LoadError;
+
+mod address_space;
+mod budget;
 mod child_process;
 
-pub use child_process::{COMPILE_COMMAND, run_compile_command};
+pub(crate) use address_space::AddressSpace;
+use budget::CompileBudget;
+pub(crate) use budget::Grant;
+pub use child_process::{COMPILE_COMMAND, CompileRequest, run_compile_command};
 
 /// Growth of a guest's linear memory for which address space is reserved, in bytes. Each guest has a small memory of its
 /// own; wasmtime's default of 2 GiB for each would only cost page tables.
@@ -20,8 +29,8 @@ pub enum CompileIn {
     /// time without a limit.
     #[default]
     ThisProcess,
-    /// In a child process within limits. The program must run [`run_compile_command`] when its first argument is
-    /// [`COMPILE_COMMAND`]: the child is started from the program's own executable.
+    /// In a child process within limits, and within the memory that this process's cgroup leaves. The program must run
+    /// [`run_compile_command`] when its first argument is [`COMPILE_COMMAND`]: the child runs the program's own executable.
     ChildProcess(CompileLimits),
 }
 
@@ -40,36 +49,74 @@ impl Default for CompileLimits {
     }
 }
 
+/// What machine code depends on: it runs only where both are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodeSettings {
+    /// The code counts the fuel that it burns.
+    pub(crate) count_fuel: bool,
+    /// What is reserved for a guest's memory.
+    pub(crate) address_space: AddressSpace,
+}
+
 /// wasmtime's configuration, which must be the same where a component is compiled and where it runs.
-pub(crate) fn wasmtime_config(count_fuel: bool) -> Config {
+pub(crate) fn wasmtime_config(code: CodeSettings) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
-    config.consume_fuel(count_fuel);
+    config.consume_fuel(code.count_fuel);
     config.concurrency_support(false);
     config.wasm_wide_arithmetic(true);
     config.memory_reservation_for_growth(GROWTH_BYTES);
+    if code.address_space == AddressSpace::Scarce {
+        config.memory_reservation(0);
+        config.memory_guard_size(0);
+        config.guard_before_linear_memory(false);
+    }
     config
 }
 
-/// Compiles a component that passed the check of its contract; the error is a sentence without its subject.
-pub(crate) fn compile(
-    engine: &Engine,
-    wasm: &[u8],
+/// Compiles components that passed the check of their contract.
+pub(crate) struct Compiler {
     compile_in: CompileIn,
-    count_fuel: bool,
-) -> Result<Vec<u8>, String> {
-    match compile_in {
-        CompileIn::ThisProcess => precompile(engine, wasm),
-        CompileIn::ChildProcess(limits) => child_process::compile(wasm, limits, count_fuel),
+    code: CodeSettings,
+    budget: CompileBudget,
+}
+
+impl Compiler {
+    pub(crate) fn new(compile_in: CompileIn, code: CodeSettings) -> Self {
+        Self { compile_in, code, budget: CompileBudget::new(PathBuf::from("/")) }
+    }
+
+    /// Memory for compiling a component; waits for other compilers if their memory is needed. None if this
+    /// process compiles.
+    pub(crate) fn grant(&self, wasm: &[u8]) -> Result<Option<Grant<'_>>, LoadError> {
+        match self.compile_in {
+            CompileIn::ThisProcess => Ok(None),
+            CompileIn::ChildProcess(limits) => self.budget.grant(wasm, limits).map(Some),
+        }
+    }
+
+    /// Writes the component's machine code to a file.
+    pub(crate) fn compile(
+        &self,
+        engine: &Engine,
+        wasm: &[u8],
+        mut output: &File,
+        grant: Option<Grant<'_>>,
+    ) -> Result<(), LoadError> {
+        let Some(grant) = grant else {
+            let code = precompile(engine, wasm).map_err(LoadError::Component)?;
+            return output.write_all(&code).map_err(|error| LoadError::Host(format!("failed to write: {error}")));
+        };
+        let request = CompileRequest {
+            limits: grant.limits,
+            count_fuel: self.code.count_fuel,
+            is_address_space_scarce: self.code.address_space == AddressSpace::Scarce,
+            threads: grant.threads,
+        };
+        child_process::compile(wasm, output, request, grant.limit)
     }
 }
 
 fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, String> {
     engine.precompile_component(wasm).map_err(|error| format!("is not a valid component: {error:#}"))
-}
-
-#[allow(unsafe_code, reason = "machine code that our own compiler has just returned")]
-pub(crate) fn load_code(engine: &Engine, code: &[u8]) -> Result<Component, String> {
-    // SAFETY: the bytes come from `compile`, in this process or through a pipe from its child.
-    unsafe { Component::deserialize(engine, code) }.map_err(|error| format!("failed to load: {error}"))
 }

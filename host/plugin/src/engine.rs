@@ -8,8 +8,9 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use crate::bindings::{Connector, session, transform};
 use crate::cache::{ComponentCache, digest};
-use crate::compiler::{self, CompileIn};
+use crate::compiler::{self, AddressSpace, CodeSettings, CompileIn, Compiler};
 use crate::epoch::EpochTicker;
+use crate::error::LoadError;
 use crate::guest_thread::GuestThread;
 use crate::store_data::StoreData;
 
@@ -41,7 +42,7 @@ pub struct Engine {
     epoch_ticker: Arc<EpochTicker>,
     guest_thread: Arc<GuestThread>,
     cache: ComponentCache,
-    compile_in: CompileIn,
+    compiler: Compiler,
     count_fuel: bool,
     // By the file's digest: thirty feeds with the same component share its machine code.
     linked: Mutex<HashMap<[u8; 32], Weak<LinkedComponent>>>,
@@ -65,8 +66,13 @@ pub(crate) struct LinkedComponent {
 impl Engine {
     /// Sets up wasmtime and starts the engine's threads, which end with the engine and its last component.
     pub fn new(settings: EngineSettings) -> Result<Self, String> {
+        Self::within(settings, AddressSpace::of_this_process())
+    }
+
+    fn within(settings: EngineSettings, address_space: AddressSpace) -> Result<Self, String> {
         let EngineSettings { cache_folder, compile_in, count_fuel } = settings;
-        let wasmtime = wasmtime::Engine::new(&compiler::wasmtime_config(count_fuel))
+        let code = CodeSettings { count_fuel, address_space };
+        let wasmtime = wasmtime::Engine::new(&compiler::wasmtime_config(code))
             .map_err(|error| format!("failed to set up wasmtime: {error}"))?;
         let mut linker = Linker::new(&wasmtime);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)
@@ -75,10 +81,10 @@ impl Engine {
         Ok(Self {
             epoch_ticker: EpochTicker::start(wasmtime.clone())?,
             guest_thread: GuestThread::start()?,
-            cache: ComponentCache::new(cache_folder, count_fuel),
+            cache: ComponentCache::new(cache_folder, code),
             wasmtime,
             linker,
-            compile_in,
+            compiler: Compiler::new(compile_in, code),
             count_fuel,
             linked: Mutex::default(),
         })
@@ -86,14 +92,15 @@ impl Engine {
 
     /// Takes a component from the cache, or checks it against the contract and compiles it, which blocks for seconds. The
     /// error is a sentence without its subject.
-    pub fn load(&self, wasm: &[u8]) -> Result<CompiledComponent, String> {
+    pub fn load(&self, wasm: &[u8]) -> Result<CompiledComponent, LoadError> {
         let digest = digest(wasm);
         let known = self.linked().get(&digest).and_then(Weak::upgrade);
         if let Some(linked) = known {
             return Ok(CompiledComponent(linked));
         }
         let component = self.component(wasm, &digest)?;
-        let linked = self.link(&component, digest).map_err(|error| format!("does not fit {PACKAGE}: {error:#}"))?;
+        let linked = self.link(&component, digest);
+        let linked = linked.map_err(|error| LoadError::Component(format!("does not fit {PACKAGE}: {error:#}")))?;
         let linked = Arc::new(linked);
         let mut all = self.linked();
         all.retain(|_, linked| linked.strong_count() > 0);
@@ -101,7 +108,7 @@ impl Engine {
         Ok(CompiledComponent(linked))
     }
 
-    fn component(&self, wasm: &[u8], digest: &[u8; 32]) -> Result<Component, String> {
+    fn component(&self, wasm: &[u8], digest: &[u8; 32]) -> Result<Component, LoadError> {
         let (version, bytes) = (version(digest), wasm.len());
         if let Some(component) = self.cache.get(&self.wasmtime, digest) {
             tracing::debug!(%version, bytes, "took component {version} from the cache");
@@ -109,10 +116,18 @@ impl Engine {
         }
         tracing::debug!(%version, bytes, "compiling component {version}, which is not in the cache");
         // A component in the cache passed this check before it was compiled.
-        crate::inspect(wasm)?.check().map_err(|reasons| reasons.join("; "))?;
-        let code = compiler::compile(&self.wasmtime, wasm, self.compile_in, self.count_fuel)?;
-        let cached = self.cache.insert(&self.wasmtime, digest, &code);
-        cached.map_or_else(|| compiler::load_code(&self.wasmtime, &code), Ok)
+        let check = || crate::inspect(wasm)?.check().map_err(|reasons| reasons.join("; "));
+        check().map_err(LoadError::Component)?;
+        let grant = self.compiler.grant(wasm)?;
+        // While this one waited for memory, the same component may have been compiled for another feed.
+        if let Some(component) = self.cache.get(&self.wasmtime, digest) {
+            return Ok(component);
+        }
+        let entry = self.cache.create(digest, wasm.len());
+        let entry =
+            entry.map_err(|error| LoadError::Host(format!("was not compiled: no room for its code: {error}")))?;
+        self.compiler.compile(&self.wasmtime, wasm, &entry.file, grant)?;
+        self.cache.finish(&self.wasmtime, entry).map_err(LoadError::Host)
     }
 
     fn link(&self, component: &Component, digest: [u8; 32]) -> Result<LinkedComponent, wasmtime::Error> {

@@ -23,19 +23,28 @@ pub(crate) struct Instance {
     memory_at_start: usize,
 }
 
-/// The instance after a call, and what the call returned; the error describes the trap.
-pub(crate) type CallResult<T> = (Box<Instance>, Result<T, String>);
+/// The instance after a call, and what the call returned.
+pub(crate) type CallResult<T> = (Box<Instance>, Result<T, Fault>);
+
+/// Why a call did not return.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The guest trapped.
+    Guest(String),
+    /// This machine has no memory, address space or threads for it.
+    Host(String),
+}
 
 /// What `configure` returned.
 pub(crate) type Configured = Result<(), String>;
 
-/// Instantiates and configures; the error describes the trap.
+/// Instantiates and configures.
 pub(crate) async fn start(
     component: CompiledComponent,
     data: StoreData,
     site: Site,
     config_json: String,
-) -> Result<(Box<Instance>, Configured), String> {
+) -> Result<(Box<Instance>, Configured), Fault> {
     let linked = component.linked();
     let running = linked.epoch_ticker.run();
     let mut store = Store::new(linked.pre.engine(), data);
@@ -53,7 +62,7 @@ pub(crate) async fn start(
             let instance = Instance { store, transform, session, component, memory_at_start };
             Ok((Box::new(instance), configured))
         }
-        Err(error) => Err(describe_trap(&error, &store)),
+        Err(error) => Err(fault(&error, &store)),
     }
 }
 
@@ -112,7 +121,7 @@ impl Instance {
 
     fn end<T>(self: Box<Self>, running: RunningGuest, returned: Result<T, wasmtime::Error>) -> CallResult<T> {
         drop(running);
-        let result = returned.map_err(|error| describe_trap(&error, &self.store));
+        let result = returned.map_err(|error| fault(&error, &self.store));
         (self, result)
     }
 
@@ -142,16 +151,28 @@ fn reset_deadline(store: &mut Store<StoreData>, linked: &LinkedComponent) {
     }
 }
 
-/// A trap in one line.
-fn describe_trap(error: &wasmtime::Error, store: &Store<StoreData>) -> String {
+/// Why a call did not return, in one line.
+fn fault(error: &wasmtime::Error, store: &Store<StoreData>) -> Fault {
     let cause = error.root_cause().to_string();
     let cause = cause.lines().next().unwrap_or_default();
-    match store.data().memory().exceeded_limit() {
-        Some(limit) => {
-            format!(
-                "trapped after it requested more than {limit} bytes of memory, the limit set by [limits] memory: {cause}"
-            )
-        }
-        None => format!("trapped: {cause}"),
+    let memory = store.data().memory();
+    if let Some(limit) = memory.exceeded_limit() {
+        return Fault::Guest(format!(
+            "trapped after it requested more than {limit} bytes of memory, the limit set by [limits] memory: {cause}"
+        ));
     }
+    if let Some(refusal) = memory.host_refusal() {
+        return Fault::Host(format!("there is no memory for it: {refusal}"));
+    }
+    if is_of_host(error) {
+        return Fault::Host(format!("the system refuses it memory: {error}: {cause}"));
+    }
+    Fault::Guest(format!("trapped: {cause}"))
+}
+
+/// Whether the system refused something: a guest has no means to make it return an error.
+pub(crate) fn is_of_host(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<rustix::io::Errno>() || cause.is::<std::io::Error>() || cause.is::<wasmtime::error::OutOfMemory>()
+    })
 }

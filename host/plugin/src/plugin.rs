@@ -13,7 +13,7 @@ use bessai_domain::time::{Moment, Timestamp};
 use crate::bindings::{Failure, Message};
 use crate::engine::CompiledComponent;
 use crate::guest_thread::{ProcessorTime, StartOn};
-use crate::instance::{self, CallResult, Instance};
+use crate::instance::{self, CallResult, Fault, Instance};
 use crate::log::{PluginLog, one_line};
 use crate::settings::PluginSettings;
 use crate::store_data::StoreData;
@@ -87,8 +87,10 @@ impl Plugin {
         &mut self,
         at: Timestamp,
         work: impl FnOnce(Box<Instance>) -> W,
-    ) -> Result<Returned<T>, String> {
-        let Some(instance) = self.instance.take() else { return Err("the plugin is not started".into()) };
+    ) -> Result<Returned<T>, Fault> {
+        let Some(instance) = self.instance.take() else {
+            return Err(Fault::Guest("the plugin is not started".into()));
+        };
         instance.store.data().set_clock(at);
         let limit = self.settings.call_limit;
         let (guest_thread, start_on) = (&self.component.linked().guest_thread, self.call_thread.start_on());
@@ -98,7 +100,7 @@ impl Plugin {
             self.call_thread = self.call_thread.after_call(run.worked);
         }
         let Some((mut instance, result)) = run.result else {
-            return Err(format!("ran longer than {limit:?}, the limit set by [limits] call"));
+            return Err(Fault::Guest(format!("ran longer than {limit:?}, the limit set by [limits] call")));
         };
         self.fuel_used += instance.take_fuel();
         Ok(Returned { instance, value: result?, took: run.took })
@@ -154,6 +156,24 @@ impl Plugin {
     }
 }
 
+impl From<Fault> for CallError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Guest(reason) => Self::Broken(reason),
+            Fault::Host(reason) => Self::Host(reason),
+        }
+    }
+}
+
+impl From<Fault> for ConnectError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Guest(reason) => Self::Broken(reason),
+            Fault::Host(reason) => Self::Refused(reason),
+        }
+    }
+}
+
 impl CallThread {
     fn start_on(self) -> StartOn {
         match self {
@@ -182,17 +202,23 @@ impl ports::Plugin for Plugin {
         self.instance.is_some()
     }
 
-    async fn start(&mut self, site: &Arc<Site>, now: Timestamp) -> Result<(), String> {
+    async fn start(&mut self, site: &Arc<Site>, now: Timestamp) -> Result<(), CallError> {
         self.instance = None;
         let data = StoreData::new(&self.settings, self.log.clone(), self.state.clone(), now);
         let config_json = self.settings.config_json.clone();
         let work = instance::start(self.component.clone(), data, convert::site(site), config_json);
         let (guest_thread, start_on) = (&self.component.linked().guest_thread, self.call_thread.start_on());
         let run = guest_thread.run(work, START_LIMIT, start_on, &self.processor_time).await;
-        let Some(started) = run.result else { return Err(format!("did not start within {START_LIMIT:?}")) };
-        let (mut instance, configured) = started.map_err(|error| format!("failed to start: {error}"))?;
+        let Some(started) = run.result else {
+            return Err(CallError::Broken(format!("did not start within {START_LIMIT:?}")));
+        };
+        let (mut instance, configured) = started.map_err(|fault| match fault {
+            Fault::Guest(reason) => CallError::Broken(format!("failed to start: {reason}")),
+            Fault::Host(reason) => CallError::Host(reason),
+        })?;
         self.fuel_used += instance.take_fuel();
-        configured.map_err(|refusal| format!("refuses its configuration: {}", one_line(&refusal)))?;
+        configured
+            .map_err(|refusal| CallError::Broken(format!("refuses its configuration: {}", one_line(&refusal))))?;
         self.state = instance.store.data().state().clone();
         self.instance = Some(instance);
         Ok(())
@@ -202,7 +228,7 @@ impl ports::Plugin for Plugin {
         let guest_events: Vec<_> = events.iter().map(|recorded| convert::event(recorded, now.monotonic)).collect();
         let at = events.last().map_or(now.wall, |recorded| recorded.event.at);
         let returned = self.call(at, |instance| instance.process(guest_events)).await;
-        self.take_messages(returned.map_err(CallError::Broken)?)
+        self.take_messages(returned?)
     }
 
     fn has_session(&self) -> bool {
@@ -212,18 +238,18 @@ impl ports::Plugin for Plugin {
     async fn connect(&mut self, request: &SignInRequest) -> Result<Login, ConnectError> {
         let guest_request = session::request(request);
         let returned = self.call(request.at, |instance| instance.connect(guest_request)).await;
-        self.take_login(returned.map_err(ConnectError::Broken)?)
+        self.take_login(returned?)
     }
 
     async fn connected(&mut self, welcome: &Welcome) -> Result<Processed, CallError> {
         let guest_welcome = session::welcome(welcome);
         let returned = self.call(welcome.at, |instance| instance.connected(guest_welcome)).await;
-        self.take_messages(returned.map_err(CallError::Broken)?)
+        self.take_messages(returned?)
     }
 
     async fn closing(&mut self, at: Timestamp) -> Result<Processed, CallError> {
         let returned = self.call(at, |instance| instance.closing(at.nanos())).await;
-        let Returned { instance, value, took } = returned.map_err(CallError::Broken)?;
+        let Returned { instance, value, took } = returned?;
         self.take_messages(Returned { instance, value: Ok(value), took })
     }
 

@@ -45,6 +45,10 @@ const REPLACEMENTS: usize = 4;
 const RETRY: Duration = Duration::from_secs(5);
 /// Time for reading all feeds, which limits the parts itself; only for the case that even their threads wait.
 const SCAN_LIMIT: Duration = Duration::from_mins(10);
+/// Pause before a component is loaded again that this machine could not load, at first.
+const LOAD_PAUSE: Duration = Duration::from_secs(10);
+/// The longest such pause.
+const LOAD_PAUSE_MAX: Duration = Duration::from_hours(1);
 /// Extensions of the files that define feeds.
 const EXTENSIONS: [&str; 2] = ["wasm", "toml"];
 
@@ -79,6 +83,8 @@ pub(super) struct Feeds {
 struct KnownFeed {
     // Incremented with each change of its files, so that a component loaded for an earlier change is dropped.
     change: u64,
+    // Failed attempts to load the newest version that were not its fault.
+    attempts: u32,
     // From the files as they are now; the running version may be older.
     settings: Option<config::FeedConfig>,
     error: Option<String>,
@@ -105,6 +111,8 @@ struct Running {
 enum Update {
     /// A component was loaded, or cannot be used.
     Loaded { change: u64, settings: Box<config::FeedConfig>, loaded: Result<CompiledComponent, LoadError> },
+    /// The pause after an attempt to load is over that failed because of this machine.
+    LoadAgain { change: u64, settings: Box<config::FeedConfig> },
     /// A running feed switched to its new version.
     Replaced { settings: Box<config::FeedConfig>, component: CompiledComponent },
     /// A running feed lost its session while it probed the new version, which is offered again.
@@ -358,6 +366,7 @@ impl Feeds {
         let report = &self.report;
         let new = || KnownFeed {
             change: 0,
+            attempts: 0,
             settings: None,
             error: None,
             missing: None,
@@ -407,19 +416,24 @@ impl Feeds {
                     self.load(*settings);
                 }
             }
+            Update::LoadAgain { change, settings } => {
+                if self.by_name.get(&settings.name).is_some_and(|entry| entry.change == change) {
+                    self.load(*settings);
+                }
+            }
             Update::Loaded { change, settings, loaded } => {
                 let Some(entry) = self.by_name.get_mut(&settings.name).filter(|entry| entry.change == change) else {
                     return;
                 };
                 match loaded {
-                    Err(error) => {
-                        if !error.answers {
-                            self.retry_later(settings.name.clone());
-                        }
-                        self.report_error(&settings.name, error.to_string());
+                    Err(LoadError::Component(error)) => self.report_error(&settings.name, error),
+                    Err(LoadError::Unanswered(error)) => {
+                        self.retry_later(settings.name.clone());
+                        self.report_error(&settings.name, error);
                     }
+                    Err(LoadError::Host(error)) => self.load_later(change, settings, &error),
                     Ok(component) => {
-                        entry.error = None;
+                        (entry.error, entry.attempts) = (None, 0);
                         if entry.running.is_some() {
                             self.offer(settings, component)
                         } else {
@@ -429,6 +443,27 @@ impl Feeds {
                 }
             }
         }
+    }
+
+    /// Tries again to load a version that this machine could not load now, after a pause that doubles.
+    fn load_later(&mut self, change: u64, settings: Box<config::FeedConfig>, error: &str) {
+        let Some(entry) = self.by_name.get_mut(&settings.name) else { return };
+        let pause = LOAD_PAUSE.saturating_mul(2_u32.saturating_pow(entry.attempts)).min(LOAD_PAUSE_MAX);
+        entry.attempts += 1;
+        tracing::error!(feed = %settings.name, "{error}; trying again in {} s", pause.as_secs());
+        let mut health = entry.health.borrow_mut();
+        if entry.running.is_some() {
+            health.update_error = Some(error.to_owned());
+        } else {
+            health.off = Some(error.to_owned());
+        }
+        drop(health);
+        let updates = self.updates.clone();
+        self.background.spawn_local(async move {
+            sleep(pause).await;
+            // Sending fails only when the gateway is stopping.
+            let _ = updates.send(Update::LoadAgain { change, settings }).await;
+        });
     }
 
     fn run_feed(&mut self, settings: config::FeedConfig, component: CompiledComponent) {

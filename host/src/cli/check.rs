@@ -1,5 +1,8 @@
-//! `bessai-edge check`: what the gateway would do, without opening a connection.
+//! `bessai-edge check`: what the gateway would do, and whether this machine lets it. Opens no connection to a device or broker.
 
+#![allow(clippy::disallowed_methods, reason = "the command has nothing else to do")]
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bessai_domain::journal::SyncPolicy;
@@ -8,13 +11,16 @@ use bessai_domain::profile::Access;
 use bessai_domain::settings::Mistake;
 use bessai_plugin_runtime::Engine;
 
-use crate::app;
 use crate::config::{ComponentSource, Config, DeviceConfig, FeedConfig, Rights};
+
+use crate::{app, clock};
 
 use super::configuration::ConfigArgument;
 use super::error::CommandError;
 use super::output::{OutputError, print_line};
 
+mod certificates;
+mod machine;
 mod safety;
 
 /// Journal bytes per second for heartbeats and safety verdicts, each recorded every five seconds.
@@ -28,16 +34,21 @@ const MEMORY_JOURNAL_BYTES: f64 = 16_777_216.0;
 /// How many times more bytes an event takes in memory than on disk.
 const MEMORY_FACTOR: f64 = 8.0;
 
-/// Prints what the configuration means; fails if the configuration or a plugin is invalid.
+/// Prints what the configuration means; fails if the configuration, a plugin or what a start needs is not in order.
 pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     let config = file.load()?;
+    let now = clock::now().wall;
     print_line(format_args!("site {}", config.site))?;
+    machine::print_clock(now)?;
     config.devices.iter().try_for_each(print_device)?;
     safety::print(&config)?;
-    print_journal(&config)?;
     let mut mistakes = config.feed_mistakes();
+    mistakes.extend(machine::print_folders(&config)?);
+    print_journal(&config)?;
+    machine::print_health(&config)?;
     mistakes.extend(app::check_feed_files(&config));
     mistakes.extend(print_feeds(&config)?);
+    mistakes.extend(certificates::print(&config, now)?);
     for model in &config.models {
         let presence = if model.file.is_file() { "" } else { " (missing: the gateway runs without this model)" };
         print_line(format_args!("model {}: {}{presence}", model.name, model.file.display()))?;
@@ -61,6 +72,7 @@ fn print_device(device: &DeviceConfig) -> Result<(), OutputError> {
         "device {}: {address} unit {unit}, profile {}, every {:?}",
         device.name, profile.name, device.period
     ))?;
+    machine::print_serial_port(device)?;
     if profile.is_discovered {
         return print_line(
             "  its points are discovered when it is first read; `bessai-edge device scan` shows them now",
@@ -103,6 +115,11 @@ fn print_source(device: &DeviceConfig, name: Option<&str>, period: Duration) -> 
     Ok(())
 }
 
+/// Prints what a start would not fail on, but somebody should look at.
+fn print_warning(warning: &str) -> Result<(), OutputError> {
+    print_line(format_args!("  warning: {warning}"))
+}
+
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
@@ -130,7 +147,8 @@ fn print_journal(config: &Config) -> Result<(), OutputError> {
         "journal {folder}: about {rate:.0} bytes/s, reaches back {} (by {bound}; max_size alone would give {})",
         hours(by_size.min(by_age)),
         hours(by_size)
-    ))
+    ))?;
+    machine::print_journal_folder(journal)
 }
 
 fn bytes_per_second(device: &DeviceConfig) -> f64 {
@@ -145,8 +163,17 @@ fn print_feeds(config: &Config) -> Result<Vec<Mistake>, OutputError> {
         Err(error) => return Ok(vec![Mistake::without_value("plugins", error)]),
     };
     let mut mistakes = Vec::new();
+    let mut sessions = BTreeMap::new();
     for feed in &config.feeds {
         mistakes.extend(print_feed(&config.site, feed, &engine)?);
+        let broker = app::broker(&config.site, feed);
+        print_line(format_args!("  client id {}", broker.client_id))?;
+        let session = (broker.host, broker.port, broker.client_id.clone());
+        if let Some(other) = sessions.insert(session, &feed.name) {
+            let hint =
+                format!("the feed {other} has the same at the same broker, which would close one of the two sessions");
+            mistakes.push(Mistake::new(format!("feed {}: client id", feed.name), broker.client_id, hint));
+        }
     }
     for feed in &config.off {
         print_line(format_args!("feed {}: off, for the reason below", feed.name))?;

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use bessai_plugin_runtime::{COMPILE_COMMAND, CompileLimits, run_compile_command};
+use bessai_plugin_runtime::{COMPILE_COMMAND, CompileLimits, CompileRequest, run_compile_command};
 use clap::Parser;
 
 use super::error::CommandError;
@@ -17,6 +17,10 @@ struct CompileArguments {
     time_ms: u64,
     #[arg(long)]
     metered: bool,
+    #[arg(long)]
+    scarce_address_space: bool,
+    #[arg(long, default_value_t = 1)]
+    threads: u64,
 }
 
 /// Whether the plugin runtime has started this program; `arguments` begin with the program's own name.
@@ -29,5 +33,11 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), CommandError> {
     let arguments = CompileArguments::try_parse_from(arguments.into_iter().skip(1));
     let arguments = arguments.map_err(|error| CommandError::Usage(error.to_string()))?;
     let limits = CompileLimits { memory_bytes: arguments.memory_bytes, time: Duration::from_millis(arguments.time_ms) };
-    run_compile_command(limits, arguments.metered).map_err(CommandError::Failed)
+    let request = CompileRequest {
+        limits,
+        count_fuel: arguments.metered,
+        is_address_space_scarce: arguments.scarce_address_space,
+        threads: arguments.threads,
+    };
+    run_compile_command(request).map_err(CommandError::Failed)
 }

@@ -1,7 +1,5 @@
 //! `bessai-edge health`: the report of the gateway on this machine.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use crate::health::Answer;
 use crate::{app, config, health};
 
@@ -13,10 +11,7 @@ use super::output::print_line;
 /// loop does not respond.
 pub(super) fn run() -> Result<(), CommandError> {
     // Only the address is read: a gateway may still run although its configuration has become invalid.
-    let mut address = config::health_address(&process_environment());
-    if address.ip().is_unspecified() {
-        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
+    let address = health::reachable(config::health_address(&process_environment()));
     match app::runtime()?.block_on(health::ask(address)).map_err(CommandError::Failed)? {
         Answer::Report(report) => Ok(print_line(report)?),
         Answer::Stuck(report) => {

@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use bessai_domain::event::Sequence;
 use bessai_domain::time::{Timestamp, parse_utc};
-use bessai_journal::inspect::{self, EventBound, Extent, FeedEntry, FileEntry};
+use bessai_journal::inspect::{self, EventBound, Extent, FileEntry};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::clock;
+use crate::config::Plugins;
 
 use super::configuration::ConfigArgument;
 use super::error::CommandError;
-use super::output::{print, print_error, print_line};
+use super::output::{print_error, print_line};
 use super::values::duration;
+
+mod feeds;
 
 #[derive(Subcommand)]
 pub(super) enum JournalCommand {
@@ -29,11 +32,27 @@ Examples:
   bessai-edge journal ls --dir /var/lib/bessai/journal --json")]
     Ls(JournalArguments),
     /// List the feeds with the last event that each has delivered, its lag behind the newest event, and lost events.
+    ///
+    /// A feed whose files are gone is shown as removed. Its lag does not count.
     #[command(after_help = "\
 Examples:
   bessai-edge journal feeds
   bessai-edge journal feeds --json")]
     Feeds(JournalArguments),
+    /// Delete what the journal keeps of a feed that was removed for good: its cursor and its plugin's state.
+    ///
+    /// The feed's files must be gone and the gateway stopped. Quarantined events and messages stay.
+    #[command(after_help = "\
+Examples:
+  bessai-edge journal forget acme
+  bessai-edge journal forget acme --dir /var/lib/bessai/journal")]
+    Forget {
+        #[command(flatten)]
+        folder: FolderArguments,
+        /// Name of the feed, as `journal feeds` lists it.
+        #[arg(value_name = "NAME")]
+        feed: String,
+    },
     /// Write events as lines of JSON, the format that `plugin replay` and `plugin test` read.
     #[command(after_help = "\
 Examples:
@@ -59,22 +78,46 @@ Examples:
 }
 
 // Not a doc comment: clap would show it as the help of every command that takes these arguments.
-// Which journal to read.
+// Where the journal is.
 #[derive(Args)]
-pub(super) struct JournalArguments {
+pub(super) struct FolderArguments {
     #[command(flatten)]
     file: ConfigArgument,
     /// Folder of the journal, instead of the one in the settings.
     #[arg(long, value_name = "FOLDER", conflicts_with = "config")]
     dir: Option<PathBuf>,
+}
+
+// Not a doc comment, as above.
+// Which journal to read.
+#[derive(Args)]
+pub(super) struct JournalArguments {
+    #[command(flatten)]
+    folder: FolderArguments,
     /// Print JSON; `export` always does.
     #[arg(long)]
     json: bool,
 }
 
+/// A journal, and the feeds that have files if the settings are known.
+struct JournalPlace {
+    folder: PathBuf,
+    plugins: Option<Plugins>,
+}
+
+impl FolderArguments {
+    fn resolve(&self) -> Result<JournalPlace, CommandError> {
+        if let Some(folder) = &self.dir {
+            return Ok(JournalPlace { folder: folder.clone(), plugins: None });
+        }
+        let config = self.file.load()?;
+        Ok(JournalPlace { folder: config.journal.folder, plugins: Some(config.plugins) })
+    }
+}
+
 impl JournalArguments {
     fn folder(&self) -> Result<PathBuf, CommandError> {
-        self.dir.clone().map_or_else(|| Ok(self.file.load()?.journal.folder), Ok)
+        Ok(self.folder.resolve()?.folder)
     }
 }
 
@@ -88,7 +131,8 @@ fn event_bound(text: &str) -> Result<EventBound, String> {
 pub(super) fn run(command: JournalCommand) -> Result<(), CommandError> {
     match command {
         JournalCommand::Ls(journal) => list_files(&journal.folder()?, journal.json),
-        JournalCommand::Feeds(journal) => list_feeds(&journal.folder()?, journal.json),
+        JournalCommand::Feeds(journal) => feeds::list(&journal.folder.resolve()?, journal.json),
+        JournalCommand::Forget { folder, feed } => feeds::forget(&folder.resolve()?, &feed),
         JournalCommand::Export { journal, from, to, last, out } => {
             export(&journal.folder()?, from.or(last.map(since)), to, out.as_deref())
         }
@@ -141,34 +185,6 @@ fn file_json(file: &FileEntry) -> Value {
         "bytes": file.bytes,
         "extent": file.extent.map(extent_json),
         "note": file.note,
-    })
-}
-
-fn list_feeds(folder: &Path, json: bool) -> Result<(), CommandError> {
-    let feeds = inspect::feeds(folder).map_err(CommandError::failed)?;
-    if json {
-        let feeds: Map<_, _> = feeds.iter().map(|feed| (feed.name.clone(), feed_json(feed))).collect();
-        return Ok(print_line(Value::Object(feeds))?);
-    }
-    let width = feeds.iter().map(|feed| feed.name.len()).max().unwrap_or(0).max("feed".len());
-    let mut table =
-        format!("{:width$}  {:>12}  {:30}  {:>10}  {:>10}  {:>8}\n", "feed", "delivered", "at", "lag", "lag s", "lost");
-    for feed in &feeds {
-        let at = feed.delivered_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
-        let (name, delivered) = (&feed.name, feed.delivered.0);
-        let (events, seconds, lost) = (feed.lag.events, feed.lag.seconds, feed.lag.lost);
-        table += &format!("{name:width$}  {delivered:>12}  {at:30}  {events:>10}  {seconds:>10.1}  {lost:>8}\n");
-    }
-    Ok(print(table)?)
-}
-
-fn feed_json(feed: &FeedEntry) -> Value {
-    json!({
-        "passed": feed.delivered.0,
-        "at": feed.delivered_at.map(|at| at.to_string()),
-        "lag": feed.lag.events,
-        "lag_s": feed.lag.seconds,
-        "lost": feed.lag.lost,
     })
 }
 

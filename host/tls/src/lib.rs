@@ -15,6 +15,7 @@
 )]
 
 pub mod server;
+mod validity;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+pub use validity::{Validity, validities};
 
 /// Time for reading certificates and keys.
 const READ_LIMIT: Duration = Duration::from_secs(5);

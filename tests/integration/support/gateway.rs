@@ -14,6 +14,9 @@ pub struct Setup {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
     user: Option<u32>,
+    program: PathBuf,
+    // A shell runs this before the program, to limit it.
+    limits: Option<String>,
 }
 
 /// A running gateway, killed when dropped.
@@ -34,7 +37,8 @@ pub fn program() -> PathBuf {
 impl Setup {
     /// Only a site id, a free health port and the shared cache.
     pub fn new() -> Self {
-        let setup = Self { folder: folder(), variables: Vec::new(), user: None };
+        let (program, limits, user) = (program(), None, None);
+        let setup = Self { folder: folder(), variables: Vec::new(), user, program, limits };
         setup.with("SITE_ID", "SITE-CL-001").with("HEALTH_PORT", "0").with("XDG_CACHE_HOME", cache())
     }
 
@@ -48,6 +52,18 @@ impl Setup {
     /// Runs the program as another user, who gets the working folder; only root may do that.
     pub fn as_user(mut self, user: u32) -> Self {
         self.user = Some(user);
+        self
+    }
+
+    /// Runs another file than the program that was built.
+    pub fn program(mut self, path: PathBuf) -> Self {
+        self.program = path;
+        self
+    }
+
+    /// A shell runs this command before it becomes the gateway. Commands other than `run` are not limited.
+    pub fn limited_by(mut self, command: impl Into<String>) -> Self {
+        self.limits = Some(command.into());
         self
     }
 
@@ -70,7 +86,14 @@ impl Setup {
 
     /// One of the program's commands, which is not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = match &self.limits {
+            Some(limits) if arguments == ["run"] => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(format!("{limits} && exec \"$0\" \"$@\"")).arg(&self.program);
+                shell
+            }
+            _ => Command::new(&self.program),
+        };
         command.args(arguments).env_clear().current_dir(self.folder.path());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(user) = self.user {
@@ -183,6 +206,11 @@ impl Gateway {
     /// Runs one of the program's commands with the settings of the running gateway.
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.setup.as_ref().unwrap().output(arguments)
+    }
+
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends SIGTERM and waits for the exit.

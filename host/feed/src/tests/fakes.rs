@@ -115,6 +115,8 @@ pub(super) struct RulePlugin {
     /// Processor time of each call, which takes that long.
     pub(super) busy_per_call: Duration,
     pub(super) processor_time: Duration,
+    /// Starts that fail because of the machine.
+    pub(super) refusals_by_host: u32,
 }
 
 pub(super) fn rule(version: &'static str, fails: fn(&Event) -> bool) -> RulePlugin {
@@ -126,6 +128,7 @@ pub(super) fn rule(version: &'static str, fails: fn(&Event) -> bool) -> RulePlug
         session: None,
         busy_per_call: Duration::ZERO,
         processor_time: Duration::ZERO,
+        refusals_by_host: 0,
     }
 }
 
@@ -138,9 +141,13 @@ impl Plugin for RulePlugin {
         self.is_running
     }
 
-    async fn start(&mut self, _site: &Arc<Site>, _now: Timestamp) -> Result<(), String> {
+    async fn start(&mut self, _site: &Arc<Site>, _now: Timestamp) -> Result<(), CallError> {
         if self.version == "refuses" {
-            return Err("refuses its configuration: no topic".into());
+            return Err(CallError::Broken("refuses its configuration: no topic".into()));
+        }
+        if self.refusals_by_host > 0 {
+            self.refusals_by_host -= 1;
+            return Err(CallError::Host("this machine refuses it memory".into()));
         }
         self.is_running = true;
         if let Some(session) = &self.session {

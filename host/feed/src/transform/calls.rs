@@ -58,7 +58,7 @@ impl<P: Plugin> Transformer<P> {
         };
         self.context.health.borrow_mut().starts += 1;
         self.session.forget_announcement();
-        Box::pin(self.plugin.start(&site, self.context.now().wall)).await.map_err(CallError::Broken)
+        Box::pin(self.plugin.start(&site, self.context.now().wall)).await
     }
 
     pub(super) fn count_refusals(&self, refusals: &[String]) {

@@ -23,8 +23,8 @@ enum ComparisonOutcome {
     EventProcessed,
     /// No other event is processed either, or there is none.
     Undecided,
-    /// The plugin asks for the event again later.
-    Retry(String),
+    /// The plugin asks for the event again later, or this machine cannot run it now.
+    Retry(CallError),
     RolledBack,
     SwitchedOff,
 }
@@ -41,7 +41,7 @@ impl<P: Plugin> Transformer<P> {
         loop {
             let error = match self.call(std::slice::from_ref(&event)).await {
                 Ok(processed) => return self.complete(1, processed),
-                Err(CallError::Retry(reason)) => return self.retry_later(&reason),
+                Err(error @ (CallError::Retry(_) | CallError::Host(_))) => return self.retry_later(&error),
                 Err(error) => error,
             };
             match self.failed(&error) {
@@ -64,7 +64,7 @@ impl<P: Plugin> Transformer<P> {
                     self.work.await_events();
                     return None;
                 }
-                ComparisonOutcome::Retry(reason) => return self.retry_later(&reason),
+                ComparisonOutcome::Retry(error) => return self.retry_later(&error),
                 ComparisonOutcome::SwitchedOff => return None,
             }
         }
@@ -84,6 +84,7 @@ impl<P: Plugin> Transformer<P> {
             self.plugin.restore(before.clone());
             match self.admitted(&[other]).await {
                 Err(CallError::Retry(_)) => continue,
+                Err(error @ CallError::Host(_)) => return ComparisonOutcome::Retry(error),
                 Err(error) => match self.failed(&error) {
                     FailureOutcome::RolledBack => {
                         // The previous version has a state of its own.
@@ -97,7 +98,7 @@ impl<P: Plugin> Transformer<P> {
             }
             return match self.admitted(std::slice::from_ref(event)).await {
                 Ok(_) => ComparisonOutcome::EventProcessed,
-                Err(CallError::Retry(reason)) => ComparisonOutcome::Retry(reason),
+                Err(error @ (CallError::Retry(_) | CallError::Host(_))) => ComparisonOutcome::Retry(error),
                 Err(error) => ComparisonOutcome::EventAtFault(error),
             };
         }

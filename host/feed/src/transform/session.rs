@@ -30,7 +30,10 @@ impl<P: Plugin> Transformer<P> {
         }
         self.find_site(events).await;
         let before = self.plugin.state().clone();
-        let started = self.start_if_stopped().await.map_err(|error| ConnectError::Broken(error.to_string()));
+        let started = self.start_if_stopped().await.map_err(|error| match error {
+            CallError::Host(reason) => ConnectError::Refused(format!("the plugin cannot run: {reason}")),
+            error => ConnectError::Broken(error.to_string()),
+        });
         let login = match started {
             Ok(()) => self.plugin.connect(request).await,
             Err(error) => Err(error),
@@ -91,7 +94,9 @@ impl<P: Plugin> Transformer<P> {
                 self.session = SessionState::Announced { welcome, unsent: None };
                 Ok(messages)
             }
-            Err(CallError::Retry(reason)) => Err(format!("the plugin is not ready for the session: {reason}")),
+            Err(CallError::Retry(reason) | CallError::Host(reason)) => {
+                Err(format!("the plugin is not ready for the session: {reason}"))
+            }
             Err(error) => {
                 self.failed(&error);
                 Err(format!("the plugin failed in `connected`: {error}"))
@@ -152,7 +157,7 @@ impl<P: Plugin> Transformer<P> {
             Err(error) => Err(error),
         };
         admitted.unwrap_or_else(|error| {
-            self.context.health.borrow_mut().failures += 1;
+            self.context.health.borrow_mut().failures += u64::from(!matches!(error, CallError::Host(_)));
             tracing::warn!(feed = %self.context.name(), "the plugin failed in `closing`: {error}");
             SessionMessages::default()
         })

@@ -1,9 +1,12 @@
 //! Updates: a new version is tried before it replaces the running one, and rolled back if it fails at once.
 
+use std::time::Duration;
+
 use bessai_domain::event::Sequence;
 use bessai_domain::ports::{CallError, Plugin};
 use bessai_domain::state::StateChanges;
 use bessai_domain::view::FeedView;
+use tokio::time::sleep;
 
 use super::pending::seen_through;
 use super::session_state::SessionState;
@@ -11,6 +14,9 @@ use super::work::Work;
 use super::{SinceProgress, Transformer};
 use crate::policy::Policy;
 use crate::replacement::Replacement;
+
+/// Pause before a new version is tried again that this machine could not run.
+const PROBE_PAUSE: Duration = Duration::from_secs(30);
 
 /// The previous version, kept until the first batch of the new one is delivered.
 pub(super) struct PreviousVersion<P> {
@@ -34,8 +40,20 @@ impl<P: Plugin> Transformer<P> {
         self.end_probe();
         let Replacement { policy, mut plugin, broker, reply } = replacement;
         let version = plugin.version();
-        if let Err(reason) = self.try_out(&mut plugin, &policy).await {
+        if let Err(error) = self.try_out(&mut plugin, &policy).await {
             let feed = self.context.name();
+            let reason = match error {
+                CallError::Host(reason) => {
+                    tracing::warn!(%feed, %version, "the new version cannot be tried now: {reason}; retrying in {PROBE_PAUSE:?}");
+                    // It is offered again when the requester learns that there is no answer.
+                    tokio::task::spawn_local(async move {
+                        sleep(PROBE_PAUSE).await;
+                        drop(reply);
+                    });
+                    return None;
+                }
+                error => error.to_string(),
+            };
             tracing::error!(%feed, %version, "the new version is rejected, the old one stays: {reason}");
             let mut health = self.context.health.borrow_mut();
             if self.is_off() {
@@ -62,7 +80,7 @@ impl<P: Plugin> Transformer<P> {
     }
 
     /// Tries a new version on a copy of the state; its results are discarded.
-    async fn try_out(&self, plugin: &mut P, policy: &Policy) -> Result<(), String> {
+    async fn try_out(&self, plugin: &mut P, policy: &Policy) -> Result<(), CallError> {
         let state = self.plugin.state().clone();
         plugin.restore(state.clone());
         let Some(site) = self.pending.site() else { return Ok(()) };
@@ -70,15 +88,15 @@ impl<P: Plugin> Transformer<P> {
         plugin.start(&view.site(site), self.context.now().wall).await?;
         if let Some(welcome) = self.session.welcome().filter(|_| plugin.has_session()) {
             let processed = plugin.connected(&welcome).await;
-            let processed = processed.map_err(|error| format!("fails in `connected`: {error}"))?;
-            policy.admit(processed.messages).map(drop)?;
+            let processed = processed.map_err(|error| describe(error, "fails in `connected`"))?;
+            policy.admit(processed.messages).map(drop).map_err(CallError::Broken)?;
         }
         let event = self.pending.processed_event().and_then(|recorded| seen_through(&mut view, recorded));
         if let Some(event) = event {
             match plugin.process(&[event], self.context.now()).await {
-                Ok(processed) => policy.admit(processed.messages).map(drop)?,
+                Ok(processed) => policy.admit(processed.messages).map(drop).map_err(CallError::Broken)?,
                 Err(CallError::Retry(_)) => {}
-                Err(error) => return Err(format!("fails on an event that the old version processed: {error}")),
+                Err(error) => return Err(describe(error, "fails on an event that the old version processed")),
             }
         }
         plugin.restore(state);
@@ -148,5 +166,13 @@ impl<P: Plugin> Transformer<P> {
         {
             self.previous = None;
         }
+    }
+}
+
+/// Says in which part of a probe a call failed.
+fn describe(error: CallError, part: &str) -> CallError {
+    match error {
+        CallError::Host(reason) => CallError::Host(reason),
+        error => CallError::Broken(format!("{part}: {error}")),
     }
 }

@@ -58,7 +58,30 @@ fn feeds_with_the_same_component_share_its_machine_code() {
 fn a_file_that_is_not_a_component_is_refused() {
     let engine = Engine::new(EngineSettings::default()).unwrap();
     let refusal = engine.load(b"hello, world").err().unwrap();
-    assert_eq!(refusal, "is a text file, not a component");
+    assert_eq!(
+        refusal,
+        LoadError::Component("is a text file, not a component".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_plugin_runs_where_address_space_is_scarce() {
+    let folder = tempfile::tempdir().unwrap();
+    let cached = EngineSettings { cache_folder: Some(folder.path().to_owned()), ..EngineSettings::default() };
+    let site = Arc::new(Site { id: "demo".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] });
+    for address_space in [AddressSpace::Ample, AddressSpace::Scarce] {
+        // Each has machine code of its own in the same cache.
+        for is_cached in [false, true] {
+            let engine = Engine::within(cached.clone(), address_space).unwrap();
+            assert_eq!(engine.cache.get(&engine.wasmtime, &digest(&shipped())).is_some(), is_cached);
+            let mut plugin = Plugin::new(engine.load(&shipped()).unwrap(), settings(), PluginState::default());
+            plugin.start(&site, NOW).await.unwrap();
+            let heartbeat = Event { sequence: Sequence(1), at: NOW, body: EventBody::Heartbeat };
+            let heartbeat = RecordedEvent::by_wall_clock(Arc::new(heartbeat));
+            let processed = plugin.process(&[heartbeat], Moment::by_wall_clock(NOW)).await.unwrap();
+            assert_eq!(processed.messages[0].topic, "demo/system/heartbeat");
+        }
+    }
 }
 
 #[tokio::test]

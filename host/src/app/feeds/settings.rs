@@ -22,30 +22,39 @@ const RESERVED: [&str; 5] = ["telemetry", "+/telemetry", "safety", "ai/#", "syst
 
 /// Why a component is not loaded.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{reason}")]
-pub(crate) struct LoadError {
-    reason: String,
-    /// Whether its file could be read; if not, trying again may help.
-    pub(super) answers: bool,
+pub(crate) enum LoadError {
+    /// The component or its file is at fault.
+    #[error("{0}")]
+    Component(String),
+    /// The file system of its file does not answer; it may in a moment.
+    #[error("{0}")]
+    Unanswered(String),
+    /// This machine cannot load it now, for example because memory is short.
+    #[error("{0}")]
+    Host(String),
 }
 
-impl From<String> for LoadError {
-    fn from(reason: String) -> Self {
-        Self { reason, answers: true }
+impl LoadError {
+    /// An error of the plugin runtime, with the component that it concerns.
+    fn of(error: plugin::LoadError, name: &str) -> Self {
+        match error {
+            plugin::LoadError::Component(reason) => Self::Component(format!("{name} {reason}")),
+            plugin::LoadError::Host(reason) => Self::Host(format!("{name} {reason}")),
+        }
     }
 }
 
 /// Loads the feed's component: compiles it, or takes it from the cache. Blocks.
 pub(crate) fn load(engine: &Engine, feed: &config::FeedConfig) -> Result<CompiledComponent, LoadError> {
     match &feed.component {
-        ComponentSource::BuiltIn => Ok(engine.load(BESSAI_JSON)?),
+        ComponentSource::BuiltIn => engine.load(BESSAI_JSON).map_err(|error| LoadError::of(error, "bessai-json")),
         ComponentSource::File(path) => {
             let (name, file) = (path.display().to_string(), path.clone());
             let read = move || bessai_files::read(&file, plugin::MAX_COMPONENT_BYTES);
             let wasm = Access::run(&config::feed_owner(&feed.name), READ_LIMIT, read)
-                .map_err(|error| LoadError { reason: format!("{name} cannot be read: {error}"), answers: false })?
-                .map_err(|error| format!("{name} cannot be read: {error}"))?;
-            Ok(engine.load(&wasm).map_err(|error| format!("{name} {error}"))?)
+                .map_err(|error| LoadError::Unanswered(format!("{name} cannot be read: {error}")))?
+                .map_err(|error| LoadError::Component(format!("{name} cannot be read: {error}")))?;
+            engine.load(&wasm).map_err(|error| LoadError::of(error, &name))
         }
     }
 }

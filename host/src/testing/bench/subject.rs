@@ -39,7 +39,7 @@ impl BenchSubject {
         match self {
             Self::Sandboxed(plugin, current) => {
                 *current = Arc::new(site.clone());
-                plugin.start(current, AT).await
+                plugin.start(current, AT).await.map_err(|error| error.to_string())
             }
             Self::Native(native) => native.start(site),
         }
@@ -50,7 +50,7 @@ impl BenchSubject {
         match self {
             Self::Sandboxed(plugin, site) => {
                 if !plugin.is_running() {
-                    plugin.start(site, AT).await?;
+                    plugin.start(site, AT).await.map_err(|error| error.to_string())?;
                 }
                 let processed = plugin.process(events, Moment::by_wall_clock(AT)).await;
                 processed.map(|processed| processed.messages).map_err(|error| error.to_string())

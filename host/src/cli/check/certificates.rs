@@ -1,0 +1,126 @@
+//! The certificates that feeds and devices use: whether they can be read, belong to their keys, and until when they are valid.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bessai_domain::address::{Address, Scheme};
+use bessai_domain::settings::Mistake;
+use bessai_domain::time::Timestamp;
+use bessai_tls::{Settings, Validity};
+
+use super::super::output::{OutputError, print_line};
+use super::print_warning;
+use crate::config::Config;
+
+/// A certificate that ends sooner is worth a warning: renewing one takes people, and a visit where there is no remote access.
+const ENDS_SOON: Duration = Duration::from_hours(24 * 30);
+/// Seconds of a day.
+const DAY_S: u64 = 24 * 3600;
+
+/// What a file's certificates are for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Purpose {
+    /// Presented to the other end, which refuses them once they have expired.
+    Identity,
+    /// Trusted roots. They are trusted also after their end, but what they sign is not renewed any more.
+    Trusted,
+}
+
+/// Prints until when each certificate is valid; returns those that cannot be used.
+pub(super) fn print(config: &Config, now: Timestamp) -> Result<Vec<Mistake>, OutputError> {
+    let mut mistakes = unusable(config);
+    for ((path, purpose), users) in files(config) {
+        // What cannot be read is a mistake already.
+        let Ok(validities) = bessai_tls::validities(path) else { continue };
+        let Some(soonest) = validities.into_iter().min_by_key(|validity| validity.not_after) else { continue };
+        print_line(format_args!(
+            "certificate {}: valid until {} ({})",
+            path.display(),
+            timestamp(soonest.not_after),
+            users.join(", ")
+        ))?;
+        match problem(soonest, now) {
+            Some((problem, true)) if purpose == Purpose::Identity => {
+                mistakes.push(Mistake::new("certificate", path.display(), problem));
+            }
+            Some((problem, _)) => print_warning(&problem)?,
+            None => {}
+        }
+    }
+    Ok(mistakes)
+}
+
+/// What is wrong with the dates, and whether the certificate cannot be used because of it. A clock that was never set says
+/// nothing about them.
+fn problem(validity: Validity, now: Timestamp) -> Option<(String, bool)> {
+    let (begin, end) = (timestamp(validity.not_before), timestamp(validity.not_after));
+    if !now.is_plausible() {
+        return None;
+    }
+    if end < now {
+        return Some((format!("expired on {end}; renew it, or check this machine's clock"), true));
+    }
+    if begin > now {
+        return Some((format!("is not valid before {begin}; check this machine's clock"), true));
+    }
+    let left = end.since(now);
+    (left < ENDS_SOON).then(|| (format!("expires in {} days; renew it", left.as_secs() / DAY_S), false))
+}
+
+fn timestamp(since_1970: Duration) -> Timestamp {
+    Timestamp::from_nanos(u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The TLS settings in use, with their users' names.
+fn settings(config: &Config) -> impl Iterator<Item = (String, &Settings)> {
+    let feeds = config.feeds.iter().filter_map(|feed| Some((format!("feed {}", feed.name), feed.broker.tls.as_ref()?)));
+    let is_tls = |address: &Address| matches!(address, Address::Network(Scheme::Tls, ..));
+    let devices = config.devices.iter().filter(move |device| is_tls(&device.address));
+    feeds.chain(devices.map(|device| (format!("device {}", device.name), &device.reading.tls)))
+}
+
+/// Each file once, with the names of those that use it.
+fn files(config: &Config) -> BTreeMap<(&Path, Purpose), Vec<String>> {
+    let mut files: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for (user, settings) in settings(config) {
+        let identity = settings.identity.as_ref().map(|(certificate, _)| (certificate.as_path(), Purpose::Identity));
+        let trusted = settings.ca.as_ref().map(|ca| (ca.as_path(), Purpose::Trusted));
+        for file in identity.into_iter().chain(trusted) {
+            files.entry(file).or_default().push(user.clone());
+        }
+    }
+    files
+}
+
+/// Devices whose files cannot be used. Those of feeds were looked at when the configuration was loaded.
+fn unusable(config: &Config) -> Vec<Mistake> {
+    let devices = settings(config).filter(|(user, _)| user.starts_with("device "));
+    let errors = devices.filter_map(|(user, settings)| Some((user, bessai_tls::client(settings).err()?)));
+    errors.map(|(user, error)| Mistake::without_value(format!("{user}: TLS"), error)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_judged() {
+        let day = |day: u64| Duration::from_secs(1_767_225_600 + day * DAY_S);
+        let validity = |from, until| Validity { not_before: day(from), not_after: day(until) };
+        let check = |validity, expected: Option<(&str, bool)>| {
+            let found = problem(validity, timestamp(day(100)));
+            assert_eq!(found.as_ref().map(|(problem, is_fatal)| (problem.as_str(), *is_fatal)), expected);
+        };
+        check(validity(0, 200), None);
+        check(validity(0, 130), None);
+        check(validity(0, 112), Some(("expires in 12 days; renew it", false)));
+        check(
+            validity(0, 99),
+            Some(("expired on 2026-04-10T00:00:00Z; renew it, or check this machine's clock", true)),
+        );
+        let early = "is not valid before 2026-04-12T00:00:00Z; check this machine's clock";
+        check(validity(101, 200), Some((early, true)));
+        assert_eq!(problem(validity(0, 1), Timestamp::default()), None);
+    }
+}
