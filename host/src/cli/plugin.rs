@@ -113,7 +113,7 @@ fn create(name: &str, dir: &Path) -> Result<(), CommandError> {
 }
 
 fn inspect(file: &Path, settings: Option<PathBuf>) -> Result<(), CommandError> {
-    let contract = runtime::inspect(&read(file)?);
+    let contract = runtime::inspect(&read_component(file)?);
     let contract = contract.map_err(|error| CommandError::Failed(format!("{} {error}", file.display())))?;
     print(format_args!("{}: {contract}", file.display()))?;
     let beside = file.with_extension("toml");
@@ -141,7 +141,7 @@ fn print_limits(limits: &FeedLimits) -> Result<(), OutputError> {
 }
 
 fn test(file: &Path, cases: Option<PathBuf>, update: bool, junit: Option<&Path>) -> Result<(), CommandError> {
-    let wasm = read(file)?;
+    let wasm = read_component(file)?;
     let folder = cases.unwrap_or_else(|| {
         let beside = file.parent().unwrap_or(Path::new("")).join(CASES);
         if beside.is_dir() { beside } else { CASES.into() }
@@ -160,7 +160,7 @@ fn test(file: &Path, cases: Option<PathBuf>, update: bool, junit: Option<&Path>)
 }
 
 fn replay(file: &Path, events: &Path, settings: Option<&Path>) -> Result<(), CommandError> {
-    let wasm = read(file)?;
+    let wasm = read_component(file)?;
     let recording = read(events)?;
     let recording = String::from_utf8(recording)
         .map_err(|error| CommandError::Failed(format!("{} is not a text file: {error}", events.display())))?;
@@ -175,7 +175,7 @@ fn replay(file: &Path, events: &Path, settings: Option<&Path>) -> Result<(), Com
 }
 
 fn bench(file: &Path, settings: Option<&Path>) -> Result<(), CommandError> {
-    let wasm = read(file)?;
+    let wasm = read_component(file)?;
     let run_settings = run_settings(settings)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let cache = config::cache_dir(&process_environment());
@@ -186,6 +186,12 @@ fn bench(file: &Path, settings: Option<&Path>) -> Result<(), CommandError> {
     Ok(print(report.text())?)
 }
 
+fn read_component(file: &Path) -> Result<Vec<u8>, CommandError> {
+    bessai_files::read(file, runtime::MAX_COMPONENT_BYTES)
+        .map_err(|error| CommandError::Failed(format!("failed to read {}: {error}", file.display())))
+}
+
+/// Reads a file that may also be a pipe: the command line names it.
 fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
     std::fs::read(file).map_err(|error| CommandError::Failed(format!("failed to read {}: {error}", file.display())))
 }

@@ -195,7 +195,7 @@ fn invalid_settings() {
     let hint = "contains '#', which is not allowed in a topic level; remove it";
     assert_eq!(case.mistakes(), [format!("a#.toml: the feed's name {hint}")]);
     let case = Case::new().file("plugins/a.toml", "= 1").file("plugins/a.wasm", "");
-    assert!(case.mistakes()[0].starts_with("a.toml: is not TOML: line 2: "), "{:?}", case.mistakes());
+    assert!(case.mistakes()[0].starts_with("a.toml: is not TOML: line 1: "), "{:?}", case.mistakes());
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn only_regular_files_and_links_to_them_are_read_and_nothing_of_them_is_shown() 
     check("a.toml", &["a.toml: cannot be read: it has 2097152 bytes; at most 1048576 are allowed"]);
     symlink(case.path("secret"), case.path("plugins/a.toml")).unwrap();
     let mistakes = case.mistakes();
-    assert!(mistakes[0].starts_with("a.toml: is not TOML: line 1: "), "{mistakes:?}");
+    assert!(mistakes[0].starts_with("a.toml: is not TOML: line 2: "), "{mistakes:?}");
     assert!(!mistakes[0].contains("hunter2"), "{mistakes:?}");
     std::fs::remove_file(case.path("plugins/a.toml")).unwrap();
     symlink("../b.toml", case.path("plugins/a.toml")).unwrap();
