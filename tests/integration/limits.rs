@@ -46,7 +46,7 @@ fn children(id: u32) -> Vec<u32> {
 async fn compiler(gateway: &Gateway) -> u32 {
     within("a compiler", async {
         loop {
-            let found = children(gateway.id()).into_iter().find(|id| command_line(*id).contains(COMPILER));
+            let found = children(gateway.pid()).into_iter().find(|id| command_line(*id).contains(COMPILER));
             match found {
                 Some(id) => return id,
                 None => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -133,14 +133,14 @@ async fn a_machine_that_refuses_memory_is_not_the_plugins_fault() {
     let mut site = TestSite::with(|setup| setup).await;
     site.readings(3).await;
     // From now on the process gets no more address space, so no new instance can start.
-    let used = std::fs::read_to_string(format!("/proc/{}/statm", site.gateway.id())).unwrap();
+    let used = std::fs::read_to_string(format!("/proc/{}/statm", site.gateway.pid())).unwrap();
     let pages: u64 = used.split_whitespace().next().unwrap().parse().unwrap();
-    limit_address_space(site.gateway.id(), Some(pages * 4096));
+    limit_address_space(site.gateway.pid(), Some(pages * 4096));
     site.write("acme.wasm", std::fs::read(component("example-rust")).unwrap());
     site.gateway.wait_for_log("the system refuses it memory").await;
     let feed = site.feed("acme", |feed| feed["starts"].as_u64() >= Some(3)).await;
     assert_eq!((&feed["failures"], &feed["off"]), (&json!(0), &json!(null)), "{feed}");
-    limit_address_space(site.gateway.id(), None);
+    limit_address_space(site.gateway.pid(), None);
     site.feed("acme", |feed| feed["calls"].as_u64() > Some(0)).await;
     site.all_readings().await;
 }

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::Sequence;
@@ -102,7 +103,7 @@ pub(super) struct JournalArguments {
 /// A journal, and the feeds that have files if the settings are known.
 struct JournalPlace {
     folder: PathBuf,
-    plugins: Option<Plugins>,
+    plugins: Option<Arc<Plugins>>,
 }
 
 impl FolderArguments {

@@ -101,6 +101,14 @@ impl Plugins {
         scan
     }
 
+    /// The names of all feeds that have files, also of those that are switched off or have mistakes; none if the folder cannot
+    /// be read.
+    pub(crate) fn names(&self) -> Option<BTreeSet<String>> {
+        let listing = folder::list(&self.dir);
+        let names = std::iter::once(DEFAULT_FEED.to_owned()).chain(listing.feeds.into_keys());
+        listing.is_readable.then(|| names.collect())
+    }
+
     /// Reads the settings of all feeds. A component without settings is not a feed if another feed names it.
     fn read_settings(
         &self,

@@ -1,6 +1,6 @@
 //! `[plugins]`: the plugins folder and its feeds, which are read again whenever the folder changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -94,13 +94,6 @@ impl Plugins {
             environment: &self.environment,
             findings,
         }
-    }
-
-    /// The names of all feeds that have files, also of those that are switched off or have mistakes; none if the folder cannot
-    /// be read.
-    pub(crate) fn names(&self) -> Option<BTreeSet<String>> {
-        let files = || feed::files(&self.dir, self.is_dir_explicit, &Findings::default());
-        folder::is_readable(&self.dir).then(|| files().into_iter().map(|(name, _)| name).collect())
     }
 }
 

@@ -141,14 +141,9 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
-    /// The process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The most memory that the process has had, in KiB.
     pub fn peak_memory_kb(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
@@ -206,11 +201,6 @@ impl Gateway {
     /// Runs one of the program's commands with the settings of the running gateway.
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.setup.as_ref().unwrap().output(arguments)
-    }
-
-    /// The id of its process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// Sends SIGTERM and waits for the exit.

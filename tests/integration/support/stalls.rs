@@ -11,7 +11,7 @@ pub async fn assert_no_stall(gateway: &Gateway) {
     let health = gateway.health().await;
     let stall = health["loop_stall_max_ms"].as_f64();
     let Some(stall) = stall else { panic!("/health has no loop_stall_max_ms: {health}") };
-    let waited = waited_for_processor_ms(gateway.id());
+    let waited = waited_for_processor_ms(gateway.pid());
     let limit = LONGEST_STALL_MS + waited;
     assert!(stall <= limit, "stuck for {stall} ms, and {waited} ms are the machine's\n{}", gateway.log());
 }

@@ -1,6 +1,7 @@
 //! The journal on a real folder: what one run leaves behind is what the next one finds.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bessai_domain::event::EventBody;
 use bessai_domain::journal::SyncPolicy;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use bessai_journal::{Journal, JournalSettings, OpenError, inspect};
 
 use super::files::{FolderFiles, read_sections};
@@ -69,8 +69,8 @@ fn continued(folder: &Path) -> Result<u64, OpenError> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let journal = Journal::open(&settings, NOW)?;
-        let number = journal.append(NOW, EventBody::Heartbeat);
+        let journal = Journal::open(&settings, Moment::by_wall_clock(NOW))?;
+        let number = journal.append(Moment::by_wall_clock(NOW), EventBody::Heartbeat);
         journal.close().await;
         let health = journal.health();
         assert!(health.fault.is_none(), "{health:?}");

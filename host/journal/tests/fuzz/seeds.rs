@@ -8,7 +8,7 @@ use bessai_domain::event::{DeviceStatus, EventBody, Fault, FaultKind, Frame, Tex
 use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::ports::{Cursor, Events};
 use bessai_domain::site::{Channel, ChannelKind, Device, Site, Source};
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use bessai_journal::{Journal, JournalSettings};
 
 use super::files::{SectionKind, write_sections};
@@ -78,11 +78,12 @@ fn write(folder: &Path) {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let journal = Journal::open(&settings, AT).unwrap();
+        let journal = Journal::open(&settings, Moment::by_wall_clock(AT)).unwrap();
         let readers = ["default", "acme"].map(|feed| journal.reader(feed, StartAt::Oldest));
-        journal.append(AT, EventBody::Site(Arc::new(site())));
+        journal.append(Moment::by_wall_clock(AT), EventBody::Site(Arc::new(site())));
         for count in 0..12_u32 {
             let at = Timestamp::from_nanos(AT.nanos() + u64::from(count) * 1_000_000_007);
+            let at = Moment::by_wall_clock(at);
             journal.append(at, EventBody::Frame(frame(count)));
             if count % 4 == 0 {
                 journal.append(at, EventBody::Heartbeat);
@@ -94,7 +95,7 @@ fn write(folder: &Path) {
             let events = reader.next().await;
             state.set("last".into(), b"53.2".to_vec()).unwrap();
             let last = events.last().unwrap();
-            reader.cursor().advance(last.sequence, last.at, &state);
+            reader.cursor().advance(last.event.sequence, last.event.at, &state);
         }
         journal.close().await;
     });

@@ -58,10 +58,7 @@ fn feeds_with_the_same_component_share_its_machine_code() {
 fn a_file_that_is_not_a_component_is_refused() {
     let engine = Engine::new(EngineSettings::default()).unwrap();
     let refusal = engine.load(b"hello, world").err().unwrap();
-    assert_eq!(
-        refusal,
-        LoadError::Component("is a text file, not a component".to_owned())
-    );
+    assert_eq!(refusal, LoadError::Component("is a text file, not a component".to_owned()));
 }
 
 #[tokio::test]

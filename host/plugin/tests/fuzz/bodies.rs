@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Frame, Sequence};
+use bessai_domain::event::{Event, EventBody, Frame, RecordedEvent, Sequence};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{CallError, ConnectError, Plugin as _, Processed};
 use bessai_domain::session::{Endpoint, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{Moment, Timestamp};
 use bessai_plugin_runtime::{
     CompileIn, DEFAULT_MEMORY_BYTES, Engine, EngineSettings, LogSink, Plugin, PluginSettings, Secrets, inspect,
 };
@@ -108,7 +108,8 @@ impl Guest {
 
     fn process(&mut self, events: &[Arc<Event>]) -> Result<Processed, CallError> {
         self.start();
-        self.runtime.block_on(self.plugin.process(events, NOW))
+        let events: Vec<_> = events.iter().cloned().map(RecordedEvent::by_wall_clock).collect();
+        self.runtime.block_on(self.plugin.process(&events, Moment::by_wall_clock(NOW)))
     }
 
     fn processes(&mut self, mut input: Input<'_>) {
@@ -201,7 +202,15 @@ fn check_messages(returned: Result<Processed, CallError>, expected: Option<Vec<M
     match (returned, expected) {
         (Ok(processed), Some(expected)) => assert_eq!(processed.messages, expected),
         (Err(error), Some(expected)) => panic!("{expected:?} are refused: {error}"),
-        (Err(CallError::Retry(reason) | CallError::Reject(reason) | CallError::Broken(reason)), None) => {
+        (
+            Err(
+                CallError::Retry(reason)
+                | CallError::Reject(reason)
+                | CallError::Broken(reason)
+                | CallError::Host(reason),
+            ),
+            None,
+        ) => {
             assert_sentence(&reason);
         }
         (Ok(_), None) => {}

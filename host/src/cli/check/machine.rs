@@ -19,6 +19,7 @@ use tokio::net::TcpSocket;
 use super::super::output::{OutputError, print_line};
 use super::print_warning;
 use crate::config::{Config, DeviceConfig};
+use crate::health::Answer;
 use crate::{app, health};
 
 /// Bytes that are written to find out whether a folder can be written to: more than fits beside a file's metadata.
@@ -145,7 +146,8 @@ fn can_bind(address: SocketAddr) -> io::Result<()> {
 
 /// The site of the gateway that serves `/health` at an address.
 fn site_at(address: SocketAddr) -> Option<String> {
-    let report = app::runtime().ok()?.block_on(health::ask(health::reachable(address))).ok()?;
+    let answer = app::runtime().ok()?.block_on(health::ask(health::reachable(address))).ok()?;
+    let (Answer::Report(report) | Answer::Stuck(report)) = answer;
     let report: Value = serde_json::from_str(&report).ok()?;
     report.get("site_id")?.as_str().map(str::to_owned)
 }

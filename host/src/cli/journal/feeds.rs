@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use super::super::error::CommandError;
 use super::super::output::{print, print_line};
 use super::JournalPlace;
-use crate::config::Plugins;
 
 /// Lists the feeds with their cursors.
 pub(super) fn list(place: &JournalPlace, json: bool) -> Result<(), CommandError> {
@@ -69,6 +68,6 @@ pub(super) fn forget(place: &JournalPlace, feed: &str) -> Result<(), CommandErro
 impl JournalPlace {
     /// Whether a feed has no files any more, as far as the settings are known.
     fn is_removed(&self, feed: &str) -> bool {
-        self.plugins.as_ref().and_then(Plugins::names).is_some_and(|names| !names.contains(feed))
+        self.plugins.as_ref().and_then(|plugins| plugins.names()).is_some_and(|names| !names.contains(feed))
     }
 }

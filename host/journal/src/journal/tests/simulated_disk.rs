@@ -1,5 +1,6 @@
 //! A disk in memory that records every operation and fails where a test wants it.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::disk_state::{DiskState, Operation, Promise};
