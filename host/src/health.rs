@@ -1,7 +1,7 @@
 //! `/health` over HTTP, for people, container engines and load balancers: served by a thread of its own, so that it answers
 //! while the main loop is stuck or busy.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -59,10 +59,12 @@ impl HealthServer {
         let (requests, received) = mpsc::channel(WAITING_REQUESTS);
         let (stop, stopped) = watch::channel(false);
         let main_loop = Arc::clone(main_loop);
+        // After a restart the port is the same, also if any free one was wanted.
+        let address = Cell::new(address);
         let run = move || {
             let reporter =
                 Reporter { requests: requests.clone(), main_loop: Arc::clone(&main_loop), last: RefCell::new(None) };
-            LocalSet::new().block_on(&runtime, server::serve(address, reporter, stopped.clone()));
+            LocalSet::new().block_on(&runtime, server::serve(&address, reporter, stopped.clone()));
         };
         let thread = spawn_thread("health", None, run)?;
         Ok((Self { thread, stop }, ReportRequests(received)))

@@ -11,6 +11,7 @@ use crate::support::gateway::{Gateway, Setup};
 use crate::support::within;
 
 mod exhaustion;
+mod failures;
 mod health_server;
 mod reload;
 mod service_manager;

@@ -37,8 +37,9 @@ const MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause after a connection could not be accepted.
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves until `stop` is true. If the port cannot be bound, the gateway runs without `/health` until it can.
-pub(super) async fn serve(address: SocketAddr, reporter: Reporter, mut stop: watch::Receiver<bool>) {
+/// Serves until `stop` is true, and sets the address to that which is bound. If the port cannot be bound, the gateway runs
+/// without `/health` until it can.
+pub(super) async fn serve(address: &Cell<SocketAddr>, reporter: Reporter, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = accept_connections(address, Rc::new(reporter)) => {}
         // A dropped sender means stop, too.
@@ -46,12 +47,14 @@ pub(super) async fn serve(address: SocketAddr, reporter: Reporter, mut stop: wat
     }
 }
 
-async fn listen(address: SocketAddr) -> TcpListener {
+async fn listen(wanted: &Cell<SocketAddr>) -> TcpListener {
     let mut is_logged = false;
     loop {
+        let address = wanted.get();
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tracing::info!("/health on {}", listener.local_addr().unwrap_or(address));
+                wanted.set(listener.local_addr().unwrap_or(address));
+                tracing::info!("/health on {}", wanted.get());
                 return listener;
             }
             Err(error) if !is_logged => {
@@ -67,7 +70,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
     }
 }
 
-async fn accept_connections(address: SocketAddr, reporter: Rc<Reporter>) {
+async fn accept_connections(address: &Cell<SocketAddr>, reporter: Rc<Reporter>) {
     let listener = listen(address).await;
     let mut connections = Connections::default();
     let mut spare = SpareDescriptor::new();
