@@ -37,7 +37,8 @@ fn a_folder_that_cannot_be_written_to_is_a_mistake() {
     // Not a matter of permissions, which do not hold for root.
     let setup = setup().file("file", "");
     let data = setup.folder().join("file/data");
-    let setup = setup.with("BESSAI_DATA", data.display());
+    let plugins = setup.folder().join("plugins");
+    let setup = setup.with("BESSAI_DATA", data.display()).with("BESSAI_PLUGINS", plugins.display());
     let told = mistaken(&setup);
     assert!(
         told.contains(&format!("data folder = {}: cannot be written to: Not a directory", data.display())),

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::support::broker::Broker;
 use crate::support::cgroup::Cgroup;
-use crate::support::component;
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup, program};
+use crate::support::guests::{component_from_text, contract, hostile, transformer_text};
 use crate::support::site::TestSite;
 use crate::support::within;
 
@@ -19,8 +19,27 @@ const SMALL: u64 = 64 << 20;
 /// The command of the child that compiles.
 const COMPILER: &str = "compile-component";
 
-fn python() -> Vec<u8> {
-    std::fs::read(component("example-python")).unwrap()
+/// The hostile plugin with so many bytes more, which a compiler reads and copies.
+fn padded(bytes: u32) -> Vec<u8> {
+    let mut wasm = hostile();
+    // A custom section without a name: its id, its length in LEB128, the length of its name.
+    let length = bytes + 1;
+    wasm.push(0);
+    wasm.extend([0, 7, 14, 21].map(|shift| u8::try_from(length >> shift & 0x7f).unwrap() | 0x80));
+    wasm.extend([u8::try_from(length >> 28).unwrap(), 0]);
+    wasm.resize(wasm.len() + usize::try_from(bytes).unwrap(), 0);
+    wasm
+}
+
+/// A plugin whose memory has 700 pages, 44 MiB, from the beginning.
+fn large_at_start() -> Vec<u8> {
+    let resolve = contract("0.1.0", |text| text);
+    let (_, package) = resolve.package_names.iter().find(|(name, _)| name.name == "edge").unwrap();
+    let world = resolve.select_world(&[*package], Some("transformer")).unwrap();
+    let small = "(memory (export \"memory\") 1)";
+    let text = transformer_text("", "", "");
+    assert!(text.contains(small));
+    component_from_text(&resolve, world, &text.replace(small, "(memory (export \"memory\") 700)"))
 }
 
 /// The setting of a cache folder that nothing was compiled into yet.
@@ -59,7 +78,8 @@ async fn compiler(gateway: &Gateway) -> u32 {
 #[tokio::test]
 async fn a_component_that_does_not_fit_the_container_is_refused_and_the_gateway_lives() {
     let Some(cgroup) = Cgroup::create(SMALL, None) else { return };
-    let limited = |setup: Setup| with_own_cache(setup.file("plugins/acme.wasm", python())).limited_by(cgroup.enter());
+    let limited =
+        |setup: Setup| with_own_cache(setup.file("plugins/acme.wasm", padded(6 << 20))).limited_by(cgroup.enter());
     let mut site = TestSite::with(limited).await;
     site.readings(3).await;
     let off = site.off("acme").await["off"].as_str().unwrap().to_owned();
@@ -78,10 +98,7 @@ async fn a_component_that_does_not_fit_the_container_is_refused_and_the_gateway_
 async fn a_plugin_that_does_not_fit_the_container_waits_and_the_gateway_lives() {
     let Some(cgroup) = Cgroup::create(SMALL, None) else { return };
     let limited = |setup: Setup| {
-        let setup = with_own_cache(setup.file("plugins/acme.wasm", python()));
-        // What `check` compiles without the limit stays in the cache.
-        let checked = setup.output(&["check"]);
-        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        let setup = with_own_cache(setup.file("plugins/acme.wasm", large_at_start()));
         setup.limited_by(cgroup.enter())
     };
     let mut site = TestSite::with(limited).await;
@@ -97,7 +114,7 @@ async fn a_plugin_that_does_not_fit_the_container_waits_and_the_gateway_lives() 
 
 #[tokio::test]
 async fn a_compiler_that_the_system_kills_is_started_again() {
-    let mut site = TestSite::with(|setup| with_own_cache(setup.file("plugins/acme.wasm", python()))).await;
+    let mut site = TestSite::with(|setup| with_own_cache(setup.file("plugins/acme.wasm", hostile()))).await;
     site.readings(3).await;
     let compiler = compiler(&site.gateway).await;
     let score = std::fs::read_to_string(format!("/proc/{compiler}/oom_score_adj")).unwrap();
@@ -132,11 +149,11 @@ async fn the_default_feed_runs_in_a_small_address_space() {
 async fn a_machine_that_refuses_memory_is_not_the_plugins_fault() {
     let mut site = TestSite::with(|setup| setup).await;
     site.readings(3).await;
-    // From now on the process gets no more address space, so no new instance can start.
+    // From now on there is too little address space for the memory of an instance, but enough for a thread.
     let used = std::fs::read_to_string(format!("/proc/{}/statm", site.gateway.pid())).unwrap();
     let pages: u64 = used.split_whitespace().next().unwrap().parse().unwrap();
-    limit_address_space(site.gateway.pid(), Some(pages * 4096));
-    site.write("acme.wasm", std::fs::read(component("example-rust")).unwrap());
+    limit_address_space(site.gateway.pid(), Some(pages * 4096 + (256 << 20)));
+    site.write("acme.wasm", hostile());
     site.gateway.wait_for_log("the system refuses it memory").await;
     let feed = site.feed("acme", |feed| feed["starts"].as_u64() >= Some(3)).await;
     assert_eq!((&feed["failures"], &feed["off"]), (&json!(0), &json!(null)), "{feed}");
@@ -154,6 +171,21 @@ fn limit_address_space(id: u32, bytes: Option<u64>) {
 }
 
 #[tokio::test]
+async fn a_thread_that_cannot_be_started_is_tried_again() {
+    let Some(cgroup) = Cgroup::of_tasks() else { return };
+    let mut site = TestSite::with(|setup| setup.limited_by(cgroup.enter())).await;
+    site.readings(3).await;
+    cgroup.allow_further_tasks(false);
+    site.write("acme.wasm", hostile());
+    site.gateway.wait_for_log("the component was not loaded: no thread for it").await;
+    site.gateway.wait_for_log("trying again in 10 s").await;
+    cgroup.allow_further_tasks(true);
+    site.feed("acme", |feed| feed["off"].is_null() && feed["calls"].as_u64() > Some(0)).await;
+    site.all_readings().await;
+    assert!(site.gateway.stop().await.success());
+}
+
+#[tokio::test]
 async fn components_are_compiled_after_the_program_was_replaced() {
     let mut path = PathBuf::new();
     let installed = |setup: Setup| {
@@ -165,7 +197,7 @@ async fn components_are_compiled_after_the_program_was_replaced() {
     site.readings(3).await;
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "the next version, which is not complete yet").unwrap();
-    site.write("acme.wasm", std::fs::read(component("example-rust")).unwrap());
+    site.write("acme.wasm", hostile());
     let feed = site.feed("acme", |feed| feed["calls"].as_u64() > Some(0) || feed["off"].is_string()).await;
     assert_eq!(feed["off"], json!(null), "{feed}");
     site.all_readings().await;

@@ -26,13 +26,25 @@ impl Cgroup {
     /// Limits memory and, if given, the share of one processor in percent. None where this process may not create cgroups,
     /// with a line on standard error.
     pub fn create(memory_bytes: u64, cpu_percent: Option<u32>) -> Option<Self> {
-        let mut cgroup = Self { folders: Vec::new() };
         let quota_us = cpu_percent.map(|percent| CPU_PERIOD_US / 100 * percent);
-        let limited = match Path::new(ROOT).join("cgroup.controllers").exists() {
+        Self::limited(|cgroup| match is_version_2() {
             true => cgroup.limit_in_version_2(memory_bytes, quota_us),
             false => cgroup.limit_in_version_1(memory_bytes, quota_us),
-        };
-        match limited {
+        })
+    }
+
+    /// Counts tasks, which are processes and threads, without a limit yet.
+    pub fn of_tasks() -> Option<Self> {
+        let parent = Path::new(ROOT).join(if is_version_2() { "" } else { "pids" });
+        Self::limited(|cgroup| {
+            let folder = cgroup.add(parent)?;
+            std::fs::metadata(folder.join("pids.max")).map(drop)
+        })
+    }
+
+    fn limited(limit: impl FnOnce(&mut Self) -> std::io::Result<()>) -> Option<Self> {
+        let mut cgroup = Self { folders: Vec::new() };
+        match limit(&mut cgroup) {
             Ok(()) => Some(cgroup),
             Err(error) => {
                 eprintln!("NOT TESTED: limits of a container need the right to create cgroups: {error}");
@@ -73,6 +85,13 @@ impl Cgroup {
         std::fs::write(file, memory_bytes.to_string()).unwrap();
     }
 
+    /// Allows no further task, or any number.
+    pub fn allow_further_tasks(&self, allowed: bool) {
+        let current = std::fs::read_to_string(self.folders[0].join("pids.current")).unwrap();
+        let limit = if allowed { "max" } else { current.trim() };
+        std::fs::write(self.folders[0].join("pids.max"), limit).unwrap();
+    }
+
     /// The most memory that was in use so far, in bytes.
     pub fn peak(&self) -> std::io::Result<f64> {
         let files = ["memory.peak", "memory.max_usage_in_bytes"].map(|name| self.folders[0].join(name));
@@ -85,6 +104,10 @@ impl Cgroup {
         let writes = self.folders.iter().map(|folder| format!("echo $$ > {}/cgroup.procs", folder.display()));
         writes.collect::<Vec<_>>().join(" && ")
     }
+}
+
+fn is_version_2() -> bool {
+    Path::new(ROOT).join("cgroup.controllers").exists()
 }
 
 impl Drop for Cgroup {
