@@ -182,8 +182,8 @@ async fn a_broker_without_mqtt_5_is_connected_with_3_1_1() {
         within("an acknowledged message", broker.wait_until(|recording| recording.acknowledged > 0)).await;
         let levels =
             broker.inspect(|recording| recording.connects.iter().map(|connect| connect.level).collect::<Vec<_>>());
-        // The client library waits for the rest of a CONNACK in the 3.1.1 form, so only the end of the connection counts.
-        let expected: &[u8] = if matches!(on_v5, OnV5::Refuse) { &[5, 4] } else { &[5, 5, 4] };
+        // A refusal in either form says that MQTT 5 is not known; a closed connection may have another reason.
+        let expected: &[u8] = if matches!(on_v5, OnV5::Close) { &[5, 5, 4] } else { &[5, 4] };
         assert_eq!(levels, expected, "{on_v5:?}");
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bessai_domain::message::{Message, Properties, Qos};
+use bessai_domain::message::{Message, Qos};
 use bytes::BytesMut;
 use rumqttc::Outgoing;
 use rumqttc::mqttbytes::valid_topic;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, LastWill, LastWillProperties, Login,
-    Packet, PubCompReason, PubRel, Publish, PublishProperties,
+    ConnAck, Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, LastWill, Login, Packet,
+    PubCompReason, PubRel, Publish,
 };
 use rumqttc::v5::mqttbytes::{Error as Malformed, QoS};
 use rumqttc::v5::{Event, MqttState, Request, StateError};
@@ -22,6 +22,7 @@ use crate::packet_ids::id_count;
 use crate::packet_log;
 use crate::wire::Wire;
 
+mod properties;
 mod reasons;
 
 /// The type of a DISCONNECT in its header (§3.14.1).
@@ -40,7 +41,7 @@ pub(crate) fn connect(options: &ConnectOptions) -> Result<BytesMut, SessionError
         properties: Some(properties),
     };
     let will = options.will.as_ref().map(|will| {
-        let properties = will.properties.as_ref().map(will_properties);
+        let properties = will.properties.as_ref().map(properties::of_will);
         LastWill::new(&will.topic, will.payload.clone(), qos(will.qos), will.retain, properties)
     });
     let login = options.credentials().map(|(username, password)| Login { username, password });
@@ -119,7 +120,7 @@ impl SessionState for V5 {
             WrittenTopic::Alias(alias) => (String::new(), Some(alias)),
         };
         let has_properties = alias.is_some() || properties.is_some();
-        let properties = has_properties.then(|| publish_properties(properties.unwrap_or_default(), alias));
+        let properties = has_properties.then(|| properties::of_message(properties.unwrap_or_default(), alias));
         let publish = Publish { retain, ..Publish::new(topic, qos(message.qos), payload, properties) };
         self.send(Request::Publish(publish), unsent).is_ok()
     }
@@ -183,31 +184,6 @@ pub(crate) fn read(packet: &mut BytesMut) -> Result<Packet, Malformed> {
 /// Appends a packet.
 fn write(packet: &Packet, unsent: &mut BytesMut) -> Result<(), SessionError> {
     packet.write(unsent, None).map(drop).map_err(|error| SessionError::Network(error.to_string()))
-}
-
-fn publish_properties(properties: Properties, topic_alias: Option<u16>) -> PublishProperties {
-    PublishProperties {
-        payload_format_indicator: properties.payload_utf8.then_some(1),
-        message_expiry_interval: properties.expiry_s,
-        topic_alias,
-        response_topic: properties.response_topic,
-        correlation_data: properties.correlation_data.map(Into::into),
-        user_properties: properties.user,
-        subscription_identifiers: Vec::new(),
-        content_type: properties.content_type,
-    }
-}
-
-fn will_properties(properties: &Properties) -> LastWillProperties {
-    LastWillProperties {
-        delay_interval: None,
-        payload_format_indicator: properties.payload_utf8.then_some(1),
-        message_expiry_interval: properties.expiry_s,
-        content_type: properties.content_type.clone(),
-        response_topic: properties.response_topic.clone(),
-        correlation_data: properties.correlation_data.clone().map(Into::into),
-        user_properties: properties.user.clone(),
-    }
 }
 
 fn client_event(event: &Event) -> ClientEvent {

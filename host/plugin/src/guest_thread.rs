@@ -166,7 +166,6 @@ mod tests {
         let short =
             guests.run(async { thread::current().id() }, LIMIT, StartOn::CallerThread, &ProcessorTime::default()).await;
         assert_eq!((short.result, short.was_moved), (Some(here), false));
-        let time = ProcessorTime::default();
         let long = guests.run(
             async {
                 std::hint::black_box((0..1_000_000_u64).fold(0, u64::wrapping_add));
@@ -223,7 +222,6 @@ mod tests {
     async fn a_call_beyond_its_limit_is_dropped() {
         let guests = GuestThread::start().unwrap();
         let (held, mut dropped) = oneshot::channel::<()>();
-        let time = ProcessorTime::default();
         let endless = async move {
             let _held = held;
             loop {
