@@ -154,7 +154,9 @@ impl Client {
                 self.state.receive(packet, &mut self.wire.unsent)?;
                 continue;
             }
-            if self.next_ping.as_mut().poll(context).is_pending() {
+            // While something is being written the broker hears from this client. A ping behind a large message on a slow
+            // link would be answered too late.
+            if !is_flushed || self.next_ping.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
             self.next_ping.as_mut().reset(Instant::now() + self.keep_alive);
