@@ -16,11 +16,11 @@ use crate::socket::Socket;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 4 << 10;
-/// Bytes that are read in a second, on average: acknowledgements of forty thousand messages. What a broker sends beyond that
-/// waits in its own buffers.
-const READ_BYTES_PER_S: u32 = 256 << 10;
+/// Bytes that are read in a second, on average: acknowledgements of a hundred thousand messages. What a broker sends beyond
+/// that waits in its own buffers.
+const READ_BYTES_PER_S: u32 = 512 << 10;
 /// Bytes that may be read at once.
-const READ_BURST: u32 = 32 << 10;
+const READ_BURST: u32 = 64 << 10;
 /// Bytes of unsent packets above which no further message is taken.
 const ENOUGH_UNSENT: usize = 64 << 10;
 /// A buffer that has grown beyond this is given back once it is empty.
