@@ -177,8 +177,7 @@ async fn a_thread_that_cannot_be_started_is_tried_again() {
     site.readings(3).await;
     cgroup.allow_further_tasks(false);
     site.write("acme.wasm", hostile());
-    site.gateway.wait_for_log("the component was not loaded: no thread for it").await;
-    site.gateway.wait_for_log("trying again in 10 s").await;
+    site.gateway.wait_for_log("no thread can be started for it").await;
     cgroup.allow_further_tasks(true);
     site.feed("acme", |feed| feed["off"].is_null() && feed["calls"].as_u64() > Some(0)).await;
     site.all_readings().await;

@@ -85,7 +85,7 @@ async fn safety_violations_and_their_ends_are_published() {
         device.set(channel, good);
         subscriber.wait_for("/safety", is_safe).await;
     }
-    gateway.wait_for_log("the battery is not safe: temp_c breaks max").await;
+    gateway.wait_for_log("the battery is not safe: temp_c violates max").await;
 }
 
 #[tokio::test]

@@ -166,6 +166,7 @@ mod tests {
         let short =
             guests.run(async { thread::current().id() }, LIMIT, StartOn::CallerThread, &ProcessorTime::default()).await;
         assert_eq!((short.result, short.was_moved), (Some(here), false));
+        let time = ProcessorTime::default();
         let long = guests.run(
             async {
                 std::hint::black_box((0..1_000_000_u64).fold(0, u64::wrapping_add));
@@ -192,7 +193,7 @@ mod tests {
         let turns = Arc::new(AtomicU32::new(0));
         let (begun, is_begun) = oneshot::channel();
         let (go_on, may_go_on) = std::sync::mpsc::channel();
-        let counted = Arc::clone(&turns);
+        let (counted, time) = (Arc::clone(&turns), ProcessorTime::default());
         let busy = async move {
             begun.send(()).unwrap();
             may_go_on.recv().unwrap();
@@ -205,14 +206,12 @@ mod tests {
             is_begun.await.unwrap();
             let turns = async move { turns.load(Ordering::SeqCst) };
             // Sent to the guest thread before the busy guest yields for the first time.
-            let spent = ProcessorTime::default();
-            let (run, ()) = tokio::join!(guests.run(turns, LIMIT, StartOn::GuestThread, &spent), async {
+            let (run, ()) = tokio::join!(guests.run(turns, LIMIT, StartOn::GuestThread, &time), async {
                 go_on.send(()).unwrap();
             });
             run
         };
-        let spent = ProcessorTime::default();
-        let busy = guests.run::<()>(busy, Duration::from_millis(20), StartOn::GuestThread, &spent);
+        let busy = guests.run::<()>(busy, Duration::from_millis(20), StartOn::GuestThread, &time);
         let (_, next) = tokio::join!(busy, next);
         assert!(next.result.is_some_and(|turns| turns <= 2), "{:?} turns", next.result);
         assert!(next.worked < next.took);
@@ -222,6 +221,7 @@ mod tests {
     async fn a_call_beyond_its_limit_is_dropped() {
         let guests = GuestThread::start().unwrap();
         let (held, mut dropped) = oneshot::channel::<()>();
+        let time = ProcessorTime::default();
         let endless = async move {
             let _held = held;
             loop {

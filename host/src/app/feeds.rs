@@ -6,10 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bessai_domain::journal::StartAt;
 use bessai_domain::state::PluginState;
@@ -18,7 +16,7 @@ use bessai_feed::{Feed, Replacement, SharedFeedHealth};
 use bessai_journal::{Journal, JournalReader};
 use bessai_mqtt::MqttBroker;
 use bessai_plugin_runtime::{CompiledComponent, Engine, Plugin};
-use bessai_supervision::{Supervised, run_blocking};
+use bessai_supervision::Supervised;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -29,7 +27,9 @@ use crate::logging;
 use crate::quarantine::QuarantineWriter;
 use crate::watch::WatchedFolder;
 
+mod load;
 mod restart;
+mod scan;
 mod settings;
 
 use settings::LoadError;
@@ -41,14 +41,6 @@ const LOADS_AT_ONCE: usize = 2;
 const UPDATES: usize = 16;
 /// New versions that may wait for a feed; further ones wait in tasks of their own.
 const REPLACEMENTS: usize = 4;
-/// Time after which files are read again whose file system did not answer.
-const RETRY: Duration = Duration::from_secs(5);
-/// Time for reading all feeds, which limits the parts itself; only for the case that even their threads wait.
-const SCAN_LIMIT: Duration = Duration::from_mins(10);
-/// Pause before a component is loaded again that this machine could not load, at first.
-const LOAD_PAUSE: Duration = Duration::from_secs(10);
-/// The longest such pause.
-const LOAD_PAUSE_MAX: Duration = Duration::from_hours(1);
 /// Extensions of the files that define feeds.
 const EXTENSIONS: [&str; 2] = ["wasm", "toml"];
 
@@ -196,60 +188,6 @@ impl Feeds {
         }
     }
 
-    /// Waits for changed files and reads the feeds; returns none at the stop. Handles updates in the meantime, without
-    /// reading the folder again after each: a start with many feeds brings as many updates.
-    async fn scan(
-        &mut self,
-        folder: &mut WatchedFolder,
-        at_once: bool,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Option<(BTreeSet<PathBuf>, FeedScan)> {
-        let (plugins, retries) = (Arc::clone(&self.plugins), Rc::clone(&self.retries));
-        let mut scan = pin!(async {
-            let mut changed = BTreeSet::new();
-            while !at_once {
-                match tokio::time::timeout(RETRY, folder.changed()).await {
-                    Ok(paths) => {
-                        changed = paths;
-                        break;
-                    }
-                    Err(_) if retries.get() => break,
-                    Err(_) => {}
-                }
-            }
-            let found = read(&plugins).await;
-            // After the files were read, so that one that changed meanwhile counts as changed: it may have been read half.
-            folder.scan().await;
-            (changed, found)
-        });
-        loop {
-            tokio::select! {
-                found = &mut scan => return Some(found),
-                Some(update) = self.received.recv() => self.handle(update),
-                Ok(()) = self.plugins_changed.changed() => {
-                    self.plugins = self.plugins_changed.borrow_and_update().clone();
-                    // No file has changed, but what the files refer to may have.
-                    let plugins = Arc::clone(&self.plugins);
-                    return Some((BTreeSet::new(), read(&plugins).await));
-                }
-                // Each ends with an update; a panic was logged by the panic hook.
-                Some(_) = self.background.join_next() => {}
-                _ = stop.wait_for(|stop| *stop) => return None,
-            }
-        }
-    }
-
-    /// The components outside the folder, each with whether its feed has found it.
-    fn components_elsewhere(&self) -> BTreeMap<PathBuf, bool> {
-        let of_entry = |entry: &KnownFeed| match entry.settings.as_ref().map(|settings| &settings.component) {
-            Some(ComponentSource::File(path)) => Some((path.clone(), true)),
-            Some(ComponentSource::BuiltIn) => None,
-            None => Some((entry.missing.clone()?, false)),
-        };
-        let paths = self.by_name.values().filter_map(of_entry);
-        paths.filter(|(path, _)| path.parent() != Some(&self.plugins.dir)).collect()
-    }
-
     /// Brings the feeds in line with the folder, except those whose files are still being written.
     fn follow(&mut self, folder: &WatchedFolder, mut changed: BTreeSet<PathBuf>, found: FeedScan) {
         self.report_findings(&found);
@@ -382,25 +320,6 @@ impl Feeds {
         }
     }
 
-    /// Reads and compiles a component in a task of its own, which sends an [`Update`].
-    fn load(&mut self, settings: config::FeedConfig) {
-        self.register(&settings.name, Some(settings.start));
-        let Some(entry) = self.by_name.get_mut(&settings.name) else { return };
-        entry.change += 1;
-        entry.settings = Some(settings.clone());
-        let (change, engine, updates) = (entry.change, Arc::clone(&self.engine), self.updates.clone());
-        let loads = Arc::clone(&self.loads);
-        self.background.spawn_local(async move {
-            let settings = Box::new(settings);
-            let permit = loads.acquire_owned().await;
-            let (name, read) = (format!("load of feed {}", settings.name), settings.clone());
-            let loaded = run_blocking(&name, move || settings::load(&engine, &read)).await;
-            drop(permit);
-            // Sending fails only when the gateway is stopping.
-            let _ = updates.send(Update::Loaded { change, settings, loaded }).await;
-        });
-    }
-
     fn handle(&mut self, update: Update) {
         match update {
             Update::Replaced { settings, component } => {
@@ -443,27 +362,6 @@ impl Feeds {
                 }
             }
         }
-    }
-
-    /// Tries again to load a version that this machine could not load now, after a pause that doubles.
-    fn load_later(&mut self, change: u64, settings: Box<config::FeedConfig>, error: &str) {
-        let Some(entry) = self.by_name.get_mut(&settings.name) else { return };
-        let pause = LOAD_PAUSE.saturating_mul(2_u32.saturating_pow(entry.attempts)).min(LOAD_PAUSE_MAX);
-        entry.attempts += 1;
-        tracing::error!(feed = %settings.name, "{error}; trying again in {} s", pause.as_secs());
-        let mut health = entry.health.borrow_mut();
-        if entry.running.is_some() {
-            health.update_error = Some(error.to_owned());
-        } else {
-            health.off = Some(error.to_owned());
-        }
-        drop(health);
-        let updates = self.updates.clone();
-        self.background.spawn_local(async move {
-            sleep(pause).await;
-            // Sending fails only when the gateway is stopping.
-            let _ = updates.send(Update::LoadAgain { change, settings }).await;
-        });
     }
 
     fn run_feed(&mut self, settings: config::FeedConfig, component: CompiledComponent) {
@@ -543,14 +441,4 @@ impl Feeds {
             self.ending.insert(name.to_owned(), running.task);
         }
     }
-}
-
-/// Reads the feeds off the main loop.
-async fn read(plugins: &Arc<config::Plugins>) -> FeedScan {
-    let reader = Arc::clone(plugins);
-    let read = bessai_files::off_main_loop("all feeds", SCAN_LIMIT, move || reader.read()).await;
-    read.unwrap_or_else(|error| {
-        tracing::error!("failed to read the plugins folder: {error}; running feeds continue");
-        FeedScan::default()
-    })
 }

@@ -1,3 +1,5 @@
+//! What the pipeline appends and shows, with a clock that the test moves.
+
 use super::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -320,6 +322,8 @@ proptest! {
         let mut knowledge = Knowledge { channels: [vec![], vec![]], limited: BTreeMap::new() };
         (0..2).for_each(|device| knowledge.describe(device, &both));
         for step in steps {
+            // So that verdicts which waited for the clock are told from this step's.
+            pass(Duration::from_millis(1));
             let seen = fixture.events.borrow().len();
             let mut is_judged = true;
             match step {

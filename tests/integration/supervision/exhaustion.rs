@@ -32,7 +32,7 @@ async fn without_new_threads_names_are_still_resolved_and_connections_come_back(
     let (device, mut broker) = (Device::counting(), Broker::start());
     let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
     // Resolving a name takes a thread.
-    let setup = Setup::new().as_user(user).device(device.port()).with("INVERTER_IP", "localhost");
+    let setup = Setup::new().run_as(user).device(device.port()).with("INVERTER_IP", "localhost");
     let setup = setup.broker(format!("mqtt://localhost:{}", broker.port));
     let cache = setup.folder().join("cache");
     let gateway = setup.with("XDG_CACHE_HOME", cache.display()).run();

@@ -1,5 +1,6 @@
 //! Certificates of brokers, devices and clients: valid, expired, for another name, of another authority.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bessai_tls::server::{Acceptor, ServerSettings};
@@ -82,5 +83,6 @@ fn save(folder: &Path, name: &str, certificate: &str, key: &KeyPair) -> Pem {
     let pem = Pem { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
     std::fs::write(&pem.certificate, certificate).unwrap();
     std::fs::write(&pem.key, key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&pem.key, std::fs::Permissions::from_mode(0o600)).unwrap();
     pem
 }

@@ -50,7 +50,7 @@ impl Setup {
     }
 
     /// Runs the program as another user, who gets the working folder; only root may do that.
-    pub fn as_user(mut self, user: u32) -> Self {
+    pub fn run_as(mut self, user: u32) -> Self {
         self.user = Some(user);
         self
     }

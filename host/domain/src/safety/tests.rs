@@ -1,3 +1,5 @@
+//! Verdicts on readings, silence and changed descriptions.
+
 use super::*;
 use crate::event::{Fault, FaultKind, SafetyState};
 use crate::site::{Channel, ChannelKind, Device, Source};

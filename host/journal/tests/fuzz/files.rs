@@ -3,13 +3,16 @@
 use std::path::Path;
 
 /// First bytes of a segment, with the format.
-const SEGMENT_MAGIC: &[u8] = b"bessai\0j\x01\0";
+const SEGMENT_MAGIC: &[u8] = b"bessai\0j\x02\0";
 /// First bytes of the file of cursors, with the format.
 const CURSORS_MAGIC: &[u8] = b"bessai\0p\x01";
-/// The header's body of a segment that begins with event 1 and has no description of the site.
-const PLAIN_HEADER: &[u8] = &[1, 0];
+/// The header's body of a segment that begins with event 1 and has no description of the site, no distance of the clocks and
+/// no boot.
+const PLAIN_HEADER: &[u8] = &[1, 0, 0, 0];
 /// Bytes of a slot in the file of reserved numbers.
 const SLOT_BYTES: usize = 64;
+/// Bytes from the beginning of the first slot to that of the second one.
+const SLOT_DISTANCE: usize = 4096;
 /// The most segments of one input.
 const SEGMENTS: usize = 8;
 
@@ -109,7 +112,10 @@ impl FolderFiles {
                     files.cursors.extend(record(bytes));
                 }
                 SectionKind::Numbers => files.numbers.extend(bytes),
-                SectionKind::Slot => files.numbers.extend(slot(bytes)),
+                SectionKind::Slot => {
+                    files.numbers.resize(files.numbers.len().next_multiple_of(SLOT_DISTANCE), 0);
+                    files.numbers.extend(slot(bytes));
+                }
             }
         }
         files

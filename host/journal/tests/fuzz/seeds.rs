@@ -18,7 +18,9 @@ const AT: Timestamp = Timestamp::from_nanos(1_790_000_000_000_000_000);
 /// Bytes of a segment's header in front of its body.
 const HEADER_BYTES: usize = 18;
 /// Bytes of a segment's footer.
-const FOOTER_BYTES: usize = 37;
+const FOOTER_BYTES: usize = 53;
+/// Bytes of a footer's numbers, which follow a zero.
+const FOOTER_NUMBERS_BYTES: usize = 40;
 /// Bytes of the header of the file of cursors.
 const CURSORS_HEADER_BYTES: usize = 9;
 
@@ -40,9 +42,10 @@ pub fn journal() -> Vec<Vec<u8>> {
     let (events, footer) = after_header.split_at(after_header.len() - FOOTER_BYTES);
     let mut sections = vec![(SectionKind::Header, header)];
     sections.extend(records(events).into_iter().map(|body| (SectionKind::Record, body)));
-    sections.push((SectionKind::Footer, &footer[1..25]));
+    sections.push((SectionKind::Footer, &footer[1..=FOOTER_NUMBERS_BYTES]));
     sections.extend(records(&cursors[CURSORS_HEADER_BYTES..]).into_iter().map(|body| (SectionKind::Cursor, body)));
-    let slots = std::str::from_utf8(&numbers).unwrap().lines().map(|line| line.trim().rsplit_once(' ').unwrap().0);
+    let slots = std::str::from_utf8(&numbers).unwrap().lines().map(|line| line.trim_matches(['\0', ' ']));
+    let slots = slots.filter_map(|line| Some(line.rsplit_once(' ')?.0));
     sections.extend(slots.map(|text| (SectionKind::Slot, text.as_bytes())));
     let open_end: Vec<_> = sections.iter().filter(|(kind, _)| *kind != SectionKind::Footer).copied().collect();
     vec![whole, write_sections(&sections), write_sections(&open_end)]
@@ -104,7 +107,7 @@ fn write(folder: &Path) {
 fn frame(count: u32) -> Frame {
     let values = vec![53.2 + f64::from(count) / 10.0, f64::NAN, f64::from(count) * 1e9 + 0.123_456_7, 230.0];
     let faults = vec![Fault { channel: 1, kind: FaultKind::Missing }];
-    let texts = if count % 3 == 0 { vec![Text { channel: 3, value: "SN-1".into() }] } else { Vec::new() };
+    let texts = if count.is_multiple_of(3) { vec![Text { channel: 3, value: "SN-1".into() }] } else { Vec::new() };
     Frame { source: count % 2, values, faults, texts }
 }
 

@@ -34,12 +34,7 @@ pub(super) fn print(config: &Config, now: Timestamp) -> Result<Vec<Mistake>, Out
         // What cannot be read is a mistake already.
         let Ok(validities) = bessai_tls::validities(path) else { continue };
         let Some(soonest) = validities.into_iter().min_by_key(|validity| validity.not_after) else { continue };
-        print_line(format_args!(
-            "certificate {}: valid until {} ({})",
-            path.display(),
-            timestamp(soonest.not_after),
-            users.join(", ")
-        ))?;
+        print_line(format_args!("certificate {}: valid {} ({})", path.display(), end(soonest), users.join(", ")))?;
         match problem(soonest, now) {
             Some((problem, true)) if purpose == Purpose::Identity => {
                 mistakes.push(Mistake::new("certificate", path.display(), problem));
@@ -66,6 +61,14 @@ fn problem(validity: Validity, now: Timestamp) -> Option<(String, bool)> {
     }
     let left = end.since(now);
     (left < ENDS_SOON).then(|| (format!("expires in {} days; renew it", left.as_secs() / DAY_S), false))
+}
+
+/// The end of a certificate; some are made for longer than a timestamp counts, until 2554.
+fn end(validity: Validity) -> String {
+    match u64::try_from(validity.not_after.as_nanos()) {
+        Ok(nanos) => format!("until {}", Timestamp::from_nanos(nanos)),
+        Err(_) => "for centuries".to_owned(),
+    }
 }
 
 fn timestamp(since_1970: Duration) -> Timestamp {
@@ -122,5 +125,11 @@ mod tests {
         let early = "is not valid before 2026-04-12T00:00:00Z; check this machine's clock";
         check(validity(101, 200), Some((early, true)));
         assert_eq!(problem(validity(0, 1), Timestamp::default()), None);
+        assert_eq!(end(validity(0, 1)), "until 2026-01-02T00:00:00Z");
+        // RFC 5280 4.1.2.5: no well-defined end.
+        assert_eq!(
+            end(Validity { not_before: day(0), not_after: Duration::from_secs(253_402_300_799) }),
+            "for centuries"
+        );
     }
 }

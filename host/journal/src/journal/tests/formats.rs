@@ -37,16 +37,6 @@ async fn write_stored(folder: &Path) {
 }
 
 #[tokio::test]
-#[ignore = "writes the files of a new format, once"]
-async fn write_the_files_of_this_format() {
-    let folder = stored_journal(segment::FORMAT);
-    write_stored(&folder).await;
-    for name in ["lock", "reserve"] {
-        fs::remove_file(folder.join(name)).unwrap();
-    }
-}
-
-#[tokio::test]
 async fn events_are_written_as_the_format_says_to_the_byte() {
     let folder = tempfile::tempdir().unwrap();
     write_stored(folder.path()).await;
