@@ -20,8 +20,9 @@ export SITE_ID=SITE-CL-001 INVERTER_IP=127.0.0.1 INVERTER_PORT=$DOCS_BATTERY_POR
 export BESSAI_DATA=$DOCS_DATA HEALTH_PORT=$DOCS_HEALTH_PORT
 case " $* " in
   " run "*)
-    # Beside the one that runs already.
-    BESSAI_DATA=$(mktemp -d) HEALTH_PORT=0 exec timeout --preserve-status --signal TERM 3 "$DOCS_PROGRAM" "${arguments[@]}"
+    # Beside the one that runs already. In the foreground, because timeout signals its whole group otherwise: the gateway
+    # would get two signals and exit without draining.
+    BESSAI_DATA=$(mktemp -d) HEALTH_PORT=0 exec timeout --foreground --preserve-status --signal TERM 3 "$DOCS_PROGRAM" "${arguments[@]}"
     ;;
   *" --watch "*)
     timeout 2 "$DOCS_PROGRAM" "${arguments[@]}" && exit 1
