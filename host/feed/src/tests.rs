@@ -67,6 +67,19 @@ async fn processed_heartbeats_do_not_put_readings_at_fault() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn heartbeats_do_not_switch_a_plugin_off_that_fails_on_one_reading() {
+    on_one_thread(async {
+        let mut events: Vec<_> = (1..=40).map(|n| if n == 2 { frame(n, 66.6) } else { heartbeat(n) }).collect();
+        events.push(frame(41, 1.0));
+        let feed = run(rule("a", fails_on_poison), 1, events);
+        feed.delivers(41).await;
+        assert_eq!((feed.quarantined(), feed.published().len()), (vec![2], 40));
+        assert_eq!(feed.health.borrow().off, None);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_version_is_tried_before_it_replaces_the_old_one() {
     on_one_thread(async {
         let feed = run(rule("old", |_| false), 1, (1..=3).map(|sequence| frame(sequence, 1.0)).collect());

@@ -36,6 +36,8 @@ pub(crate) use update::Replaced;
 
 /// Failures in a row, with no event processed in between, after which a plugin is switched off.
 const MAX_FAILURES: u32 = 10;
+/// Events that may wait for one that decides whether the plugin or the first of them is at fault.
+const MAX_AWAITED: usize = 1024;
 /// Pause before a plugin gets events again that it asked for later.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -128,15 +130,21 @@ impl<P: Plugin> Transformer<P> {
                 () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => {
                     self.work.resume();
                 }
+                // Switched off, and nobody is left to send a new version.
+                else => std::future::pending().await,
             }
         }
     }
 
     /// `site`: the description before these events.
     fn take(&mut self, events: Vec<RecordedEvent>, site: Option<Arc<Site>>) {
+        let known = self.pending.len();
         let too_old = self.pending.push(events, site, &self.policy, self.context.now().monotonic);
         self.context.health.borrow_mut().too_old += too_old;
-        self.work.events_arrived();
+        // Heartbeats between two readings say nothing about a plugin that fails on the first one.
+        if self.pending.is_decided_since(known) || self.pending.len() >= MAX_AWAITED {
+            self.work.events_arrived();
+        }
     }
 
     /// Discards the state of an unfinished probe.

@@ -51,9 +51,11 @@ impl<P: Plugin> Transformer<P> {
         Processed { messages: Vec::new(), state: self.plugin.state().clone(), took: Duration::ZERO }
     }
 
-    /// Starts an instance with the current site description, or else with this one.
+    /// Starts an instance with the current site description, or else with this one, or else with the next one that is pending:
+    /// a gap comes before the description that the feed has missed.
     pub(super) async fn start(&mut self, next_site: Option<Arc<Site>>) -> Result<(), CallError> {
-        let Some(site) = self.pending.visible_site().cloned().or(next_site) else {
+        let known = self.pending.visible_site().cloned();
+        let Some(site) = known.or(next_site).or_else(|| self.pending.next_site()) else {
             return Err(CallError::Retry("the site has no description yet".into()));
         };
         self.context.health.borrow_mut().starts += 1;

@@ -169,10 +169,16 @@ impl PendingEvents {
         self.processed.frame.as_ref().or(self.processed.other.as_ref()).map(|pending| &pending.recorded)
     }
 
+    /// Whether an event after the first `known` ones can be compared with the first event.
+    pub(super) fn is_decided_since(&self, known: usize) -> bool {
+        let needs_frame = self.first().and_then(|first| first.visible.as_ref()).is_some_and(is_frame);
+        let mut added = self.queue.iter().skip(known).filter_map(|pending| pending.visible.as_ref());
+        added.any(|recorded| is_frame(recorded) || !needs_frame)
+    }
+
     /// Other events to try the plugin with when it fails on this one. For a frame only frames count: a plugin that fails on
     /// all frames but processes heartbeats must not have its frames quarantined.
     pub(super) fn comparable(&self, event: &RecordedEvent, count: usize) -> Vec<RecordedEvent> {
-        let is_frame = |recorded: &RecordedEvent| matches!(recorded.event.body, EventBody::Frame(_));
         let is_same = |other: &RecordedEvent| Arc::ptr_eq(&other.event, &event.event);
         let processed = self.processed.frame.iter().chain(&self.processed.other);
         let others = processed.chain(&self.queue).filter_map(|pending| pending.visible.as_ref());
@@ -188,6 +194,10 @@ impl ProcessedEvents {
             _ => self.other = Some(pending),
         }
     }
+}
+
+fn is_frame(recorded: &RecordedEvent) -> bool {
+    matches!(recorded.event.body, EventBody::Frame(_))
 }
 
 /// The event as a feed with this view sees it; none if it does not.
