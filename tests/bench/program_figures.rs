@@ -191,13 +191,7 @@ fn rows(
             baseline: formatting::range(starts.native.clone()),
             elsewhere: "Python gateway 0.7–2.4 s; by hand in Python 0.17 s; Neuron 1.1 s",
         },
-        ComparedFigure {
-            figure: "very first start, compiles the plugin".into(),
-            target: "",
-            gateway: formatting::time(first),
-            baseline: String::new(),
-            elsewhere: "",
-        },
+        of_gateway_alone("very first start, compiles the plugin", first),
         ComparedFigure {
             figure: "resident memory (anonymous part)".into(),
             target: "≤ 15 MB",
@@ -226,13 +220,7 @@ fn rows(
             baseline: costs(&fast.native),
             elsewhere: "",
         },
-        ComparedFigure {
-            figure: "the same with LOG_LEVEL=TRACE".into(),
-            target: "",
-            gateway: formatting::time(traced.per_reading()),
-            baseline: String::new(),
-            elsewhere: "",
-        },
+        of_gateway_alone("the same with LOG_LEVEL=TRACE", traced.per_reading()),
         ComparedFigure {
             figure: "readings delivered per second in these windows".into(),
             target: "1,000/s",
@@ -241,4 +229,10 @@ fn rows(
             elsewhere: "",
         },
     ]
+}
+
+/// A figure that has no target and that the native program does not have.
+fn of_gateway_alone(figure: &str, time: Duration) -> ComparedFigure {
+    let (figure, gateway) = (figure.to_owned(), formatting::time(time));
+    ComparedFigure { figure, target: "", gateway, baseline: String::new(), elsewhere: "" }
 }
