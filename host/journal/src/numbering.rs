@@ -27,7 +27,9 @@ pub(crate) fn first_number(
 ) -> Sequence {
     let after_last = last.map_or(Sequence(1), |segment| segment.end).max(after_cursors);
     if let Some(reservation) = reservation {
-        return after_last.max(reservation.end);
+        // Numbers after the reservation were used because no more could be reserved, and not all of them may have left a trace.
+        let beyond = Reservation::ahead_of(after_last).end;
+        return if after_last > reservation.end { beyond } else { reservation.end };
     }
     // Files that cannot be read are named after their first event.
     let files = disk.list(folder).unwrap_or_default();

@@ -83,6 +83,8 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, boot: &Boot, now: Moment) -> 
         Err(error) if is_full(&error) && reserve::give_up(disk, folder) => reserve(),
         outcome => outcome,
     };
+    // Where none are reserved the syncer tries again at once.
+    let mut reserved_end = Reservation::ahead_of(next).end;
     if let Err(error) = reserved {
         next = next.max(number_from_clock(now.wall));
         tracing::error!(
@@ -90,12 +92,13 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, boot: &Boot, now: Moment) -> 
             folder.display(),
             next.0
         );
+        reserved_end = next;
     }
     Ok(OpenedFolder {
         lock,
         segments,
         reservation_file,
-        reserved_end: Reservation::ahead_of(next).end,
+        reserved_end,
         cursor_file: CursorFile::open(disk, folder, &loaded),
         cursor_file_condition: loaded.condition,
         cursors: loaded.cursors,

@@ -206,7 +206,9 @@ impl Runner {
             let state = self.next_state();
             let mut cursor = self.reader.cursor();
             timeout(WAIT_LIMIT, cursor.save_state(&state)).await.expect("the state is not saved");
-            if self.journal.health().fault.is_none() {
+            // A journal that could not open its folder is in memory alone, and has no threads.
+            let has_folder = self.journal.0.shared.lock().phase != JournalPhase::Ended;
+            if has_folder && self.journal.health().fault.is_none() {
                 self.disk.promise(Promise::Saved);
             }
         }
