@@ -22,6 +22,15 @@ mod seeds;
 const INPUTS: u32 = 800;
 
 #[test]
+fn the_seeds_are_journals() {
+    for seed in seeds::journal() {
+        let folder = tempfile::tempdir().unwrap();
+        files::FolderFiles::of(files::read_sections(&seed)).write(folder.path());
+        assert!(bodies::inspected(folder.path()) > 10, "the events of a seed are not found");
+    }
+}
+
+#[test]
 fn any_files_are_a_journal_or_an_error() {
     let words = ["{\"heartbeat\":{}}", "\x03", "\x04", "\u{7f}", "exact   ", "reserved"];
     mutations::run_some(INPUTS, &seeds::journal(), &words, bodies::journal);

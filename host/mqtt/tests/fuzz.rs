@@ -10,6 +10,14 @@ mod mutations;
 mod seeds;
 
 #[test]
+fn the_seeds_are_sessions() {
+    let acknowledged: Vec<_> = seeds::hostile_broker().iter().filter_map(|seed| bodies::acknowledged(seed)).collect();
+    assert!(acknowledged.len() > 10, "the sign-in fails with most seeds");
+    // A message without an acknowledgement counts as soon as it is sent.
+    assert!(acknowledged.iter().max() > Some(&0), "no seed acknowledges a message");
+}
+
+#[test]
 fn any_packets_end_the_session() {
     let words = ["\x20\x02\0\0", "\x40\x02\0\x01", "\u{7f}\u{7f}\u{7f}\x7f", "\0\x04MQTT", "\x1f\0\x03abc"];
     mutations::run(&seeds::hostile_broker(), &words, bodies::hostile_broker);

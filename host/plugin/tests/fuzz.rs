@@ -17,6 +17,13 @@ mod mutations;
 mod seeds;
 
 #[test]
+fn the_seeds_are_results() {
+    let images = seeds::returned().into_iter().map(|seed| image::Image::messages(&mut image::Input(&seed[1..])));
+    let messages = images.filter(|(image, _)| image.is_valid).map(|(_, messages)| messages.len());
+    assert!(messages.max() > Some(1), "no seed holds messages");
+}
+
+#[test]
 fn any_result_of_a_plugin_is_converted_or_refused() {
     mutations::run(&seeds::returned(), &["\u{ffff}", "a/b", "\u{1}\0\u{1}\0", "\0\0\u{1}\0"], bodies::returned);
 }

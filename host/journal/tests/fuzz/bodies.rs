@@ -46,7 +46,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 /// The highest number that the commands show, as an event's or as a feed's cursor.
-fn inspected(folder: &Path) -> u64 {
+pub fn inspected(folder: &Path) -> u64 {
     let files = inspect::files(folder).unwrap_or_default();
     let extents = files.iter().filter_map(|file| file.extent);
     extents.clone().for_each(|extent| assert!(extent.first <= extent.last, "{extent:?}"));

@@ -88,7 +88,7 @@ fn write(folder: &Path) {
             let at = Timestamp::from_nanos(AT.nanos() + u64::from(count) * 1_000_000_007);
             let at = Moment::by_wall_clock(at);
             journal.append(at, EventBody::Frame(frame(count)));
-            if count % 4 == 0 {
+            if count.is_multiple_of(4) {
                 journal.append(at, EventBody::Heartbeat);
                 let status = DeviceStatus { device: "battery".into(), online: count > 0, detail: "answers".into() };
                 journal.append(at, EventBody::Device(status));

@@ -35,16 +35,21 @@ thread_local! {
 /// A broker that answers CONNECT with any bytes and closes: the sign-in fails or the session ends, and only messages that
 /// were published are acknowledged, each once. The first byte holds options.
 pub fn hostile_broker(data: &[u8]) {
-    let Some((options, bytes)) = data.split_first() else { return };
+    acknowledged(data);
+}
+
+/// The same; returns how many messages were acknowledged, and none if the sign-in failed.
+pub fn acknowledged(data: &[u8]) -> Option<usize> {
+    let (options, bytes) = data.split_first()?;
     PEERS.with_borrow_mut(|peers| {
         let (runtime, listener) = peers.get_or_insert_with(start);
         runtime.block_on(async {
             tokio::select! {
-                () = serve(listener, *options, bytes) => {}
-                () = use_session(listener, *options) => {}
+                () = serve(listener, *options, bytes) => None,
+                acknowledged = use_session(listener, *options) => acknowledged,
             }
-        });
-    });
+        })
+    })
 }
 
 fn start() -> (Runtime, TcpListener) {
@@ -76,13 +81,16 @@ async fn serve(listener: &TcpListener, options: u8, bytes: &[u8]) {
     }
 }
 
-async fn use_session(listener: &TcpListener, options: u8) {
+async fn use_session(listener: &TcpListener, options: u8) -> Option<usize> {
     let mut broker = MqttBroker::new(settings(listener, options));
     let login = Login { clean_start: Some(options & STORED == 0), session_expiry_s: Some(60), ..Login::default() };
     let signed_in = timeout(ENDS_WITHIN, broker.sign_in(login)).await.expect("the sign-in does not end");
     let mut session = match signed_in {
         Ok(session) => session,
-        Err(reason) => return assert_sentence(&reason),
+        Err(reason) => {
+            assert_sentence(&reason);
+            return None;
+        }
     };
     for number in 0..MESSAGES {
         // Fails once the session is closed.
@@ -97,7 +105,10 @@ async fn use_session(listener: &TcpListener, options: u8) {
                 completed[number] = true;
                 refusal.iter().for_each(|refusal| assert_sentence(refusal));
             }
-            Notice::Closed(reason) => return assert_sentence(&reason),
+            Notice::Closed(reason) => {
+                assert_sentence(&reason);
+                return Some(completed.into_iter().filter(|is_completed| *is_completed).count());
+            }
         }
     }
 }
