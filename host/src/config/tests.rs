@@ -18,6 +18,7 @@ use super::*;
 mod brokers;
 mod devices;
 mod feeds;
+mod fuzz;
 mod variables;
 
 /// The variables that every site needs.

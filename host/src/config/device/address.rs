@@ -25,12 +25,12 @@ const FORMS: &str =
     "write \"tcp://host:502\", \"rtu+tcp://host:502\", \"tls://host:802\" or \"rtu:///dev/ttyUSB0?baud=9600\"";
 
 /// The address of a Modbus/TCP server.
-pub(in crate::config) fn tcp(host: String, port: Option<u16>) -> Address {
+pub(in super::super) fn tcp(host: String, port: Option<u16>) -> Address {
     Address::Network(Scheme::Tcp, host, port.unwrap_or(TCP_PORT))
 }
 
 /// Replaces the host, the port or both. A host replaces a serial port by Modbus/TCP.
-pub(in crate::config) fn with_host_and_port(address: Address, host: Option<String>, port: Option<u16>) -> Address {
+pub(in super::super) fn with_host_and_port(address: Address, host: Option<String>, port: Option<u16>) -> Address {
     match address {
         Address::Network(scheme, old_host, old_port) => {
             Address::Network(scheme, host.unwrap_or(old_host), port.unwrap_or(old_port))
@@ -40,7 +40,7 @@ pub(in crate::config) fn with_host_and_port(address: Address, host: Option<Strin
 }
 
 /// Reads the address of a `[[device]]`.
-pub(in crate::config) fn read(table: &SettingsTable<'_>) -> Option<Address> {
+pub(in super::super) fn read(table: &SettingsTable<'_>) -> Option<Address> {
     let text = table.text("address")?;
     let parsed = parse(text);
     if let Err(hint) = &parsed {

@@ -62,7 +62,7 @@ pub(crate) struct ReadSettings {
 }
 
 /// The settings in a table, before the profile completes them.
-pub(in crate::config) struct PartialReadSettings<'a> {
+pub(in super::super) struct PartialReadSettings<'a> {
     mistakes: &'a Mistakes,
     key_prefix: String,
     timeout: Option<Duration>,
@@ -104,7 +104,7 @@ impl ReadSettings {
 }
 
 impl<'a> PartialReadSettings<'a> {
-    pub(in crate::config) fn read(table: &SettingsTable<'a>, folder: &Path) -> Self {
+    pub(in super::super) fn read(table: &SettingsTable<'a>, folder: &Path) -> Self {
         let path = |key: &'static str| table.text(key).map(|path| folder.join(path));
         let period =
             |_: &str, value: &toml::Value| parse_duration(value.as_str()?).filter(|period| PERIODS.contains(period));
@@ -130,7 +130,7 @@ impl<'a> PartialReadSettings<'a> {
     }
 
     /// Takes from the profile what is not set.
-    pub(in crate::config) fn finish(self, profile: &Profile) -> ReadSettings {
+    pub(in super::super) fn finish(self, profile: &Profile) -> ReadSettings {
         self.check_names(profile);
         self.check_files();
         let identity = self.identity();
