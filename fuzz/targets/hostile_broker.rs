@@ -1,0 +1,21 @@
+//! Fuzzes a session with a broker by what the broker sends.
+#![no_main]
+
+#[allow(dead_code, reason = "the test uses more")]
+#[path = "../../host/mqtt/tests/fuzz/bodies.rs"]
+mod bodies;
+#[path = "../../host/mqtt/tests/fuzz/seeds.rs"]
+mod inputs;
+#[path = "../memory.rs"]
+mod memory;
+#[path = "../seeds.rs"]
+mod seeds;
+
+/// Bytes of memory for any input: rumqttc's buffers.
+const BASE_BYTES: usize = 8 << 20;
+/// Bytes of memory for each byte of an input.
+const BYTES_PER_BYTE: usize = 512;
+
+libfuzzer_sys::fuzz_target!(init: seeds::write(&inputs::hostile_broker()), |data: &[u8]| {
+    memory::bounded(data, BASE_BYTES, BYTES_PER_BYTE, bodies::hostile_broker);
+});
