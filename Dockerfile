@@ -27,7 +27,7 @@ FROM ${RUNTIME_IMAGE} AS system
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates tzdata
 COPY --from=build /build/dist/bessai-edge /usr/local/bin/bessai-edge
-RUN mkdir -p /image/etc/ssl /image/tmp /image/usr/share/zoneinfo /image/var/lib/dpkg /image/var/lib/bessai/config /image/var/lib/bessai/plugins \
+RUN mkdir -p /image/etc/ssl /image/tmp /image/usr/share/zoneinfo /image/var/lib/dpkg /data/config /data/plugins \
  # The libraries under the names by which the program finds them.
  && ldd /usr/local/bin/bessai-edge | grep -o '/[^ ]*' | xargs cp --parents --dereference --target-directory=/image \
  && cp -r --dereference /etc/ssl/certs /image/etc/ssl/ \
@@ -39,11 +39,12 @@ RUN mkdir -p /image/etc/ssl /image/tmp /image/usr/share/zoneinfo /image/var/lib/
  # For scanners: the distribution and the versions of the packages that these files come from.
  && cp --dereference /etc/os-release /image/etc/os-release \
  && dpkg-query --status libc6 libgcc-s1 ca-certificates tzdata >/image/var/lib/dpkg/status \
- && chmod 1777 /image/tmp && chmod -R u=rwX,g=rX,o= /image/var/lib/bessai
+ && chmod 1777 /image/tmp && chmod -R u=rwX,g=rX,o= /data
 
 FROM scratch
 COPY --from=system /image /
-COPY --from=system --chown=1001:1001 /image/var/lib/bessai /var/lib/bessai
+# A folder that exists already would keep its owner.
+COPY --from=system --chown=1001:1001 /data /var/lib/bessai
 COPY --from=build /build/dist/bessai-edge /usr/local/bin/bessai-edge
 # The shipped plugins, for a feed's `component`; the default feed's plugin is embedded in the program.
 COPY --from=build /build/dist/plugins /usr/share/bessai/plugins

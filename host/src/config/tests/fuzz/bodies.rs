@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bessai_domain::settings::Mistake;
 
-use crate::config::{self, Config, ProcessEnvironment};
+use crate::config::{self, Config, FeedOff, ProcessEnvironment};
 
 /// The files of an input, in their order.
 const FILES: [&str; 6] = [
@@ -93,16 +93,15 @@ fn assert_usable(config: &Config) {
         assert!(feed.limits.memory_bytes > 0 && !feed.limits.call.is_zero(), "{:?}", feed.limits);
         assert!(!feed.broker.host.is_empty() && feed.broker.port != 0 && feed.broker.in_flight > 0, "{}", feed.name);
     }
-    for limit in config.safety.0.values() {
+    for limit in config.safety.bounds.values() {
         // Nothing is beyond a limit that is no number.
         assert!([limit.min, limit.max].into_iter().flatten().all(|limit| !limit.is_nan()), "{limit:?}");
         assert!(!limit.min.zip(limit.max).is_some_and(|(min, max)| min > max), "{limit:?}");
     }
     // The same files while the gateway runs.
-    for (name, feed) in config.plugins.read().feeds {
-        if let Err(mistakes) = feed {
-            panic!("feed {name} is refused after the start: {mistakes:?}");
-        }
+    for FeedOff { name, mistakes, .. } in config.plugins.read().off {
+        let was_off = config.off.iter().any(|feed| feed.name == name);
+        assert!(was_off, "feed {name} is refused after the start: {mistakes:?}");
     }
     assert!(config.journal.folder.starts_with(Path::new("/")), "{:?}", config.journal);
 }
