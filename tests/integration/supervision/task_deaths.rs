@@ -95,19 +95,33 @@ async fn the_threads_of_plugins_and_models_are_restarted() {
 }
 
 #[tokio::test]
-async fn without_a_part_that_cannot_be_rebuilt_the_process_exits_and_a_restart_continues() {
-    for task in ["pipeline", "journal-write", "journal-sync"] {
+async fn the_journals_threads_go_on_after_a_panic_and_lose_nothing() {
+    for thread in ["journal-write", "journal-sync"] {
         let (device, broker) = (Device::counting(), Broker::start());
-        let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
-        let mut gateway = faulty(Setup::new()).device(device.port()).broker(broker.url()).run();
-        subscriber.next("/telemetry").await;
-        inject(&gateway, task, "panic");
-        let status = gateway.wait_for_exit().await;
-        assert_eq!(status.code(), Some(1), "{task}: {}", gateway.log());
-        gateway.wait_for_log(&format!("{task} failed: panicked: a test wants {task} to panic")).await;
-        let gateway = gateway.kill().run();
-        let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
-        subscriber.next("/telemetry").await;
+        let mut subscriber = ReadingSubscriber::start(Subscription::telemetry(broker.port, 0)).await;
+        let mut readings = DeliveredReadings::default();
+        let gateway = faulty(Setup::new()).device(device.port()).broker(broker.url()).run();
+        subscriber.receive_below(&mut readings, 5, &gateway).await;
+        inject(&gateway, thread, "panic");
+        gateway.wait_for_log(&format!("a test wants {thread} to panic")).await;
+        subscriber.receive_all(&mut readings, &device, &gateway).await;
         gateway.wait_for_health("the signs of health", |health| health["status"] == "healthy").await;
+        assert!(gateway.stop().await.success());
     }
+}
+
+#[tokio::test]
+async fn without_the_pipeline_the_process_exits_and_a_restart_continues() {
+    let (device, broker) = (Device::counting(), Broker::start());
+    let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    let mut gateway = faulty(Setup::new()).device(device.port()).broker(broker.url()).run();
+    subscriber.next("/telemetry").await;
+    inject(&gateway, "pipeline", "panic");
+    let status = gateway.wait_for_exit().await;
+    assert_eq!(status.code(), Some(1), "{}", gateway.log());
+    gateway.wait_for_log("pipeline failed: panicked: a test wants pipeline to panic").await;
+    let gateway = gateway.kill().run();
+    let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    subscriber.next("/telemetry").await;
+    gateway.wait_for_health("the signs of health", |health| health["status"] == "healthy").await;
 }
