@@ -217,6 +217,7 @@ impl Pipeline {
     /// Takes over a new description of the site, if it differs from the one in force.
     fn describe(&mut self, at: Moment, mut site: Site) {
         if site == *self.site {
+            self.judge(Repetition::OnlyChanges);
             return;
         }
         site.revision = site.revision.saturating_add(1);
