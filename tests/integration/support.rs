@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub mod broker;
@@ -38,10 +39,24 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A port that was free a moment ago, for programs that cannot pick one themselves.
+/// The ports of [`free_port`]: below those that Linux gives to connections and to port 0 (`ip_local_port_range`), so that
+/// nothing takes one between the call and its use, or while a test has stopped the program that uses it.
+const PORTS: std::ops::Range<u32> = 10_240..32_000;
+
+/// A free port, for programs that cannot pick one themselves; each is given out once.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Test programs that run at the same time begin at different ports.
+    let first = std::process::id().wrapping_mul(641) % count;
+    loop {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(given < count, "no port is free");
+        let port = u16::try_from(PORTS.start + (first + given) % count).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A temporary folder, removed when dropped.
