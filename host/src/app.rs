@@ -74,7 +74,7 @@ pub(crate) struct Outside {
     pub(crate) stop: watch::Receiver<bool>,
     /// Requests to reload the settings, if it can be asked.
     pub(crate) reloads: Option<ReloadRequests>,
-    /// Is told about the start, the stop and that the main loop responds.
+    /// Is notified of the start, the stop and that the main loop responds.
     pub(crate) service_manager: Arc<ServiceManager>,
     /// How long the main loop may not respond before the process is aborted; none for ever.
     pub(crate) abort_after: Option<Duration>,

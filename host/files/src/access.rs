@@ -42,7 +42,7 @@ enum Stage {
     Finished,
 }
 
-/// The record of an access, shared by its thread and whoever waits.
+/// The record of an access, shared by its thread and its waiter.
 struct Record {
     owner: String,
     stage: Mutex<Stage>,

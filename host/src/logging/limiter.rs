@@ -22,7 +22,7 @@ const VERBOSE_STATEMENT: Allowance = Allowance { burst: 1000, interval: Duration
 const VERBOSE_FEED: Allowance = Allowance { burst: 5000, interval: Duration::from_millis(2) };
 /// Time from a source's first suppressed line to the report.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
-/// Sources that are told apart; further ones share an allowance.
+/// Sources with an allowance of their own; further ones share one.
 const MAX_SOURCES: usize = 2048;
 /// Least time between two searches for sources that can be forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(1);

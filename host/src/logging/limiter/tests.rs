@@ -109,7 +109,7 @@ fn sources_and_reports_are_bounded() {
     for statement in 0..3 * MAX_SOURCES {
         admitted(&limiter, &LineSource { statement, ..OF_SITE }, 2 * STATEMENT.burst, now);
     }
-    // The sources that are told apart, and the allowance that the others share.
+    // The sources with an allowance of their own, and the one that the others share.
     assert!(limiter.sources().by_key.len() <= MAX_SOURCES + 1);
     let reports = limiter.take_reports(now, true);
     assert_eq!(reports.len(), MAX_REPORT_LINES);
@@ -117,7 +117,7 @@ fn sources_and_reports_are_bounded() {
     let logged = 3 * MAX_SOURCES * 2 * usize::try_from(STATEMENT.burst).unwrap();
     let written = (MAX_SOURCES + 1) * usize::try_from(STATEMENT.burst).unwrap();
     assert_eq!(suppressed, u64::try_from(logged - written).unwrap());
-    // After a while they are forgotten, and others are told apart.
+    // After a while they are forgotten, and others get an allowance of their own.
     let later = now + 2 * STATEMENT.burst * STATEMENT.interval;
     let new = LineSource { statement: usize::MAX, ..OF_SITE };
     assert_eq!(admitted(&limiter, &new, 1000, later), STATEMENT.burst);
