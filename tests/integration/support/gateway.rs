@@ -51,8 +51,11 @@ impl Setup {
 
     /// Runs the program as another user, who gets the working folder; only root may do that.
     pub fn run_as(mut self, user: u32) -> Self {
+        // That user may have no access to the build folder.
+        let copy = self.folder().join("bessai-edge");
+        std::fs::copy(&self.program, &copy).unwrap();
         self.user = Some(user);
-        self
+        self.program(copy)
     }
 
     /// Runs another file than the program that was built.
