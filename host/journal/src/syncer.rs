@@ -105,6 +105,11 @@ impl Syncer {
         }
         while !self.has_work(&state) {
             state.syncer = ThreadActivity::Waiting;
+            if self.lacks_reserve(&state) {
+                // Nobody tells when the disk has room for it: an empty round, then the next try.
+                state = self.wait_until(state, RESERVE_INTERVAL, |state| self.has_work(state));
+                break;
+            }
             state = self.shared.to_sync.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         // What is added from here on is part of this round: it need not wake the syncer.
@@ -116,6 +121,10 @@ impl Syncer {
     fn has_work(&self, state: &JournalState) -> bool {
         let has_changes = !(state.unsynced.files.is_empty() && state.changed_cursors.is_empty());
         (has_changes && self.sync != SyncPolicy::Memory) || is_urgent(state)
+    }
+
+    fn lacks_reserve(&self, state: &JournalState) -> bool {
+        self.sync != SyncPolicy::Memory && !state.has_reserve
     }
 
     /// Waits until the condition holds, at most for `time`.
@@ -175,7 +184,7 @@ impl Syncer {
 
     /// Creates the reserve of disk space if there is none and the disk has room for it.
     fn keep_reserve(&mut self) {
-        let is_needed = self.sync != SyncPolicy::Memory && !self.shared.lock().has_reserve;
+        let is_needed = self.lacks_reserve(&self.shared.lock());
         let is_due = self.reserve_tried.is_none_or(|tried| tried.elapsed() >= RESERVE_INTERVAL);
         if !is_needed || !is_due {
             return;

@@ -182,6 +182,21 @@ async fn on_a_disk_smaller_than_max_bytes_the_oldest_delivered_events_are_delete
 }
 
 #[tokio::test]
+async fn the_reserve_comes_back_without_another_event() {
+    let Some(disk) = TinyDisk::mount() else { return };
+    let ballast = disk.path().join("ballast");
+    // Leaves room for events, but not for the reserve.
+    fs::write(&ballast, vec![0; 960 << 10]).unwrap();
+    let journal = open(disk.path());
+    journal.append(at(0), site("S"));
+    wait_for("a fault", || fault(&journal).contains("cannot keep its reserve of disk space")).await;
+    fs::remove_file(ballast).unwrap();
+    wait_for("the reserve", || fault(&journal).is_empty()).await;
+    assert!(disk.path().join("reserve").exists());
+    journal.close().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_takes_the_reserve_first_and_it_comes_back() {
     let Some(disk) = TinyDisk::mount() else { return };
     let journal = open(disk.path());
