@@ -20,7 +20,8 @@ type Files = BTreeMap<String, PathBuf>;
 const SDK: &str = "bessai-plugin";
 
 fn main() -> Result<()> {
-    // Read at run time: a shared target folder may hold this script as it was compiled for another checkout.
+    // Read at run time: a shared target folder may hold this script as it was compiled for another checkout, and its output.
+    println!("cargo:rerun-if-env-changed=EDGE_CHECKOUT");
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
     pack_relocations();
     embed_component(&root)?;

@@ -66,7 +66,9 @@ pub fn folder() -> tempfile::TempDir {
 
 /// The root of the checkout.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    // At run time: a shared target folder may hold what was compiled in another checkout.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).parent().unwrap().to_path_buf()
 }
 
 /// A component built by scripts/build-guests or scripts/build-examples.

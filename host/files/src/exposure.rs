@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_file_is_readable_by_others_if_they_can_reach_it() {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
         let path = folder.path().join("key");
         std::fs::write(&path, "s").unwrap();
         let check = |folder_mode, mode, expected: Option<u32>| {

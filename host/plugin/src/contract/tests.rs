@@ -42,7 +42,7 @@ fn differences(edits: &[(&str, &str)], others: &[&str]) -> Vec<String> {
 
 /// The shipped plugin.
 fn real() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../dist/plugins/bessai-json.wasm")).unwrap()
+    std::fs::read("../../dist/plugins/bessai-json.wasm").unwrap()
 }
 
 /// Raises the contract's version.

@@ -4,7 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a command without asynchronous code")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
@@ -32,12 +32,17 @@ fn targets() -> impl Iterator<Item = &'static str> {
     std::iter::once(BASE_WORLD).chain(OPTIONAL_INTERFACES)
 }
 
+/// This package's folder, asked for at run time: a shared target folder may hold what was compiled in another checkout.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
+}
+
 fn bindings_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../src/bindings/{name}.rs"))
+    package().join(format!("../src/bindings/{name}.rs"))
 }
 
 fn generate(name: &str) -> Result<String> {
-    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../wit");
+    let contract = package().join("../../../wit");
     let mut resolve = Resolve::default();
     let (package, _) =
         resolve.push_path(&contract).with_context(|| format!("failed to read {}", contract.display()))?;

@@ -22,7 +22,7 @@ fn stored_bodies() -> Vec<EventBody> {
 }
 
 pub(super) fn stored_journal(format: u16) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/journals/format-{format}"))
+    Path::new("../../tests/journals").join(format!("format-{format}"))
 }
 
 /// Writes what a stored journal holds.
