@@ -5,36 +5,63 @@
 //! Units reply in order: once the probe is answered, no older reply can arrive.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::register::UnitId;
+use tokio::time::Instant;
 
 use crate::link::LinkError;
 use crate::reply::Reply;
 
-/// Unanswered requests to remember for a unit. Beyond that their replies count as lost: the last probes had lengths of
-/// their own, so even then the next request differs in length from the one before it.
+/// Unanswered requests to remember for a unit: so many lengths of their own can be found for further reads of a small block.
+/// Then nothing is sent to the unit until their replies count as lost.
 const MAX_UNANSWERED: u16 = 4;
+/// A reply that has not come this long after the last request counts as lost; slow radio links take a few seconds.
+const LATEST_REPLY: Duration = Duration::from_secs(10);
 
 /// The unanswered reads of the units on a bus.
 #[derive(Debug, Default)]
 pub(crate) struct UnansweredReads {
-    by_unit: BTreeMap<UnitId, Vec<ReadRequest>>,
+    by_unit: BTreeMap<UnitId, UnansweredUnit>,
+    /// The last answered read of each unit: the unit certainly answers its registers.
+    answered: BTreeMap<UnitId, ReadRequest>,
+}
+
+#[derive(Debug)]
+struct UnansweredUnit {
+    reads: Vec<ReadRequest>,
+    /// When the last of them was given up.
+    last: Instant,
+}
+
+/// What to do before a request to a unit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Precaution {
+    /// Nothing: no late reply can arrive.
+    None,
+    /// Send this read first.
+    Probe(ReadRequest),
+    /// Send nothing to the unit until then.
+    WaitUntil(Instant),
 }
 
 impl UnansweredReads {
     /// Records a read without a valid reply.
-    pub(crate) fn add(&mut self, request: &ReadRequest) {
-        let unanswered = self.by_unit.entry(request.unit).or_default();
-        if unanswered.len() >= usize::from(MAX_UNANSWERED) {
-            unanswered.clear();
-        }
-        unanswered.push(request.clone());
+    pub(crate) fn add(&mut self, request: &ReadRequest, now: Instant) {
+        let unit = self.by_unit.entry(request.unit).or_insert(UnansweredUnit { reads: Vec::new(), last: now });
+        unit.reads.push(request.clone());
+        unit.last = now;
     }
 
-    /// Forgets the unit's unanswered reads, after it has replied to its last request.
+    /// Forgets the unit's unanswered requests, after it has replied to its last one.
     pub(crate) fn clear(&mut self, unit: UnitId) {
         self.by_unit.remove(&unit);
+    }
+
+    /// Records a read that the unit has answered with values.
+    pub(crate) fn answered(&mut self, request: &ReadRequest) {
+        self.answered.insert(request.unit, request.clone());
     }
 
     /// Rejects an ambiguous reply. Exceptions carry no length: with more than one read unanswered it is unknown which of
@@ -42,29 +69,49 @@ impl UnansweredReads {
     /// to belong to the probe.
     pub(crate) fn check(&self, unit: UnitId, reply: Reply) -> Result<Reply, LinkError> {
         match reply {
-            Reply::Exception(_, name) if self.by_unit.get(&unit).is_some_and(|unanswered| unanswered.len() > 1) => {
+            Reply::Exception(_, name)
+                if self.by_unit.get(&unit).is_some_and(|unanswered| unanswered.reads.len() > 1) =>
+            {
                 Err(LinkError::Broken(format!("ambiguous exception from unit {}, perhaps a late one: {name}", unit.0)))
             }
             reply => Ok(reply),
         }
     }
 
-    /// The read to send to a unit before any other request, if it has unanswered ones.
-    pub(crate) fn probe(&self, unit: UnitId) -> Option<ReadRequest> {
-        let unanswered = self.by_unit.get(&unit).filter(|unanswered| unanswered.len() < usize::from(MAX_UNANSWERED))?;
-        let last = unanswered.last()?;
-        let step = if last.table.is_bits() { 8 } else { 1 };
-        // A shorter read is tried first: its registers certainly exist.
-        let shorter = (1..=MAX_UNANSWERED).filter_map(|steps| last.count.checked_sub(step * steps));
-        let longer = (1..=MAX_UNANSWERED).filter_map(|steps| last.count.checked_add(step * steps));
-        let is_allowed = |count: &u16| (1..=last.table.max_read()).contains(count);
-        let is_unique = |count: &u16| {
-            !unanswered.iter().any(|known| known.table == last.table && has_equal_reply_length(known, *count))
-        };
-        let count = shorter.chain(longer).filter(is_allowed).find(is_unique)?;
-        let start = last.start.min(u16::MAX - (count - 1));
-        Some(ReadRequest::new(unit, last.table, start, count))
+    /// What to do before a request to a unit.
+    pub(crate) fn precaution(&mut self, unit: UnitId, now: Instant) -> Precaution {
+        let Some(unanswered) = self.by_unit.get(&unit) else { return Precaution::None };
+        let lost_at = unanswered.last + LATEST_REPLY;
+        if lost_at <= now {
+            self.clear(unit);
+            return Precaution::None;
+        }
+        let is_full = unanswered.reads.len() >= usize::from(MAX_UNANSWERED);
+        let probe = if is_full { None } else { self.probe(unanswered) };
+        probe.map_or(Precaution::WaitUntil(lost_at), Precaution::Probe)
     }
+
+    /// A read whose reply differs in length from those of all unanswered ones.
+    fn probe(&self, unanswered: &UnansweredUnit) -> Option<ReadRequest> {
+        let last = unanswered.reads.last()?;
+        // The unit may never answer the registers of the last read.
+        let answered = self.answered.get(&last.unit);
+        [answered, Some(last)].into_iter().flatten().find_map(|known| unlike(known, &unanswered.reads))
+    }
+}
+
+/// A read of these registers, some fewer or some more of them, whose reply differs in length from those to all of `reads`.
+fn unlike(known: &ReadRequest, reads: &[ReadRequest]) -> Option<ReadRequest> {
+    let step = if known.table.is_bits() { 8 } else { 1 };
+    // A shorter read is tried first: its registers certainly exist.
+    let shorter = (0..=MAX_UNANSWERED).filter_map(|steps| known.count.checked_sub(step * steps));
+    let longer = (1..=MAX_UNANSWERED).filter_map(|steps| known.count.checked_add(step * steps));
+    let is_allowed = |count: &u16| (1..=known.table.max_read()).contains(count);
+    let is_unique =
+        |count: &u16| !reads.iter().any(|read| read.table == known.table && has_equal_reply_length(read, *count));
+    let count = shorter.chain(longer).filter(is_allowed).find(is_unique)?;
+    let start = known.start.min(u16::MAX - (count - 1));
+    Some(ReadRequest::new(known.unit, known.table, start, count))
 }
 
 /// Compares reply lengths; bits come in whole bytes.
@@ -82,19 +129,21 @@ mod tests {
     const UNIT: UnitId = UnitId(7);
 
     /// The probes sent one after another if none is answered.
-    fn probes(table: Table, start: u16, count: u16) -> Vec<(u16, u16)> {
-        let mut reads = UnansweredReads::default();
-        reads.add(&ReadRequest::new(UNIT, table, start, count));
+    fn probes(mut reads: UnansweredReads, table: Table, start: u16, count: u16) -> Vec<(u16, u16)> {
+        let now = Instant::now();
+        reads.add(&ReadRequest::new(UNIT, table, start, count), now);
         let mut probes = Vec::new();
-        while let Some(probe) = reads.probe(UNIT) {
+        while let Precaution::Probe(probe) = reads.precaution(UNIT, now) {
             probes.push((probe.start, probe.count));
-            reads.add(&probe);
+            reads.add(&probe, now);
         }
+        assert_eq!(reads.precaution(UNIT, now), Precaution::WaitUntil(now + LATEST_REPLY));
         probes
     }
 
     #[test]
     fn every_probe_has_a_length_of_its_own() {
+        let probes = |table, start, count| probes(UnansweredReads::default(), table, start, count);
         assert_eq!(probes(Table::Holding, 100, 125), [(100, 124), (100, 123), (100, 122)]);
         assert_eq!(probes(Table::Input, 100, 1), [(100, 2), (100, 3), (100, 4)]);
         assert_eq!(probes(Table::Input, u16::MAX, 1), [(u16::MAX - 1, 2), (u16::MAX - 2, 3), (u16::MAX - 3, 4)]);
@@ -104,25 +153,52 @@ mod tests {
     }
 
     #[test]
+    fn registers_that_the_unit_has_answered_are_read_first() {
+        let answered = |table, count| {
+            let mut reads = UnansweredReads::default();
+            reads.answered(&ReadRequest::new(UNIT, table, 0, count));
+            reads
+        };
+        let probes = |reads| probes(reads, Table::Holding, 500, 10);
+        assert_eq!(probes(answered(Table::Input, 20)), [(0, 20), (0, 19), (0, 18)]);
+        assert_eq!(probes(answered(Table::Holding, 10)), [(0, 9), (0, 8), (0, 7)]);
+        assert_eq!(probes(answered(Table::Holding, 1)), [(0, 1), (0, 2), (0, 3)]);
+    }
+
+    #[test]
     fn only_a_unit_with_unanswered_reads_is_probed_until_it_replies() {
-        let mut reads = UnansweredReads::default();
-        reads.add(&ReadRequest::new(UNIT, Table::Holding, 0, 10));
-        assert_eq!(reads.probe(UnitId(8)), None);
+        let (mut reads, now) = (UnansweredReads::default(), Instant::now());
+        reads.add(&ReadRequest::new(UNIT, Table::Holding, 0, 10), now);
+        assert_eq!(reads.precaution(UnitId(8), now), Precaution::None);
         reads.clear(UnitId(8));
-        assert!(reads.probe(UNIT).is_some());
+        assert!(matches!(reads.precaution(UNIT, now), Precaution::Probe(_)));
         reads.clear(UNIT);
-        assert_eq!(reads.probe(UNIT), None);
+        assert_eq!(reads.precaution(UNIT, now), Precaution::None);
     }
 
     #[test]
     fn replies_that_never_come_count_as_lost() {
-        let mut reads = UnansweredReads::default();
+        let (mut reads, mut now) = (UnansweredReads::default(), Instant::now());
+        let mut plain = 0;
         for _ in 0..1000 {
-            let request = reads.probe(UNIT).unwrap_or_else(|| ReadRequest::new(UNIT, Table::Holding, 0, 10));
-            let before = reads.by_unit.get(&UNIT).and_then(|unanswered| unanswered.last()).map(|last| last.count);
-            assert_ne!(before, Some(request.count));
-            reads.add(&request);
-            assert!(reads.by_unit[&UNIT].len() <= usize::from(MAX_UNANSWERED));
+            let request = match reads.precaution(UNIT, now) {
+                Precaution::Probe(probe) => probe,
+                Precaution::None => {
+                    plain += 1;
+                    ReadRequest::new(UNIT, Table::Holding, 0, 10)
+                }
+                Precaution::WaitUntil(lost_at) => {
+                    assert_eq!(
+                        reads.precaution(UNIT, lost_at - Duration::from_millis(1)),
+                        Precaution::WaitUntil(lost_at)
+                    );
+                    now = lost_at;
+                    continue;
+                }
+            };
+            reads.add(&request, now);
+            assert!(reads.by_unit[&UNIT].reads.len() <= usize::from(MAX_UNANSWERED));
         }
+        assert_eq!(plain, 200);
     }
 }

@@ -7,7 +7,7 @@ use bessai_domain::profile::Pacing;
 use bessai_domain::register::UnitId;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::ambiguity::UnansweredReads;
+use crate::ambiguity::{Precaution, UnansweredReads};
 use crate::link::{Link, LinkError};
 use crate::pacing::AdaptivePacing;
 use crate::reply::{ExceptionKind, Reply};
@@ -93,11 +93,6 @@ impl BusConnection {
         self.reconnect_at.filter(|_| self.link.is_none())
     }
 
-    /// Whether no attempt to open it is made now.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.replies == 0 && self.next_attempt().is_some_and(|at| Instant::now() < at)
-    }
-
     /// Sends a request and waits for the reply; repeats it if the device is busy.
     pub(crate) async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         for _ in 0..BUSY_RETRIES {
@@ -111,8 +106,14 @@ impl BusConnection {
 
     /// Sends the request, after a probe if a late reply could be taken for its reply.
     async fn request_once(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
-        if let Some(probe) = self.unanswered.probe(request.unit()) {
-            self.exchange(BusRequest::Read(&probe), limit).await?;
+        let unit = request.unit();
+        match self.unanswered.precaution(unit, Instant::now()) {
+            Precaution::None => {}
+            Precaution::Probe(probe) => drop(self.exchange(BusRequest::Read(&probe), limit).await?),
+            Precaution::WaitUntil(_) => {
+                let reason = format!("unit {} does not reply; no request is sent until no late reply can come", unit.0);
+                return Err(BusError::Postponed(reason));
+            }
         }
         self.exchange(request, limit).await
     }
@@ -131,6 +132,9 @@ impl BusConnection {
                 }
                 self.link = Some(link);
                 self.record_reply(request.unit(), &reply);
+                if let (BusRequest::Read(read), Reply::Values(_), true) = (request, &reply, self.medium.is_rtu()) {
+                    self.unanswered.answered(read);
+                }
                 Ok(reply)
             }
             Err(error) => {
@@ -237,7 +241,7 @@ impl BusConnection {
         if self.medium.is_rtu()
             && let BusRequest::Read(read) = request
         {
-            self.unanswered.add(read);
+            self.unanswered.add(read, Instant::now());
         }
         if self.medium.is_serial() {
             self.link = link.drain().await;

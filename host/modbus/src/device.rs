@@ -120,11 +120,6 @@ impl PolledDevice {
         Some(BusError::Postponed(format!("polling of unit {unit} is suspended for {pause:?} after an error")))
     }
 
-    /// Whether it is not polled now.
-    pub(crate) fn is_suspended(&self) -> bool {
-        self.suspension_error(Instant::now()).is_some()
-    }
-
     /// Its name and why it cannot be read, while it is offline.
     pub(crate) fn failure(&self, error: Option<&BusError>) -> Option<(String, String)> {
         let is_offline = self.online == Some(false);

@@ -77,8 +77,6 @@ impl Poller {
         let shares_bus = self.devices.len() > 1;
         let next_due = self.schedule.next_due_of(device);
         let Some(device) = self.devices.get_mut(device) else { return Vec::new() };
-        // Nothing is sent, and nothing is learnt about the device.
-        let is_skipped = device.is_suspended() || self.requester.connection.is_waiting();
         let mut error = device.suspension_error(Instant::now());
         let mut discovered = None;
         if error.is_none() && device.needs_discovery(&self.requester.connection) {
@@ -87,7 +85,9 @@ impl Poller {
         let Some((settings, state)) = device.source(source) else { return Vec::new() };
         let (at, frame, error) = self.requester.read(settings, state, error).await;
         let status = device.record_cycle(source, &frame, error.as_ref(), &self.requester.connection, shares_bus);
-        let failure = device.failure(error.as_ref()).filter(|_| !is_skipped).map(|(device, error)| {
+        // If nothing was sent, nothing was learnt about the device.
+        let is_postponed = matches!(error, Some(BusError::Postponed(_)));
+        let failure = device.failure(error.as_ref()).filter(|_| !is_postponed).map(|(device, error)| {
             let connection = self.requester.connection.next_attempt();
             let next_try = next_due.into_iter().chain(connection).max().unwrap_or_else(Instant::now);
             DeviceReport::Failure(ReadFailure { device, error, next_try })

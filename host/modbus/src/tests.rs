@@ -2,6 +2,7 @@
 
 mod fixture;
 mod hour;
+mod late;
 mod malformed;
 mod outage;
 mod pacing;

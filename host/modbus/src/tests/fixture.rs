@@ -234,3 +234,11 @@ pub(super) fn in_blocks(mut settings: DeviceSettings, registers: u16, bridged_ga
     settings.read_limits = ReadLimits { registers, bridged_gap, ..settings.read_limits };
     settings
 }
+
+/// The CRC of an RTU frame, as it is sent.
+pub(super) fn crc(bytes: &[u8]) -> [u8; 2] {
+    let check = bytes.iter().fold(u16::MAX, |check, &byte| {
+        (0..8).fold(check ^ u16::from(byte), |check, _| if check & 1 == 1 { check >> 1 ^ 0xa001 } else { check >> 1 })
+    });
+    check.to_le_bytes()
+}

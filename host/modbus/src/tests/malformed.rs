@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::fixture::{BOTH, MS, MemoryDialer, device, in_virtual_time, registers, spawn_poller};
+use super::fixture::{BOTH, MS, MemoryDialer, crc, device, in_virtual_time, registers, spawn_poller};
 use crate::{DeviceReport, WriteQueue};
 
 /// Reproducible pseudo-random numbers (Marsaglia's xorshift).
@@ -38,13 +38,6 @@ impl Random {
     }
 }
 
-fn check_bytes(bytes: &[u8]) -> [u8; 2] {
-    let check = bytes.iter().fold(u16::MAX, |check, &byte| {
-        (0..8).fold(check ^ u16::from(byte), |check, _| if check & 1 == 1 { check >> 1 ^ 0xa001 } else { check >> 1 })
-    });
-    check.to_le_bytes()
-}
-
 /// Replies to each request with a valid frame around a malformed reply, sometimes in two pieces.
 async fn reply_malformed(mut stream: DuplexStream, framing: Framing, mut random: Random) {
     let mut request = [0; 260];
@@ -57,7 +50,7 @@ async fn reply_malformed(mut stream: DuplexStream, framing: Framing, mut random:
             }
             Framing::Rtu => {
                 let covered = [&request[..1], &random.pdu(request[1])].concat();
-                [&covered[..], &check_bytes(&covered)].concat()
+                [&covered[..], &crc(&covered)].concat()
             }
         };
         let (first, second) = frame.split_at(frame.len() / 2);
