@@ -21,7 +21,6 @@ mod clock;
 mod config;
 
 mod app;
-mod pipeline;
 
 mod quarantine;
 mod watch;

@@ -9,8 +9,15 @@ use crate::support::root;
 use crate::tidy;
 
 /// The crates of a sample's path and beside it: none of them depends on another.
-const ROOMS: [&str; 6] =
-    ["bessai-modbus", "bessai-journal", "bessai-plugin-runtime", "bessai-mqtt", "bessai-feed", "bessai-inference"];
+const ROOMS: [&str; 7] = [
+    "bessai-modbus",
+    "bessai-pipeline",
+    "bessai-journal",
+    "bessai-feed",
+    "bessai-plugin-runtime",
+    "bessai-mqtt",
+    "bessai-inference",
+];
 /// The crates below the rooms, which every room may use.
 const FOUNDATIONS: [&str; 4] = ["bessai-domain", FILES, "bessai-supervision", "bessai-tls"];
 /// The only one of them that another one may use.

@@ -32,7 +32,7 @@ mod tests;
 /// How long [`Journal::close`] waits for the disk.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause before what the disk refused is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How events are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +84,10 @@ pub struct JournalHealth {
 pub struct Journal(Rc<JournalHandle>);
 
 /// What a journal runs on.
-struct Machine {
-    disk: Arc<dyn Disk>,
-    boot: Boot,
-    retry_pause: Duration,
+pub(crate) struct Machine {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) boot: Boot,
+    pub(crate) retry_pause: Duration,
 }
 
 struct JournalHandle {
@@ -125,6 +125,23 @@ impl Journal {
         opened: OpenedFolder,
         now: MonotonicTime,
     ) -> Result<Self, OpenError> {
+        let (journal, writer, syncer) = Self::with_workers(machine, settings, opened, now);
+        let io = OpenError::io(&settings.folder);
+        let mut threads = vec![spawn_vital_thread("journal-sync", move || syncer.run()).map_err(&io)?];
+        if settings.sync != SyncPolicy::Memory {
+            threads.push(spawn_vital_thread("journal-write", move || writer.run()).map_err(&io)?);
+        }
+        journal.0.threads.replace(threads);
+        Ok(journal)
+    }
+
+    /// The journal, and what its threads run.
+    pub(crate) fn with_workers(
+        machine: Machine,
+        settings: &JournalSettings,
+        opened: OpenedFolder,
+        now: MonotonicTime,
+    ) -> (Self, EventWriter, Syncer) {
         let Machine { disk, boot, retry_pause } = machine;
         let reserve = ReserveFile::new(&settings.folder, settings.max_bytes);
         let site = opened.segments.site;
@@ -147,14 +164,14 @@ impl Journal {
             reservation_file: opened.reservation_file,
             lock: opened.lock,
         };
-        let io = OpenError::io(&settings.folder);
-        let mut threads = vec![spawn_vital_thread("journal-sync", move || syncer.run()).map_err(&io)?];
-        if settings.sync != SyncPolicy::Memory {
-            let store = Store::new(disk, &settings.folder, settings.max_bytes, boot);
-            let writer = EventWriter::new(Arc::clone(&shared), store, settings.sync);
-            threads.push(spawn_vital_thread("journal-write", move || writer.run()).map_err(&io)?);
-        }
-        Ok(Self(Rc::new(JournalHandle { shared, site, threads: RefCell::new(threads) })))
+        let store = Store::new(disk, &settings.folder, settings.max_bytes, boot);
+        let writer = EventWriter::new(Arc::clone(&shared), store, settings.sync);
+        (Self(Rc::new(JournalHandle { shared, site, threads: RefCell::default() })), writer, syncer)
+    }
+
+    /// What its threads share.
+    pub(crate) fn shared(&self) -> &Arc<SharedState> {
+        &self.0.shared
     }
 
     fn without_folder(machine: Machine, settings: &JournalSettings, now: Moment) -> Self {

@@ -114,6 +114,11 @@ impl JournalReader {
             sleep_until(retry_at).await;
         }
         let (shared, mut pieces, read) = (Arc::clone(&self.shared), std::mem::take(&mut self.pieces), self.read);
+        if self.shared.runs_in_steps() {
+            let events = pieces.read(&shared, read, until);
+            self.take_piece(pieces, events);
+            return;
+        }
         self.fetching = Some(spawn_blocking(move || {
             let events = pieces.read(&shared, read, until);
             (pieces, events)
@@ -126,6 +131,10 @@ impl JournalReader {
         self.fetching = None;
         // The runtime reports a panic of the read itself; the next read starts over.
         let (pieces, events) = fetched.unwrap_or_default();
+        self.take_piece(pieces, events);
+    }
+
+    fn take_piece(&mut self, pieces: PieceReader, events: Vec<RecordedEvent>) {
         self.fetched_site = pieces.site();
         self.retry_at = pieces.has_failed().then(|| Instant::now() + self.shared.retry_pause);
         self.pieces = pieces;

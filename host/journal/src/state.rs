@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(crate) struct SharedState {
     /// Wakes those who wait for a saved cursor or the end of the syncer: apart from [`Self::events_added`], so that a
     /// sync wakes no reader.
     pub(crate) sync_done: Notify,
+    /// There are no threads: segments are read where they are needed.
+    runs_in_steps: AtomicBool,
 }
 
 /// Everything that changes while the journal is open.
@@ -133,7 +136,17 @@ impl SharedState {
             to_sync: Condvar::new(),
             events_added: Notify::new(),
             sync_done: Notify::new(),
+            runs_in_steps: AtomicBool::new(false),
         }
+    }
+
+    /// The work of the threads is done in steps.
+    pub(crate) fn run_in_steps(&self) {
+        self.runs_in_steps.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn runs_in_steps(&self) -> bool {
+        self.runs_in_steps.load(Ordering::Relaxed)
     }
 
     /// A panic while the lock was held leaves the state usable: no change of it can stop halfway in a harmful way.

@@ -72,6 +72,19 @@ impl Syncer {
             self.shared.to_write.notify_one();
             thread::park_timeout(self.shared.retry_pause);
         }
+        self.end();
+    }
+
+    /// Does one round: what the thread does between two pauses. True if it was the last one.
+    pub(crate) fn step(&mut self) -> bool {
+        let round = take_round(&mut self.shared.lock());
+        let is_last = round.is_last;
+        self.execute(round);
+        is_last
+    }
+
+    /// Releases the folder.
+    pub(crate) fn end(self) {
         drop(self.lock);
         self.shared.lock().phase = JournalPhase::Ended;
         self.shared.sync_done.notify_waiters();
@@ -237,6 +250,6 @@ fn take_round(state: &mut JournalState) -> SyncRound {
 }
 
 /// Somebody waits for the disk.
-fn is_urgent(state: &JournalState) -> bool {
+pub(crate) fn is_urgent(state: &JournalState) -> bool {
     state.saves.is_pending() || state.needs_reservation() || state.phase == JournalPhase::LastSync
 }

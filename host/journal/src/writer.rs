@@ -69,6 +69,24 @@ impl EventWriter {
             drop(state);
             thread::park_timeout(self.shared.retry_pause);
         }
+        self.end();
+    }
+
+    /// Does one write, if there is something to write: what the thread does between two pauses. False if there is nothing, or
+    /// the disk refuses it.
+    pub(crate) fn step(&mut self) -> bool {
+        let mut state = self.shared.lock();
+        if !state.has_unwritten() {
+            return false;
+        }
+        let batch = take_batch(&mut state);
+        drop(state);
+        let written = self.write_batch(batch);
+        written.inspect_err(|error| self.shared.lock().faults.record(DiskOperation::Write, Err(error))).is_ok()
+    }
+
+    /// Ends the current segment and leaves the rest to the syncer.
+    pub(crate) fn end(mut self) {
         let sealed = self.store.seal();
         let mut state = self.shared.lock();
         state.unsynced.add(sealed);
@@ -80,18 +98,22 @@ impl EventWriter {
     fn write_until_closed(&mut self) {
         while let Some(batch) = self.next_batch() {
             fault::point("journal-write");
-            if batch.begins_segment {
-                let sealed = self.store.seal();
-                self.shared.lock().unsynced.add(sealed);
-            }
-            self.obsolete.extend(batch.obsolete);
-            self.last_write = Instant::now();
-            if let Err(error) = self.write(&batch.events, batch.site.as_ref())
+            if let Err(error) = self.write_batch(batch)
                 && self.gives_up_after(&error)
             {
                 return;
             }
         }
+    }
+
+    fn write_batch(&mut self, batch: WriteBatch) -> io::Result<()> {
+        if batch.begins_segment {
+            let sealed = self.store.seal();
+            self.shared.lock().unsynced.add(sealed);
+        }
+        self.obsolete.extend(batch.obsolete);
+        self.last_write = Instant::now();
+        self.write(&batch.events, batch.site.as_ref())
     }
 
     fn write(&mut self, events: &[RecordedEvent], site: Option<&Arc<Site>>) -> io::Result<()> {

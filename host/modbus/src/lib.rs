@@ -14,10 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::address::Address;
-use bessai_domain::event::{DeviceStatus, Frame};
 use bessai_domain::profile::{Pacing, Profile, ReadLimits};
 use bessai_domain::register::UnitId;
-use bessai_domain::time::{Clock, Moment};
+use bessai_domain::time::Clock;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -34,12 +33,15 @@ mod request;
 mod schedule;
 mod source;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod transport;
 mod write;
 
+pub use bessai_domain::device::{DeviceReport, ReadFailure};
 pub use client::DeviceClient;
+pub use streams::{StreamFraming, run_on_streams};
 pub use write::{PointWriter, WriteQueue, WrittenPoint};
 
 /// A connection and the devices that share it.
@@ -101,30 +103,6 @@ pub struct SourceSettings {
     pub period: Duration,
     /// The source's index in the site description.
     pub index: u32,
-}
-
-/// What a bus's task reports.
-#[derive(Debug)]
-pub enum DeviceReport {
-    /// The values and faults of one reading.
-    Frame(Moment, Frame),
-    /// A device went online or offline.
-    Status(Moment, DeviceStatus),
-    /// An attempt to read an offline device failed.
-    Failure(ReadFailure),
-    /// The discovered profile of a SunSpec device, by device name; later frames follow its point order.
-    Discovered(Moment, String, Arc<Profile>),
-}
-
-/// Why a device cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadFailure {
-    /// The device's name in the site.
-    pub device: String,
-    /// The reason, for people.
-    pub error: String,
-    /// When the device is tried again.
-    pub next_try: Instant,
 }
 
 /// Polls the devices of a bus until the receiver of the reports is dropped. Periods count from `start`, so that equal

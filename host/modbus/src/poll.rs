@@ -90,7 +90,7 @@ impl Poller {
         let failure = device.failure(error.as_ref()).filter(|_| !is_postponed).map(|(device, error)| {
             let connection = self.requester.connection.next_attempt();
             let next_try = next_due.into_iter().chain(connection).max().unwrap_or_else(Instant::now);
-            DeviceReport::Failure(ReadFailure { device, error, next_try })
+            DeviceReport::Failure(ReadFailure { device, error, next_try: next_try.into_std() })
         });
         let name = &device.settings.name;
         let discovered = discovered.map(|profile| DeviceReport::Discovered(at, name.clone(), profile));

@@ -1,6 +1,7 @@
 //! The tasks of the Modbus connections: started, restarted with other settings, ended.
 
 use bessai_modbus::{Bus, WriteQueue};
+use bessai_pipeline::PipelineInput;
 use bessai_supervision::OnFailure;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -9,7 +10,6 @@ use tokio::time::Instant;
 use super::site;
 use crate::clock::now;
 use crate::config::DeviceConfig;
-use crate::pipeline::PipelineInput;
 
 /// All connections.
 pub(super) struct Buses {

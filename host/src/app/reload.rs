@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bessai_domain::settings::Mistake;
+use bessai_pipeline::{PipelineInput, Reconfiguration, Redescription};
 use bessai_supervision::run_blocking;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,6 @@ use super::buses::Buses;
 use super::site;
 use crate::config::{Config, Plugins};
 use crate::logging;
-use crate::pipeline::{PipelineInput, Reconfiguration, Redescription};
 use crate::service_manager::ServiceManager;
 
 /// Reads the configuration, which may take a while.

@@ -60,6 +60,7 @@ impl StatusReport {
     pub(super) fn note_failure(&mut self, failure: ReadFailure) {
         let ReadFailure { device, error, next_try } = failure;
         let since = self.failures.get(&device).and_then(|known| known.since).unwrap_or_else(Instant::now);
+        let next_try = Instant::from_std(next_try);
         self.failures.insert(device, DeviceFailure { error, since: Some(since), next_try });
     }
 

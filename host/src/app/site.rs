@@ -7,9 +7,9 @@ use bessai_domain::profile::Point;
 use bessai_domain::report::ReportFilter;
 use bessai_domain::site::{ChannelLists, Device, SOURCE_NAME, Site, Source};
 use bessai_modbus::{Bus, BusEndpoint, DeviceSettings, SourceSettings};
+use bessai_pipeline::ReportRules;
 
 use crate::config::{self, Config};
-use crate::pipeline::ReportRules;
 
 /// A device's sources: the one at its own period, then its profile's slower ones.
 fn sources(device: &config::DeviceConfig) -> Vec<(Option<String>, std::time::Duration)> {

@@ -2,18 +2,23 @@
 //!
 //! The heartbeat and the repeated safety verdict share one 5 s timer, so that an idle site wakes the processor once.
 
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp, clippy::panic, clippy::expect_used)
+)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_domain::device::{DeviceReport, ReadFailure};
 use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety, SafetyState, Watchdog};
 use bessai_domain::profile::{Point, Profile};
 use bessai_domain::report::{ReportFilter, ReportRule};
 use bessai_domain::safety::{SafetyLimits, SafetyMonitor};
 use bessai_domain::site::{SOURCE_NAME, Site};
 use bessai_domain::time::{Clock, Moment, MonotonicTime};
-use bessai_modbus::{DeviceReport, ReadFailure};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -30,7 +35,7 @@ const UNSTAMPED_EVENTS: usize = 1 << 14;
 
 /// What the pipeline receives.
 #[derive(Debug)]
-pub(crate) enum PipelineInput {
+pub enum PipelineInput {
     /// From a Modbus connection.
     Device(DeviceReport),
     /// A model's result for the frame of that time.
@@ -40,21 +45,21 @@ pub(crate) enum PipelineInput {
 }
 
 /// What a reload of the settings changes here.
-pub(crate) struct Reconfiguration {
+pub struct Reconfiguration {
     /// The safe range of each limited channel.
-    pub(crate) limits: SafetyLimits,
+    pub limits: SafetyLimits,
     /// The devices, if they have changed.
-    pub(crate) devices: Option<Redescription>,
+    pub devices: Option<Redescription>,
 }
 
 /// Other devices, or other settings of them.
-pub(crate) struct Redescription {
+pub struct Redescription {
     /// The new description, given that in force. Its revision is ignored.
-    pub(crate) describe: Box<dyn FnOnce(&Site) -> Site + Send>,
+    pub describe: Box<dyn FnOnce(&Site) -> Site + Send>,
     /// One per source of the new description.
-    pub(crate) report_filters: Vec<ReportFilter>,
+    pub report_filters: Vec<ReportFilter>,
     /// The report rules of discovered devices.
-    pub(crate) reports: ReportRules,
+    pub reports: ReportRules,
 }
 
 impl fmt::Debug for Reconfiguration {
@@ -70,23 +75,23 @@ impl From<DeviceReport> for PipelineInput {
 }
 
 /// Receives each frame with the site description that it refers to.
-pub(crate) type FrameSink = Box<dyn FnMut(Moment, &Frame, &Arc<Site>)>;
+pub type FrameSink = Box<dyn FnMut(Moment, &Frame, &Arc<Site>)>;
 
 /// The report rule of a device's point; none if every reading becomes an event.
-pub(crate) type ReportRules = Box<dyn Fn(&str, &Point) -> Option<ReportRule> + Send>;
+pub type ReportRules = Box<dyn Fn(&str, &Point) -> Option<ReportRule> + Send>;
 
 /// What the pipeline is connected to.
-pub(crate) struct Sinks {
+pub struct Sinks {
     /// Numbers an event and appends it to the journal.
-    pub(crate) append: Box<dyn FnMut(Moment, EventBody)>,
+    pub append: Box<dyn FnMut(Moment, EventBody)>,
     /// Is shown each verdict, also those that are no event: at the start, and while the clock was never set.
-    pub(crate) judged: Box<dyn FnMut(SafetyState)>,
+    pub judged: Box<dyn FnMut(SafetyState)>,
     /// Hands a frame to the models. Must not block.
-    pub(crate) infer: FrameSink,
+    pub infer: FrameSink,
     /// The report rules of discovered devices, whose points are known only later.
-    pub(crate) reports: ReportRules,
+    pub reports: ReportRules,
     /// Takes note of why a device cannot be read.
-    pub(crate) failed: Box<dyn FnMut(ReadFailure)>,
+    pub failed: Box<dyn FnMut(ReadFailure)>,
 }
 
 /// What makes two verdicts equal: which rules are broken on which channel, not by how much.
@@ -98,7 +103,7 @@ struct VerdictKey {
 }
 
 /// The site's state between two inputs.
-pub(crate) struct Pipeline {
+pub struct Pipeline {
     site: Arc<Site>,
     monitor: SafetyMonitor,
     /// One per source, by its index.
@@ -121,7 +126,7 @@ struct UnstampedEvents {
 
 impl Pipeline {
     /// Appends the site's description immediately.
-    pub(crate) fn new(
+    pub fn new(
         site: Arc<Site>,
         limits: &SafetyLimits,
         report_filters: Vec<ReportFilter>,
@@ -145,7 +150,7 @@ impl Pipeline {
     }
 
     /// Runs until `stop` turns true, then handles what is still queued.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<PipelineInput>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut inputs: mpsc::Receiver<PipelineInput>, mut stop: watch::Receiver<bool>) {
         const BATCH: usize = 64;
         let mut ticks = interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
