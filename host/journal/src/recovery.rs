@@ -9,7 +9,7 @@ use bessai_domain::site::Site;
 use bessai_domain::time::Moment;
 
 use crate::cursors::{self, CursorFile, CursorFileCondition, FeedCursors};
-use crate::disk::{Disk, FolderLock};
+use crate::disk::{Access, Disk, FolderLock};
 use crate::error::OpenError;
 use crate::lock;
 use crate::numbering::{first_number, number_from_clock};
@@ -156,7 +156,9 @@ impl RecoveredSegments {
             self.quarantine(disk, path, &SegmentError::Damaged);
             return Ok(());
         }
-        if !scanned.is_sealed {
+        if scanned.is_sealed {
+            sync_again(disk, path);
+        } else {
             self.repair(disk, &scanned);
         }
         if !scanned.segment.is_empty() {
@@ -199,6 +201,13 @@ impl RecoveredSegments {
                 tracing::error!("{path} is unusable: {error}; ignoring it, since renaming failed: {failure}")
             }
         }
+    }
+}
+
+/// Brings a sealed file to disk: the last run may have been killed before it did.
+fn sync_again(disk: &dyn Disk, path: &Path) {
+    if let Err(error) = disk.open(path, Access::Write).and_then(|file| file.sync()) {
+        tracing::warn!("failed to sync {}: {error}; a power failure may damage it", path.display());
     }
 }
 

@@ -290,6 +290,31 @@ async fn a_journal_goes_on_after_each_call_that_fails() {
 }
 
 #[tokio::test]
+async fn what_a_killed_run_has_written_is_on_disk_after_the_next_start() {
+    let settings = settings_for(SyncPolicy::Interval(Duration::from_hours(1)), SMALL_BYTES);
+    let disk = SimulatedDisk::default();
+    let journal = Journal::open_on(simulated_machine(&disk), &settings, at(0)).unwrap();
+    let mut newest = journal.append(at(0), site("S"));
+    for second in 1..60 {
+        newest = journal.append(at(second), large_frame(second));
+        written(&journal).await;
+    }
+    let files =
+        |state: &DiskState| state.names().keys().filter(|path| path.extension() == Some("events".as_ref())).count();
+    let (killed, powerless) = (disk.state(), disk.state().after_power_failure(&mut |_| 0));
+    assert!(files(&killed) > 1 && files(&powerless) < 2, "{} {}", files(&killed), files(&powerless));
+
+    let disk = SimulatedDisk::new(killed);
+    let journal = Journal::open_on(simulated_machine(&disk), &settings, at(60)).unwrap();
+    let disk = SimulatedDisk::new(disk.state().after_power_failure(&mut |_| 0));
+    let again = Journal::open_on(simulated_machine(&disk), &settings, at(61)).unwrap();
+    let mut reader = again.reader("check", StartAt::Oldest).0;
+    assert_eq!(numbers(&read_to(&mut reader, newest.0).await), (1..=newest.0).collect::<Vec<_>>());
+    journal.close().await;
+    again.close().await;
+}
+
+#[tokio::test]
 async fn a_flipped_bit_anywhere_costs_no_number_and_no_start() {
     let run = run(11, FAILING_RUN_STEPS, &settings_for(SyncPolicy::EveryEvent, 1 << 20)).await;
     let promised = Promised { numbers: Promised::by(&run.operations).numbers, ..Promised::default() };
