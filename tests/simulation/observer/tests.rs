@@ -1,3 +1,5 @@
+//! The observer notices what it has to notice, and nothing else.
+
 use super::*;
 use std::time::Duration;
 
