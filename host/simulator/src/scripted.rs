@@ -21,7 +21,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::recording::{RecordedConnect, RecordedMessage, Recording};
-pub use self::script::{Acknowledgements, ConnectReply, HeldOrder, OnV5, Script, StoredSession};
+pub use self::script::{
+    Acknowledgements, ConnectReply, HeldOrder, Objection, ObjectionReply, OnV5, Script, StoredSession,
+};
 use crate::lock;
 
 /// A running broker; dropping it stops it and closes all its connections.
@@ -121,6 +123,17 @@ impl Drop for ScriptedBroker {
 impl BrokerState {
     fn script(&self) -> Script {
         lock(&self.script).clone()
+    }
+
+    /// What the broker does about a message to this topic; none if it accepts it. Counts it.
+    fn objects_to(&self, topic: &str) -> Option<ObjectionReply> {
+        let objection =
+            lock(&self.script).objection.clone().filter(|objection| topic.ends_with(&objection.topic_end))?;
+        if objection.times.is_some_and(|times| self.recording.borrow().refused >= times) {
+            return None;
+        }
+        self.record(|recording| recording.refused += 1);
+        Some(objection.reply)
     }
 
     fn record(&self, change: impl FnOnce(&mut Recording)) {

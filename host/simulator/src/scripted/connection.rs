@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::acknowledgements::{Due, Held};
 use super::recording::RecordedMessage;
 use super::rules::ClientRules;
-use super::{BrokerState, ConnectReply, ConnectionCommand, OnV5, Script};
+use super::{BrokerState, ConnectReply, ConnectionCommand, ObjectionReply, OnV5, Script};
 use crate::packet::{self, Connect, PACKET_BYTES_MAX, Packet, PacketKind, Properties, Version, reason};
 
 /// Acknowledgements that are held back are sent after so long without a message: a client whose window is full sends no
@@ -201,6 +201,9 @@ impl ClientConnection {
         };
         let alias = message.properties.number(Properties::TOPIC_ALIAS);
         let (qos, packet_id) = (message.qos, message.packet_id);
+        if let Some(reply) = self.shared.objects_to(&topic) {
+            return self.object(reply, qos, packet_id).await.map(Ok);
+        }
         self.shared.record(|recording| {
             recording.messages.push(RecordedMessage {
                 connection: self.number,
@@ -227,6 +230,25 @@ impl ClientConnection {
             self.stream.shutdown().await?;
         }
         Ok(Ok(()))
+    }
+
+    async fn object(&mut self, reply: ObjectionReply, qos: u8, packet_id: u16) -> io::Result<()> {
+        match reply {
+            ObjectionReply::Silence => Ok(()),
+            ObjectionReply::Reason(_) if qos == 0 => Ok(()),
+            ObjectionReply::Reason(reason) => {
+                let kind = if qos == 1 { PacketKind::Puback } else { PacketKind::Pubrec };
+                let bytes = packet::acknowledgement(kind, packet_id, reason);
+                self.send(Due { bytes, answered: vec![(kind, packet_id)] }).await
+            }
+            ObjectionReply::Disconnect(reason) => {
+                if self.version == Version::V5 {
+                    self.stream.write_all(&packet::disconnect_with_properties(reason)).await?;
+                }
+                self.stream.shutdown().await
+            }
+            ObjectionReply::Close => self.stream.shutdown().await,
+        }
     }
 
     async fn acknowledge(&mut self, kind: PacketKind, packet_id: u16) -> io::Result<()> {

@@ -15,6 +15,8 @@ pub struct Recording {
     pub acknowledged: usize,
     /// Packet ids of PUBCOMP packets for messages that the broker released.
     pub completed: Vec<u16>,
+    /// Messages that the broker did not accept.
+    pub refused: u64,
     /// PINGREQ packets.
     pub pings: usize,
     /// Clients that sent DISCONNECT.

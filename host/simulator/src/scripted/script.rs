@@ -28,6 +28,32 @@ pub struct Script {
     pub stored_session: Option<StoredSession>,
     /// The connection ends after its first message, in MQTT 5 with a DISCONNECT of this reason code.
     pub disconnect_after_message: Option<u8>,
+    /// Messages that the broker does not accept. They are not recorded.
+    pub objection: Option<Objection>,
+}
+
+/// What a broker has against some messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Their topics end with this.
+    pub topic_end: String,
+    /// What it does about them.
+    pub reply: ObjectionReply,
+    /// How many of them it objects to; all without a number.
+    pub times: Option<u64>,
+}
+
+/// What a broker does about a message that it does not accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectionReply {
+    /// PUBACK or PUBREC with this reason code of MQTT 5.
+    Reason(u8),
+    /// DISCONNECT with this reason code of MQTT 5; in 3.1.1 the connection is closed.
+    Disconnect(u8),
+    /// The connection is closed.
+    Close,
+    /// No acknowledgement ever comes.
+    Silence,
 }
 
 /// The unfinished exchanges of a session that a broker stored.
