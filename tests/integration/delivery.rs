@@ -10,6 +10,7 @@ mod clock;
 mod disk;
 mod network;
 mod outage;
+mod refused;
 mod scripted;
 mod sign_in_replies;
 mod termination;

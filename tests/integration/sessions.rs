@@ -63,10 +63,16 @@ async fn deliver(session: &mut MqttSession, messages: &[Message]) -> Vec<Option<
         match within("an acknowledgement", session.notice()).await {
             Notice::Acknowledged { number, refusal } => {
                 let slot = &mut refusals[usize::try_from(number).unwrap()];
-                assert_eq!(slot.replace(refusal), None, "message {number} is acknowledged twice");
+                assert_eq!(
+                    slot.replace(refusal.map(|refusal| refusal.reason)),
+                    None,
+                    "message {number} is acknowledged twice"
+                );
                 acknowledged += 1;
             }
-            Notice::Closed(reason) => panic!("{reason} after {acknowledged} acknowledgements of {published} messages"),
+            Notice::Closed(reason) => {
+                panic!("{reason:?} after {acknowledged} acknowledgements of {published} messages")
+            }
         }
     }
     refusals.into_iter().map(Option::unwrap).collect()
@@ -76,8 +82,8 @@ async fn deliver(session: &mut MqttSession, messages: &[Message]) -> Vec<Option<
 async fn closed(session: &mut MqttSession) -> String {
     within("the end of the session", async {
         loop {
-            if let Notice::Closed(reason) = session.notice().await {
-                return reason;
+            if let Notice::Closed(closing) = session.notice().await {
+                return closing.reason;
             }
         }
     })

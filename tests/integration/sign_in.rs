@@ -266,12 +266,12 @@ async fn a_message_too_large_for_the_broker_is_quarantined_and_the_feed_continue
         let message = subscriber.wait_for("", |message| !message.json()["sequence"].is_null()).await;
         assert_eq!(message.json()["padding"], json!(""));
     }
-    gateway.wait_for_log("quarantined a message of ").await;
+    gateway.wait_for_log("quarantined a message in ").await;
     let health = gateway
         .wait_for_health("quarantined messages", |health| health["feeds"]["signer"]["set_aside"].as_u64() >= Some(5));
     let health = health.await["feeds"]["signer"].clone();
     assert_eq!((&health["refused"], &health["connected"], &health["sign_ins"]), (&json!(0), &json!(true), &json!(1)));
-    assert_eq!(gateway.log_count("quarantined a message of "), 1, "{}", gateway.log());
+    assert_eq!(gateway.log_count("quarantined a message in "), 1, "{}", gateway.log());
     let mut files: Vec<_> = std::fs::read_dir(gateway.path("quarantine/signer")).unwrap().flatten().collect();
     files.sort_by_key(std::fs::DirEntry::path);
     let stored: Value = serde_json::from_slice(&std::fs::read(files[0].path()).unwrap()).unwrap();

@@ -1,16 +1,16 @@
 //! A customer's broker behind the port of a feed: it takes messages in their order, as over TCP, and fails as its plan says.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{Broker, Notice, Session};
+use bessai_domain::refusal::{CloseCause, Closing, Objection, Refusal};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::time::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
-use crate::observer::Account;
 use crate::scenario::BrokerFaults;
 use crate::world::World;
 
@@ -66,6 +66,7 @@ impl Broker for SimBroker {
             next: 0,
             travelling: VecDeque::new(),
             acknowledgements: Vec::new(),
+            unacknowledged: BTreeMap::new(),
             ends_at,
             is_silent,
         })
@@ -82,7 +83,9 @@ pub(crate) struct SimSession {
     /// What is on its way to the broker, with the time of its arrival.
     travelling: VecDeque<(Instant, u64, Vec<u8>)>,
     /// What is on its way back: when, for which message, and why it was refused.
-    acknowledgements: Vec<(Instant, u64, Option<String>)>,
+    acknowledgements: Vec<(Instant, u64, Option<Refusal>)>,
+    /// What was published, and is not acknowledged.
+    unacknowledged: BTreeMap<u64, Vec<u8>>,
     ends_at: Option<Instant>,
     is_silent: bool,
 }
@@ -93,7 +96,7 @@ impl SimSession {
         let refusal = self.world.fails("message is refused", self.faults.refuses_message);
         for (event, is_description) in events_of(payload) {
             if refusal {
-                self.world.accounted(self.feed, event, Account::Refused);
+                self.world.may_come_later(self.feed, event);
             } else {
                 self.world.delivered(self.feed, event, is_description);
             }
@@ -105,7 +108,8 @@ impl SimSession {
         if self.world.fails("acknowledgement is late", self.faults.delays_acknowledgement) {
             delay += self.world.choose(|random| random.below(LATE));
         }
-        self.acknowledgements.push((Instant::now() + delay, number, refusal.then(|| "not authorized".into())));
+        let refusal = refusal.then(|| Refusal::of(Objection::Topic, "not authorized"));
+        self.acknowledgements.push((Instant::now() + delay, number, refusal));
     }
 
     /// The earliest acknowledgement: its index and its time.
@@ -128,6 +132,7 @@ impl Session for SimSession {
         let arrival = Instant::now() + self.world.choose(|random| random.below(LATENCY));
         let arrival = self.travelling.back().map_or(arrival, |(last, ..)| arrival.max(*last));
         self.travelling.push_back((arrival, self.next, message.payload.clone()));
+        self.unacknowledged.insert(self.next, message.payload.clone());
         self.next += 1;
         Ok(())
     }
@@ -138,11 +143,17 @@ impl Session for SimSession {
             let now = Instant::now();
             if self.ends_at.is_some_and(|end| end <= now) {
                 self.world.disturb("session ends", &format!("feed {}", self.feed));
-                return Notice::Closed("connection closed by broker".into());
+                // The feed may take one of them for the cause, and let later ones go first.
+                for payload in self.unacknowledged.values() {
+                    events_of(payload).iter().for_each(|(event, _)| self.world.may_come_later(self.feed, *event));
+                }
+                let cause = CloseCause::Message(Objection::Unknown);
+                return Notice::Closed(Closing { cause, reason: "connection closed by broker".into() });
             }
             let earliest = self.earliest();
             if let Some((index, _)) = earliest.filter(|(_, at)| *at <= now) {
                 let (_, number, refusal) = self.acknowledgements.remove(index);
+                self.unacknowledged.remove(&number);
                 return Notice::Acknowledged { number, refusal };
             }
             let arrival = self.travelling.front().map(|(at, ..)| *at);

@@ -132,6 +132,12 @@ impl World {
         self.report(violation);
     }
 
+    /// The broker refused a message with an event, or ended the session before it had acknowledged it: those behind it may
+    /// go first.
+    pub(crate) fn may_come_later(&self, feed: usize, number: u64) {
+        self.delivery.borrow_mut().may_come_later(feed, number);
+    }
+
     /// A feed gave up an event.
     pub(crate) fn accounted(&self, feed: usize, number: u64, account: Account) {
         self.note(&format!("feed {feed} gave up {number}: {account:?}"));

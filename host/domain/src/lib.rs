@@ -19,6 +19,7 @@ pub mod plan;
 pub mod ports;
 pub mod profile;
 pub mod record;
+pub mod refusal;
 pub mod register;
 pub mod report;
 pub mod safety;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::event::{RecordedEvent, Sequence};
 use crate::message::Message;
+use crate::refusal::{Closing, Refusal};
 use crate::session::{Login, SignInRequest, Welcome};
 use crate::site::Site;
 use crate::state::PluginState;
@@ -125,10 +126,10 @@ pub enum Notice {
         /// The message's number in the order of publishing, from 0.
         number: u64,
         /// Why the broker did not take it, if it refused it.
-        refusal: Option<String>,
+        refusal: Option<Refusal>,
     },
-    /// The session is over, with the reason for people.
-    Closed(String),
+    /// The session is over.
+    Closed(Closing),
 }
 
 /// One sign-in to a broker.

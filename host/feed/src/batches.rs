@@ -30,7 +30,7 @@ pub(crate) struct SessionMessages {
 }
 
 /// Identifies a message of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MessageId {
     /// Counted over the whole run.
     batch: u64,
@@ -40,6 +40,7 @@ pub(crate) struct MessageId {
 
 /// A batch and its messages that are not acknowledged.
 struct OpenBatch {
+    number: u64,
     through: Sequence,
     at: Timestamp,
     state: PluginState,
@@ -47,33 +48,38 @@ struct OpenBatch {
     remaining: usize,
 }
 
-/// The batches that are not delivered.
+/// The batches that are not delivered, and those behind them that are complete.
 #[derive(Default)]
 pub(crate) struct OpenBatches {
+    /// By number. Of complete batches that follow each other only the last is kept.
     batches: VecDeque<OpenBatch>,
-    // Number of the first one.
-    first: u64,
+    next: u64,
 }
 
 /// The position after the delivered batches: the last event, when it happened, and the plugin's state after it.
 pub(crate) type Delivered = (Sequence, Timestamp, PluginState);
 
 impl OpenBatches {
-    pub(crate) fn len(&self) -> usize {
-        self.batches.len()
+    /// Batches with messages that are not complete.
+    pub(crate) fn open(&self) -> usize {
+        self.batches.iter().filter(|batch| batch.remaining > 0).count()
     }
 
     /// Adds a batch; returns the ids of its messages in order.
     pub(crate) fn push(&mut self, batch: Batch) -> impl Iterator<Item = MessageId> + use<> {
-        let number = self.first + u64::try_from(self.batches.len()).unwrap_or(u64::MAX);
+        let number = self.next;
+        self.next += 1;
         let Batch { through, at, messages, state, session_messages: _ } = batch;
         let remaining = messages.len();
         let messages = messages.into_iter().map(Some).collect();
-        self.batches.push_back(OpenBatch { through, at, state, messages, remaining });
+        self.batches.push_back(OpenBatch { number, through, at, state, messages, remaining });
+        if remaining == 0 {
+            self.merge(self.batches.len() - 1);
+        }
         (0..remaining).map(move |index| MessageId { batch: number, index })
     }
 
-    /// A message, while it is not acknowledged.
+    /// A message, while it is not complete.
     pub(crate) fn message(&self, id: MessageId) -> Option<&Message> {
         self.batches.get(self.index_of(id)?)?.messages.get(id.index)?.as_ref()
     }
@@ -84,7 +90,12 @@ impl OpenBatches {
     }
 
     fn index_of(&self, id: MessageId) -> Option<usize> {
-        usize::try_from(id.batch.checked_sub(self.first)?).ok()
+        // Nearly always it is one of the oldest.
+        self.batches
+            .iter()
+            .take(4)
+            .position(|batch| batch.number == id.batch)
+            .or_else(|| self.batches.binary_search_by_key(&id.batch, |batch| batch.number).ok())
     }
 
     /// Adds what the plugin changed outside of a batch to the states of all batches.
@@ -96,9 +107,29 @@ impl OpenBatches {
 
     /// A message is acknowledged, or is not sent any more.
     pub(crate) fn complete(&mut self, id: MessageId) {
-        let Some(batch) = self.index_of(id).and_then(|index| self.batches.get_mut(index)) else { return };
+        let Some(index) = self.index_of(id) else { return };
+        let Some(batch) = self.batches.get_mut(index) else { return };
         if batch.messages.get_mut(id.index).and_then(Option::take).is_some() {
             batch.remaining -= 1;
+            if batch.remaining == 0 {
+                self.merge(index);
+            }
+        }
+    }
+
+    /// Drops what a complete batch has beside its position, and the complete batches next to it that come to nothing more.
+    fn merge(&mut self, index: usize) {
+        let is_complete = |index: usize| self.batches.get(index).is_some_and(|batch| batch.remaining == 0);
+        if is_complete(index + 1) {
+            self.batches.remove(index);
+        } else if let Some(batch) = self.batches.get_mut(index) {
+            batch.messages = Vec::new();
+        }
+        let before = index.checked_sub(1);
+        if let Some(before) =
+            before.filter(|before| self.batches.get(*before).is_some_and(|batch| batch.remaining == 0))
+        {
+            self.batches.remove(before);
         }
     }
 
@@ -107,17 +138,15 @@ impl OpenBatches {
         let mut delivered = None;
         while self.batches.front().is_some_and(|batch| batch.remaining == 0) {
             delivered = self.batches.pop_front().map(|batch| (batch.through, batch.at, batch.state));
-            self.first += 1;
         }
         delivered
     }
 
     /// Every message that is not acknowledged, in order, for a new session.
     pub(crate) fn unacknowledged(&self) -> VecDeque<MessageId> {
-        let batches = (self.first..).zip(&self.batches);
-        let ids = batches.flat_map(|(batch, entry)| {
-            let remaining = entry.messages.iter().enumerate().filter(|(_, message)| message.is_some());
-            remaining.map(move |(index, _)| MessageId { batch, index })
+        let ids = self.batches.iter().flat_map(|batch| {
+            let remaining = batch.messages.iter().enumerate().filter(|(_, message)| message.is_some());
+            remaining.map(move |(index, _)| MessageId { batch: batch.number, index })
         });
         ids.collect()
     }
@@ -161,10 +190,28 @@ mod tests {
         batches.complete(first[0]);
         let (through, _, state) = batches.take_delivered().unwrap();
         assert_eq!((through, state.get("through")), (Sequence(6), Some(&[6][..])));
-        assert_eq!(batches.len(), 0);
+        assert_eq!(batches.open(), 0);
         assert_eq!(batches.message(first[0]), None);
         let third: Vec<_> = batches.push(batch(9, 1)).collect();
         assert_eq!(batches.message(third[0]).unwrap().topic, "t/0");
+    }
+
+    #[test]
+    fn what_is_complete_behind_a_waiting_message_is_kept_as_one_position() {
+        let mut batches = OpenBatches::default();
+        let waiting = batches.push(batch(1, 1)).next().unwrap();
+        let ids: Vec<_> = (2..100).flat_map(|through| batches.push(batch(through, 2)).collect::<Vec<_>>()).collect();
+        let (even, odd): (Vec<_>, Vec<_>) = ids.iter().partition(|id| id.batch % 2 == 0);
+        even.into_iter().chain(odd).for_each(|id| batches.complete(id));
+        batches.push(batch(100, 0)).for_each(drop);
+        assert_eq!(batches.batches.len(), 2);
+        assert_eq!(batches.unacknowledged(), [waiting]);
+        assert_eq!(batches.open(), 1);
+        assert_eq!(batches.take_delivered(), None);
+        let next = batches.push(batch(101, 1)).next().unwrap();
+        batches.complete(waiting);
+        assert_eq!(batches.take_delivered().map(|(through, ..)| through), Some(Sequence(100)));
+        assert_eq!(batches.unacknowledged(), [next]);
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bessai_domain::ports::{Cursor, Events, Plugin, Session};
+use bessai_domain::refusal::Closing;
 use bessai_domain::state::{PluginState, StateChanges};
 use bessai_domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -17,12 +19,20 @@ use crate::replacement::Replacements;
 use crate::transform::{Replaced, Transformer};
 
 mod active_session;
+mod capacity;
 mod closing;
+mod learnt;
 mod renewal;
 mod sending;
+mod suspicion;
+
+pub use learnt::{Lesson, RefusedByBroker};
 
 use active_session::{ACKNOWLEDGED_WITHIN, ActiveSession, UnsentMessage};
+use capacity::BrokerCapacity;
+use learnt::BrokerLessons;
 use renewal::{Renewal, SHORTEST_SESSION};
+use suspicion::Suspicion;
 
 /// Batches that may be open at once: enough to fill a window, few enough to stay small.
 const MAX_OPEN_BATCHES: usize = 32;
@@ -39,10 +49,19 @@ pub(crate) enum SessionEnd<B> {
     Stopped,
     /// The plugin wanted another session, which begins at once.
     Renewed,
-    /// The connection is gone. It was stable if a message was acknowledged or the session lasted a while.
-    Lost { reason: String, was_stable: bool },
+    /// The connection is gone.
+    Lost(LostSession),
     /// Another version or another broker takes over.
     Replaced(Option<B>),
+}
+
+/// A session whose connection is gone.
+pub(crate) struct LostSession {
+    pub(crate) closing: Closing,
+    /// How long it lasted.
+    pub(crate) lasted: Duration,
+    /// A message was acknowledged in it.
+    pub(crate) has_acknowledged: bool,
 }
 
 /// What outlives a session.
@@ -53,8 +72,11 @@ pub(crate) struct Delivery<C> {
     // The plugin's state at the feed's position, as it is saved.
     saved_state: PluginState,
     rate: RateLimiter,
-    // The broker's limit for which a too large message was logged.
-    logged_limit: Option<usize>,
+    capacity: BrokerCapacity,
+    suspicion: Suspicion,
+    lessons: BrokerLessons,
+    // The reason for which a quarantined message was logged last.
+    logged_reason: Option<String>,
     logged_past_renewal: bool,
 }
 
@@ -66,7 +88,10 @@ impl<C: Cursor> Delivery<C> {
             cursor,
             saved_state,
             rate: RateLimiter::default(),
-            logged_limit: None,
+            capacity: BrokerCapacity::default(),
+            suspicion: Suspicion::default(),
+            lessons: BrokerLessons::default(),
+            logged_reason: None,
             logged_past_renewal: false,
         }
     }
@@ -96,7 +121,7 @@ impl<C: Cursor> Delivery<C> {
         let mut session = ActiveSession::new(session, welcome.protocol, self.renewal(renew_at));
         let first_messages = match transformer.connected(welcome).await {
             Ok(messages) => messages,
-            Err(reason) => return SessionEnd::Lost { reason, was_stable: false },
+            Err(reason) => return lost(&session, Closing::other(reason)),
         };
         if !transformer.has_session() {
             session.status_topic.clone_from(&self.context.settings.status_topic);
@@ -113,7 +138,7 @@ impl<C: Cursor> Delivery<C> {
             self.queue_batch(&mut session, batch).await;
         }
         match &end {
-            SessionEnd::Lost { .. } => {}
+            SessionEnd::Lost(lost) => self.judge_end(&session, &lost.closing),
             SessionEnd::Renewed => self.close_for_renewal(session).await,
             SessionEnd::Stopped | SessionEnd::Replaced(_) => Box::pin(self.drain(session, transformer)).await,
         }
@@ -153,24 +178,25 @@ impl<C: Cursor> Delivery<C> {
         mut work: Pin<&mut impl Future<Output = Replaced<B>>>,
         stop: &mut watch::Receiver<bool>,
     ) -> SessionEnd<B> {
-        if let Err(reason) = session.publish_status("online") {
-            return session.lost(reason);
+        if let Some(status) = session.status("online") {
+            session.queue.push_front(UnsentMessage::Status(Box::new(status)));
         }
         loop {
-            if let Err(reason) = self.fill_window(session) {
-                return session.lost(reason);
+            if let Err(closing) = self.fill_window(session) {
+                return lost(session, closing);
             }
             self.advance();
             self.context.give_way().await;
             // The next batch is received before the window runs empty.
-            let wants_batch = session.queue.len() < session.window() && self.batches.len() < MAX_OPEN_BATCHES;
+            let wants_batch =
+                session.queue.len() < session.window() && self.batches.open() < MAX_OPEN_BATCHES + session.aside.len();
             let deadline = session.deadline.unwrap_or_else(Instant::now);
             let held_until = session.held_until.unwrap_or(deadline);
             let renewal = session.renewal.as_ref().map(Renewal::next_check);
             tokio::select! {
                 biased;
-                event = session.event() => if let Err(reason) = self.handle_events(session, event).await {
-                    return session.lost(reason);
+                event = session.event() => if let Err(closing) = self.handle_events(session, event).await {
+                    return lost(session, closing);
                 },
                 _ = stop.wait_for(|stop| *stop) => return SessionEnd::Stopped,
                 Some(batch) = batches.recv(), if wants_batch => self.queue_batch(session, batch).await,
@@ -182,10 +208,19 @@ impl<C: Cursor> Delivery<C> {
                     }
                 }
                 () = sleep_until(deadline), if session.deadline.is_some() => {
-                    return session.lost(format!("the broker acknowledged nothing for {ACKNOWLEDGED_WITHIN:?}"));
+                    let reason = format!("the broker acknowledged nothing for {ACKNOWLEDGED_WITHIN:?}");
+                    return lost(session, Closing::other(reason));
                 }
             }
         }
+    }
+
+    /// Another broker or another login: what was learnt does not hold for it.
+    pub(crate) fn forget_broker(&mut self) {
+        self.capacity = BrokerCapacity::default();
+        self.suspicion = Suspicion::default();
+        self.lessons = BrokerLessons::default();
+        self.show_broker();
     }
 
     /// Moves the feed's position past the delivered batches.
@@ -197,4 +232,9 @@ impl<C: Cursor> Delivery<C> {
             self.saved_state = state;
         }
     }
+}
+
+fn lost<S, B>(session: &ActiveSession<S>, closing: Closing) -> SessionEnd<B> {
+    let (lasted, has_acknowledged) = (session.started.elapsed(), session.has_acknowledged);
+    SessionEnd::Lost(LostSession { closing, lasted, has_acknowledged })
 }

@@ -119,13 +119,14 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
         match end {
             SessionEnd::Stopped | SessionEnd::Renewed => {}
             SessionEnd::Replaced(broker) => self.restart_with(broker),
-            SessionEnd::Lost { reason, was_stable } => self.sign_ins.lost(&reason, was_stable),
+            SessionEnd::Lost(lost) => self.sign_ins.lost(&lost),
         }
     }
 
     fn restart_with(&mut self, broker: Option<B>) {
         self.sign_ins.restart();
         if let Some(broker) = broker {
+            self.delivery.forget_broker();
             self.broker = broker;
         }
     }

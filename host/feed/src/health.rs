@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::delivery::Lesson;
 use crate::processor::AverageShare;
+
+/// A broker that refused a message for want of capacity counts as short of it for this long.
+const SHORT_OF_CAPACITY_FOR: Duration = Duration::from_mins(1);
 
 /// The state of a feed, updated by it.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +33,16 @@ pub struct FeedHealth {
     pub quarantined: u64,
     /// Why an event or a message cannot be quarantined now; the feed waits.
     pub quarantine_fault: Option<String>,
-    /// Messages refused by the policy or the broker.
+    /// Messages refused for good: the feed has no right to publish them, or they are invalid.
     pub refused: u64,
+    /// Messages that wait because the broker ended sessions after them, or refused them.
+    pub suspects: usize,
+    /// What the broker refuses.
+    pub lessons: Vec<Lesson>,
+    /// Messages per second that the broker takes, while it refuses more.
+    pub broker_rate: Option<f64>,
+    /// When the broker last had no capacity for a message.
+    pub refused_at: Option<Instant>,
     /// Events skipped because they were older than `max_age`.
     pub too_old: u64,
     /// The running version of the component.
@@ -61,6 +73,11 @@ impl FeedHealth {
     /// The share of a core that the plugin's calls used in the last seconds.
     pub fn processor_share(&self) -> f64 {
         self.processor.at(Instant::now())
+    }
+
+    /// Whether the broker had no capacity for a message a moment ago.
+    pub fn is_short_of_capacity(&self) -> bool {
+        self.refused_at.is_some_and(|at| at.elapsed() < SHORT_OF_CAPACITY_FOR)
     }
 
     /// The connection failed; the next attempt begins after this pause.

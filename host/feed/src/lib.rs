@@ -28,6 +28,7 @@ mod tests;
 mod transform;
 mod turn;
 
+pub use delivery::{Lesson, RefusedByBroker};
 pub use feed::Feed;
 pub use health::{FeedHealth, SharedFeedHealth};
 pub use policy::{Admitted, Policy};

@@ -69,8 +69,10 @@ pub struct QuarantinedMessage {
     pub message: Message,
     /// Its size in bytes, as the broker counts it.
     pub size: usize,
-    /// The most bytes that the broker accepts.
-    pub limit: usize,
+    /// The most bytes that the broker accepts, if it says so.
+    pub limit: Option<usize>,
+    /// Why the broker does not accept it.
+    pub reason: String,
 }
 
 impl TaskContext {

@@ -4,16 +4,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::outage::{Reminders, outage_text};
+use bessai_domain::refusal::CloseCause;
 use bessai_domain::session::SignInRequest;
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, LONGEST};
 use crate::context::TaskContext;
+use crate::delivery::LostSession;
 
 /// Reasons that are remembered as logged: a broker with several addresses alternates between a few.
 const MAX_LOGGED: usize = 8;
 /// An outage up to this long is not mentioned when it is over.
 const SHORT_OUTAGE: Duration = Duration::from_mins(1);
+
+/// A session that lasted this long was a good one.
+const LASTING: Duration = Duration::from_secs(30);
+/// Longest pause after a session in which messages were acknowledged and that the broker ended, perhaps because of one:
+/// those behind it must not wait long.
+const LONGEST_WITH_PROGRESS: Duration = Duration::from_secs(4);
 
 /// The sign-ins of a feed so far.
 pub(crate) struct SignIns {
@@ -62,7 +70,7 @@ impl SignIns {
     pub(crate) fn failed(&mut self, reason: &str) {
         self.context.health.borrow_mut().failed_sign_ins += 1;
         self.attempt = self.attempt.saturating_add(1);
-        self.back_off(reason);
+        self.back_off(reason, LONGEST);
     }
 
     /// A session begins.
@@ -86,14 +94,18 @@ impl SignIns {
         (self.attempt, self.pause) = (0, Duration::ZERO);
     }
 
-    /// A session ended unexpectedly. After a stable one the back-off starts again from its shortest pause.
-    pub(crate) fn lost(&mut self, reason: &str, was_stable: bool) {
-        if was_stable {
+    /// A session ended unexpectedly. After one that lasted the back-off starts again from its shortest pause; an
+    /// acknowledgement is not enough, since each session of two clients with the same client id has some.
+    pub(crate) fn lost(&mut self, session: &LostSession) {
+        let LostSession { closing, lasted, has_acknowledged } = session;
+        if *lasted >= LASTING {
             self.logged.clear();
             self.outage = None;
             self.backoff.reset();
         }
-        self.back_off(reason);
+        let may_be_a_message = matches!(closing.cause, CloseCause::Message(_));
+        let longest = if *has_acknowledged && may_be_a_message { LONGEST_WITH_PROGRESS } else { LONGEST };
+        self.back_off(&closing.reason, longest);
     }
 
     /// The feed has another plugin or another broker: earlier failures do not count.
@@ -109,8 +121,8 @@ impl SignIns {
         self.context.health.borrow_mut().connected = false;
     }
 
-    fn back_off(&mut self, reason: &str) {
-        self.pause = self.backoff.next();
+    fn back_off(&mut self, reason: &str, longest: Duration) {
+        self.pause = self.backoff.next(longest);
         self.context.health.borrow_mut().connection_failed(reason, self.pause);
         let (feed, seconds) = (self.context.name(), self.pause.as_millis().div_ceil(1000));
         let outage = self.outage.get_or_insert_with(Outage::begin);

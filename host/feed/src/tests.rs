@@ -13,6 +13,7 @@ use crate::Replacement;
 mod fakes;
 mod outage;
 mod quotas;
+mod refusals;
 mod running;
 mod sessions;
 

@@ -12,7 +12,7 @@ use bessai_domain::state::PluginState;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, LONGEST};
 use crate::batches::Batch;
 use crate::context::TaskContext;
 use crate::policy::Policy;
@@ -222,7 +222,7 @@ impl<P: Plugin> Transformer<P> {
     /// Neither the events nor the plugin are at fault: it asks for the events again, or this machine cannot run it now.
     fn retry_later(&mut self, error: &CallError) -> Option<Box<Batch>> {
         let is_host = matches!(error, CallError::Host(_));
-        let pause = if is_host { self.since_progress.host_backoff.next() } else { RETRY_PAUSE };
+        let pause = if is_host { self.since_progress.host_backoff.next(LONGEST) } else { RETRY_PAUSE };
         if !self.since_progress.has_logged_retry {
             let feed = self.context.name();
             match error {

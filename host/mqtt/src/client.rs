@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bessai_domain::message::{Message, Qos};
+use bessai_domain::refusal::Refusal;
 use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -22,9 +23,9 @@ pub(crate) enum ClientEvent {
     /// The next message in order was written with this packet id; 0 for QoS 0, which is never acknowledged.
     Sent(u16),
     /// The message with this packet id is complete; with the broker's reason if it refused the message.
-    Completed(u16, Option<String>),
+    Completed(u16, Option<Refusal>),
     /// The same, but rumqttc still counts the message as in flight.
-    CompletedStillCounted(u16, Option<String>),
+    CompletedStillCounted(u16, Option<Refusal>),
     /// Our DISCONNECT was written.
     DisconnectSent,
     /// Nothing that matters here.

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use bessai_domain::refusal::{CloseCause, Objection};
+
 use crate::connect_options::ConnectOptions;
 use crate::limits::CONNECT_LIMIT_S;
 
@@ -33,8 +35,8 @@ pub(crate) enum SessionError {
     Refused(String),
     /// The CONNACK allows no message at all.
     NothingGranted,
-    /// DISCONNECT from the broker; the reason as code and name, and what to change.
-    Disconnected { reason: String, hint: Option<&'static str> },
+    /// DISCONNECT from the broker: the reason as code and name, what to change, and whether a message may have caused it.
+    Disconnected { reason: String, hint: Option<&'static str>, cause: CloseCause },
     /// DISCONNECT because another client uses the same client id.
     TakenOver,
     /// The session ended while a stored session was resumed.
@@ -110,7 +112,7 @@ impl SessionError {
     pub(crate) fn at_session_end(&self, address: &str, client_id: &str) -> String {
         match self {
             Self::ConnectionClosed => format!("connection closed by {address}"),
-            Self::Disconnected { reason, hint } => {
+            Self::Disconnected { reason, hint, .. } => {
                 let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
                 format!("{address} ended the session ({reason}){hint}")
             }
@@ -124,6 +126,15 @@ impl SessionError {
             Self::Violation(what) => format!("ended the session with {address}, which sent {what}"),
             Self::Network(error) | Self::Tls(error) => format!("connection to {address} lost: {error}"),
             other => format!("connection to {address} lost: {other:?}"),
+        }
+    }
+
+    /// Whether a message may have ended the session. A broker without reason codes only closes the connection.
+    pub(crate) fn close_cause(&self) -> CloseCause {
+        match self {
+            Self::Disconnected { cause, .. } => *cause,
+            Self::ConnectionClosed => CloseCause::Message(Objection::Unknown),
+            _ => CloseCause::Other,
         }
     }
 

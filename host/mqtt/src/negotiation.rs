@@ -9,6 +9,8 @@ use crate::error::SessionError;
 
 /// Connections closed before CONNACK after which 3.1.1 is tried: some brokers drop what they do not understand.
 const CLOSED_BEFORE_FALLBACK: u32 = 2;
+/// Connections closed before CONNACK after which a reduced last will is tried.
+const CLOSED_BEFORE_REDUCED: u32 = 3;
 /// Brokers that are remembered: a plugin uses one or two, for provisioning and for delivery.
 const CACHED_BROKERS: usize = 8;
 
@@ -20,8 +22,10 @@ pub(crate) struct NegotiationCache(Vec<(Endpoint, KnownBroker)>);
 pub(crate) struct KnownBroker {
     protocol: Option<Protocol>,
     closed_before_connack: u32,
+    timeouts: u32,
     will_qos: Qos,
     will_retain: bool,
+    has_will: bool,
 }
 
 impl NegotiationCache {
@@ -43,7 +47,14 @@ impl NegotiationCache {
 
 impl Default for KnownBroker {
     fn default() -> Self {
-        Self { protocol: None, closed_before_connack: 0, will_qos: Qos::ExactlyOnce, will_retain: true }
+        Self {
+            protocol: None,
+            closed_before_connack: 0,
+            timeouts: 0,
+            will_qos: Qos::ExactlyOnce,
+            will_retain: true,
+            has_will: true,
+        }
     }
 }
 
@@ -55,6 +66,9 @@ impl KnownBroker {
         options: &mut ConnectOptions,
     ) -> Result<Connection, SessionError> {
         loop {
+            if !self.has_will {
+                options.will = None;
+            }
             if let Some(will) = &mut options.will {
                 will.qos = will.qos.min(self.will_qos);
                 will.retain &= self.will_retain;
@@ -63,9 +77,19 @@ impl KnownBroker {
                 ProtocolChoice::Only(protocol) => connection::sign_in(protocol, options).await,
                 ProtocolChoice::Auto => self.negotiate(options).await,
             };
+            if let Err(SessionError::ConnectionClosed) = &result {
+                self.closed_before_connack += 1;
+            }
             match result {
                 Err(error) if self.reduces_will(&error, options) => {}
-                result => return result,
+                Err(error) => {
+                    self.restore_will(&error);
+                    return Err(error);
+                }
+                Ok(connection) => {
+                    self.closed_before_connack = 0;
+                    return Ok(connection);
+                }
             }
         }
     }
@@ -100,11 +124,19 @@ impl KnownBroker {
         match error {
             SessionError::UnsupportedProtocol | SessionError::NotMqtt => true,
             // Some brokers close the connection on what they do not understand, some wait for more of it.
-            SessionError::ConnectionClosed | SessionError::Timeout => {
-                self.closed_before_connack += 1;
-                self.closed_before_connack >= CLOSED_BEFORE_FALLBACK
+            SessionError::ConnectionClosed => self.closed_before_connack + 1 >= CLOSED_BEFORE_FALLBACK,
+            SessionError::Timeout => {
+                self.timeouts += 1;
+                self.timeouts >= CLOSED_BEFORE_FALLBACK
             }
             _ => false,
+        }
+    }
+
+    /// The last will was not why the broker closes the connection.
+    fn restore_will(&mut self, error: &SessionError) {
+        if matches!(error, SessionError::ConnectionClosed) && !self.has_will {
+            (self.will_retain, self.has_will, self.closed_before_connack) = (true, true, 0);
         }
     }
 
@@ -114,6 +146,17 @@ impl KnownBroker {
         let Some(will) = &options.will else { return false };
         let broker = options.address();
         match (error, will.qos) {
+            // 3.1.1 has no code for it: the broker only closes the connection.
+            (SessionError::ConnectionClosed, _) if self.closed_before_connack >= CLOSED_BEFORE_REDUCED => {
+                if will.retain {
+                    self.will_retain = false;
+                    tracing::warn!(%broker, "{broker} closes the connection; signing in with a last will that is not retained");
+                } else {
+                    self.has_will = false;
+                    tracing::warn!(%broker, "{broker} closes the connection; signing in without a last will");
+                }
+                return true;
+            }
             (SessionError::WillQos, Qos::ExactlyOnce) => self.will_qos = Qos::AtLeastOnce,
             (SessionError::WillQos, Qos::AtLeastOnce) => self.will_qos = Qos::AtMostOnce,
             (SessionError::WillRetain, _) if will.retain => {

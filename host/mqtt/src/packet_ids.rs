@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use bessai_domain::refusal::Refusal;
+
 use crate::client::ClientEvent;
 
 /// Packet ids beyond the window, at most: a late acknowledgement blocks nothing until this many other messages were sent.
@@ -17,7 +19,7 @@ pub(crate) fn id_count(window: u16) -> u16 {
 }
 
 /// A message that is complete: its number, and the broker's reason if it refused the message.
-pub(crate) type Acknowledgement = (u64, Option<String>);
+pub(crate) type Acknowledgement = (u64, Option<Refusal>);
 
 /// The messages that were handed to rumqttc and are not complete.
 pub(crate) struct PacketIds {
@@ -86,7 +88,7 @@ impl PacketIds {
         }
     }
 
-    fn complete(&mut self, id: u16, refusal: Option<String>) -> Option<Acknowledgement> {
+    fn complete(&mut self, id: u16, refusal: Option<Refusal>) -> Option<Acknowledgement> {
         let number = self.in_use.get_mut(usize::from(id))?.take()?;
         self.in_flight -= 1;
         Some((number, refusal))
@@ -105,6 +107,8 @@ impl PacketIds {
 
 #[cfg(test)]
 mod tests {
+    use bessai_domain::refusal::Objection;
+
     use super::*;
 
     #[test]
@@ -117,7 +121,10 @@ mod tests {
         assert_eq!(ids.note(ClientEvent::Sent(1)), Ok(None));
         assert_eq!(ids.note(ClientEvent::Sent(0)), Ok(Some((1, None))));
         assert_eq!(ids.note(ClientEvent::Sent(2)), Ok(None));
-        assert_eq!(ids.note(ClientEvent::Completed(2, Some("quota".into()))), Ok(Some((2, Some("quota".into())))));
+        assert_eq!(
+            ids.note(ClientEvent::Completed(2, Some(Refusal::temporary("quota")))),
+            Ok(Some((2, Some(Refusal::temporary("quota")))))
+        );
         assert_eq!(ids.note(ClientEvent::Completed(2, None)), Ok(None));
         assert_eq!(ids.note(ClientEvent::Completed(7, None)), Ok(None));
         assert_eq!(ids.note(ClientEvent::Completed(1, None)), Ok(Some((0, None))));
@@ -148,7 +155,7 @@ mod tests {
         ids.assign(1, true);
         ids.note(ClientEvent::Sent(1)).unwrap();
         ids.note(ClientEvent::Sent(2)).unwrap();
-        ids.note(ClientEvent::CompletedStillCounted(1, Some("not authorized".into()))).unwrap();
+        ids.note(ClientEvent::CompletedStillCounted(1, Some(Refusal::of(Objection::Topic, "not authorized")))).unwrap();
         assert!(ids.has_room(true) && !ids.take_reset());
         ids.note(ClientEvent::CompletedStillCounted(2, None)).unwrap();
         assert!(!ids.has_room(true));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bessai_domain::message::{Message, Properties, Qos};
 use bessai_domain::ports::{Notice, Session};
+use bessai_domain::refusal::{Closing, Objection, Refusal};
 use bessai_domain::session::{Protocol, Welcome};
 use bessai_domain::time::Timestamp;
 use tokio::time::timeout;
@@ -44,8 +45,7 @@ pub struct MqttSession {
 enum ConnectionPhase {
     Open,
     DisconnectSent,
-    /// With the reason.
-    Closed(String),
+    Closed(Closing),
 }
 
 /// What was logged about a broker already, and is not logged again at the next session.
@@ -102,8 +102,8 @@ impl MqttSession {
         usize::try_from(self.connection.granted.max_packet).unwrap_or(usize::MAX)
     }
 
-    fn refuse(&mut self, number: u64, reason: String) {
-        self.notices.push_back(Notice::Acknowledged { number, refusal: Some(reason) });
+    fn refuse(&mut self, number: u64, objection: Objection, reason: String) {
+        self.notices.push_back(Notice::Acknowledged { number, refusal: Some(Refusal::of(objection, reason)) });
     }
 
     fn poll_notice(&mut self, context: &mut Context<'_>) -> Poll<Notice> {
@@ -111,8 +111,8 @@ impl MqttSession {
             if let Some(notice) = self.notices.pop_front() {
                 return Poll::Ready(notice);
             }
-            if let ConnectionPhase::Closed(reason) = &self.phase {
-                return Poll::Ready(Notice::Closed(reason.clone()));
+            if let ConnectionPhase::Closed(closing) = &self.phase {
+                return Poll::Ready(Notice::Closed(closing.clone()));
             }
             self.fill_window();
             if self.poll_connection(context).is_pending() {
@@ -128,7 +128,8 @@ impl MqttSession {
         let Poll::Ready(result) = self.connection.client.poll(context, &mut self.events) else { return Poll::Pending };
         self.take_events();
         if let Err(error) = result {
-            self.phase = ConnectionPhase::Closed(error.at_session_end(&self.address, &self.client_id));
+            let reason = error.at_session_end(&self.address, &self.client_id);
+            self.phase = ConnectionPhase::Closed(Closing { cause: error.close_cause(), reason });
         }
         Poll::Ready(())
     }
@@ -144,7 +145,7 @@ impl MqttSession {
             if self.connection.client.publish(message) {
                 self.packet_ids.assign(number, takes_id);
             } else {
-                self.refuse(number, "its topic cannot be published".into());
+                self.refuse(number, Objection::Topic, "its topic cannot be published".into());
             }
         }
     }
@@ -157,7 +158,7 @@ impl MqttSession {
             match self.packet_ids.note(event) {
                 Ok(None) => {}
                 Ok(Some((number, refusal))) => self.notices.push_back(Notice::Acknowledged { number, refusal }),
-                Err(error) => self.phase = ConnectionPhase::Closed(error),
+                Err(error) => self.phase = ConnectionPhase::Closed(Closing::other(error)),
             }
         }
         if self.packet_ids.take_reset() {
@@ -176,7 +177,11 @@ impl Session for MqttSession {
         self.published += 1;
         let (size, limit) = (self.packet_size(message), self.max_packet());
         if size > limit {
-            self.refuse(number, format!("its packet takes up to {size} bytes, and the broker accepts {limit}"));
+            self.refuse(
+                number,
+                Objection::Size,
+                format!("its packet takes up to {size} bytes, and the broker accepts {limit}"),
+            );
             return Ok(());
         }
         let mut message = message.clone();

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use bessai_domain::event::{EventBody, SafetyState};
 use bessai_domain::site::Site;
-use bessai_feed::SharedFeedHealth;
+use bessai_feed::{Lesson, RefusedByBroker, SharedFeedHealth};
 use bessai_journal::{JournalHealth, Lag};
 use bessai_modbus::ReadFailure;
 use serde_json::{Map, Value, json};
@@ -95,7 +95,8 @@ impl StatusReport {
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
         let runs = |health: &SharedFeedHealth| {
             let health = health.borrow();
-            health.connected && health.off.is_none() && health.quarantine_fault.is_none()
+            let is_refused = health.suspects > 0 || !health.lessons.is_empty() || health.is_short_of_capacity();
+            health.connected && health.off.is_none() && health.quarantine_fault.is_none() && !is_refused
         };
         let feeds_run = self.feeds.values().all(runs);
         let clock = clock::state();
@@ -151,6 +152,17 @@ fn seconds_until(time: Instant) -> f64 {
     (seconds * 10.0).round() / 10.0
 }
 
+/// What a feed has learnt about its broker.
+fn lesson(lesson: &Lesson) -> Value {
+    let (what, value) = match &lesson.refuses {
+        RefusedByBroker::Topic(topic) => ("topic", json!(topic)),
+        RefusedByBroker::Size(bytes) => ("bytes", json!(bytes)),
+        RefusedByBroker::Retain => ("retain", json!(true)),
+        RefusedByBroker::QosAbove(qos) => ("qos_above", json!(qos.level())),
+    };
+    json!({ what: value, "reason": lesson.reason, "learnt_s": lesson.learnt.elapsed().as_secs() })
+}
+
 fn feed(health: &SharedFeedHealth, lag: Lag) -> Value {
     let health = health.borrow();
     json!({
@@ -175,6 +187,9 @@ fn feed(health: &SharedFeedHealth, lag: Lag) -> Value {
         "set_aside": health.quarantined,
         "quarantine_trouble": health.quarantine_fault,
         "refused": health.refused,
+        "suspects": health.suspects,
+        "broker_refuses": health.lessons.iter().map(lesson).collect::<Vec<_>>(),
+        "broker_rate": health.broker_rate.map(|rate| (rate * 10.0).round() / 10.0),
         "too_old": health.too_old,
         "not_taken": health.update_error,
         "off": health.off,

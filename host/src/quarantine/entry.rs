@@ -46,13 +46,13 @@ fn event_lines(quarantined: &QuarantinedEvent) -> String {
 }
 
 fn message_value(quarantined: &QuarantinedMessage) -> Value {
-    let QuarantinedMessage { through, message, size, limit, .. } = quarantined;
+    let QuarantinedMessage { through, message, size, limit, reason, .. } = quarantined;
     let (kind, payload) = match std::str::from_utf8(&message.payload) {
         Ok(text) => ("text", text.to_owned()),
         Err(_) => ("base64", STANDARD.encode(&message.payload)),
     };
     json!({
-        "set_aside": format!("it has {size} bytes, and the broker takes {limit}"),
+        "set_aside": reason,
         "size": size,
         "limit": limit,
         "through": through.0,
@@ -105,7 +105,8 @@ mod tests {
             let properties = Some(Properties { user: user.clone(), ..Properties::default() });
             let (topic, qos, payload) = ("a/b".into(), Qos::AtLeastOnce, payload.to_vec());
             let message = Message { topic, payload, qos, retain: true, properties };
-            let message = QuarantinedMessage { through: Sequence(7), index, message, size: 5, limit: 4 };
+            let reason = "it has 5 bytes, and the broker takes 4".into();
+            let message = QuarantinedMessage { through: Sequence(7), index, message, size: 5, limit: Some(4), reason };
             let (name, content) = file(&QuarantineContent::Message(message));
             (name, serde_json::from_slice::<Value>(&content).unwrap())
         };

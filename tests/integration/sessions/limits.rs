@@ -62,7 +62,9 @@ async fn refused_messages_release_their_packet_ids() {
     let sent: Vec<_> = (0..60).map(|i| message("site/a", i, qos(i))).collect();
     let refusals = deliver(&mut session, &sent).await;
     let (refused, accepted) = refusals.split_at(50);
-    assert_eq!(refused, vec![Some("0x87 not authorized".to_owned()); 50]);
+    assert!(
+        refused.iter().all(|refusal| refusal.as_ref().is_some_and(|reason| reason.starts_with("0x87 not authorized")))
+    );
     assert_eq!(accepted, vec![None; 10]);
     assert_eq!(messages(&broker).len(), 60);
 }

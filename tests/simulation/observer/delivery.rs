@@ -53,6 +53,8 @@ struct FeedRecord {
     is_neighbour: bool,
     delivered: BTreeSet<u64>,
     accounted: BTreeMap<u64, Account>,
+    /// Events that later ones may overtake.
+    may_come_later: BTreeSet<u64>,
     /// The events that a neighbour has not delivered yet, with the time until which it has to.
     waiting: VecDeque<(u64, Duration)>,
 }
@@ -159,10 +161,15 @@ impl DeliveryRecord {
         let is_new = !feed.has(number);
         feed.delivered.insert(number);
         feed.waiting.retain(|(waiting, _)| *waiting != number);
-        (is_new && number < last).then(|| {
+        (is_new && number < last && !feed.may_come_later.contains(&number)).then(|| {
             let detail = format!("feed {} got event {number} for the first time after event {last}", feed.name);
             Violation::new(Invariant::OrderPerFeed, detail)
         })
+    }
+
+    /// Later events may overtake this one.
+    pub(crate) fn may_come_later(&mut self, feed: usize, number: u64) {
+        self.feeds[feed].may_come_later.insert(number);
     }
 
     /// A feed has given up an event, with a reason.

@@ -11,14 +11,12 @@ use bessai_domain::ports::{Notice, Session};
 use bessai_domain::session::Protocol;
 use tokio::time::Instant;
 
-use super::SessionEnd;
 use super::renewal::Renewal;
+use super::suspicion::MessageKey;
 use crate::batches::{MessageId, OpenBatches};
 
 /// A session in which the broker acknowledges nothing for this long is abandoned.
 pub(super) const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
-/// A session that lasted this long counts as stable even if nothing was acknowledged in it.
-const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// Bytes that the properties of a packet take beside their values (5.0 §3.3.2.3).
 const PROPERTIES_OVERHEAD: usize = 32;
 /// Bytes that each user property takes beside name and value (5.0 §3.3.2.3).
@@ -29,10 +27,18 @@ pub(super) struct ActiveSession<S> {
     protocol: Protocol,
     /// Where `online` and `offline` are published.
     pub(super) status_topic: Option<String>,
+    /// The last message without an acknowledgement: by topic, since it is complete once it is written.
+    pub(super) last_unacknowledged: Option<(MessageKey, Instant)>,
+    /// When the broker last refused a message.
+    pub(super) refused: Option<Instant>,
     /// Not sent yet.
     pub(super) queue: VecDeque<UnsentMessage>,
+    /// Messages that wait because of the broker, in order; those behind them go first.
+    pub(super) aside: Vec<UnsentMessage>,
     /// Sent and not acknowledged, by number.
-    pub(super) in_flight: VecDeque<(u64, InFlightMessage)>,
+    pub(super) in_flight: VecDeque<InFlightMessage>,
+    /// Nothing else is sent while this message is in flight.
+    pub(super) is_alone: bool,
     next_number: u64,
     /// For the next acknowledgement.
     pub(super) deadline: Option<Instant>,
@@ -41,7 +47,7 @@ pub(super) struct ActiveSession<S> {
     /// When the feed's rate allows the next message.
     pub(super) held_until: Option<Instant>,
     pub(super) renewal: Option<Renewal>,
-    started: Instant,
+    pub(super) started: Instant,
     /// The broker has acknowledged a message.
     pub(super) has_acknowledged: bool,
 }
@@ -49,8 +55,8 @@ pub(super) struct ActiveSession<S> {
 /// A message on its way to the quarantine.
 pub(super) struct StoringMessage {
     pub(super) message: UnsentMessage,
-    pub(super) size: usize,
-    pub(super) limit: usize,
+    /// Why, for people.
+    pub(super) reason: String,
     /// Ends with the location.
     pub(super) stored: Pin<Box<dyn Future<Output = String>>>,
 }
@@ -78,6 +84,8 @@ pub(super) enum UnsentMessage {
     OfBatch(MessageId),
     /// Of the session itself: it is dropped when the session ends.
     OfSession(Box<Message>),
+    /// `online`: where it is not accepted, the session goes without it.
+    Status(Box<Message>),
 }
 
 impl UnsentMessage {
@@ -85,15 +93,29 @@ impl UnsentMessage {
     pub(super) fn message<'a>(&'a self, batches: &'a OpenBatches) -> Option<&'a Message> {
         match self {
             Self::OfBatch(id) => batches.message(*id),
-            Self::OfSession(message) => Some(message),
+            Self::OfSession(message) | Self::Status(message) => Some(message),
+        }
+    }
+
+    /// Identifies it over sessions. A message that is never acknowledged is complete when it is written, so that what is
+    /// known about it is known about its topic.
+    pub(super) fn key(&self, message: &Message) -> MessageKey {
+        match self {
+            Self::OfBatch(id) if message.qos > Qos::AtMostOnce => MessageKey::OfBatch(*id),
+            _ => MessageKey::OfTopic(message.topic.as_str().into()),
         }
     }
 }
 
 /// A message that was sent.
-pub(super) enum InFlightMessage {
-    OfBatch(MessageId),
-    OfSession,
+pub(super) struct InFlightMessage {
+    pub(super) number: u64,
+    pub(super) message: UnsentMessage,
+    pub(super) sent: Instant,
+    /// Bytes, as the broker counts them.
+    pub(super) size: usize,
+    /// It was sent without its retain flag, to see whether the broker objects to that.
+    pub(super) is_unretained: bool,
 }
 
 impl<S> ActiveSession<S> {
@@ -103,6 +125,10 @@ impl<S> ActiveSession<S> {
             protocol,
             status_topic: None,
             queue: VecDeque::new(),
+            aside: Vec::new(),
+            is_alone: false,
+            last_unacknowledged: None,
+            refused: None,
             in_flight: VecDeque::new(),
             next_number: 0,
             deadline: None,
@@ -114,15 +140,17 @@ impl<S> ActiveSession<S> {
         }
     }
 
-    /// The end of a session whose connection is gone.
-    pub(super) fn lost<B>(&self, reason: String) -> SessionEnd<B> {
-        let was_stable = self.has_acknowledged || self.started.elapsed() >= STABLE_AFTER;
-        SessionEnd::Lost { reason, was_stable }
-    }
-
     /// Restarts the deadline for the next acknowledgement.
     pub(super) fn restart_deadline(&mut self) {
         self.deadline = (!self.in_flight.is_empty()).then(|| Instant::now() + ACKNOWLEDGED_WITHIN);
+    }
+
+    /// Puts a message of a batch back in its order.
+    pub(super) fn requeue(&mut self, message: UnsentMessage) {
+        let UnsentMessage::OfBatch(id) = message else { return self.queue.push_front(message) };
+        let is_behind = |other: &UnsentMessage| matches!(other, UnsentMessage::OfBatch(other) if *other > id);
+        let index = self.queue.iter().position(is_behind).unwrap_or(self.queue.len());
+        self.queue.insert(index, message);
     }
 
     /// Bytes of a message as the broker counts them, or a few more.
@@ -142,22 +170,20 @@ impl<S: Session> ActiveSession<S> {
     }
 
     /// Records that the message that was published last is in flight.
-    pub(super) fn note_in_flight(&mut self, message: InFlightMessage) {
-        self.in_flight.push_back((self.next_number, message));
+    pub(super) fn note_in_flight(&mut self, message: UnsentMessage, sent: Instant, size: usize, is_unretained: bool) {
+        let number = self.next_number;
+        self.in_flight.push_back(InFlightMessage { number, message, sent, size, is_unretained });
         self.next_number += 1;
         if self.deadline.is_none() {
             self.restart_deadline();
         }
     }
 
-    /// Publishes `online` or `offline` on the status topic, if there is one.
-    pub(super) fn publish_status(&mut self, status: &str) -> Result<(), String> {
-        let Some(topic) = self.status_topic.clone() else { return Ok(()) };
+    /// `online` or `offline` on the status topic, if there is one.
+    pub(super) fn status(&self, status: &str) -> Option<Message> {
+        let topic = self.status_topic.clone()?;
         let payload = status.as_bytes().to_vec();
-        let message = Message { topic, payload, qos: Qos::AtLeastOnce, retain: true, properties: None };
-        self.publish(&message)?;
-        self.note_in_flight(InFlightMessage::OfSession);
-        Ok(())
+        Some(Message { topic, payload, qos: Qos::AtLeastOnce, retain: true, properties: None })
     }
 
     /// Waits for a notice, or for the message that is being quarantined. Cancelling the future loses nothing.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bessai_domain::ports::{Cursor, Plugin, Session};
+use bessai_domain::refusal::Closing;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Delivery;
-use super::active_session::ActiveSession;
+use super::active_session::{ActiveSession, UnsentMessage};
 use crate::transform::Transformer;
 
 /// Time for what is in flight before a renewal; shorter than the margin that a plugin should leave before an expiry.
@@ -25,7 +26,7 @@ impl<C: Cursor> Delivery<C> {
         session.close().await;
     }
 
-    async fn finish_in_flight<S: Session>(&mut self, session: &mut ActiveSession<S>) -> Result<(), String> {
+    async fn finish_in_flight<S: Session>(&mut self, session: &mut ActiveSession<S>) -> Result<(), Closing> {
         while !session.in_flight.is_empty() {
             let notice = session.notice().await;
             self.handle_notice(session, notice)?;
@@ -34,7 +35,7 @@ impl<C: Cursor> Delivery<C> {
     }
 
     /// Sends what is queued and waits for all acknowledgements.
-    async fn finish_all<S: Session>(&mut self, session: &mut ActiveSession<S>) -> Result<(), String> {
+    async fn finish_all<S: Session>(&mut self, session: &mut ActiveSession<S>) -> Result<(), Closing> {
         self.fill_window(session)?;
         while !session.in_flight.is_empty() || !session.queue.is_empty() || session.storing.is_some() {
             let held_until = session.held_until.unwrap_or_else(Instant::now);
@@ -60,16 +61,20 @@ impl<C: Cursor> Delivery<C> {
             let last_messages = transformer.closing(self.context.now().wall).await;
             self.queue_session_messages(&mut session, last_messages).await;
             self.finish_all(&mut session).await?;
-            session.publish_status("offline")?;
-            self.finish_in_flight(&mut session).await?;
+            if let Some(status) = session.status("offline") {
+                session.queue.push_back(UnsentMessage::Status(Box::new(status)));
+                self.finish_all(&mut session).await?;
+            }
             session.close().await;
-            Ok::<(), String>(())
+            Ok::<(), Closing>(())
         };
         let finished = timeout(DRAIN_LIMIT, finish).await;
         let feed = self.context.name();
         match finished {
             Ok(Ok(())) => {}
-            Ok(Err(reason)) => tracing::warn!(%feed, "the session ended before everything was delivered: {reason}"),
+            Ok(Err(Closing { reason, .. })) => {
+                tracing::warn!(%feed, "the session ended before everything was delivered: {reason}");
+            }
             Err(_) => tracing::warn!(%feed, "closed the session with messages unacknowledged after {DRAIN_LIMIT:?}"),
         }
         self.advance();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{Broker, CallError, ConnectError, Cursor, Events, Notice, Plugin, Processed, Session};
+use bessai_domain::refusal::{CloseCause, Closing, Objection};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
@@ -30,7 +31,7 @@ pub(super) struct Outside {
     pub(super) holds_acknowledgements: Cell<bool>,
     // Everything that is observed, in order.
     pub(super) actions: RefCell<Vec<String>>,
-    pub(super) quarantined_messages: RefCell<Vec<(u64, usize, usize)>>,
+    pub(super) quarantined_messages: RefCell<Vec<(u64, usize, Option<usize>)>>,
     // Why nothing can be stored in the quarantine.
     pub(super) quarantine_fault: RefCell<Option<String>>,
     // The broker closes each session at once.
@@ -89,7 +90,7 @@ impl Events for EventList {
     }
 }
 
-pub(super) struct TestCursor(Rc<Outside>);
+pub(super) struct TestCursor(pub(super) Rc<Outside>);
 
 impl Cursor for TestCursor {
     fn advance(&mut self, sequence: Sequence, _at: Timestamp, state: &PluginState) {
@@ -250,7 +251,8 @@ impl Session for TestSession {
             let changed = Rc::clone(&self.outside);
             let changed = changed.changed.notified();
             if self.outside.closes_sessions.get() || self.outside.closes_session.get() {
-                return Notice::Closed("connection closed by the test".into());
+                let reason = "connection closed by the test".into();
+                return Notice::Closed(Closing { cause: CloseCause::Message(Objection::Unknown), reason });
             }
             if !self.outside.holds_acknowledgements.get()
                 && let Some(number) = self.in_flight.pop_front()

@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
+use bessai_domain::refusal::{CloseCause, Closing, Objection};
 use bessai_domain::session::{Endpoint, Protocol, SignInRequest};
 
 use super::fakes::*;
 use super::running::policy;
 use crate::context::TaskContext;
+use crate::delivery::LostSession;
 use crate::sign_ins::SignIns;
 use crate::{FeedSettings, SharedFeedHealth};
 
@@ -105,12 +107,18 @@ async fn two_reasons_that_alternate_are_logged_once_each() {
     assert_eq!(lines(), ["WARN odd", "WARN even"]);
 }
 
+fn closed_after(lasted: Duration) -> LostSession {
+    let reason = "connection closed by broker.example:8883".into();
+    let closing = Closing { cause: CloseCause::Message(Objection::Unknown), reason };
+    LostSession { closing, lasted, has_acknowledged: true }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_ends_each_session_is_mentioned_as_well() {
     let mut sign_ins = sign_ins();
     attempts(&mut sign_ins, Duration::from_secs(400), |sign_ins| {
         sign_ins.succeeded();
-        sign_ins.lost("connection closed by broker.example:8883", false);
+        sign_ins.lost(&closed_after(Duration::ZERO));
     })
     .await;
     let mut lines = lines();
@@ -121,7 +129,7 @@ async fn a_broker_that_ends_each_session_is_mentioned_as_well() {
     }
     // A session that lasted ends the outage.
     sign_ins.succeeded();
-    sign_ins.lost("connection closed by broker.example:8883", true);
+    sign_ins.lost(&closed_after(Duration::from_mins(1)));
     let lines = self::lines();
     assert_eq!(lines, ["INFO signed in feed=acme", "WARN connection closed by broker.example:8883"]);
 }

@@ -61,7 +61,7 @@ async fn a_message_that_cannot_be_quarantined_waits_with_the_position() {
         assert_eq!((feed.outside.position.get(), feed.health.borrow().quarantined), (1, 0));
         feed.outside.quarantine_fault.replace(None);
         feed.delivers(4).await;
-        assert_eq!(*feed.outside.quarantined_messages.borrow(), [(2, 0, 1000), (4, 0, 1000)]);
+        assert_eq!(*feed.outside.quarantined_messages.borrow(), [(2, 0, Some(1000)), (4, 0, Some(1000))]);
         assert_eq!(feed.published(), ["a/1", "a/3"]);
     })
     .await;

@@ -223,8 +223,8 @@ async fn a_broker_that_closes_each_session_at_once_is_tried_with_back_off() {
             for _ in 0..5 {
                 feed.wait_a_minute().await;
             }
-            // 1 + 2 + 4 + 8 + 16 + 32 s, or half of that, then every minute, or half of it.
-            assert!((8..=16).contains(&feed.count("CONNECT")), "{} in five minutes", feed.count("CONNECT"));
+            // Random parts of 1 + 2 + 4 + 8 + 16 + 32 s, then of a minute.
+            assert!((8..=40).contains(&feed.count("CONNECT")), "{} in five minutes", feed.count("CONNECT"));
             outside.closes_sessions.set(false);
             feed.delivers(1).await;
         }
@@ -270,7 +270,7 @@ async fn a_message_too_large_for_the_broker_is_quarantined_and_the_feed_continue
             run(rule("a", |_| false), 2, vec![frame(1, 1.0), frame(2, TOO_LARGE), frame(3, TOO_LARGE), frame(4, 1.0)]);
         feed.delivers(4).await;
         assert_eq!(feed.published(), ["a/1", "a/4"]);
-        assert_eq!(*feed.outside.quarantined_messages.borrow(), [(2, 1, 1000), (4, 0, 1000)]);
+        assert_eq!(*feed.outside.quarantined_messages.borrow(), [(2, 1, Some(1000)), (4, 0, Some(1000))]);
         assert_eq!((feed.health.borrow().quarantined, feed.health.borrow().refused), (2, 0));
     })
     .await;

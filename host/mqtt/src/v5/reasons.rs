@@ -1,5 +1,6 @@
 //! The reason codes of CONNACK, PUBACK, PUBREC and DISCONNECT with the names of the standard (5.0 §2.4).
 
+use bessai_domain::refusal::{CloseCause, Objection, Refusal};
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode as Connack, DisconnectReasonCode as Disconnect, PubAckReason, PubRecReason,
 };
@@ -37,23 +38,27 @@ pub(super) fn of_connack(code: Connack) -> SessionError {
     SessionError::Refused(reason.into())
 }
 
-/// Why the broker refused a message with QoS 1, if it did.
-pub(super) fn of_puback(code: PubAckReason) -> Option<String> {
-    let reason = match code {
+/// Why the broker refused a message with QoS 1, if it did (5.0 §3.4.2.1).
+pub(super) fn of_puback(code: PubAckReason) -> Option<Refusal> {
+    let refusal = match code {
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers => return None,
-        PubAckReason::UnspecifiedError => "0x80 unspecified error",
-        PubAckReason::ImplementationSpecificError => "0x83 implementation specific error",
-        PubAckReason::NotAuthorized => "0x87 not authorized",
-        PubAckReason::TopicNameInvalid => "0x90 topic name invalid",
-        PubAckReason::PacketIdentifierInUse => "0x91 packet identifier in use",
-        PubAckReason::QuotaExceeded => "0x97 quota exceeded",
-        PubAckReason::PayloadFormatInvalid => "0x99 payload format invalid",
+        PubAckReason::UnspecifiedError => Refusal::temporary("0x80 unspecified error"),
+        PubAckReason::ImplementationSpecificError => Refusal::temporary("0x83 implementation specific error"),
+        PubAckReason::NotAuthorized => Refusal::of(
+            Objection::Topic,
+            "0x87 not authorized; allow this client to publish to that topic in the broker's policy",
+        ),
+        PubAckReason::TopicNameInvalid => Refusal::of(Objection::Topic, "0x90 topic name invalid"),
+        // The broker still has an earlier message with this packet id.
+        PubAckReason::PacketIdentifierInUse => Refusal::temporary("0x91 packet identifier in use"),
+        PubAckReason::QuotaExceeded => Refusal::temporary("0x97 quota exceeded"),
+        PubAckReason::PayloadFormatInvalid => Refusal::of(Objection::Content, "0x99 payload format invalid"),
     };
-    Some(reason.into())
+    Some(refusal)
 }
 
 /// Why the broker refused a message with QoS 2, if it did.
-pub(super) fn of_pubrec(code: &PubRecReason) -> Option<String> {
+pub(super) fn of_pubrec(code: &PubRecReason) -> Option<Refusal> {
     of_puback(match code {
         PubRecReason::Success => PubAckReason::Success,
         PubRecReason::NoMatchingSubscribers => PubAckReason::NoMatchingSubscribers,
@@ -77,7 +82,7 @@ pub(super) fn of_disconnect(code: Disconnect, reason_string: Option<&str>) -> Se
         Some(text) => format!("{name}: {text:?}"),
         None => name.into(),
     };
-    SessionError::Disconnected { reason, hint: disconnect_hint(code) }
+    SessionError::Disconnected { reason, hint: disconnect_hint(code), cause: disconnect_cause(code) }
 }
 
 fn disconnect_name(code: Disconnect) -> &'static str {
@@ -114,10 +119,48 @@ fn disconnect_name(code: Disconnect) -> &'static str {
     }
 }
 
+/// Whether a message may have caused it.
+fn disconnect_cause(code: Disconnect) -> CloseCause {
+    match code {
+        Disconnect::NotAuthorized | Disconnect::TopicNameInvalid => CloseCause::Message(Objection::Topic),
+        Disconnect::PacketTooLarge => CloseCause::Message(Objection::Size),
+        Disconnect::RetainNotSupported => CloseCause::Message(Objection::Retain),
+        Disconnect::QoSNotSupported => CloseCause::Message(Objection::Qos),
+        Disconnect::PayloadFormatInvalid => CloseCause::Message(Objection::Content),
+        Disconnect::UnspecifiedError
+        | Disconnect::MalformedPacket
+        | Disconnect::ProtocolError
+        | Disconnect::ImplementationSpecificError
+        | Disconnect::TopicAliasInvalid => CloseCause::Message(Objection::Unknown),
+        Disconnect::ReceiveMaximumExceeded | Disconnect::MessageRateTooHigh | Disconnect::QuotaExceeded => {
+            CloseCause::Overload
+        }
+        Disconnect::NormalDisconnection
+        | Disconnect::DisconnectWithWillMessage
+        | Disconnect::ServerBusy
+        | Disconnect::ServerShuttingDown
+        | Disconnect::KeepAliveTimeout
+        | Disconnect::SessionTakenOver
+        | Disconnect::TopicFilterInvalid
+        | Disconnect::AdministrativeAction
+        | Disconnect::UseAnotherServer
+        | Disconnect::ServerMoved
+        | Disconnect::SharedSubscriptionNotSupported
+        | Disconnect::ConnectionRateExceeded
+        | Disconnect::MaximumConnectTime
+        | Disconnect::SubscriptionIdentifiersNotSupported
+        | Disconnect::WildcardSubscriptionsNotSupported => CloseCause::Other,
+    }
+}
+
 /// What to change.
 fn disconnect_hint(code: Disconnect) -> Option<&'static str> {
     match code {
         Disconnect::NotAuthorized => Some("check what the broker's policy allows this client"),
+        Disconnect::QuotaExceeded => Some("set a rate in [limits], or raise the broker's quota"),
+        Disconnect::UseAnotherServer | Disconnect::ServerMoved => Some("ask the broker's operator for its new address"),
+        Disconnect::ConnectionRateExceeded => Some("the broker limits how often clients sign in"),
+        Disconnect::AdministrativeAction => Some("the broker's operator ended it"),
         Disconnect::ReceiveMaximumExceeded => Some("set a lower in_flight"),
         Disconnect::MessageRateTooHigh => Some("set a rate in [limits]"),
         Disconnect::QoSNotSupported => Some("set a lower qos in [limits]"),

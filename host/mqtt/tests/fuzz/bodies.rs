@@ -103,10 +103,10 @@ async fn use_session(listener: &TcpListener, options: u8) -> Option<usize> {
                 let number = usize::try_from(number).unwrap();
                 assert!(number < MESSAGES && !completed[number], "message {number} is acknowledged");
                 completed[number] = true;
-                refusal.iter().for_each(|refusal| assert_sentence(refusal));
+                refusal.iter().for_each(|refusal| assert_sentence(&refusal.reason));
             }
             Notice::Closed(reason) => {
-                assert_sentence(&reason);
+                assert_sentence(&reason.reason);
                 return Some(completed.into_iter().filter(|is_completed| *is_completed).count());
             }
         }
