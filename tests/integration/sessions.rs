@@ -48,7 +48,7 @@ async fn signed_in(settings: BrokerSettings) -> MqttSession {
 }
 
 async fn sign_in_error(settings: BrokerSettings) -> String {
-    within("the sign-in to fail", MqttBroker::new(settings).sign_in(Login::default())).await.err().unwrap()
+    within("the sign-in to fail", MqttBroker::new(settings).sign_in(Login::default())).await.err().unwrap().to_string()
 }
 
 /// Publishes all messages within the window; returns the refusal of each.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::message::{Message, Qos};
-use bessai_domain::ports::{Broker, Notice, Session};
+use bessai_domain::ports::{Broker, Notice, Session, SignInError};
 use bessai_domain::refusal::{CloseCause, Closing, Objection, Refusal};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::time::Timestamp;
@@ -46,14 +46,14 @@ impl Broker for SimBroker {
         SignInRequest { endpoint: Endpoint { host: "broker".into(), port: 1883 }, protocol: Protocol::V5, at, attempt }
     }
 
-    async fn sign_in(&mut self, _login: Login) -> Result<SimSession, String> {
+    async fn sign_in(&mut self, _login: Login) -> Result<SimSession, SignInError> {
         let world = Rc::clone(&self.world);
         world.pause(world.choose(|random| random.below(LATENCY))).await;
         if world.fails("sign-in hangs", self.faults().hangs) {
             world.pause(world.choose(|random| random.below(HANGS))).await;
         }
         if world.fails("sign-in is refused", self.faults().refuses) {
-            return Err("the broker refused the sign-in".into());
+            return Err(SignInError::Failed("the broker refused the sign-in".into()));
         }
         let lasts = self.faults().session.filter(|_| world.has_faults());
         let ends_at = lasts.map(|mean| Instant::now() + world.choose(|random| random.around(mean)));

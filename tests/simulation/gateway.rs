@@ -11,7 +11,9 @@ use bessai_domain::journal::StartAt;
 use bessai_domain::message::Qos;
 use bessai_domain::safety::SafetyLimits;
 use bessai_domain::time::{Clock, Moment};
-use bessai_feed::{Feed, FeedSettings, Policy, ProcessorShare, Replacement, Replacements, SharedFeedHealth};
+use bessai_feed::{
+    BrokerGates, Feed, FeedSettings, Policy, ProcessorShare, Replacement, Replacements, SharedFeedHealth,
+};
 use bessai_journal::{Journal, JournalSettings};
 use bessai_modbus::{StreamFraming, WriteQueue};
 use bessai_pipeline::{Pipeline, PipelineInput, Sinks};
@@ -177,6 +179,8 @@ fn feed(
             clock: clock::now,
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(SimQuarantine { world: Rc::clone(world), feed: index }),
+            // Each feed has a broker of its own.
+            gates: BrokerGates::default(),
         },
         policy: Policy {
             read: None,

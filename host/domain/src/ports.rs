@@ -150,6 +150,17 @@ pub trait Session {
     async fn close(self);
 }
 
+/// Why a sign-in failed, for people; contains no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignInError {
+    /// The broker cannot be reached, whoever tries.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It does not accept this client, or the login cannot be used.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// A broker to sign in to.
 #[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Broker {
@@ -157,6 +168,6 @@ pub trait Broker {
     type Session: Session;
     /// The next sign-in as the settings define it; `attempt` counts the failed ones since the last session.
     fn request(&self, at: Timestamp, attempt: u32) -> SignInRequest;
-    /// Connects and signs in as the settings and the plugin want; the error is for people and contains no secret.
-    async fn sign_in(&mut self, login: Login) -> Result<Self::Session, String>;
+    /// Connects and signs in as the settings and the plugin want.
+    async fn sign_in(&mut self, login: Login) -> Result<Self::Session, SignInError>;
 }

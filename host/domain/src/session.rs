@@ -26,7 +26,7 @@ pub enum ProtocolChoice {
 }
 
 /// The address of a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Host name or IP address.
     pub host: String,

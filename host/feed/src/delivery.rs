@@ -192,7 +192,7 @@ impl<C: Cursor> Delivery<C> {
                 session.queue.len() < session.window() && self.batches.open() < MAX_OPEN_BATCHES + session.aside.len();
             let deadline = session.deadline.unwrap_or_else(Instant::now);
             let held_until = session.held_until.unwrap_or(deadline);
-            let renewal = session.renewal.as_ref().map(Renewal::next_check);
+            let (renewal, unanswered) = (session.renewal.as_ref().map(Renewal::next_check), session.unanswered_at());
             tokio::select! {
                 biased;
                 event = session.event() => if let Err(closing) = self.handle_events(session, event).await {
@@ -206,6 +206,9 @@ impl<C: Cursor> Delivery<C> {
                     if session.renewal.as_ref().is_some_and(Renewal::is_due) {
                         return SessionEnd::Renewed;
                     }
+                }
+                () = sleep_until(unanswered.unwrap_or(deadline)), if unanswered.is_some() => {
+                    return lost(session, self.unanswered(session));
                 }
                 () = sleep_until(deadline), if session.deadline.is_some() => {
                     let reason = format!("the broker acknowledged nothing for {ACKNOWLEDGED_WITHIN:?}");

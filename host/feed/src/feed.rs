@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_domain::ports::{Broker, Events, Plugin};
+use bessai_domain::ports::{Broker, Events, Plugin, SignInError};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -101,12 +101,23 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
         while !self.context.now().wall.is_plausible() {
             sleep(CLOCK_CHECK_EVERY).await;
         }
+        let endpoint = self.broker.request(self.context.now().wall, self.sign_ins.attempt).endpoint;
+        let gates = self.context.settings.gates.clone();
+        while let Some(waiting) = gates.enter(&endpoint) {
+            self.sign_ins.waits(&waiting);
+            gates.wait(&endpoint, &waiting).await;
+        }
         let request = self.broker.request(self.context.now().wall, self.sign_ins.attempt);
         self.sign_ins.begins(&request);
         let (login, changes) = self.transformer.connect(&mut self.events, &request).await?;
         self.delivery.save(&changes).await;
-        let renew_at = login.renew_at;
-        Ok(SignedIn { session: self.broker.sign_in(login).await?, renew_at })
+        let (renew_at, reached) = (login.renew_at, login.endpoint.clone().unwrap_or(endpoint));
+        let session = self.broker.sign_in(login).await;
+        match &session {
+            Err(SignInError::Unreachable(reason)) => gates.unreachable(&reached, reason),
+            Ok(_) | Err(SignInError::Failed(_)) => gates.reached(&reached),
+        }
+        Ok(SignedIn { session: session.map_err(|error| error.to_string())?, renew_at })
     }
 
     /// Replaces the plugin while there is no session.

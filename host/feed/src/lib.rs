@@ -15,6 +15,7 @@ mod batches;
 mod context;
 mod delivery;
 mod feed;
+mod gates;
 mod health;
 mod policy;
 mod processor;
@@ -30,6 +31,7 @@ mod turn;
 
 pub use delivery::{Lesson, RefusedByBroker};
 pub use feed::Feed;
+pub use gates::BrokerGates;
 pub use health::{FeedHealth, SharedFeedHealth};
 pub use policy::{Admitted, Policy};
 pub use processor::ProcessorShare;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bessai_domain::time::Clock;
 
+use crate::gates::BrokerGates;
 use crate::quarantine::Quarantine;
 
 /// A feed's settings, apart from plugin, broker and policy.
@@ -19,4 +20,6 @@ pub struct FeedSettings {
     pub slow_call: Duration,
     /// Stores what cannot be delivered.
     pub quarantine: Rc<dyn Quarantine>,
+    /// Shared by all feeds.
+    pub gates: BrokerGates,
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::backoff::{Backoff, LONGEST};
 use crate::context::TaskContext;
 use crate::delivery::LostSession;
+use crate::gates::Waiting;
 
 /// Reasons that are remembered as logged: a broker with several addresses alternates between a few.
 const MAX_LOGGED: usize = 8;
@@ -71,6 +72,13 @@ impl SignIns {
         self.context.health.borrow_mut().failed_sign_ins += 1;
         self.attempt = self.attempt.saturating_add(1);
         self.back_off(reason, LONGEST);
+    }
+
+    /// The broker cannot be reached, and another feed tries it.
+    pub(crate) fn waits(&self, waiting: &Waiting) {
+        let pause = waiting.until.saturating_duration_since(Instant::now());
+        self.context.health.borrow_mut().connection_failed(&waiting.reason, pause);
+        tracing::debug!(feed = %self.context.name(), "{}; another feed tries it in {pause:?}", waiting.reason);
     }
 
     /// A session begins.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::ports::Broker;
+use bessai_domain::ports::{Broker, SignInError};
 use bessai_domain::session::{Login, Protocol, ProtocolChoice, SignInRequest};
 use bessai_domain::time::Timestamp;
 
@@ -56,11 +56,14 @@ impl Broker for MqttBroker {
         SignInRequest { endpoint, protocol, at, attempt }
     }
 
-    async fn sign_in(&mut self, login: Login) -> Result<MqttSession, String> {
+    async fn sign_in(&mut self, login: Login) -> Result<MqttSession, SignInError> {
         let choice = login.protocol.map_or(self.settings.protocol, ProtocolChoice::Only);
-        let mut options = self.connect_options(login).await?;
+        let mut options = self.connect_options(login).await.map_err(SignInError::Failed)?;
         let broker = self.negotiated.entry(&options.endpoint);
-        let connection = broker.sign_in(choice, &mut options).await.map_err(|error| error.at_sign_in(&options))?;
+        let connection = broker.sign_in(choice, &mut options).await.map_err(|error| {
+            let reason = error.at_sign_in(&options);
+            if error.is_unreachable() { SignInError::Unreachable(reason) } else { SignInError::Failed(reason) }
+        })?;
         Ok(MqttSession::new(connection, &options, Rc::clone(&self.warnings)))
     }
 }

@@ -129,6 +129,11 @@ impl SessionError {
         }
     }
 
+    /// Whether the broker cannot be reached, whoever signs in.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Network(_))
+    }
+
     /// Whether a message may have ended the session. A broker without reason codes only closes the connection.
     pub(crate) fn close_cause(&self) -> CloseCause {
         match self {

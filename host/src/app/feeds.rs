@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bessai_domain::journal::StartAt;
 use bessai_domain::state::PluginState;
 use bessai_domain::text::visible;
-use bessai_feed::{Feed, Replacement, SharedFeedHealth};
+use bessai_feed::{BrokerGates, Feed, Replacement, SharedFeedHealth};
 use bessai_journal::{Journal, JournalReader};
 use bessai_mqtt::MqttBroker;
 use bessai_plugin_runtime::{CompiledComponent, Engine, Plugin};
@@ -49,6 +49,7 @@ pub(super) struct Feeds {
     site: String,
     plugins: Arc<config::Plugins>,
     quarantine: Rc<QuarantineWriter>,
+    gates: BrokerGates,
     engine: Arc<Engine>,
     journal: Journal,
     report: Rc<RefCell<StatusReport>>,
@@ -129,6 +130,7 @@ impl Feeds {
             site: config.site.clone(),
             plugins: Arc::clone(&config.plugins),
             quarantine: Rc::new(QuarantineWriter::new(&config.data_dir.join("quarantine"))),
+            gates: BrokerGates::default(),
             engine,
             journal: journal.clone(),
             report: Rc::clone(report),
@@ -374,7 +376,7 @@ impl Feeds {
         let (previous, journal) = (self.ending.remove(&name), self.journal.clone());
         let broker = MqttBroker::new(settings::broker_of(&self.site, &settings, &component));
         let policy = settings::policy(&self.site, &settings);
-        let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine);
+        let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine, &self.gates);
         entry.running = Some(Running {
             component: component.clone(),
             replacements,

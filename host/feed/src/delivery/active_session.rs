@@ -39,6 +39,8 @@ pub(super) struct ActiveSession<S> {
     pub(super) in_flight: VecDeque<InFlightMessage>,
     /// Nothing else is sent while this message is in flight.
     pub(super) is_alone: bool,
+    /// A message that was sent later than the oldest one in flight is acknowledged.
+    pub(super) is_overtaken: bool,
     next_number: u64,
     /// For the next acknowledgement.
     pub(super) deadline: Option<Instant>,
@@ -127,6 +129,7 @@ impl<S> ActiveSession<S> {
             queue: VecDeque::new(),
             aside: Vec::new(),
             is_alone: false,
+            is_overtaken: false,
             last_unacknowledged: None,
             refused: None,
             in_flight: VecDeque::new(),
@@ -177,6 +180,12 @@ impl<S: Session> ActiveSession<S> {
         if self.deadline.is_none() {
             self.restart_deadline();
         }
+    }
+
+    /// When the oldest message counts as not acknowledged although later ones are.
+    pub(super) fn unanswered_at(&self) -> Option<Instant> {
+        let oldest = self.in_flight.front().filter(|_| self.is_overtaken)?;
+        Some(oldest.sent + ACKNOWLEDGED_WITHIN)
     }
 
     /// `online` or `offline` on the status topic, if there is one.

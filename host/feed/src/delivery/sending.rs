@@ -9,7 +9,9 @@ use bessai_domain::refusal::{CloseCause, Closing, Objection, Refusal, RefusalKin
 use tokio::time::Instant;
 
 use super::Delivery;
-use super::active_session::{ActiveSession, InFlightMessage, SessionEvent, StoringMessage, UnsentMessage};
+use super::active_session::{
+    ACKNOWLEDGED_WITHIN, ActiveSession, InFlightMessage, SessionEvent, StoringMessage, UnsentMessage,
+};
 use super::learnt::KnownRefusal;
 use super::suspicion::{Admission, Attempt, Conviction, MessageKey};
 use crate::quarantine::{self, QuarantinedMessage};
@@ -271,6 +273,7 @@ impl<C: Cursor> Delivery<C> {
         // Brokers nearly always acknowledge in order, so the search ends at once.
         let Some(index) = session.in_flight.iter().position(|sent| sent.number == number) else { return Ok(()) };
         let Some(sent) = session.in_flight.remove(index) else { return Ok(()) };
+        session.is_overtaken = index > 0;
         session.restart_deadline();
         if session.in_flight.is_empty() {
             session.is_alone = false;
@@ -333,6 +336,19 @@ impl<C: Cursor> Delivery<C> {
                 tracing::warn!(%feed, %topic, "the broker refused a message: {reason}; retrying, later messages go first");
             }
         }
+    }
+
+    /// The broker acknowledges later messages, but not the oldest one.
+    pub(super) fn unanswered<S>(&mut self, session: &ActiveSession<S>) -> Closing {
+        let reason = format!("it acknowledged later messages, and not this one for {ACKNOWLEDGED_WITHIN:?}");
+        if let Some(sent) = session.in_flight.front()
+            && let Some(message) = sent.message.message(&self.batches)
+        {
+            let conviction = Conviction { objection: Objection::Content, reason: reason.clone() };
+            self.suspicion.unanswered(&sent.message.key(message), conviction, Instant::now());
+            self.show_broker();
+        }
+        Closing::other(format!("signing in again, since a message is not acknowledged: {reason}"))
     }
 
     /// Finds out which message the broker may have ended a session over.

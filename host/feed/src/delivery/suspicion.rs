@@ -89,6 +89,8 @@ struct Suspect {
     has_been_unretained: bool,
     not_before: Instant,
     pause: Duration,
+    /// The broker does not acknowledge it, which delays no other message: it need not be sent alone.
+    is_unanswered: bool,
     /// Messages like it wait for the verdict.
     traits: SuspectTraits,
 }
@@ -135,6 +137,15 @@ impl Suspicion {
         }
     }
 
+    /// The broker acknowledged later messages, but not this one.
+    pub(super) fn unanswered(&mut self, key: &MessageKey, conviction: Conviction, now: Instant) {
+        self.strike(key, true, conviction, now);
+        if let Some(suspect) = self.suspects.get_mut(key) {
+            (suspect.ended_alone, suspect.is_unanswered) = (false, true);
+            suspect.is_convicted = suspect.strikes > STRIKES;
+        }
+    }
+
     fn strike(&mut self, key: &MessageKey, was_alone: bool, conviction: Conviction, now: Instant) {
         let is_calm = self.unexplained.is_none_or(|at| now.duration_since(at) > NO_CONVICTION_FOR);
         let chance = self.chance_of_an_end();
@@ -148,6 +159,7 @@ impl Suspicion {
             has_been_unretained: false,
             not_before: now,
             pause: TRIAL_AFTER,
+            is_unanswered: false,
             traits: SuspectTraits::default(),
         });
         // With others in flight it is only the likely cause, which the next session finds out.
@@ -221,6 +233,7 @@ impl Suspicion {
             has_been_unretained: false,
             not_before: now,
             pause: TRIAL_AFTER,
+            is_unanswered: false,
             traits: SuspectTraits::default(),
         };
         self.suspects.insert(key, suspect);
@@ -270,7 +283,7 @@ impl Suspicion {
     /// How a message that was put aside has to be sent.
     pub(super) fn attempt(&self, key: &MessageKey) -> Attempt {
         match self.suspects.get(key) {
-            Some(suspect) if suspect.strikes >= STRIKES => {
+            Some(suspect) if suspect.strikes >= STRIKES && !suspect.is_unanswered => {
                 Attempt::Alone { may_unretain: !suspect.has_been_unretained }
             }
             _ => Attempt::Usual,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::message::{Message, Qos};
-use bessai_domain::ports::{Broker, CallError, ConnectError, Cursor, Events, Notice, Plugin, Processed, Session};
+use bessai_domain::ports::{
+    Broker, CallError, ConnectError, Cursor, Events, Notice, Plugin, Processed, Session, SignInError,
+};
 use bessai_domain::refusal::{CloseCause, Closing, Objection};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
@@ -229,7 +231,7 @@ impl Broker for TestBroker {
         SignInRequest { endpoint: Endpoint { host: "h".into(), port: 1883 }, protocol: Protocol::V5, at, attempt }
     }
 
-    async fn sign_in(&mut self, _login: Login) -> Result<TestSession, String> {
+    async fn sign_in(&mut self, _login: Login) -> Result<TestSession, SignInError> {
         self.0.note("CONNECT");
         self.0.closes_session.set(false);
         Ok(TestSession { outside: Rc::clone(&self.0), in_flight: VecDeque::new(), next: 0 })

@@ -14,7 +14,7 @@ use super::running::policy;
 use crate::context::TaskContext;
 use crate::delivery::LostSession;
 use crate::sign_ins::SignIns;
-use crate::{FeedSettings, SharedFeedHealth};
+use crate::{BrokerGates, FeedSettings, SharedFeedHealth};
 
 thread_local! {
     /// What this thread's test has logged.
@@ -48,6 +48,7 @@ fn sign_ins() -> SignIns {
         clock,
         slow_call: Duration::from_millis(50),
         quarantine: Rc::new(TestQuarantine(Rc::default())),
+        gates: BrokerGates::default(),
     };
     SignIns::new(Rc::new(TaskContext::new(settings, SharedFeedHealth::default(), &policy())))
 }

@@ -119,6 +119,23 @@ async fn a_used_up_quota_costs_time_and_no_message() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_is_never_acknowledged_is_quarantined_and_delays_no_other() {
+    on_one_thread(async {
+        let customer = Customer::new(|message, _| {
+            let is_bad = message.payload.starts_with(b"a 000100 ");
+            if is_bad { Reaction::Silence } else { Reaction::Accept }
+        });
+        let feed = deliver(&customer, &[("a", false, 0), ("b", false, 0)], None, 600);
+        feed.finishes().await;
+        assert_eq!((customer.delivered("a"), customer.delivered("b")), (599, 600), "{}", feed.state());
+        assert_eq!(customer.quarantined.borrow().keys().collect::<Vec<_>>(), ["a 000100"]);
+        assert!(feed.longest_delay("b") <= Duration::from_secs(10), "{:?}", feed.longest_delay("b"));
+        assert!(customer.sign_ins.get() <= 6, "{}", feed.state());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn on_a_link_that_drops_every_few_seconds_nothing_is_ever_quarantined() {
     on_one_thread(async {
         for mean in [2, 5, 20] {

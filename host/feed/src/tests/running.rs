@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::fakes::*;
-use crate::{Feed, FeedSettings, Policy, ProcessorShare, Replacement, SharedFeedHealth};
+use crate::{BrokerGates, Feed, FeedSettings, Policy, ProcessorShare, Replacement, SharedFeedHealth};
 
 pub(super) struct TestFeed {
     pub(super) outside: Rc<Outside>,
@@ -64,6 +64,7 @@ pub(super) fn run_in(
             clock,
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(TestQuarantine(Rc::clone(&outside))),
+            gates: BrokerGates::default(),
         },
         policy: policy(),
         events: EventList { events: events.into(), outside: Rc::clone(&outside), batch_size, pause },

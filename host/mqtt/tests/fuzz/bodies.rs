@@ -88,7 +88,7 @@ async fn use_session(listener: &TcpListener, options: u8) -> Option<usize> {
     let mut session = match signed_in {
         Ok(session) => session,
         Err(reason) => {
-            assert_sentence(&reason);
+            assert_sentence(&reason.to_string());
             return None;
         }
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::settings::Mistake;
-use bessai_feed::{FeedSettings, Policy};
+use bessai_feed::{BrokerGates, FeedSettings, Policy};
 use bessai_files::Access;
 use bessai_mqtt::{BrokerSettings, ReadPassword};
 use bessai_plugin_runtime::{self as plugin, CompiledComponent, Engine, LogSink, PluginSettings, ReadSecret, Secrets};
@@ -77,13 +77,19 @@ pub(super) fn of_plugin(feed: &config::FeedConfig) -> PluginSettings {
     }
 }
 
-pub(super) fn of_feed(site: &str, feed: &config::FeedConfig, quarantine: &Rc<QuarantineWriter>) -> FeedSettings {
+pub(super) fn of_feed(
+    site: &str,
+    feed: &config::FeedConfig,
+    quarantine: &Rc<QuarantineWriter>,
+    gates: &BrokerGates,
+) -> FeedSettings {
     FeedSettings {
         name: feed.name.clone(),
         status_topic: feed.is_default.then(|| status_topic(site)),
         clock: now,
         slow_call: plugin::SLOW_CALL,
         quarantine: Rc::<QuarantineWriter>::clone(quarantine),
+        gates: gates.clone(),
     }
 }
 

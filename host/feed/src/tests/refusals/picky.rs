@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
-use bessai_domain::ports::{Broker, CallError, ConnectError, Events, Notice, Plugin, Processed, Session};
+use bessai_domain::ports::{Broker, CallError, ConnectError, Events, Notice, Plugin, Processed, Session, SignInError};
 use bessai_domain::refusal::{CloseCause, Closing, Objection, Refusal};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
@@ -19,7 +19,9 @@ use tokio::time::{Instant, sleep};
 
 use super::super::fakes::{Outside, TestCursor, clock};
 use super::super::running::{frame, policy};
-use crate::{Feed, FeedSettings, Quarantine, QuarantineContent, QuarantineEntry, SharedFeedHealth, Storing};
+use crate::{
+    BrokerGates, Feed, FeedSettings, Quarantine, QuarantineContent, QuarantineEntry, SharedFeedHealth, Storing,
+};
 
 /// Events that come once a second, whether or not somebody reads them.
 pub(super) struct Ticking {
@@ -52,6 +54,8 @@ pub(super) enum Reaction {
     Accept,
     Refuse(Refusal),
     Close(CloseCause),
+    /// It never acknowledges the message.
+    Silence,
     /// It accepts the message, and closes the connection without saying so.
     AcceptAndClose,
 }
@@ -188,7 +192,7 @@ impl Broker for PickyBroker {
         SignInRequest { endpoint: Endpoint { host: "h".into(), port: 1883 }, protocol: Protocol::V311, at, attempt }
     }
 
-    async fn sign_in(&mut self, _login: Login) -> Result<PickySession, String> {
+    async fn sign_in(&mut self, _login: Login) -> Result<PickySession, SignInError> {
         let customer = Rc::clone(&self.0);
         customer.sign_ins.set(customer.sign_ins.get() + 1);
         let drops_at = customer.drops_after.get().map(|mean| Instant::now() + mean.mul_f64(2.0 * customer.random()));
@@ -220,6 +224,7 @@ impl PickySession {
                 Some(Notice::Acknowledged { number, refusal: None })
             }
             Reaction::Refuse(refusal) => Some(Notice::Acknowledged { number, refusal: Some(refusal) }),
+            Reaction::Silence => None,
             Reaction::Close(cause) => {
                 self.closed = Some(Closing { cause, reason });
                 None
@@ -332,6 +337,7 @@ pub(super) fn deliver(
             clock,
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(Rc::clone(customer)),
+            gates: BrokerGates::default(),
         },
         policy: policy(),
         events: Ticking { events: list.into(), outside: Rc::clone(&outside), began: Instant::now() },
