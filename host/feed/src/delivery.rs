@@ -75,8 +75,8 @@ pub(crate) struct Delivery<C> {
     capacity: BrokerCapacity,
     suspicion: Suspicion,
     lessons: BrokerLessons,
-    // The reason for which a quarantined message was logged last.
-    logged_reason: Option<String>,
+    // The kind of quarantined messages that was logged last.
+    logged_kind: Option<String>,
     logged_past_renewal: bool,
 }
 
@@ -91,7 +91,7 @@ impl<C: Cursor> Delivery<C> {
             capacity: BrokerCapacity::default(),
             suspicion: Suspicion::default(),
             lessons: BrokerLessons::default(),
-            logged_reason: None,
+            logged_kind: None,
             logged_past_renewal: false,
         }
     }

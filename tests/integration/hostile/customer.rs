@@ -54,7 +54,7 @@ async fn a_thousand_messages_a_call_that_the_broker_does_not_take_delay_nobody()
     assert_eq!((&acme["delivered"], &acme["off"]), (&json!(0), &json!(null)), "{acme}");
     // The feed slows itself down: what it cannot store yet waits in the journal.
     assert!(acme["lag"].as_u64() >= Some(READINGS as u64), "{acme}");
-    assert_eq!(site.gateway.log_count("quarantined a message of"), 1, "{}", site.gateway.log());
+    assert_eq!(site.gateway.log_count("quarantined a message in"), 1, "{}", site.gateway.log());
 }
 
 #[tokio::test]

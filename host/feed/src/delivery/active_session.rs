@@ -57,6 +57,8 @@ pub(super) struct ActiveSession<S> {
 /// A message on its way to the quarantine.
 pub(super) struct StoringMessage {
     pub(super) message: UnsentMessage,
+    /// The broker's limit, if it is too large.
+    pub(super) limit: Option<usize>,
     /// Why, for people.
     pub(super) reason: String,
     /// Ends with the location.

@@ -217,17 +217,19 @@ impl<C: Cursor> Delivery<C> {
         let message = queued.message(&self.batches)?.clone();
         let message = QuarantinedMessage { through, index, message, size, limit, reason: reason.clone() };
         let stored = quarantine::store_message(Rc::clone(&self.context), message);
-        Some(StoringMessage { message: queued, reason, stored })
+        Some(StoringMessage { message: queued, limit, reason, stored })
     }
 
     /// A message is in the quarantine, so the feed's position may pass it.
     fn quarantined(&mut self, storing: &StoringMessage, location: &str) {
-        let StoringMessage { message: queued, reason, .. } = storing;
-        if let Some(message) = queued.message(&self.batches).filter(|_| self.logged_reason.as_ref() != Some(reason)) {
+        let StoringMessage { message: queued, limit, reason, .. } = storing;
+        // The sizes of messages differ; the limit is the same.
+        let kind = limit.map_or_else(|| reason.clone(), |limit| limit.to_string());
+        if let Some(message) = queued.message(&self.batches).filter(|_| self.logged_kind.as_ref() != Some(&kind)) {
             let (feed, topic) = (self.context.name(), &message.topic);
             tracing::error!(%feed, %topic, "quarantined a message in {location}: {reason}");
         }
-        self.logged_reason = Some(reason.clone());
+        self.logged_kind = Some(kind);
         if let UnsentMessage::OfBatch(id) = queued {
             self.batches.complete(*id);
         }
