@@ -30,6 +30,7 @@ use crate::watchdog::{MainLoop, Watchdog};
 
 mod buses;
 mod feeds;
+mod login;
 mod reload;
 mod report;
 mod site;
@@ -39,7 +40,8 @@ use feeds::Feeds;
 use reload::{ReloadReport, Reloader};
 use report::StatusReport;
 
-pub(crate) use feeds::{broker, check_feed_files, check_site_files, load, reserved_topics};
+pub(crate) use feeds::{broker, check_broker_files, check_feed_files, check_site_files, load, reserved_topics};
+pub(crate) use login::login;
 pub(crate) use reload::ReloadRequests;
 
 /// Device reports and model results that may wait for the pipeline. When the queue is full, reading devices waits.

@@ -17,6 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{demo, logging};
 
+mod broker;
 mod check;
 mod compile;
 mod completions;
@@ -31,6 +32,7 @@ mod plugin;
 mod run;
 mod values;
 
+use broker::BrokerCommand;
 use completions::CompletionShell;
 use configuration::ConfigArgument;
 use device::DeviceCommand;
@@ -116,6 +118,15 @@ Examples:
   bessai-edge device read --address tcp://192.168.1.20:502 --profile huawei-sun2000"
     )]
     Device(DeviceCommand),
+    /// Sign in to a feed's broker for commissioning; needs no gateway.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  bessai-edge broker test
+  bessai-edge broker test --feed acme"
+    )]
+    Broker(BrokerCommand),
     /// List and export recorded events, also while a gateway runs.
     #[command(
         subcommand,
@@ -180,6 +191,7 @@ fn run(command: Command) -> Result<(), CommandError> {
         Command::Check { file } => check::run(&file),
         Command::Plugin(command) => plugin::run(command),
         Command::Device(command) => device::run(command),
+        Command::Broker(command) => broker::run(command),
         Command::Journal(command) => journal::run(command),
         Command::Health => health::run(),
         Command::Completions { shell } => Ok(completions::run(shell, Arguments::command())?),

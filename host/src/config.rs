@@ -54,13 +54,14 @@ mod watchdog;
 pub(crate) use self::broker::BrokerConfig;
 pub(crate) use self::device::{DeviceConfig, ReadSettings, parse_address};
 pub(crate) use self::environment::ProcessEnvironment;
-pub(crate) use self::feed::{ComponentSource, FeedConfig};
+pub(crate) use self::feed::{ComponentSource, DEFAULT_FEED, FeedConfig};
 pub(crate) use self::feed_scan::{FeedOff, FeedScan, READ_LIMIT, owner as feed_owner};
 pub(crate) use self::limits::FeedLimits;
 pub(crate) use self::log_level::LogLevel;
 pub(crate) use self::plugins::Plugins;
 pub(crate) use self::profile_lookup::profile;
 pub(crate) use self::rights::Rights;
+pub(crate) use self::secret::Secret;
 pub(crate) use self::standalone::StandaloneSettings;
 pub(crate) use self::toml_file::parse_toml;
 

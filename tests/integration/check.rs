@@ -128,7 +128,7 @@ fn certificates_are_shown_with_their_dates() {
     // The key of another certificate.
     let mixed = Pem { certificate: own.certificate, key: expired.key };
     let told = mistaken(&with_identity(&mixed, &authority));
-    assert!(told.contains("do not belong together"), "{told}");
+    assert!(told.contains("it is not the key of the certificate"), "{told}");
     // A device's certificates are looked at in the same way.
     let (certificate, key) = (expired.certificate.display().to_string(), mixed.key.display().to_string());
     let device = format!(

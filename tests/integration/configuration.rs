@@ -74,7 +74,7 @@ fn mistakes_in_a_profile_name_the_point() {
 #[test]
 fn a_file_without_a_certificate_is_refused() {
     let setup = Setup::new().device(502).broker("mqtts://localhost").with("MQTT_TLS_CA_CERT_PATH", "ca.pem");
-    check_refused(&setup.file("ca.pem", "no certificate"), &["ca.pem", "contains no PEM certificate"]);
+    check_refused(&setup.file("ca.pem", "no certificate"), &["ca.pem", "it contains no certificate"]);
 }
 
 #[test]

@@ -38,3 +38,4 @@ mod sign_in;
 mod supervision;
 mod support;
 mod tidy;
+mod tls;

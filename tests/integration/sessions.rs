@@ -27,6 +27,8 @@ fn settings(port: u16, protocol: Protocol) -> BrokerSettings {
         port,
         websocket: None,
         tls: None,
+        key_password: None,
+        names: Default::default(),
         client_id: "gateway".into(),
         username: None,
         password: None,

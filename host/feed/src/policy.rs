@@ -74,7 +74,7 @@ impl Policy {
     }
 
     /// Admits a login if the feed has the right to its host and its last will. The error is for people.
-    pub(crate) fn admit_login(&self, mut login: Login) -> Result<Login, String> {
+    pub fn admit_login(&self, mut login: Login) -> Result<Login, String> {
         if let Some(endpoint) = &login.endpoint
             && !self.connect.iter().any(|right| right.includes(endpoint))
         {

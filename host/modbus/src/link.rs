@@ -131,7 +131,7 @@ impl Link {
 
     fn explain(&self, error: &tokio_modbus::Error) -> String {
         if let (Medium::Tls, tokio_modbus::Error::Transport(error)) = (self.medium, error)
-            && let Some(explanation) = bessai_tls::explain_device(error)
+            && let Some(explanation) = bessai_tls::explain(error)
         {
             return explanation;
         }

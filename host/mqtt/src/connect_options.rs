@@ -1,12 +1,14 @@
 //! What one CONNECT is made of: the plugin's login where it decides, else the feed's settings.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::session::{Endpoint, Login, Password};
-use rumqttc::{TlsConfiguration, Transport};
+use bessai_tls::SettingNames;
 
 use crate::settings::BrokerSettings;
+use crate::trace::Trace;
 
 /// Bytes of a text or of binary data in a packet, and so of every part of a CONNECT (5.0 §1.5.4, §1.5.6).
 const LONGEST_FIELD: usize = 65_535;
@@ -17,9 +19,12 @@ const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 /// One sign-in. No `Debug`: it holds a password.
 pub(crate) struct ConnectOptions {
     pub(crate) endpoint: Endpoint,
-    /// What rumqttc connects to: a host, or the URL of a WebSocket.
-    pub(crate) target: String,
-    pub(crate) transport: Transport,
+    /// The URL of the WebSocket, if MQTT is sent through one.
+    pub(crate) websocket: Option<String>,
+    pub(crate) tls: Option<bessai_tls::Client>,
+    pub(crate) names: SettingNames,
+    /// What the attempts have seen, for their errors.
+    pub(crate) trace: RefCell<Trace>,
     pub(crate) client_id: String,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
@@ -39,7 +44,9 @@ impl ConnectOptions {
         let endpoint = login.endpoint.unwrap_or_else(|| settings.endpoint());
         // The configured credentials are sent to no other broker: there only those of the plugin's login apply.
         let is_configured = is_of(settings, &endpoint);
-        let (target, transport) = transport(settings, &endpoint)?;
+        let tls = tls(settings)?;
+        let scheme = if tls.is_some() { "wss" } else { "ws" };
+        let websocket = settings.websocket.as_ref().map(|path| url(scheme, &endpoint, path));
         let password = match login.password {
             Some(Password(bytes)) => Some(text(bytes)?),
             None => settings.password.as_ref().filter(|_| is_configured).map(|read| read()).transpose()?,
@@ -50,8 +57,10 @@ impl ConnectOptions {
         });
         let options = Self {
             endpoint,
-            target,
-            transport,
+            websocket,
+            tls,
+            names: settings.names.clone(),
+            trace: RefCell::default(),
             client_id: login.client_id.unwrap_or_else(|| settings.client_id.clone()),
             username: login.username.or_else(|| settings.username.clone().filter(|_| is_configured)),
             password,
@@ -104,21 +113,11 @@ impl ConnectOptions {
 
     /// The broker's address as logs show it.
     pub(crate) fn address(&self) -> String {
-        match self.is_websocket() {
+        match &self.websocket {
             // A query may hold a token.
-            true => self.target.split('?').next().unwrap_or_default().to_owned(),
-            false => format!("{}:{}", self.endpoint.host, self.endpoint.port),
+            Some(url) => url.split('?').next().unwrap_or_default().to_owned(),
+            None => format!("{}:{}", self.endpoint.host, self.endpoint.port),
         }
-    }
-
-    /// Whether MQTT is sent through a WebSocket.
-    pub(crate) fn is_websocket(&self) -> bool {
-        matches!(self.transport, Transport::Ws | Transport::Wss(_))
-    }
-
-    /// Whether the connection uses TLS.
-    pub(crate) fn is_tls(&self) -> bool {
-        matches!(self.transport, Transport::Tls(_) | Transport::Wss(_))
     }
 }
 
@@ -126,15 +125,12 @@ fn is_of(settings: &BrokerSettings, endpoint: &Endpoint) -> bool {
     endpoint.port == settings.port && endpoint.host.eq_ignore_ascii_case(&settings.host)
 }
 
-/// What to connect to and how.
-fn transport(settings: &BrokerSettings, endpoint: &Endpoint) -> Result<(String, Transport), String> {
-    let tls = settings.tls.as_ref().map(bessai_tls::client).transpose()?.map(TlsConfiguration::Rustls);
-    Ok(match (&settings.websocket, tls) {
-        (None, None) => (endpoint.host.clone(), Transport::Tcp),
-        (None, Some(tls)) => (endpoint.host.clone(), Transport::Tls(tls)),
-        (Some(path), None) => (url("ws", endpoint, path), Transport::Ws),
-        (Some(path), Some(tls)) => (url("wss", endpoint, path), Transport::Wss(tls)),
-    })
+/// Reads certificates and keys.
+fn tls(settings: &BrokerSettings) -> Result<Option<bessai_tls::Client>, String> {
+    let Some(tls) = &settings.tls else { return Ok(None) };
+    let password = settings.key_password.as_ref().map(|read| read()).transpose()?;
+    let client = bessai_tls::Client::new(tls, password.as_deref());
+    client.map(Some).map_err(|error| error.to_string())
 }
 
 fn url(scheme: &str, endpoint: &Endpoint, path: &str) -> String {
@@ -164,6 +160,8 @@ mod tests {
             port: 8080,
             websocket: None,
             tls: None,
+            key_password: None,
+            names: SettingNames::default(),
             client_id: "gateway".into(),
             username: Some("site".into()),
             password: Some(Box::new(|| Ok("secret".into()))),
@@ -179,7 +177,7 @@ mod tests {
     fn the_settings_apply_where_the_plugin_decides_nothing() {
         let options = ConnectOptions::new(&settings(), Login::default()).unwrap();
         assert_eq!(
-            (options.target.as_str(), options.endpoint.port, options.client_id.as_str()),
+            (options.endpoint.host.as_str(), options.endpoint.port, options.client_id.as_str()),
             ("a.example", 8080, "gateway")
         );
         assert_eq!(options.credentials(), Some(("site".into(), "secret".into())));
@@ -200,7 +198,7 @@ mod tests {
         };
         let settings = BrokerSettings { websocket: Some("/mqtt".into()), ..settings() };
         let options = ConnectOptions::new(&settings, login).unwrap();
-        assert_eq!(options.target, "ws://[::1]:443/mqtt");
+        assert_eq!(options.websocket.as_deref(), Some("ws://[::1]:443/mqtt"));
         assert_eq!((options.client_id.as_str(), options.clean_start), ("device", false));
         assert_eq!(options.credentials(), Some(("hub/device".into(), "token".into())));
         assert_eq!(options.keep_alive, LONGEST_KEEP_ALIVE);

@@ -51,7 +51,8 @@ async fn connect(protocol: Protocol, options: &ConnectOptions) -> Result<Connect
         Protocol::V5 => v5::connect(options)?,
     };
     let mut wire = Wire::new(socket::open(options).await?, protocol);
-    let connack = exchange(&mut wire, connect).await?;
+    let connack =
+        exchange(&mut wire, connect).await.inspect_err(|_| options.trace.borrow_mut().answered(wire.head()))?;
     wire.signed_in();
     let (client, granted) = match protocol {
         Protocol::V311 => v311::signed_in(options, connack, wire)?,

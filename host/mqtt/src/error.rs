@@ -6,7 +6,7 @@ use std::io;
 use bessai_domain::refusal::{CloseCause, Objection};
 
 use crate::connect_options::ConnectOptions;
-use crate::limits::CONNECT_LIMIT_S;
+use crate::hints;
 
 /// Why a sign-in failed, or a session ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,31 +58,31 @@ pub(crate) enum SessionError {
 impl SessionError {
     /// Why a sign-in failed: a sentence with the broker's address and what to change.
     pub(crate) fn at_sign_in(&self, options: &ConnectOptions) -> String {
-        let (address, client_id) = (options.address(), &options.client_id);
+        let (address, client_id, names) = (options.address(), &options.client_id, &options.names);
         let user = match &options.username {
             Some(user) => format!("user {user:?}"),
             None => "an anonymous client".to_owned(),
         };
         match self {
             Self::UnsupportedProtocol => format!("{address} does not speak this MQTT version; set protocol = \"auto\""),
-            Self::NotMqtt | Self::Violation(_) => {
-                format!("{address} answered CONNECT with something that is not MQTT{}", scheme_hint(options))
-            }
-            Self::ConnectionClosed => {
-                format!("{address} closed the connection before answering CONNECT{}", scheme_hint(options))
-            }
+            Self::NotMqtt | Self::Violation(_) => hints::not_mqtt(options),
+            Self::ConnectionClosed => hints::closed(options),
             Self::BadCredentials(code) => format!(
-                "{address} refused {user} ({code:#04x} bad user name or password); check MQTT_USERNAME and MQTT_PASSWORD"
+                "{address} refused {user} ({code:#04x} bad user name or password); check {} and {}",
+                names.of("username"),
+                names.of("password")
             ),
             Self::NotAuthorized(code) => format!(
                 "{address} refused {user}, client id {client_id:?} ({code:#04x} not authorized); check user name, password \
                  and the broker's policy"
             ),
             Self::BadClientId(code) => format!(
-                "{address} refused the client id {client_id:?} ({code:#04x} client identifier not valid); set MQTT_CLIENT_ID"
+                "{address} refused the client id {client_id:?} ({code:#04x} client identifier not valid); set {}",
+                names.of("client_id")
             ),
             Self::PasswordWithoutUsername => format!(
-                "{address} was not contacted: MQTT 3.1.1 allows no password without a user name; set MQTT_USERNAME"
+                "{address} was not contacted: MQTT 3.1.1 allows no password without a user name; set {}",
+                names.of("username")
             ),
             Self::WillQos => format!("{address} refused the last will's quality of service (0x9b QoS not supported)"),
             Self::WillRetain => format!("{address} refused the last will's retain flag (0x9a retain not supported)"),
@@ -100,7 +100,7 @@ impl SessionError {
                 "{address} opened a WebSocket without the sub-protocol \"mqtt\"; check the path of the broker's url"
             ),
             Self::Tls(explanation) => format!("TLS with {address} failed: {explanation}"),
-            Self::Timeout => format!("{address} did not answer within {CONNECT_LIMIT_S} s"),
+            Self::Timeout => hints::timeout(options),
             Self::Network(error) => format!("failed to connect to {address}: {error}"),
             Self::Disconnected { .. } | Self::TakenOver | Self::NoPingResponse => {
                 self.at_session_end(&address, client_id)
@@ -161,12 +161,24 @@ impl SessionError {
         Self::Network(error.to_string())
     }
 
+    /// Whether the broker speaks MQTT and refuses this client, or has closed the connection as some do instead.
+    pub(crate) fn is_refusal(&self, is_tls: bool) -> bool {
+        match self {
+            Self::NotAuthorized(_) | Self::BadCredentials(_) | Self::BadClientId(_) | Self::Refused(_) => true,
+            // Without TLS it may as well not speak MQTT.
+            Self::ConnectionClosed => is_tls,
+            _ => false,
+        }
+    }
+
     /// From an error of a WebSocket's handshake.
     pub(crate) fn of_websocket(error: &(dyn Error + 'static)) -> Self {
         if let Some(explanation) = causes(error).find_map(bessai_tls::explain) {
             return Self::Tls(explanation);
         }
-        if causes(error).any(|cause| cause.downcast_ref().is_some_and(is_close)) {
+        let is_end = |cause: &(dyn Error + 'static)| cause.downcast_ref().is_some_and(is_close);
+        // The library's name for an answer that ends too early.
+        if causes(error).any(is_end) || error.to_string().contains("Handshake not finished") {
             return Self::NoWebSocket("it closed the connection".into());
         }
         // The library writes a status after a colon, and otherwise what is wrong with the answer.
@@ -179,15 +191,6 @@ impl SessionError {
 /// An error and its causes.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// MQTT, TLS and WebSockets on each other's ports fail without any reason.
-fn scheme_hint(options: &ConnectOptions) -> &'static str {
-    match (options.is_tls(), options.is_websocket()) {
-        (true, false) => " (if that port is without TLS, write mqtt://; if it is a WebSocket, write wss://)",
-        (false, false) => " (if that port is for TLS, write mqtts://; if it is a WebSocket, write ws://)",
-        (_, true) => "",
-    }
 }
 
 /// Whether the peer ended the connection.

@@ -18,6 +18,10 @@ pub struct BrokerSettings {
     pub websocket: Option<String>,
     /// TLS, or none. The files are read at each sign-in, so renewed certificates need no restart.
     pub tls: Option<bessai_tls::Settings>,
+    /// Of an encrypted private key; read at each sign-in.
+    pub key_password: Option<ReadPassword>,
+    /// How errors name these settings.
+    pub names: bessai_tls::SettingNames,
     /// Client id.
     pub client_id: String,
     /// User name, if any.

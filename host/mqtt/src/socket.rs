@@ -1,14 +1,9 @@
 //! Opens the stream to a broker: TCP, TLS, and WebSockets over either.
 
-use std::io;
-
 use async_tungstenite::tokio::client_async_with_config;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::http::HeaderValue;
 use async_tungstenite::tungstenite::protocol::WebSocketConfig;
-use rumqttc::tokio_rustls::TlsConnector;
-use rumqttc::tokio_rustls::rustls::pki_types::ServerName;
-use rumqttc::{TlsConfiguration, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use ws_stream_tungstenite::WsStream;
@@ -31,38 +26,30 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 /// Connects to the broker; the caller limits the time.
 pub(crate) async fn open(options: &ConnectOptions) -> Result<Box<dyn Socket>, SessionError> {
     let address = (options.endpoint.host.as_str(), options.endpoint.port);
+    options.trace.borrow_mut().connected(None);
     let stream = TcpStream::connect(address).await.map_err(|error| SessionError::of_network(&error))?;
+    options.trace.borrow_mut().connected(stream.peer_addr().ok());
     // Acknowledgements and single messages are small packets: Nagle's algorithm would only delay them.
     stream.set_nodelay(true).map_err(|error| SessionError::of_network(&error))?;
-    match &options.transport {
-        Transport::Tls(configuration) => {
-            let stream = handshake(options, configuration, stream).await;
-            Ok(Box::new(stream.map_err(|error| SessionError::of_network(&error))?))
-        }
-        Transport::Ws => websocket(options, stream).await,
-        Transport::Wss(configuration) => {
-            let stream = handshake(options, configuration, stream).await;
-            websocket(options, stream.map_err(|error| SessionError::of_websocket(&error))?).await
-        }
-        _ => Ok(Box::new(stream)),
+    let Some(tls) = &options.tls else { return through_websocket(options, stream).await };
+    let (stream, handshake) = tls.connect(&options.endpoint.host, stream).await.map_err(SessionError::Tls)?;
+    options.trace.borrow_mut().handshake = Some(handshake);
+    through_websocket(options, stream).await
+}
+
+/// The stream itself, unless MQTT is sent through a WebSocket on it.
+async fn through_websocket(
+    options: &ConnectOptions,
+    stream: impl Socket + 'static,
+) -> Result<Box<dyn Socket>, SessionError> {
+    match &options.websocket {
+        Some(url) => websocket(url, stream).await,
+        None => Ok(Box::new(stream)),
     }
 }
 
-async fn handshake(
-    options: &ConnectOptions,
-    configuration: &TlsConfiguration,
-    stream: TcpStream,
-) -> io::Result<impl Socket + use<>> {
-    let TlsConfiguration::Rustls(configuration) = configuration else {
-        return Err(io::Error::other("internal error: TLS is not set up"));
-    };
-    let name = ServerName::try_from(options.endpoint.host.clone()).map_err(io::Error::other)?;
-    TlsConnector::from(std::sync::Arc::clone(configuration)).connect(name, stream).await
-}
-
-async fn websocket(options: &ConnectOptions, stream: impl Socket + 'static) -> Result<Box<dyn Socket>, SessionError> {
-    let mut request =
-        options.target.as_str().into_client_request().map_err(|error| SessionError::of_websocket(&error))?;
+async fn websocket(url: &str, stream: impl Socket + 'static) -> Result<Box<dyn Socket>, SessionError> {
+    let mut request = url.into_client_request().map_err(|error| SessionError::of_websocket(&error))?;
     request.headers_mut().insert(SUBPROTOCOL_HEADER, HeaderValue::from_static(SUBPROTOCOL));
     // A broker decides how many packets a message of the WebSocket holds; no packet is larger than this.
     let largest = usize::try_from(MAX_PACKET).ok();

@@ -44,8 +44,10 @@ async fn receive(
     received: &mpsc::Sender<ReceivedMessage>,
 ) -> Result<(), String> {
     let options = ConnectOptions::new(settings, Login::default())?;
-    let mut mqtt = MqttOptions::new(&options.client_id, &options.target, options.endpoint.port);
-    mqtt.set_transport(options.transport.clone());
+    if options.tls.is_some() || options.websocket.is_some() {
+        return Err("the subscriber connects without TLS and WebSockets only".into());
+    }
+    let mut mqtt = MqttOptions::new(&options.client_id, &options.endpoint.host, options.endpoint.port);
     mqtt.set_keep_alive(options.keep_alive);
     if let Some((username, password)) = options.credentials() {
         mqtt.set_credentials(username, password);

@@ -59,6 +59,7 @@ pub(crate) fn signed_in(
         return Err(refused(connack.code));
     }
     let granted = Granted::unlimited(options.in_flight, connack.session_present);
+    options.trace.borrow_mut().granted = vec![("session present", connack.session_present.to_string())];
     let mut state = MqttState::new(id_count(granted.window), false);
     // rumqttc reserves memory for 100 packets from the broker, of which few ever arrive at once.
     state.events.shrink_to_fit();

@@ -61,6 +61,7 @@ pub(crate) fn signed_in(
         return Err(reasons::of_connack(connack.code));
     }
     let (granted, max_alias) = granted(options.in_flight, &connack)?;
+    options.trace.borrow_mut().granted = properties::stated(&connack);
     // rumqttc takes the size of its state for the number of packet ids and reuses ids that are still in use, so it gets
     // more of them than the window has; `PacketIds` keeps to the window.
     let mut state = MqttState::new(id_count(granted.window), false);

@@ -63,6 +63,11 @@ impl Wire {
         self.phase = Phase::SignedIn;
     }
 
+    /// What has come and is no complete packet.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.received
+    }
+
     /// Whether another message may be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.unsent.len() < ENOUGH_UNSENT

@@ -33,7 +33,8 @@ mod scan;
 mod settings;
 
 use settings::LoadError;
-pub(crate) use settings::{broker, check_feed_files, check_site_files, load, reserved_topics};
+pub(crate) use settings::{broker, check_broker_files, check_feed_files, check_site_files, load, reserved_topics};
+pub(super) use settings::{of_plugin as plugin_settings, policy};
 
 /// Components that are read and compiled at the same time: one per core of a small machine.
 const LOADS_AT_ONCE: usize = 2;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bessai_domain::session::{Endpoint, Protocol, ProtocolChoice};
 use bessai_domain::settings::{Mistake, SettingsTable};
 use bessai_files::CERTIFICATE_BYTES;
+use bessai_tls::{Identity, Pin, SettingNames};
 
 use super::broker_url::{self, BrokerUrl};
 use super::environment::Variables;
@@ -49,6 +50,10 @@ pub(crate) struct BrokerConfig {
     pub(crate) username: Option<String>,
     /// The password.
     pub(crate) password: Option<Secret>,
+    /// The password of the client's private key.
+    pub(crate) key_password: Option<Secret>,
+    /// How errors name these settings.
+    pub(crate) names: SettingNames,
     /// Longest silence on the connection before it counts as broken.
     pub(crate) keep_alive: Duration,
     /// How many publishes may wait for their acknowledgement.
@@ -96,9 +101,13 @@ struct PartialBroker<'a> {
     username: Option<String>,
     password: Option<Secret>,
     ca: Option<Sourced<'a, PathBuf>>,
+    pin: Option<Pin>,
+    server_name: Option<String>,
     cert: Option<Sourced<'a, PathBuf>>,
     key: Option<Sourced<'a, PathBuf>>,
+    key_password: Option<Secret>,
     alpn: Option<String>,
+    names: SettingNames,
     keep_alive: Option<Duration>,
     in_flight: Option<u16>,
 }
@@ -111,8 +120,10 @@ pub(super) fn of_site(
     findings: &Findings,
 ) -> SiteBroker {
     let section = table.table("broker");
+    let has_section = section.is_some();
     let mut broker = section.map(|table| PartialBroker::from_table(&table, sources, findings)).unwrap_or_default();
-    broker.override_with(variables);
+    broker.names = site_names(has_section, table, variables);
+    broker.override_with(variables, findings);
     let is_configured = broker.url.is_some() || table.value("broker").is_some_and(|broker| broker.get("url").is_some());
     SiteBroker { broker: broker.finish(findings), is_configured, files_not_found: String::new() }
 }
@@ -134,6 +145,7 @@ impl<'a> PartialBroker<'a> {
     fn from_table(table: &SettingsTable<'a>, sources: SecretSources<'_>, findings: &Findings) -> Self {
         let sourced = |key: &str| Sourced { key: table.key(key), value: (), mistakes: table.mistakes() };
         let path = |key: &'static str| table.text(key).map(|text| sourced(key).map(|()| sources.folder.join(text)));
+        let password = |key: &str, value| read_password(table, key, value, sources, findings);
         let broker = Self {
             // Read as a secret, because it may contain a password.
             url: table.secret("url").map(|url| sourced("url").map(|()| url.to_owned())),
@@ -141,11 +153,15 @@ impl<'a> PartialBroker<'a> {
             client_id: table.text("client_id").map(str::to_owned),
             protocol: table.choice("protocol", &PROTOCOLS),
             username: table.text("username").map(str::to_owned),
-            password: read_password(table, sources, findings),
+            password: table.value("password").and_then(|value| password("password", value)),
             ca: path("ca"),
+            pin: table.text("pin").and_then(|text| parse_pin(text, |hint| table.add_mistake("pin", hint))),
+            server_name: table.text("server_name").map(str::to_owned),
             cert: path("cert"),
             key: path("key"),
+            key_password: table.value("key_password").and_then(|value| password("key_password", value)),
             alpn: table.text("alpn").map(str::to_owned),
+            names: SettingNames::new(table.key("")),
             keep_alive: table.duration("keep_alive", SHORTEST_KEEP_ALIVE..=LONGEST_KEEP_ALIVE),
             in_flight: table.integer("in_flight", 1..=u16::MAX),
         };
@@ -153,16 +169,23 @@ impl<'a> PartialBroker<'a> {
         broker
     }
 
-    fn override_with(&mut self, variables: &Variables<'a>) {
+    fn override_with(&mut self, variables: &Variables<'a>, findings: &Findings) {
+        let secret = |name| variables.get(name).map(|variable| Secret::Text(without_newline(variable, findings)));
+        let text = |name| variables.get(name).map(|variable| variable.value.trim().to_owned());
         let url = variables.get("MQTT_BROKER_URL");
         let username = variables.get("MQTT_USERNAME").map(|variable| variable.value);
-        let password = variables.get("MQTT_PASSWORD").map(|variable| Secret::Text(variable.value));
+        let password = secret("MQTT_PASSWORD");
         self.overrides_url = url.is_none() && (username.is_some() || password.is_some());
         self.url = url.or(self.url.take());
         self.username = username.or(self.username.take());
         self.password = password.or(self.password.take());
         self.client_id = variables.get("MQTT_CLIENT_ID").map(|variable| variable.value).or(self.client_id.take());
         self.ca = variables.path("MQTT_TLS_CA_CERT_PATH").or(self.ca.take());
+        let pin = variables.get("MQTT_TLS_PIN");
+        let pin = pin.and_then(|pin| parse_pin(&pin.value, |hint| pin.reject(&pin.value, hint)));
+        self.pin = pin.or(self.pin.take());
+        self.server_name = text("MQTT_TLS_SERVER_NAME").or(self.server_name.take());
+        self.key_password = secret("MQTT_TLS_KEY_PASSWORD").or(self.key_password.take());
         self.cert = variables.path("MQTT_TLS_CERTFILE").or(self.cert.take());
         self.key = variables.path("MQTT_TLS_KEYFILE").or(self.key.take());
     }
@@ -178,7 +201,7 @@ impl<'a> PartialBroker<'a> {
                 return None;
             }
         };
-        let has_tls_settings = self.ca.is_some() || self.cert.is_some() || self.alpn.is_some();
+        let has_tls_settings = self.has_tls_settings();
         if has_tls_settings && !url.tls {
             let scheme = if url.websocket.is_some() { "ws" } else { "mqtt" };
             let key = &configured.key;
@@ -202,14 +225,37 @@ impl<'a> PartialBroker<'a> {
     fn check_files(&self) -> bool {
         let files = [&self.ca, &self.cert, &self.key].into_iter().flatten();
         let unreadable = files.filter(|file| !is_readable(file)).count();
-        let is_identity_complete = is_identity_complete(self.cert.as_ref(), self.key.as_ref());
-        unreadable == 0 && is_identity_complete
+        unreadable == 0 && self.is_identity_complete()
+    }
+
+    /// Whether certificate and private key are both set or neither is.
+    fn is_identity_complete(&self) -> bool {
+        let (present, missing, what) = match (&self.cert, &self.key) {
+            (Some(cert), None) => (cert, "key", "the certificate's private key is missing"),
+            (None, Some(key)) => (key, "cert", "the private key's certificate is missing"),
+            _ => return true,
+        };
+        present.reject(present.value.display(), format!("{what}; set {} too", self.names.of(missing)));
+        false
+    }
+
+    fn has_tls_settings(&self) -> bool {
+        let has_certificate = self.ca.is_some() || self.cert.is_some() || self.pin.is_some();
+        has_certificate || self.server_name.is_some() || self.alpn.is_some()
     }
 
     fn with_url(self, url: BrokerUrl, has_tls_settings: bool) -> BrokerConfig {
         let path = |sourced: Option<Sourced<'_, PathBuf>>| sourced.map(|sourced| sourced.value);
-        let identity = path(self.cert).zip(path(self.key));
-        let settings = bessai_tls::Settings { ca: path(self.ca), identity, alpn: self.alpn };
+        let identity = path(self.cert).zip(path(self.key)).map(|(cert, key)| Identity::from_files(cert, key));
+        let settings = bessai_tls::Settings {
+            peer: bessai_tls::Peer::Broker,
+            ca: path(self.ca),
+            pin: self.pin,
+            server_name: self.server_name,
+            identity,
+            alpn: self.alpn,
+            names: self.names.clone(),
+        };
         let tls = (url.tls || has_tls_settings).then_some(settings);
         let password = url.password.map(Secret::Text);
         let (username, password) = if self.overrides_url {
@@ -226,15 +272,66 @@ impl<'a> PartialBroker<'a> {
             protocol: self.protocol.unwrap_or(DEFAULT_PROTOCOL),
             username,
             password,
+            key_password: self.key_password,
+            names: self.names,
             keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             in_flight: self.in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
         }
     }
 }
 
-fn read_password(table: &SettingsTable<'_>, sources: SecretSources<'_>, findings: &Findings) -> Option<Secret> {
-    let key = table.key("password");
-    let (password, encoding) = secret::from_value(&key, table.value("password")?, sources, table.mistakes(), findings)?;
+/// The variables that set keys of `[broker]`.
+const VARIABLES: [(&str, &str); 10] = [
+    ("url", "MQTT_BROKER_URL"),
+    ("username", "MQTT_USERNAME"),
+    ("password", "MQTT_PASSWORD"),
+    ("client_id", "MQTT_CLIENT_ID"),
+    ("ca", "MQTT_TLS_CA_CERT_PATH"),
+    ("pin", "MQTT_TLS_PIN"),
+    ("server_name", "MQTT_TLS_SERVER_NAME"),
+    ("cert", "MQTT_TLS_CERTFILE"),
+    ("key", "MQTT_TLS_KEYFILE"),
+    ("key_password", "MQTT_TLS_KEY_PASSWORD"),
+];
+
+/// Where each setting of the site's broker stands. One that is not set belongs beside the URL.
+fn site_names(has_section: bool, table: &SettingsTable<'_>, variables: &Variables<'_>) -> SettingNames {
+    let mut names = SettingNames::new("broker.");
+    let is_in_file = |key: &str| table.value("broker").is_some_and(|broker| broker.get(key).is_some());
+    let belongs_to_variables = !has_section || variables.get("MQTT_BROKER_URL").is_some();
+    for (key, variable) in VARIABLES {
+        match variables.get(variable) {
+            Some(set) => names.set(key, set.key),
+            None if belongs_to_variables && !is_in_file(key) => names.set(key, variable),
+            None => {}
+        }
+    }
+    names
+}
+
+fn parse_pin(text: &str, reject: impl FnOnce(&'static str)) -> Option<Pin> {
+    text.parse().map_err(reject).ok()
+}
+
+/// The value of a variable without the newline that `$(cat file)` and mounted files leave at its end.
+fn without_newline(variable: Sourced<'_, String>, findings: &Findings) -> String {
+    let value = variable.value.trim_end_matches(['\r', '\n']);
+    if value.len() < variable.value.len() {
+        let key = &variable.key;
+        findings.warn(format!("{key}: the newline at its end is ignored; remove it"));
+    }
+    value.to_owned()
+}
+
+fn read_password(
+    table: &SettingsTable<'_>,
+    name: &str,
+    value: &toml::Value,
+    sources: SecretSources<'_>,
+    findings: &Findings,
+) -> Option<Secret> {
+    let key = table.key(name);
+    let (password, encoding) = secret::from_value(&key, value, sources, table.mistakes(), findings)?;
     if encoding != Encoding::Text {
         table.mistakes().add(Mistake::without_value(key, "a password is sent as written; remove `encoding`"));
     }
@@ -247,15 +344,4 @@ fn is_readable(file: &Sourced<'_, PathBuf>) -> bool {
         file.reject(file.value.display(), format!("cannot be read: {error}"));
     }
     check.is_ok()
-}
-
-/// Whether certificate and private key are both set or neither is.
-fn is_identity_complete(cert: Option<&Sourced<'_, PathBuf>>, key: Option<&Sourced<'_, PathBuf>>) -> bool {
-    let (present, hint) = match (cert, key) {
-        (Some(cert), None) => (cert, "the certificate's private key is missing; set it too"),
-        (None, Some(key)) => (key, "the private key's certificate is missing; set it too"),
-        _ => return true,
-    };
-    present.reject(present.value.display(), hint);
-    false
 }

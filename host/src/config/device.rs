@@ -58,7 +58,10 @@ impl Devices {
 impl DeviceConfig {
     /// Whether both are reached through one connection.
     pub(crate) fn shares_connection(&self, other: &Self) -> bool {
-        let tls = |device: &Self| (device.reading.tls.clone(), device.reading.server_name.clone());
+        let tls = |device: &Self| {
+            let bessai_tls::Settings { ca, identity, .. } = &device.reading.tls;
+            (ca.clone(), identity.clone(), device.reading.server_name.clone())
+        };
         self.address == other.address && tls(self) == tls(other)
     }
 

@@ -8,6 +8,7 @@ use bessai_domain::address::{Address, Scheme};
 use bessai_domain::profile;
 use bessai_domain::register::UnitId;
 use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
+use bessai_tls::{Identity, KeySource};
 
 use super::device::period::{DEFAULT_PERIOD, PERIODS};
 use super::device::read_settings::PartialReadSettings;
@@ -182,7 +183,7 @@ impl<'a> PartialDevice<'a> {
             (Some(address), host) => address::with_host_and_port(address, host, self.port),
             (None, host) => address::tcp(host?, self.port),
         };
-        if let Some((_, key)) = &reading.tls.identity {
+        if let Some(Identity { key: KeySource::File(key), .. }) = &reading.tls.identity {
             warn_if_exposed(&format!("device {}: key", self.name), key, findings);
         }
         check_scheme(&address, &reading, &self.address_key, &findings.file);
@@ -216,7 +217,8 @@ fn report_missing_address(is_from_variables: bool, address_key: &str, not_found:
 
 /// Checks that certificates are configured for a `tls://` address only.
 fn check_scheme(address: &Address, reading: &ReadSettings, address_key: &str, mistakes: &Mistakes) {
-    let has_certificates = reading.tls != bessai_tls::Settings::default() || reading.server_name.is_some();
+    let tls = &reading.tls;
+    let has_certificates = tls.ca.is_some() || tls.identity.is_some() || reading.server_name.is_some();
     if has_certificates && !matches!(address, Address::Network(Scheme::Tls, ..)) {
         let hint = "certificates apply only to tls:// addresses; write tls://host:802, or remove ca, cert, key and \
                     server_name";

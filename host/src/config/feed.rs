@@ -18,7 +18,7 @@ use super::start;
 use super::topic_level::invalid_level;
 
 /// The site's own feed, which runs unless its settings switch it off.
-pub(super) const DEFAULT_FEED: &str = "default";
+pub(crate) const DEFAULT_FEED: &str = "default";
 
 /// The plugin, settings and broker of one customer.
 #[derive(Clone, Debug, PartialEq)]

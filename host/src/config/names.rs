@@ -9,7 +9,7 @@ use super::env_file::{self, Assignment};
 use super::findings::Findings;
 
 /// The variables that this program reads.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 22] = [
     "SITE_ID",
     "INVERTER_IP",
     "INVERTER_PORT",
@@ -22,6 +22,9 @@ const KNOWN: [&str; 19] = [
     "MQTT_TLS_CA_CERT_PATH",
     "MQTT_TLS_CERTFILE",
     "MQTT_TLS_KEYFILE",
+    "MQTT_TLS_KEY_PASSWORD",
+    "MQTT_TLS_PIN",
+    "MQTT_TLS_SERVER_NAME",
     "MQTT_CLIENT_ID",
     "LOG_LEVEL",
     "HEALTH_PORT",

@@ -43,7 +43,9 @@ impl Secret {
             Self::Text(text) => Ok(text.clone()),
             Self::File(file) => file.recent(),
             Self::Variable(name) => {
-                std::env::var(name).map_err(|_| format!("environment variable {name} is not set or not UTF-8"))
+                let value = std::env::var(name);
+                let value = value.map_err(|_| format!("environment variable {name} is not set or not UTF-8"))?;
+                Ok(value.trim_end_matches(['\r', '\n']).to_owned())
             }
         }
     }
@@ -131,7 +133,12 @@ pub(super) fn from_value(
             mistakes.add(Mistake::without_value(key, format!("environment variable {name} is not set")));
             None
         }
-        (None, Some(name)) => Some(Secret::Variable(name.into())),
+        (None, Some(name)) => {
+            if sources.environment.get(name).is_some_and(|value| value.ends_with('\n')) {
+                findings.warn(format!("{key}: the newline at the end of {name} is ignored; remove it"));
+            }
+            Some(Secret::Variable(name.into()))
+        }
         _ => {
             if mistakes.count() == count_before {
                 mistakes.add(Mistake::without_value(key, HINT));

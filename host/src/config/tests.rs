@@ -188,7 +188,8 @@ fn a_complete_file() {
     let broker = config.broker.unwrap();
     assert_eq!((broker.username.as_deref(), broker.client_id.as_deref()), (Some("u"), Some("me")));
     assert_eq!((broker.port, broker.password.unwrap().read().as_deref()), (8883, Ok("p@")));
-    assert_eq!(broker.tls, Some(bessai_tls::Settings { ca: None, identity: None, alpn: Some("mqtt".into()) }));
+    let tls = broker.tls.unwrap();
+    assert_eq!((tls.ca, tls.identity, tls.alpn.as_deref()), (None, None, Some("mqtt")));
     assert_eq!(
         (broker.protocol, broker.keep_alive.as_secs(), broker.in_flight),
         (ProtocolChoice::Only(Protocol::V311), 30, 16)

@@ -4,11 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 pub use tokio_rustls::server::TlsStream;
+
+use crate::settings::SettingNames;
+use crate::{key, pem};
 
 /// Which certificate a server presents, and which it requires.
 #[derive(Clone, Debug)]
@@ -36,16 +39,21 @@ impl Acceptor {
         let builder = match &settings.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let roots = super::roots(Some(path))?;
+                let mut roots = RootCertStore::empty();
+                for certificate in pem::certificates(path)? {
+                    let invalid = |error| format!("{} contains an invalid certificate: {error}", path.display());
+                    roots.add(certificate).map_err(invalid)?;
+                }
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
                 let unusable = |error| format!("{} has no usable CA certificate: {error}", path.display());
                 builder.with_client_cert_verifier(verifier.map_err(unusable)?)
             }
         };
         let (certificate, key) = &settings.identity;
-        let chain = super::certificates(certificate)?;
+        let chain = pem::certificates(certificate)?;
         let (certificate, key_file) = (certificate.display(), key.display());
-        let key = super::private_key(key)?;
+        let names = SettingNames::default();
+        let key = key::read(key, None, &names).map_err(|error| format!("{key_file}: {error}"))?;
         let config = builder
             .with_single_cert(chain, key)
             .map_err(|error| format!("certificate {certificate} does not match key {key_file}: {error}"))?;

@@ -89,6 +89,8 @@ pub(super) fn settings(broker: SocketAddr, protocol: Protocol, client_id: String
         port: broker.port(),
         websocket: None,
         tls: None,
+        key_password: None,
+        names: Default::default(),
         client_id,
         username: None,
         password: None,

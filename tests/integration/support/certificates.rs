@@ -43,6 +43,14 @@ impl Authority {
         self.finish(&format!("{host}-expired"), params)
     }
 
+    /// Signs a certificate that is not valid for decades.
+    pub fn sign_from_2099(&self, host: &str) -> Pem {
+        let mut params = params(host);
+        params.not_before = date_time_ymd(2099, 1, 1);
+        params.not_after = date_time_ymd(2199, 1, 1);
+        self.finish(&format!("{host}-2099"), params)
+    }
+
     /// Signs a certificate that expires in so many whole days.
     pub fn sign_for_days(&self, host: &str, days: i64) -> Pem {
         let mut params = params(host);

@@ -132,6 +132,8 @@ fn settings(listener: &TcpListener, options: u8) -> BrokerSettings {
         port: listener.local_addr().unwrap().port(),
         websocket: None,
         tls: None,
+        key_password: None,
+        names: Default::default(),
         client_id: "gateway".into(),
         username: None,
         password: None,

@@ -1,7 +1,6 @@
 //! Translates a feed's settings into those of its parts: plugin, policy, broker, quarantine.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,7 +59,7 @@ pub(crate) fn load(engine: &Engine, feed: &config::FeedConfig) -> Result<Compile
 }
 
 /// What its plugin receives.
-pub(super) fn of_plugin(feed: &config::FeedConfig) -> PluginSettings {
+pub(in crate::app) fn of_plugin(feed: &config::FeedConfig) -> PluginSettings {
     let mut keys = BTreeMap::new();
     for (name, (secret, encoding)) in &feed.secrets {
         let (secret, encoding) = (secret.clone(), *encoding);
@@ -99,7 +98,7 @@ pub(crate) fn reserved_topics(site: &str, feed: &config::FeedConfig) -> Vec<Stri
     reserved.map(|topic| format!("{site}/{topic}")).collect()
 }
 
-pub(super) fn policy(site: &str, feed: &config::FeedConfig) -> Policy {
+pub(in crate::app) fn policy(site: &str, feed: &config::FeedConfig) -> Policy {
     Policy {
         read: feed.rights.read.clone(),
         connect: feed.rights.connect.clone(),
@@ -131,10 +130,8 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
         true => format!("bessai-{site}"),
         false => format!("bessai-{site}-{}", feed.name),
     });
-    let password = broker.password.clone().map(|secret| {
-        let read: ReadPassword = Box::new(move || secret.read());
-        read
-    });
+    let read_password = |secret: config::Secret| -> ReadPassword { Box::new(move || secret.read()) };
+    let password = broker.password.clone().map(read_password);
     BrokerSettings {
         host: broker.host.clone(),
         port: broker.port,
@@ -143,6 +140,8 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
         client_id,
         username: broker.username.clone(),
         password,
+        key_password: broker.key_password.clone().map(read_password),
+        names: broker.names.clone(),
         protocol: broker.protocol,
         keep_alive: broker.keep_alive,
         in_flight: broker.in_flight,
@@ -159,23 +158,23 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
 
 /// Finds certificates and keys of the site's broker that cannot be used.
 pub(crate) fn check_site_files(config: &Config) -> Vec<Mistake> {
-    let tls = config.broker.as_ref().and_then(|broker| broker.tls.as_ref());
-    tls.and_then(|tls| invalid_files("TLS", tls)).into_iter().collect()
+    config.broker.as_ref().and_then(check_broker_files).into_iter().collect()
 }
 
 /// Finds those of feeds with a broker of their own.
 pub(crate) fn check_feed_files(config: &Config) -> Vec<Mistake> {
     let site = config.broker.as_ref().and_then(|broker| broker.tls.as_ref());
-    let own = |feed: &config::FeedConfig| {
-        let tls = feed.broker.tls.as_ref().filter(|tls| Some(*tls) != site)?;
-        invalid_files(&format!("feed {}: TLS", feed.name), tls)
-    };
-    config.feeds.iter().filter_map(own).collect()
+    let own = config.feeds.iter().map(|feed| &feed.broker).filter(|broker| broker.tls.as_ref() != site);
+    own.filter_map(check_broker_files).collect()
 }
 
-fn invalid_files(key: &str, tls: &bessai_tls::Settings) -> Option<Mistake> {
-    let error = bessai_tls::client(tls).err()?;
-    let files = [tls.ca.clone(), tls.identity.as_ref().map(|(certificate, _)| certificate.clone())];
-    let named: Vec<_> = files.into_iter().flatten().map(|path: PathBuf| path.display().to_string()).collect();
-    Some(Mistake::new(key, named.join(", "), error))
+/// Finds those of one broker.
+pub(crate) fn check_broker_files(broker: &config::BrokerConfig) -> Option<Mistake> {
+    let tls = broker.tls.as_ref()?;
+    let password = match broker.key_password.as_ref().map(config::Secret::read).transpose() {
+        Ok(password) => password,
+        Err(error) => return Some(Mistake::without_value(tls.names.of("key_password"), error)),
+    };
+    let error = bessai_tls::Client::new(tls, password.as_deref()).err()?;
+    Some(Mistake { key: error.setting, value: error.value, hint: error.reason })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bessai_domain::address::{Address, Scheme};
 use bessai_domain::settings::Mistake;
 use bessai_domain::time::Timestamp;
-use bessai_tls::{Settings, Validity};
+use bessai_tls::{Certificate, Settings};
 
 use super::super::output::{OutputError, print_line};
 use super::print_warning;
@@ -32,10 +32,14 @@ pub(super) fn print(config: &Config, now: Timestamp) -> Result<Vec<Mistake>, Out
     let mut mistakes = unusable(config);
     for ((path, purpose), users) in files(config) {
         // What cannot be read is a mistake already.
-        let Ok(validities) = bessai_tls::validities(path) else { continue };
-        let Some(soonest) = validities.into_iter().min_by_key(|validity| validity.not_after) else { continue };
-        print_line(format_args!("certificate {}: valid {} ({})", path.display(), end(soonest), users.join(", ")))?;
-        match problem(soonest, now) {
+        let Ok(certificates) = bessai_tls::certificates(path) else { continue };
+        let Some(soonest) = certificates.iter().min_by_key(|certificate| certificate.not_after) else { continue };
+        let (file, end) = (path.display(), end(soonest.not_after));
+        print_line(format_args!("certificate {file}: valid {end} ({})", users.join(", ")))?;
+        if purpose == Purpose::Trusted {
+            certificates.iter().try_for_each(print_own)?;
+        }
+        match problem((soonest.not_before, soonest.not_after), now) {
             Some((problem, true)) if purpose == Purpose::Identity => {
                 mistakes.push(Mistake::new("certificate", path.display(), problem));
             }
@@ -46,10 +50,21 @@ pub(super) fn print(config: &Config, now: Timestamp) -> Result<Vec<Mistake>, Out
     Ok(mistakes)
 }
 
+/// A certificate that is no CA's can only be the other end's own.
+fn print_own(certificate: &Certificate) -> Result<(), OutputError> {
+    let Certificate { subject, is_ca, is_self_signed, pin, version, .. } = certificate;
+    if *is_ca || (*is_self_signed && *version < 3) {
+        return Ok(());
+    }
+    print_line(format_args!(
+        "  {subject} is trusted as the other end's own certificate, whatever name it states ({pin})"
+    ))
+}
+
 /// What is wrong with the dates, and whether the certificate cannot be used because of it. A clock that was never set says
 /// nothing about them.
-fn problem(validity: Validity, now: Timestamp) -> Option<(String, bool)> {
-    let (begin, end) = (timestamp(validity.not_before), timestamp(validity.not_after));
+fn problem((not_before, not_after): (Duration, Duration), now: Timestamp) -> Option<(String, bool)> {
+    let (begin, end) = (timestamp(not_before), timestamp(not_after));
     if !now.is_plausible() {
         return None;
     }
@@ -64,8 +79,8 @@ fn problem(validity: Validity, now: Timestamp) -> Option<(String, bool)> {
 }
 
 /// The end of a certificate; some are made for longer than a timestamp counts, until 2554.
-fn end(validity: Validity) -> String {
-    match u64::try_from(validity.not_after.as_nanos()) {
+fn end(not_after: Duration) -> String {
+    match u64::try_from(not_after.as_nanos()) {
         Ok(nanos) => format!("until {}", Timestamp::from_nanos(nanos)),
         Err(_) => "for centuries".to_owned(),
     }
@@ -87,7 +102,7 @@ fn settings(config: &Config) -> impl Iterator<Item = (String, &Settings)> {
 fn files(config: &Config) -> BTreeMap<(&Path, Purpose), Vec<String>> {
     let mut files: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for (user, settings) in settings(config) {
-        let identity = settings.identity.as_ref().map(|(certificate, _)| (certificate.as_path(), Purpose::Identity));
+        let identity = settings.identity.as_ref().map(|own| (own.certificate.as_path(), Purpose::Identity));
         let trusted = settings.ca.as_ref().map(|ca| (ca.as_path(), Purpose::Trusted));
         for file in identity.into_iter().chain(trusted) {
             files.entry(file).or_default().push(user.clone());
@@ -99,8 +114,8 @@ fn files(config: &Config) -> BTreeMap<(&Path, Purpose), Vec<String>> {
 /// Devices whose files cannot be used. Those of feeds were looked at when the configuration was loaded.
 fn unusable(config: &Config) -> Vec<Mistake> {
     let devices = settings(config).filter(|(user, _)| user.starts_with("device "));
-    let errors = devices.filter_map(|(user, settings)| Some((user, bessai_tls::client(settings).err()?)));
-    errors.map(|(user, error)| Mistake::without_value(format!("{user}: TLS"), error)).collect()
+    let errors = devices.filter_map(|(_, settings)| bessai_tls::Client::new(settings, None).err());
+    errors.map(|error| Mistake { key: error.setting, value: error.value, hint: error.reason }).collect()
 }
 
 #[cfg(test)]
@@ -110,7 +125,7 @@ mod tests {
     #[test]
     fn dates_are_judged() {
         let day = |day: u64| Duration::from_secs(1_767_225_600 + day * DAY_S);
-        let validity = |from, until| Validity { not_before: day(from), not_after: day(until) };
+        let validity = |from, until| (day(from), day(until));
         let check = |validity, expected: Option<(&str, bool)>| {
             let found = problem(validity, timestamp(day(100)));
             assert_eq!(found.as_ref().map(|(problem, is_fatal)| (problem.as_str(), *is_fatal)), expected);
@@ -125,11 +140,8 @@ mod tests {
         let early = "is not valid before 2026-04-12T00:00:00Z; check this machine's clock";
         check(validity(101, 200), Some((early, true)));
         assert_eq!(problem(validity(0, 1), Timestamp::default()), None);
-        assert_eq!(end(validity(0, 1)), "until 2026-01-02T00:00:00Z");
+        assert_eq!(end(day(1)), "until 2026-01-02T00:00:00Z");
         // RFC 5280 4.1.2.5: no well-defined end.
-        assert_eq!(
-            end(Validity { not_before: day(0), not_after: Duration::from_secs(253_402_300_799) }),
-            "for centuries"
-        );
+        assert_eq!(end(Duration::from_secs(253_402_300_799)), "for centuries");
     }
 }

@@ -30,6 +30,7 @@ use bessai_domain::report::ReportRule;
 use bessai_domain::settings::{Mistake, Mistakes, SettingsTable, unknown_name_hint};
 use bessai_domain::time::parse_duration;
 use bessai_files::CERTIFICATE_BYTES;
+use bessai_tls::Identity;
 
 use super::period::PERIODS;
 
@@ -154,15 +155,21 @@ impl<'a> PartialReadSettings<'a> {
             models: self.models,
             report: self.report,
             channels: self.channels,
-            tls: bessai_tls::Settings { ca: self.ca, identity, alpn: None },
+            tls: bessai_tls::Settings {
+                peer: bessai_tls::Peer::Device,
+                ca: self.ca,
+                identity,
+                names: bessai_tls::SettingNames::new(self.key_prefix),
+                ..bessai_tls::Settings::default()
+            },
             server_name: self.server_name,
         }
     }
 
     /// The client's certificate and its private key, which must both be set.
-    fn identity(&self) -> Option<(PathBuf, PathBuf)> {
+    fn identity(&self) -> Option<Identity> {
         let (key, hint) = match (&self.cert, &self.identity_key) {
-            (Some(cert), Some(key)) => return Some((cert.clone(), key.clone())),
+            (Some(cert), Some(key)) => return Some(Identity::from_files(cert, key)),
             (None, None) => return None,
             (Some(_), None) => ("cert", "the certificate's private key is missing; write its file as `key`"),
             (None, Some(_)) => ("key", "the private key's certificate is missing; write its file as `cert`"),

@@ -101,19 +101,20 @@ fn certificates() {
         let case = with(url);
         assert_eq!(case.notes(), notes);
         let broker = case.config().broker.unwrap();
-        let identity = Some((case.path("c.pem"), case.path("k.pem")));
-        assert_eq!(broker.tls, Some(bessai_tls::Settings { ca: Some(case.path("ca.pem")), identity, alpn: None }));
+        let identity = Some(bessai_tls::Identity::from_files(case.path("c.pem"), case.path("k.pem")));
+        let tls = broker.tls.unwrap();
+        assert_eq!((tls.ca, tls.identity, tls.alpn), (Some(case.path("ca.pem")), identity, None));
         assert_eq!(broker.port, port);
     }
     let incomplete = with("mqtts://h").set("MQTT_TLS_KEYFILE", "");
     assert_eq!(
         incomplete.mistakes(),
-        ["MQTT_TLS_CERTFILE = c.pem: the certificate's private key is missing; set it too"]
+        ["MQTT_TLS_CERTFILE = c.pem: the certificate's private key is missing; set MQTT_TLS_KEYFILE too"]
     );
     let incomplete = with("mqtts://h").set("MQTT_TLS_CERTFILE", "");
     assert_eq!(
         incomplete.mistakes(),
-        ["MQTT_TLS_KEYFILE = k.pem: the private key's certificate is missing; set it too"]
+        ["MQTT_TLS_KEYFILE = k.pem: the private key's certificate is missing; set MQTT_TLS_CERTFILE too"]
     );
     let missing = with("mqtts://h").set("MQTT_TLS_CA_CERT_PATH", "no.pem");
     let expected = "MQTT_TLS_CA_CERT_PATH = no.pem: cannot be read: No such file or directory (os error 2)";

@@ -55,7 +55,8 @@ async fn connect(
     authority: &Authority,
     identity: Option<(PathBuf, PathBuf)>,
 ) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
-    let settings = bessai_tls::Settings { ca: Some(authority.ca()), identity, alpn: None };
+    let identity = identity.map(|(certificate, key)| bessai_tls::Identity::from_files(certificate, key));
+    let settings = bessai_tls::Settings { ca: Some(authority.ca()), identity, ..bessai_tls::Settings::default() };
     let stream = TcpStream::connect(server.address()).await.unwrap();
     bessai_tls::connect(&settings, "localhost", stream).await.unwrap()
 }
