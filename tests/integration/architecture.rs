@@ -25,13 +25,15 @@ const FILES: &str = "bessai-files";
 /// The program, which alone knows all rooms.
 const PROGRAM: &str = "bessai-edge";
 /// Each engine and the only crate that depends on it.
-const ENGINES: [(&str, &str); 14] = [
+const ENGINES: [(&str, &str); 17] = [
     ("clap", PROGRAM),
     ("crc32fast", "bessai-journal"),
+    ("cryptoki", "bessai-tls"),
     ("hyper", PROGRAM),
     ("hyper-util", PROGRAM),
     ("ort", "bessai-inference"),
     ("ort-tract", "bessai-inference"),
+    ("pkcs8", "bessai-tls"),
     ("rumqttc", "bessai-mqtt"),
     ("rustls", "bessai-tls"),
     ("rustls-native-certs", "bessai-tls"),
@@ -40,6 +42,7 @@ const ENGINES: [(&str, &str); 14] = [
     ("tokio-serial", "bessai-modbus"),
     ("wasmtime", "bessai-plugin-runtime"),
     ("wasmtime-wasi", "bessai-plugin-runtime"),
+    ("x509-cert", "bessai-tls"),
 ];
 /// Runtimes and I/O that the domain must not know.
 const NOT_IN_THE_DOMAIN: [&str; 5] = ["tokio", "tracing", "rustix", "libc", "anyhow"];

@@ -5,7 +5,7 @@ mod commands;
 mod keys;
 mod languages;
 mod links;
-mod page;
+pub mod page;
 mod payloads;
 mod quotations;
 mod session;
@@ -14,7 +14,7 @@ mod settings;
 use page::{Block, pages};
 
 /// Languages and names that a fenced block may have, and what checks it; `*` stands for one name.
-const RULES: [(&str, &str); 21] = [
+const RULES: [(&str, &str); 22] = [
     ("dotenv config/.env", "settings"),
     ("ini /etc/systemd/system/bessai-edge.service", "commands"),
     ("js plugin.js", "session"),
@@ -31,6 +31,7 @@ const RULES: [(&str, &str); 21] = [
     ("rust src/lib.rs", "session"),
     ("sh", "session"),
     ("sh checkout", "session"),
+    ("sh openssl", "the tests of TLS"),
     ("sh parse-only", "commands"),
     ("text output", "session"),
     ("toml *", "settings"),

@@ -9,9 +9,11 @@ use crate::support::certificates::Pem;
 use crate::support::gateway::Setup;
 use crate::support::{LIMIT, folder, free_port};
 
+mod documented;
 mod files;
 mod handshakes;
 mod identity;
+mod token;
 mod trust;
 
 /// A folder in which openssl makes certificates.

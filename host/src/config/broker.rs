@@ -6,7 +6,7 @@ use std::time::Duration;
 use bessai_domain::session::{Endpoint, Protocol, ProtocolChoice};
 use bessai_domain::settings::{Mistake, SettingsTable};
 use bessai_files::CERTIFICATE_BYTES;
-use bessai_tls::{Identity, Pin, SettingNames};
+use bessai_tls::{Identity, Pin, SettingNames, is_token_uri};
 
 use super::broker_url::{self, BrokerUrl};
 use super::environment::Variables;
@@ -106,6 +106,7 @@ struct PartialBroker<'a> {
     cert: Option<Sourced<'a, PathBuf>>,
     key: Option<Sourced<'a, PathBuf>>,
     key_password: Option<Secret>,
+    pkcs11_module: Option<Sourced<'a, PathBuf>>,
     alpn: Option<String>,
     names: SettingNames,
     keep_alive: Option<Duration>,
@@ -158,7 +159,11 @@ impl<'a> PartialBroker<'a> {
             pin: table.text("pin").and_then(|text| parse_pin(text, |hint| table.add_mistake("pin", hint))),
             server_name: table.text("server_name").map(str::to_owned),
             cert: path("cert"),
-            key: path("key"),
+            key: match table.text("key").filter(|key| is_token_uri(key)) {
+                Some(uri) => Some(sourced("key").map(|()| PathBuf::from(uri))),
+                None => path("key"),
+            },
+            pkcs11_module: path("pkcs11_module"),
             key_password: table.value("key_password").and_then(|value| password("key_password", value)),
             alpn: table.text("alpn").map(str::to_owned),
             names: SettingNames::new(table.key("")),
@@ -187,7 +192,13 @@ impl<'a> PartialBroker<'a> {
         self.server_name = text("MQTT_TLS_SERVER_NAME").or(self.server_name.take());
         self.key_password = secret("MQTT_TLS_KEY_PASSWORD").or(self.key_password.take());
         self.cert = variables.path("MQTT_TLS_CERTFILE").or(self.cert.take());
-        self.key = variables.path("MQTT_TLS_KEYFILE").or(self.key.take());
+        let uri = variables.get("MQTT_TLS_KEYFILE").filter(|key| is_token_uri(key.value.trim()));
+        let key = match uri {
+            Some(uri) => Some(uri.map(|uri| PathBuf::from(uri.trim()))),
+            None => variables.path("MQTT_TLS_KEYFILE"),
+        };
+        self.key = key.or(self.key.take());
+        self.pkcs11_module = variables.path("MQTT_TLS_PKCS11_MODULE").or(self.pkcs11_module.take());
     }
 
     fn finish(self, findings: &Findings) -> Option<BrokerConfig> {
@@ -207,7 +218,7 @@ impl<'a> PartialBroker<'a> {
             let key = &configured.key;
             findings.note(format!("{key}: using TLS despite {scheme}://, because certificates or alpn are set"));
         }
-        if let Some(key) = &self.key {
+        if let Some(key) = self.key.as_ref().filter(|_| !self.has_token()) {
             warn_if_exposed(&key.key, &key.value, findings);
         }
         let key = configured.key.clone();
@@ -223,9 +234,35 @@ impl<'a> PartialBroker<'a> {
 
     /// Whether all files can be read, and certificate and private key are both set or neither is.
     fn check_files(&self) -> bool {
-        let files = [&self.ca, &self.cert, &self.key].into_iter().flatten();
+        let key = self.key.as_ref().filter(|_| !self.has_token());
+        let files = [self.ca.as_ref(), self.cert.as_ref(), key].into_iter().flatten();
         let unreadable = files.filter(|file| !is_readable(file)).count();
-        unreadable == 0 && self.is_identity_complete()
+        unreadable == 0 && self.is_identity_complete() && self.is_token_complete()
+    }
+
+    /// Whether the key is in a token.
+    fn has_token(&self) -> bool {
+        self.key.as_ref().and_then(|key| key.value.to_str()).is_some_and(is_token_uri)
+    }
+
+    /// Whether a key in a token has its module, and only such a key has one.
+    fn is_token_complete(&self) -> bool {
+        match (&self.key, &self.pkcs11_module) {
+            (Some(key), None) if self.has_token() => {
+                let module = self.names.of("pkcs11_module");
+                key.reject(
+                    key.value.display(),
+                    format!("the module that reaches the token is missing; set {module} too"),
+                );
+                false
+            }
+            (_, Some(module)) if !self.has_token() => {
+                let hint = format!("applies to a key in a token only; set {} to its pkcs11: URI", self.names.of("key"));
+                module.reject(module.value.display(), hint);
+                false
+            }
+            _ => true,
+        }
     }
 
     /// Whether certificate and private key are both set or neither is.
@@ -246,7 +283,8 @@ impl<'a> PartialBroker<'a> {
 
     fn with_url(self, url: BrokerUrl, has_tls_settings: bool) -> BrokerConfig {
         let path = |sourced: Option<Sourced<'_, PathBuf>>| sourced.map(|sourced| sourced.value);
-        let identity = path(self.cert).zip(path(self.key)).map(|(cert, key)| Identity::from_files(cert, key));
+        let module = path(self.pkcs11_module);
+        let identity = path(self.cert).zip(path(self.key)).map(|(cert, key)| Identity::new(cert, key, module));
         let settings = bessai_tls::Settings {
             peer: bessai_tls::Peer::Broker,
             ca: path(self.ca),
@@ -281,7 +319,7 @@ impl<'a> PartialBroker<'a> {
 }
 
 /// The variables that set keys of `[broker]`.
-const VARIABLES: [(&str, &str); 10] = [
+const VARIABLES: [(&str, &str); 11] = [
     ("url", "MQTT_BROKER_URL"),
     ("username", "MQTT_USERNAME"),
     ("password", "MQTT_PASSWORD"),
@@ -292,6 +330,7 @@ const VARIABLES: [(&str, &str); 10] = [
     ("cert", "MQTT_TLS_CERTFILE"),
     ("key", "MQTT_TLS_KEYFILE"),
     ("key_password", "MQTT_TLS_KEY_PASSWORD"),
+    ("pkcs11_module", "MQTT_TLS_PKCS11_MODULE"),
 ];
 
 /// Where each setting of the site's broker stands. One that is not set belongs beside the URL.

@@ -9,7 +9,7 @@ use super::env_file::{self, Assignment};
 use super::findings::Findings;
 
 /// The variables that this program reads.
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 23] = [
     "SITE_ID",
     "INVERTER_IP",
     "INVERTER_PORT",
@@ -24,6 +24,7 @@ const KNOWN: [&str; 22] = [
     "MQTT_TLS_KEYFILE",
     "MQTT_TLS_KEY_PASSWORD",
     "MQTT_TLS_PIN",
+    "MQTT_TLS_PKCS11_MODULE",
     "MQTT_TLS_SERVER_NAME",
     "MQTT_CLIENT_ID",
     "LOG_LEVEL",

@@ -7,23 +7,28 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 
 use crate::explain::{self, Phase};
 use crate::handshake::Handshake;
 use crate::identity::{self, Resolver};
-use crate::settings::{SettingError, Settings};
+use crate::settings::{KeySource, SettingError, Settings};
 use crate::stream::{Observed, TlsStream};
 use crate::trust::{Seen, Trust};
 
 /// Time for reading certificates and keys.
 const READ_LIMIT: Duration = Duration::from_secs(5);
+/// Time for a handshake in which a token signs: some TPMs take a second for an RSA signature.
+const TOKEN_LIMIT: Duration = Duration::from_secs(15);
 
 /// A client for one connection: certificates and keys as they were when it was made.
 #[derive(Clone, Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
     context: Arc<Context>,
+    // The key is in a token, which may take its time to sign.
+    signs_in_token: bool,
 }
 
 /// What explanations of a connection's errors refer to.
@@ -79,7 +84,9 @@ impl Client {
         config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let presented = presented.and_then(|presented| presented.certificate);
         let context = Context { settings: settings.clone(), trust, presented, resolver, seen };
-        Ok(Self { config: Arc::new(config), context: Arc::new(context) })
+        let identity = settings.identity.as_ref();
+        let signs_in_token = identity.is_some_and(|identity| matches!(identity.key, KeySource::Token { .. }));
+        Ok(Self { config: Arc::new(config), context: Arc::new(context), signs_in_token })
     }
 
     /// The certificates that the other end presented in a handshake that failed; malformed ones are left out.
@@ -91,7 +98,7 @@ impl Client {
     ///
     /// # Errors
     /// A sentence that says what happened and what to change.
-    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    pub async fn connect<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         &self,
         host: &str,
         stream: S,
@@ -103,7 +110,11 @@ impl Client {
             format!("{expected:?} is no name that a certificate can have; set {setting} to the name in the certificate")
         })?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        let connected = connector.connect(name, Observed::new(stream)).into_fallible().await;
+        let connecting = connector.connect(name, Observed::new(stream)).into_fallible();
+        let connected = match self.signs_in_token {
+            false => connecting.await,
+            true => off_main_loop(host, connecting).await?,
+        };
         let stream = connected.map_err(|(error, stream)| {
             let phase = Phase::Handshake { received: stream.received, first: stream.first };
             explain::sentence(&self.context, expected, &error, phase)
@@ -113,12 +124,23 @@ impl Client {
     }
 }
 
+/// Performs a handshake in a thread of its own, which a token may block for as long as it signs.
+async fn off_main_loop<F: Future<Output: Send + 'static> + Send + 'static>(
+    host: &str,
+    handshake: F,
+) -> Result<F::Output, String> {
+    let runtime = Handle::current();
+    let owner = format!("TLS with {host} by a key in a token");
+    let done = bessai_files::off_main_loop(&owner, TOKEN_LIMIT, move || runtime.block_on(handshake)).await;
+    done.map_err(|error| format!("the token with the client key does not answer: {error}"))
+}
+
 /// Performs the handshake with the device `server_name` over a stream. The files are read each time, so renewed
 /// certificates need no restart.
 ///
 /// # Errors
 /// When a setting cannot be used, or the handshake fails.
-pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn connect<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     settings: &Settings,
     server_name: &str,
     stream: S,

@@ -11,7 +11,7 @@ use x509_cert::der::Encode;
 
 use crate::certificate::Certificate;
 use crate::settings::{Identity, KeySource, SettingError, SettingNames};
-use crate::{key, pem};
+use crate::{key, pem, token};
 
 /// The certificate with its key, and what it says.
 pub(crate) struct Presented {
@@ -31,7 +31,16 @@ pub(crate) fn read(
     let bytes = bessai_files::read(path, bessai_files::CERTIFICATE_BYTES);
     let bytes = bytes.map_err(|error| of_certificate(format!("cannot be read: {error}")))?;
     let mut chain = pem::certificates_in(&bytes).map_err(|reason| of_certificate(reason.to_owned()))?;
-    let KeySource::File(file) = &identity.key;
+    let file = match &identity.key {
+        KeySource::File(file) => file,
+        KeySource::Token { module, uri } => {
+            let own = chain.first().and_then(Certificate::read);
+            let own =
+                own.ok_or_else(|| of_certificate("its first certificate is damaged; copy the file again".into()))?;
+            let key = token::key(module, uri, password, &own, names)?;
+            return Ok(Presented { certified: Arc::new(CertifiedKey::new(chain, key)), certificate: Some(own) });
+        }
+    };
     let of_key =
         |reason: String| SettingError { setting: names.of("key"), value: Some(file.display().to_string()), reason };
     let key = key::read(file, password, names).map_err(of_key)?;

@@ -25,6 +25,7 @@ mod pin;
 pub mod server;
 mod settings;
 mod stream;
+mod token;
 mod trust;
 
 pub use certificate::{Certificate, PublicKey, certificates, date};
@@ -32,6 +33,6 @@ pub use client::{Client, connect};
 pub use explain::explain;
 pub use handshake::Handshake;
 pub use pin::Pin;
-pub use settings::{Identity, KeySource, Peer, SettingError, SettingNames, Settings};
+pub use settings::{Identity, KeySource, Peer, SettingError, SettingNames, Settings, is_token_uri};
 pub use stream::TlsStream;
 pub use trust::TrustedBy;

@@ -28,6 +28,11 @@ impl Pin {
         Self::of(certificate)
     }
 
+    /// The hash itself.
+    pub(crate) fn into_bytes(self) -> [u8; LENGTH] {
+        self.0
+    }
+
     fn of(bytes: &[u8]) -> Self {
         let mut hash = [0; LENGTH];
         // SHA-256 always has this length.

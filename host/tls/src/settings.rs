@@ -37,13 +37,34 @@ pub struct Identity {
 pub enum KeySource {
     /// In a file, PEM or DER.
     File(PathBuf),
+    /// In a token, such as an HSM or a TPM, that a PKCS#11 module reaches.
+    Token {
+        /// The module's shared library.
+        module: PathBuf,
+        /// The key's URI (RFC 7512).
+        uri: String,
+    },
 }
 
 impl Identity {
+    /// A certificate in a file, and its key there or, with a module, in a token.
+    pub fn new(certificate: impl Into<PathBuf>, key: PathBuf, module: Option<PathBuf>) -> Self {
+        let key = match (key.to_str().filter(|key| is_token_uri(key)), module) {
+            (Some(uri), Some(module)) => KeySource::Token { module, uri: uri.to_owned() },
+            _ => KeySource::File(key),
+        };
+        Self { certificate: certificate.into(), key }
+    }
+
     /// A certificate and a key in files.
     pub fn from_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self { certificate: certificate.into(), key: KeySource::File(key.into()) }
     }
+}
+
+/// Whether a key's setting is the URI of a key in a token.
+pub fn is_token_uri(key: &str) -> bool {
+    key.starts_with("pkcs11:")
 }
 
 /// What the other end of a connection is.

@@ -123,18 +123,30 @@ impl Trust {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let bad = || Error::InvalidCertificate(CertificateError::BadSignature);
-        let spki = Certificate::read(certificate).ok_or_else(bad)?.spki;
-        let algorithm = spki.algorithm.to_der().map_err(|_| bad())?;
-        let key = spki.subject_public_key.raw_bytes();
-        let known = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
-        // What a certificate holds is a whole element, and its identifier here the contents of one.
-        let fits = |id: &[u8]| algorithm.len() < 0x80 && algorithm.get(2..) == Some(id);
-        let mut fitting =
-            known.into_iter().flat_map(|(_, all)| all.iter()).filter(|one| fits(&one.public_key_alg_id()));
-        let is_valid = fitting.any(|one| one.verify_signature(key, message, signed.signature()).is_ok());
-        is_valid.then(HandshakeSignatureValid::assertion).ok_or_else(bad)
+        let certificate = Certificate::read(certificate);
+        let is_valid =
+            certificate.is_some_and(|own| verifies(&self.algorithms, &own, signed.scheme, message, signed.signature()));
+        let bad = Error::InvalidCertificate(CertificateError::BadSignature);
+        is_valid.then(HandshakeSignatureValid::assertion).ok_or(bad)
     }
+}
+
+/// Whether the key of a certificate has made a signature.
+pub(crate) fn verifies(
+    algorithms: &WebPkiSupportedAlgorithms,
+    certificate: &Certificate,
+    scheme: SignatureScheme,
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    let spki = &certificate.spki;
+    let Ok(algorithm) = spki.algorithm.to_der() else { return false };
+    let key = spki.subject_public_key.raw_bytes();
+    let known = algorithms.mapping.iter().find(|(known, _)| *known == scheme);
+    // What a certificate holds is a whole element, and its identifier here the contents of one.
+    let fits = |id: &[u8]| algorithm.len() < 0x80 && algorithm.get(2..) == Some(id);
+    let mut fitting = known.into_iter().flat_map(|(_, all)| all.iter()).filter(|one| fits(&one.public_key_alg_id()));
+    fitting.any(|one| one.verify_signature(key, message, signature).is_ok())
 }
 
 /// Adds CA certificates. What cannot sign others may still be the other end's own certificate.
