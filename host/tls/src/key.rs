@@ -3,10 +3,17 @@
 use std::path::Path;
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::pem::{self, Content, Section};
 use crate::settings::SettingNames;
+
+/// Rounds of PBKDF2 that take seconds on a small machine; openssl makes 2,048 by default.
+const MOST_ITERATIONS: u32 = 2_000_000;
+/// Bytes that scrypt fills; openssl makes it 16 MiB by default.
+const MOST_SCRYPT_BYTES: u64 = 64 << 20;
 
 /// Reads the private key of a file. The error says what is wrong with it and contains nothing of the key.
 pub(crate) fn read(
@@ -40,6 +47,18 @@ pub(crate) fn read(
             })
         }
         Content::Der(_) => Err(none_in(&content)),
+    }
+}
+
+/// Whether making the key from the password takes more than this gateway has for it.
+fn is_expensive(algorithm: &EncryptionScheme) -> bool {
+    match algorithm.pbes2().map(|parameters| &parameters.kdf) {
+        Some(Kdf::Pbkdf2(parameters)) => parameters.iteration_count > MOST_ITERATIONS,
+        Some(Kdf::Scrypt(parameters)) => {
+            let bytes = 128_u64.saturating_mul(parameters.cost_parameter).saturating_mul(parameters.block_size.into());
+            bytes.saturating_mul(parameters.parallelization.into()) > MOST_SCRYPT_BYTES
+        }
+        _ => false,
     }
 }
 
@@ -87,6 +106,11 @@ fn decrypt(
         )
     };
     let encrypted = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| unsupported())?;
+    if is_expensive(&encrypted.encryption_algorithm) {
+        return Err(format!(
+            "decrypting it takes too much time or memory; convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -in {file} -out client.key"
+        ));
+    }
     match encrypted.decrypt(password) {
         Ok(key) => Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into()),
         Err(pkcs8::Error::EncryptedPrivateKey(
