@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bessai_domain::session::{Endpoint, Protocol, ProtocolChoice};
 use bessai_domain::settings::{Mistake, SettingsTable};
-use bessai_files::CERTIFICATE_BYTES;
 use bessai_tls::{Identity, Pin, SettingNames, is_token_uri};
 
 use super::broker_url::{self, BrokerUrl};
@@ -13,6 +12,11 @@ use super::environment::Variables;
 use super::findings::{Findings, Sourced};
 use super::public_host::is_public;
 use super::secret::{self, Encoding, Secret, SecretSources, warn_if_exposed};
+
+mod files;
+mod names;
+
+use names::site_names;
 
 /// `keep_alive` if it is not set.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_mins(1);
@@ -232,50 +236,6 @@ impl<'a> PartialBroker<'a> {
         Some(broker)
     }
 
-    /// Whether all files can be read, and certificate and private key are both set or neither is.
-    fn check_files(&self) -> bool {
-        let key = self.key.as_ref().filter(|_| !self.has_token());
-        let files = [self.ca.as_ref(), self.cert.as_ref(), key].into_iter().flatten();
-        let unreadable = files.filter(|file| !is_readable(file)).count();
-        unreadable == 0 && self.is_identity_complete() && self.is_token_complete()
-    }
-
-    /// Whether the key is in a token.
-    fn has_token(&self) -> bool {
-        self.key.as_ref().and_then(|key| key.value.to_str()).is_some_and(is_token_uri)
-    }
-
-    /// Whether a key in a token has its module, and only such a key has one.
-    fn is_token_complete(&self) -> bool {
-        match (&self.key, &self.pkcs11_module) {
-            (Some(key), None) if self.has_token() => {
-                let module = self.names.of("pkcs11_module");
-                key.reject(
-                    key.value.display(),
-                    format!("the module that reaches the token is missing; set {module} too"),
-                );
-                false
-            }
-            (_, Some(module)) if !self.has_token() => {
-                let hint = format!("applies to a key in a token only; set {} to its pkcs11: URI", self.names.of("key"));
-                module.reject(module.value.display(), hint);
-                false
-            }
-            _ => true,
-        }
-    }
-
-    /// Whether certificate and private key are both set or neither is.
-    fn is_identity_complete(&self) -> bool {
-        let (present, missing, what) = match (&self.cert, &self.key) {
-            (Some(cert), None) => (cert, "key", "the certificate's private key is missing"),
-            (None, Some(key)) => (key, "cert", "the private key's certificate is missing"),
-            _ => return true,
-        };
-        present.reject(present.value.display(), format!("{what}; set {} too", self.names.of(missing)));
-        false
-    }
-
     fn has_tls_settings(&self) -> bool {
         let has_certificate = self.ca.is_some() || self.cert.is_some() || self.pin.is_some();
         has_certificate || self.server_name.is_some() || self.alpn.is_some()
@@ -318,36 +278,6 @@ impl<'a> PartialBroker<'a> {
     }
 }
 
-/// The variables that set keys of `[broker]`.
-const VARIABLES: [(&str, &str); 11] = [
-    ("url", "MQTT_BROKER_URL"),
-    ("username", "MQTT_USERNAME"),
-    ("password", "MQTT_PASSWORD"),
-    ("client_id", "MQTT_CLIENT_ID"),
-    ("ca", "MQTT_TLS_CA_CERT_PATH"),
-    ("pin", "MQTT_TLS_PIN"),
-    ("server_name", "MQTT_TLS_SERVER_NAME"),
-    ("cert", "MQTT_TLS_CERTFILE"),
-    ("key", "MQTT_TLS_KEYFILE"),
-    ("key_password", "MQTT_TLS_KEY_PASSWORD"),
-    ("pkcs11_module", "MQTT_TLS_PKCS11_MODULE"),
-];
-
-/// Where each setting of the site's broker stands. One that is not set belongs beside the URL.
-fn site_names(has_section: bool, table: &SettingsTable<'_>, variables: &Variables<'_>) -> SettingNames {
-    let mut names = SettingNames::new("broker.");
-    let is_in_file = |key: &str| table.value("broker").is_some_and(|broker| broker.get(key).is_some());
-    let belongs_to_variables = !has_section || variables.get("MQTT_BROKER_URL").is_some();
-    for (key, variable) in VARIABLES {
-        match variables.get(variable) {
-            Some(set) => names.set(key, set.key),
-            None if belongs_to_variables && !is_in_file(key) => names.set(key, variable),
-            None => {}
-        }
-    }
-    names
-}
-
 fn parse_pin(text: &str, reject: impl FnOnce(&'static str)) -> Option<Pin> {
     text.parse().map_err(reject).ok()
 }
@@ -375,12 +305,4 @@ fn read_password(
         table.mistakes().add(Mistake::without_value(key, "a password is sent as written; remove `encoding`"));
     }
     Some(password)
-}
-
-fn is_readable(file: &Sourced<'_, PathBuf>) -> bool {
-    let check = bessai_files::check(&file.value, CERTIFICATE_BYTES);
-    if let Err(error) = &check {
-        file.reject(file.value.display(), format!("cannot be read: {error}"));
-    }
-    check.is_ok()
 }

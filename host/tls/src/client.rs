@@ -125,6 +125,7 @@ impl Client {
 }
 
 /// Performs a handshake in a thread of its own, which a token may block for as long as it signs.
+#[allow(clippy::disallowed_methods, reason = "it blocks a thread of its own")]
 async fn off_main_loop<F: Future<Output: Send + 'static> + Send + 'static>(
     host: &str,
     handshake: F,

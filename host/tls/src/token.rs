@@ -163,7 +163,7 @@ impl TokenSigner {
         let hash = digest::digest(algorithm, message);
         // RFC 8446 §4.2.3: the salt is as long as the hash.
         let length = u64::try_from(algorithm.output_len()).unwrap_or_default();
-        let s_len = length.try_into().map_err(|_| Error::General("the hash is too long".into()))?;
+        let s_len = length.into();
         self.in_token(&Mechanism::RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len }), hash.as_ref())
     }
 
