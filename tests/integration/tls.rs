@@ -68,6 +68,19 @@ fn broker(certificate: &Pem, clients_ca: Option<&Pem>, lines: &[&str]) -> Broker
     Broker::with(&BrokerSetup { certificate: Some(certificate), clients_ca, lines, ..BrokerSetup::default() })
 }
 
+/// The versions of TLS in which a test is run.
+const VERSIONS: [&str; 2] = ["TLSv1.2", "TLSv1.3"];
+
+/// The same with this as the highest version of TLS.
+fn limited(certificate: &Pem, clients_ca: Option<&Pem>, version: &str) -> Broker {
+    Broker::with(&BrokerSetup {
+        certificate: Some(certificate),
+        clients_ca,
+        newest_tls: Some(version),
+        ..BrokerSetup::default()
+    })
+}
+
 /// The settings of a site whose broker has TLS on this port, with further variables.
 fn site(port: u16, variables: &[(&str, &str)]) -> Setup {
     let setup = Setup::new().device(1).broker(format!("mqtts://localhost:{port}"));
@@ -127,7 +140,7 @@ impl Tested {
 
     /// The command that the error names.
     fn command(&self) -> String {
-        let command = self.error.split("make one: ").nth(1).unwrap();
+        let command = self.error.split("make a new one: ").nth(1).unwrap();
         command.split(", or ").next().unwrap().trim().to_owned()
     }
 }

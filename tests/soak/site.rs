@@ -26,6 +26,7 @@ const BROKER: BrokerSetup<'static> = BrokerSetup {
     port: None,
     persists: true,
     websockets: false,
+    newest_tls: None,
     lines: &["log_dest none"],
 };
 

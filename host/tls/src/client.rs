@@ -1,7 +1,7 @@
 //! The client's end of TLS: its configuration, and the handshake.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -35,7 +35,8 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) settings: Settings,
-    pub(crate) trust: Arc<Trust>,
+    // Held by the configuration, and so only until the handshake is over: the system's CA certificates take memory.
+    trust: Weak<Trust>,
     pub(crate) presented: Option<crate::Certificate>,
     resolver: Arc<Resolver>,
     seen: Arc<Mutex<Seen>>,
@@ -53,6 +54,11 @@ impl Context {
         seen.chain.iter().filter_map(crate::Certificate::read).collect()
     }
 
+    /// The certificates of the CA file.
+    pub(crate) fn given(&self) -> Vec<crate::Certificate> {
+        self.trust.upgrade().map(|trust| trust.given()).unwrap_or_default()
+    }
+
     /// Whether the other end has asked for a client certificate.
     pub(crate) fn was_asked(&self) -> bool {
         self.resolver.was_asked.load(Ordering::Relaxed)
@@ -67,7 +73,7 @@ impl Client {
     pub fn new(settings: &Settings, key_password: Option<&str>) -> Result<Self, SettingError> {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let trust = Arc::new(Trust::new(settings, Arc::clone(&seen))?);
-        let read = |identity| identity::read(identity, key_password, &settings.names);
+        let read = |identity| identity::read(identity, key_password, settings.peer, &settings.names);
         let presented = settings.identity.as_ref().map(read).transpose()?;
         let certified = presented.as_ref().map(|presented| Arc::clone(&presented.certified));
         let resolver = Arc::new(Resolver { identity: certified, was_asked: AtomicBool::new(false) });
@@ -83,7 +89,7 @@ impl Client {
         let mut config = builder.with_client_cert_resolver(Arc::<Resolver>::clone(&resolver));
         config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let presented = presented.and_then(|presented| presented.certificate);
-        let context = Context { settings: settings.clone(), trust, presented, resolver, seen };
+        let context = Context { settings: settings.clone(), trust: Arc::downgrade(&trust), presented, resolver, seen };
         let identity = settings.identity.as_ref();
         let signs_in_token = identity.is_some_and(|identity| matches!(identity.key, KeySource::Token { .. }));
         Ok(Self { config: Arc::new(config), context: Arc::new(context), signs_in_token })

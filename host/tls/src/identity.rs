@@ -10,7 +10,8 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use x509_cert::der::Encode;
 
 use crate::certificate::Certificate;
-use crate::settings::{Identity, KeySource, SettingError, SettingNames};
+use crate::key::KeyPassword;
+use crate::settings::{Identity, KeySource, Peer, SettingError, SettingNames};
 use crate::{key, pem, token};
 
 /// The certificate with its key, and what it says.
@@ -23,6 +24,7 @@ pub(crate) struct Presented {
 pub(crate) fn read(
     identity: &Identity,
     password: Option<&str>,
+    peer: Peer,
     names: &SettingNames,
 ) -> Result<Presented, SettingError> {
     let path = &identity.certificate;
@@ -43,7 +45,9 @@ pub(crate) fn read(
     };
     let of_key =
         |reason: String| SettingError { setting: names.of("key"), value: Some(file.display().to_string()), reason };
-    let key = key::read(file, password, names).map_err(of_key)?;
+    let setting = (peer == Peer::Broker).then(|| names.of("key_password"));
+    let password = KeyPassword { value: password, setting: setting.as_deref() };
+    let key = key::read(file, password).map_err(of_key)?;
     let first = chain.first().and_then(Certificate::read);
     let Ok(key) = rustls::crypto::ring::sign::any_supported_type(&key) else {
         let algorithm = first.map_or_else(|| "another algorithm".to_owned(), |first| first.key.to_string());

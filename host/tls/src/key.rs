@@ -8,7 +8,14 @@ use pkcs8::pkcs5::pbes2::Kdf;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::pem::{self, Content, Section};
-use crate::settings::SettingNames;
+
+/// The password of an encrypted key.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct KeyPassword<'a> {
+    pub(crate) value: Option<&'a str>,
+    // Where it is set; none where it cannot be.
+    pub(crate) setting: Option<&'a str>,
+}
 
 /// Rounds of PBKDF2 that take seconds on a small machine; openssl makes 2,048 by default.
 const MOST_ITERATIONS: u32 = 2_000_000;
@@ -16,22 +23,18 @@ const MOST_ITERATIONS: u32 = 2_000_000;
 const MOST_SCRYPT_BYTES: u64 = 64 << 20;
 
 /// Reads the private key of a file. The error says what is wrong with it and contains nothing of the key.
-pub(crate) fn read(
-    path: &Path,
-    password: Option<&str>,
-    names: &SettingNames,
-) -> Result<PrivateKeyDer<'static>, String> {
+pub(crate) fn read(path: &Path, password: KeyPassword<'_>) -> Result<PrivateKeyDer<'static>, String> {
     let bytes = bessai_files::read(path, bessai_files::SECRET_BYTES);
     let bytes = bytes.map_err(|error| format!("cannot be read: {error}"))?;
     let content = pem::parse(&bytes).map_err(str::to_owned)?;
-    let encrypted = |der: &[u8]| decrypt(der, path, password, names);
+    let encrypted = |der: &[u8]| decrypt(der, path, password);
     match &content {
         Content::Pem(sections) => {
             let Some(section) = sections.iter().find(|section| section.label.ends_with("PRIVATE KEY")) else {
                 return Err(none_in(&content));
             };
             match section.label.as_str() {
-                _ if is_encrypted_by_openssl(section) => Err(old_encryption(path, names)),
+                _ if is_encrypted_by_openssl(section) => Err(old_encryption(path, password)),
                 "ENCRYPTED PRIVATE KEY" => encrypted(&section.der),
                 "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
                     PrivateKeyDer::try_from(section.der.clone()).map_err(|_| DAMAGED.to_owned())
@@ -80,22 +83,23 @@ fn is_encrypted_by_openssl(section: &Section) -> bool {
     section.headers.iter().any(|header| header.contains("ENCRYPTED"))
 }
 
-fn old_encryption(path: &Path, names: &SettingNames) -> String {
-    let (path, password) = (path.display(), names.of("key_password"));
+fn old_encryption(path: &Path, password: KeyPassword<'_>) -> String {
+    let path = path.display();
+    let Some(password) = password.setting else {
+        return format!("it is encrypted; decrypt it: openssl pkey -in {path} -out client.key");
+    };
     format!(
         "it is encrypted in an old format (Proc-Type: 4,ENCRYPTED), which protects little; convert it: openssl pkcs8 -topk8 -in \
          {path} -out client.key; then set {password} to the new password"
     )
 }
 
-fn decrypt(
-    der: &[u8],
-    path: &Path,
-    password: Option<&str>,
-    names: &SettingNames,
-) -> Result<PrivateKeyDer<'static>, String> {
-    let (file, setting) = (path.display(), names.of("key_password"));
-    let Some(password) = password else {
+fn decrypt(der: &[u8], path: &Path, password: KeyPassword<'_>) -> Result<PrivateKeyDer<'static>, String> {
+    let file = path.display();
+    let Some(setting) = password.setting else {
+        return Err(format!("it is encrypted; decrypt it: openssl pkcs8 -in {file} -out client.key"));
+    };
+    let Some(password) = password.value else {
         return Err(format!(
             "it is encrypted, and {setting} is not set; set it, or decrypt the key: openssl pkcs8 -in {file} -out client.key"
         ));

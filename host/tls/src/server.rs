@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 pub use tokio_rustls::server::TlsStream;
 
-use crate::settings::SettingNames;
-use crate::{key, pem};
+use crate::key::{self, KeyPassword};
+use crate::pem;
 
 /// Which certificate a server presents, and which it requires.
 #[derive(Clone, Debug)]
@@ -52,8 +52,7 @@ impl Acceptor {
         let (certificate, key) = &settings.identity;
         let chain = pem::certificates(certificate)?;
         let (certificate, key_file) = (certificate.display(), key.display());
-        let names = SettingNames::default();
-        let key = key::read(key, None, &names).map_err(|error| format!("{key_file}: {error}"))?;
+        let key = key::read(key, KeyPassword::default()).map_err(|error| format!("{key_file}: {error}"))?;
         let config = builder
             .with_single_cert(chain, key)
             .map_err(|error| format!("certificate {certificate} does not match key {key_file}: {error}"))?;

@@ -32,6 +32,8 @@ pub struct BrokerSetup<'a> {
     pub persists: bool,
     /// Serves MQTT over WebSockets.
     pub websockets: bool,
+    /// The newest version of TLS, as OpenSSL calls it; mosquitto itself limits only the oldest.
+    pub newest_tls: Option<&'a str>,
     /// Further lines of mosquitto.conf.
     pub lines: &'a [&'a str],
 }
@@ -47,6 +49,10 @@ impl Broker {
         let folder = folder();
         let port = setup.port.unwrap_or_else(free_port);
         std::fs::write(folder.path().join("mosquitto.conf"), configuration(folder.path(), port, setup)).unwrap();
+        let version = setup.newest_tls.map_or_else(String::new, |version| format!("MaxProtocol = {version}\n"));
+        let openssl =
+            format!("openssl_conf = all\n[all]\nssl_conf = tls\n[tls]\nsystem_default = limits\n[limits]\n{version}");
+        std::fs::write(folder.path().join("openssl.cnf"), openssl).unwrap();
         let mut broker = Self { port, folder, child: None };
         broker.restart();
         broker
@@ -58,6 +64,7 @@ impl Broker {
         let child = Command::new("/usr/sbin/mosquitto")
             .arg("-c")
             .arg(self.folder.path().join("mosquitto.conf"))
+            .env("OPENSSL_CONF", self.folder.path().join("openssl.cnf"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

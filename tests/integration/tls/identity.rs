@@ -9,9 +9,9 @@ struct Mutual {
 }
 
 impl Mutual {
-    fn new(lines: &[&str]) -> Self {
+    fn new(version: &str) -> Self {
         let workshop = Workshop::new();
-        let broker = broker(&workshop.sign("localhost"), Some(&workshop.pem("ca")), lines);
+        let broker = limited(&workshop.sign("localhost"), Some(&workshop.pem("ca")), version);
         Self { workshop, broker }
     }
 
@@ -30,8 +30,8 @@ impl Mutual {
 
 #[test]
 fn a_client_certificate_is_asked_for_and_refused_with_a_reason() {
-    for lines in [&["tls_version tlsv1.2"][..], &[]] {
-        let mutual = Mutual::new(lines);
+    for version in VERSIONS {
+        let mutual = Mutual::new(version);
         let ca = text(&mutual.workshop.path("ca.crt"));
         let wanted = "set MQTT_TLS_CERTFILE and MQTT_TLS_KEYFILE";
         test(&site(mutual.broker.port, &[("MQTT_TLS_CA_CERT_PATH", &ca)])).fails(&["client certificate", wanted]);
@@ -48,7 +48,7 @@ fn a_client_certificate_is_asked_for_and_refused_with_a_reason() {
 
 #[test]
 fn keys_are_read_in_every_common_format() {
-    let mutual = Mutual::new(&[]);
+    let mutual = Mutual::new("TLSv1.3");
     let workshop = &mutual.workshop;
     workshop.sign("ec");
     workshop.sign_with("rsa", "subjectAltName=DNS:client\n", "-algorithm RSA -pkeyopt rsa_keygen_bits:2048");
@@ -80,7 +80,7 @@ fn keys_are_read_in_every_common_format() {
 
 #[test]
 fn encrypted_keys_are_read_with_their_password() {
-    let mutual = Mutual::new(&[]);
+    let mutual = Mutual::new("TLSv1.3");
     let workshop = &mutual.workshop;
     workshop.sign("client");
     workshop.sh(
@@ -133,7 +133,7 @@ fn encrypted_keys_are_read_with_their_password() {
 
 #[test]
 fn keys_that_cannot_be_used_are_named_with_the_fix() {
-    let mutual = Mutual::new(&[]);
+    let mutual = Mutual::new("TLSv1.3");
     let workshop = &mutual.workshop;
     workshop.sign("client");
     workshop.sign("other");

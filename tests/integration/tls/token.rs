@@ -17,10 +17,10 @@ struct Hardware {
 }
 
 impl Hardware {
-    fn new(lines: &[&str]) -> Self {
+    fn new(version: &str) -> Self {
         assert!(Path::new(MODULE).exists(), "SoftHSM is missing: run scripts/setup");
         let workshop = Workshop::new();
-        let broker = broker(&workshop.sign("localhost"), Some(&workshop.pem("ca")), lines);
+        let broker = limited(&workshop.sign("localhost"), Some(&workshop.pem("ca")), version);
         workshop.sign("ec");
         workshop.sign_with("rsa", "subjectAltName=DNS:client\n", "-algorithm RSA -pkeyopt rsa_keygen_bits:2048");
         std::fs::create_dir(workshop.path("tokens")).unwrap();
@@ -55,12 +55,13 @@ impl Hardware {
 
 #[test]
 fn keys_in_a_token_sign_in_every_version_of_tls() {
-    for lines in [&["tls_version tlsv1.2"][..], &[]] {
-        let hardware = Hardware::new(lines);
+    for version in VERSIONS {
+        let hardware = Hardware::new(version);
         for (certificate, uri) in
             [("ec.crt", "pkcs11:token=gateway;object=ec"), ("rsa.crt", "pkcs11:token=gateway;id=%02%ff;type=private")]
         {
             let tested = test(&hardware.site(certificate, uri, "1234")).succeeds();
+            assert!(tested.out.contains(&version.replace("v", " ")), "{}", tested.out);
             let subject = certificate.trim_end_matches(".crt");
             assert!(tested.out.contains(&format!("client certificate and got CN={subject}")), "{}", tested.out);
         }
@@ -69,7 +70,7 @@ fn keys_in_a_token_sign_in_every_version_of_tls() {
 
 #[tokio::test]
 async fn the_documented_settings_deliver_with_a_key_in_a_token() {
-    let (hardware, device) = (Hardware::new(&[]), Device::huawei());
+    let (hardware, device) = (Hardware::new("TLSv1.3"), Device::huawei());
     let path = |name: &str| text(&hardware.workshop.path(name));
     let sample = pages().into_iter().flat_map(|page| page.blocks).find(|block| block.info == "toml token").unwrap();
     let mut feed = format!("{}ca = \"{}\"\n", sample.body, path("ca.crt"));
@@ -93,7 +94,7 @@ async fn the_documented_settings_deliver_with_a_key_in_a_token() {
 
 #[test]
 fn what_is_wrong_with_a_token_is_named_with_its_setting() {
-    let hardware = Hardware::new(&[]);
+    let hardware = Hardware::new("TLSv1.3");
     let not_a_module = hardware.workshop.path("ca.crt");
     std::fs::set_permissions(&not_a_module, std::fs::Permissions::from_mode(0o644)).unwrap();
     for (certificate, uri, pin, expected) in [

@@ -162,7 +162,7 @@ impl Refused<'_> {
                 self.trust_it(own)
             );
         };
-        let (file, given) = (file.display(), self.context.trust.given());
+        let (file, given) = (file.display(), self.context.given());
         if let Some(namesake) = given.iter().find(|given| given.subject == *issuer) {
             let why = if namesake.is_ca || namesake.version < 3 {
                 "has the same name, but another key; get its current certificate"
@@ -184,8 +184,8 @@ impl Refused<'_> {
     fn trust_it(&self, own: &Certificate) -> String {
         let (ca, pin, peer) = (self.names.of("ca"), self.names.of("pin"), self.peer);
         match self.context.settings.peer {
-            Peer::Broker => format!("trust it by setting {ca} to that certificate's file, or {pin} = \"{}\"", own.pin),
-            Peer::Device => format!("trust it by setting {ca} to the file with the {peer}'s certificate"),
+            Peer::Broker => format!("trust this certificate itself: its file as {ca}, or {pin} = \"{}\"", own.pin),
+            Peer::Device => format!("trust this certificate of the {peer} itself: its file as {ca}"),
         }
     }
 
@@ -193,7 +193,7 @@ impl Refused<'_> {
     fn make_one(&self) -> String {
         let kind = if self.expected.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
         format!(
-            "make one: openssl req -new -newkey rsa:2048 -nodes -keyout server.key -subj /CN={0} -out server.csr; echo \
+            "make a new one: openssl req -new -newkey rsa:2048 -nodes -keyout server.key -subj /CN={0} -out server.csr; echo \
              subjectAltName={kind}:{0} > san; openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 \
              -sha256 -extfile san -out server.crt",
             self.expected
