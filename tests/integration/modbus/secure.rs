@@ -34,6 +34,11 @@ async fn every_table_is_read_with_and_without_a_client_certificate() {
     let server = serve_tls(&authority.sign("plc-7"), None);
     let more = tls_settings(&authority, None) + "server_name = \"plc-7\"\n";
     check_all_values(&format!("tls://{}", server.address()), &more).await;
+    // It is itself the trusted one, whatever name it states.
+    let own = authority.sign("plc-8");
+    let server = serve_tls(&own, None);
+    let more = format!("ca = \"{}\"\n", own.certificate.display());
+    check_all_values(&format!("tls://{}", server.address()), &more).await;
 }
 
 /// Checks that the device is not read and that the log contains the hint, once.

@@ -159,3 +159,35 @@ fn keys_that_cannot_be_used_are_named_with_the_fix() {
         test(&mutual.site(certificate, key)).has_wrong_settings(&[expected]);
     }
 }
+
+/// A device has no setting for a password.
+#[test]
+fn an_encrypted_key_of_a_device_is_decrypted_by_the_named_command() {
+    let workshop = Workshop::new();
+    workshop.sign("client");
+    workshop.sh(
+        "openssl pkcs8 -topk8 -in client.key -passout pass:secret -out aes.key; openssl ec -in client.key -aes256 -passout pass:secret -out \
+         old.key; chmod 600 *",
+    );
+    let certificate = text(&workshop.path("client.crt"));
+    for key in ["aes.key", "old.key"] {
+        let device = |key: &str| {
+            let key = text(&workshop.path(key));
+            format!(
+                "[[device]]\naddress = \"tls://127.0.0.1\"\nprofile = \"simulator\"\ncert = \"{certificate}\"\nkey = \"{key}\"\n"
+            )
+        };
+        let setup = Setup::new().broker("mqtt://localhost").file("bessai.toml", device(key));
+        let output = setup.output(&["check"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            error.contains("device[0].key = ") && error.contains("it is encrypted; decrypt it: openssl "),
+            "{error}"
+        );
+        assert!(!error.contains("key_password"), "{error}");
+        let command = error.split("decrypt it: ").nth(1).unwrap().lines().next().unwrap();
+        workshop.sh(&format!("{command} -passin pass:secret; mv client.key plain.key; chmod 600 plain.key"));
+        let output = setup.file("bessai.toml", device("plain.key")).output(&["check"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
