@@ -149,3 +149,25 @@ fn alpn_is_requested_with_tls() {
     assert_eq!(alpn("mqtts://h:443"), Some("mqtt".to_owned()));
     assert_eq!(alpn("wss://h"), Some("mqtt".to_owned()));
 }
+
+#[test]
+fn a_pin_is_checked_where_it_stands() {
+    let pin = "sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let tls = |case: Case| case.config().broker.unwrap().tls.unwrap();
+    let of_variable = tls(Case::new().set("MQTT_BROKER_URL", "mqtts://h").set("MQTT_TLS_PIN", pin));
+    assert_eq!(of_variable.pin.map(|pin| pin.to_string()).as_deref(), Some(pin));
+    let hint = "write sha256: and the SHA-256 of the public key in base64, as `bessai-edge broker test` prints it";
+    let invalid = Case::new().set("MQTT_TLS_PIN", "sha256:no");
+    assert_eq!(invalid.mistakes(), [format!("MQTT_TLS_PIN = sha256:no: {hint}")]);
+    check_file("[broker]\npin = \"no\"", &[&format!("broker.pin = \"no\": {hint}")]);
+}
+
+#[test]
+fn settings_are_named_where_they_are_set_or_belong() {
+    let names = |case: Case| case.config().broker.unwrap().names;
+    let variables = names(Case::new().set("MQTT_BROKER_URL", "mqtts://h"));
+    assert_eq!((variables.of("ca").as_str(), variables.of("pin").as_str()), ("MQTT_TLS_CA_CERT_PATH", "MQTT_TLS_PIN"));
+    let file = "[broker]\nurl = \"mqtts://h\"\n";
+    let in_file = names(Case::new().set("MQTT_BROKER_URL", "").file("bessai.toml", file).set("MQTT_USERNAME", "u"));
+    assert_eq!((in_file.of("ca").as_str(), in_file.of("username").as_str()), ("broker.ca", "MQTT_USERNAME"));
+}
