@@ -3,8 +3,8 @@
 // It does the same as plugins/example-rust and passes the same cases. 64-bit integers (`at`, `sequence`, `lost`) are
 // BigInt, a variant is { tag, val }, an enum is its name, an option that is none is undefined, bytes are a Uint8Array.
 
-import { write as log } from "bessai:edge/log@0.1.0";
-import { get, set } from "bessai:edge/state@0.1.0";
+import { write as log } from "bessai:edge/log@0.2.0";
+import { get, set } from "bessai:edge/state@0.2.0";
 
 // Default of `min_change_kw`: smaller changes of power are not published.
 const MIN_CHANGE_KW = 0.5;

@@ -33,7 +33,7 @@ fn padded(bytes: u32) -> Vec<u8> {
 
 /// A component of the world `transformer`, from the text of its core module.
 fn transformer(text: &str) -> Vec<u8> {
-    let resolve = contract("0.1.0", |text| text);
+    let resolve = contract("0.2.0", |text| text);
     let (_, package) = resolve.package_names.iter().find(|(name, _)| name.name == "edge").unwrap();
     let world = resolve.select_world(&[*package], Some("transformer")).unwrap();
     component_from_text(&resolve, world, text)

@@ -15,6 +15,7 @@ mod architecture;
 mod broker;
 mod check;
 mod command_line;
+mod commands;
 mod commissioning;
 mod configuration;
 mod delivery;

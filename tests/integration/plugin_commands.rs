@@ -111,7 +111,7 @@ fn inspect_describes_a_component_or_the_reason_for_its_refusal() {
         .file("other.wasm", other_world);
     let (code, text) = plugin(&setup, &["inspect", "acme.wasm"]);
     assert_eq!(code, 0, "{text}");
-    for expected in ["bessai:edge/transform@0.1.0", "bessai:edge/state@0.1.0", "acme/#", "5 messages a second", "fits"]
+    for expected in ["bessai:edge/transform@0.2.0", "bessai:edge/state@0.2.0", "acme/#", "5 messages a second", "fits"]
     {
         assert!(text.contains(expected), "{expected}: {text}");
     }
@@ -119,7 +119,7 @@ fn inspect_describes_a_component_or_the_reason_for_its_refusal() {
         ("cut.wasm", "is cut off"),
         ("core.wasm", "is a core WebAssembly module"),
         ("text.wasm", "is a text file"),
-        ("other.wasm", "bessai:edge/transform@0.1.0"),
+        ("other.wasm", "bessai:edge/transform@0.2.0"),
         ("absent.wasm", "No such file"),
     ] {
         let (code, text) = plugin(&setup, &["inspect", file]);

@@ -75,6 +75,7 @@ async fn deliver(session: &mut MqttSession, messages: &[Message]) -> Vec<Option<
             Notice::Closed(reason) => {
                 panic!("{reason:?} after {acknowledged} acknowledgements of {published} messages")
             }
+            other => panic!("{other:?} in a session that does not subscribe"),
         }
     }
     refusals.into_iter().map(Option::unwrap).collect()

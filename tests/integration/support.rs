@@ -16,6 +16,7 @@ pub mod growth;
 pub mod guests;
 pub mod hub;
 pub mod packets;
+pub mod publisher;
 pub mod reading_subscriber;
 pub mod readings;
 pub mod site;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bessai_domain::command::Subscription;
 use bessai_domain::message::{Message, Qos};
-use bessai_domain::ports::{Broker, Notice, Session, SignInError};
+use bessai_domain::ports::{Broker, Notice, Receipt, Session, SignInError};
 use bessai_domain::refusal::{CloseCause, Closing, Objection, Refusal};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::time::Timestamp;
@@ -135,6 +136,14 @@ impl Session for SimSession {
         self.unacknowledged.insert(self.next, message.payload.clone());
         self.next += 1;
         Ok(())
+    }
+
+    fn subscribe(&mut self, _subscriptions: &[Subscription]) -> Result<(), String> {
+        unreachable!("its plugin has no commands")
+    }
+
+    fn acknowledge(&mut self, _receipt: Receipt) {
+        unreachable!("nothing arrives")
     }
 
     async fn notice(&mut self) -> Notice {

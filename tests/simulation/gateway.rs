@@ -189,6 +189,7 @@ fn feed(
             qos: Qos::AtLeastOnce,
             rate_per_s: plan.rate_per_s,
             reserved: Vec::new(),
+            subscribe: Vec::new(),
             processor: ProcessorShare::default(),
             quarantine_bytes: u64::MAX,
             max_age: (index % 2 == 1).then_some(FEED_MAX_AGE),

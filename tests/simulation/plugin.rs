@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_domain::command::{InboundMessage, Subscription, WriteOutcome};
 use bessai_domain::event::{EventBody, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
-use bessai_domain::ports::{CallError, ConnectError, Plugin, Processed};
+use bessai_domain::ports::{CallError, ConnectError, Plugin, Processed, Received};
 use bessai_domain::session::{Login, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
@@ -170,6 +171,22 @@ impl Plugin for SimPlugin {
 
     async fn closing(&mut self, _at: Timestamp) -> Result<Processed, CallError> {
         Ok(self.processed(vec![self.message(format!("SITE/feed-{}/death", self.feed), "death".into())]))
+    }
+
+    fn has_commands(&self) -> bool {
+        false
+    }
+
+    async fn subscriptions(&mut self, _at: Timestamp) -> Result<Vec<Subscription>, CallError> {
+        unreachable!("it has no commands")
+    }
+
+    async fn receive(&mut self, _message: &InboundMessage) -> Result<Received, CallError> {
+        unreachable!("it has no commands")
+    }
+
+    async fn wrote(&mut self, _at: Timestamp, _ref: &str, _outcome: &WriteOutcome) -> Result<Processed, CallError> {
+        unreachable!("it has no commands")
     }
 
     fn processor_time(&self) -> Duration {

@@ -10,6 +10,7 @@
 )]
 
 pub mod address;
+pub mod command;
 pub mod device;
 pub mod event;
 pub mod journal;

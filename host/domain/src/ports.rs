@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::command::{Action, ArrivedMessage, InboundMessage, Subscription, WriteOutcome};
 use crate::event::{RecordedEvent, Sequence};
-use crate::message::Message;
+use crate::message::{Message, Qos};
 use crate::refusal::{Closing, Refusal};
 use crate::session::{Login, SignInRequest, Welcome};
 use crate::site::Site;
@@ -89,6 +90,17 @@ pub struct Processed {
     pub took: Duration,
 }
 
+/// The result of a successful call with a message from the broker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// In the order in which they are carried out.
+    pub actions: Vec<Action>,
+    /// The plugin's state after the call.
+    pub state: PluginState,
+    /// Wall-clock duration of the call.
+    pub took: Duration,
+}
+
 /// The customer's plugin.
 #[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Plugin {
@@ -110,6 +122,14 @@ pub trait Plugin {
     async fn connected(&mut self, welcome: &Welcome) -> Result<Processed, CallError>;
     /// Called before an intended DISCONNECT; returns the last messages of the session.
     async fn closing(&mut self, at: Timestamp) -> Result<Processed, CallError>;
+    /// Whether the plugin receives messages from the broker; `subscriptions`, `receive` and `wrote` are called only then.
+    fn has_commands(&self) -> bool;
+    /// Called after CONNACK, before `connected`: what to subscribe to in this session.
+    async fn subscriptions(&mut self, at: Timestamp) -> Result<Vec<Subscription>, CallError>;
+    /// A message arrived. A call that fails leaves the state unchanged.
+    async fn receive(&mut self, message: &InboundMessage) -> Result<Received, CallError>;
+    /// What became of a proposal; returns messages about it.
+    async fn wrote(&mut self, at: Timestamp, reference: &str, outcome: &WriteOutcome) -> Result<Processed, CallError>;
     /// Processor time that all its calls together have used so far, those that failed included.
     fn processor_time(&self) -> Duration;
     /// Its current state.
@@ -128,15 +148,33 @@ pub enum Notice {
         /// Why the broker did not take it, if it refused it.
         refusal: Option<Refusal>,
     },
+    /// A message of a subscription arrived.
+    Arrived {
+        /// The message.
+        message: ArrivedMessage,
+        /// What [`Session::acknowledge`] takes when the message is handled; none if it needs no acknowledgement.
+        receipt: Option<Receipt>,
+    },
+    /// The broker answered subscriptions: each filter, with what it granted or why it refused.
+    Subscribed(Vec<(String, Result<Qos, String>)>),
     /// The session is over.
     Closed(Closing),
 }
+
+/// Identifies a message that arrived and is not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt(pub u16);
 
 /// One sign-in to a broker.
 #[allow(async_fn_in_trait, reason = "a feed stays on one thread")]
 pub trait Session {
     /// Hands a message over. Messages are numbered from 0 in this order. Never waits.
     fn publish(&mut self, message: &Message) -> Result<(), String>;
+    /// Subscribes; the answer comes as a notice. The sign-in's login must have said that the feed receives messages.
+    fn subscribe(&mut self, subscriptions: &[Subscription]) -> Result<(), String>;
+    /// A message that arrived is handled. Messages that are not acknowledged are sent again in a later session, if the
+    /// broker keeps this one.
+    fn acknowledge(&mut self, receipt: Receipt);
     /// Waits for the next notice; the session makes progress only while somebody waits here. Cancelling the future loses
     /// no notice.
     async fn notice(&mut self) -> Notice;

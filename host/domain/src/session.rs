@@ -136,6 +136,10 @@ pub struct Login {
     pub properties: Vec<(String, String)>,
     /// When to sign in again with a new login.
     pub renew_at: Option<Timestamp>,
+    /// The session serves to find out where and how to sign in: no events are handed over in it.
+    pub provisioning: bool,
+    /// The feed receives messages; decided by the host, as it calls the plugin with them.
+    pub receives: bool,
 }
 
 /// The most bytes of a host name (RFC 1035 §2.3.4).

@@ -67,6 +67,47 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     levels.next().is_none()
 }
 
+/// Checks that a filter can be subscribed to (MQTT 5.0 §4.7.1); the error has no subject.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    if filter.is_empty() {
+        return Err("is empty".into());
+    }
+    if filter.len() > MAX_TOPIC_BYTES {
+        return Err(format!("has {} bytes; MQTT allows {MAX_TOPIC_BYTES}", filter.len()));
+    }
+    if let Some(character) = filter.chars().find(|character| !is_sendable(*character)) {
+        return Err(format!("contains {character:?}, which a broker may refuse"));
+    }
+    let mut levels = filter.split('/').peekable();
+    while let Some(level) = levels.next() {
+        if level.contains('#') && (level != "#" || levels.peek().is_some()) {
+            return Err("has a `#` that is not its last level".into());
+        }
+        if level.contains('+') && level != "+" {
+            return Err("has a `+` beside other characters of a level".into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether every topic that `filter` matches is matched by `right`, too.
+pub fn covers(right: &str, filter: &str) -> bool {
+    // Wildcards at the beginning match no topic that begins with `$`.
+    if filter.starts_with('$') && right.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = filter.split('/');
+    for allowed in right.split('/') {
+        match (allowed, levels.next()) {
+            ("#", _) => return true,
+            ("+", Some(level)) if level != "#" => {}
+            (allowed, Some(level)) if allowed == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +127,43 @@ mod tests {
         assert_eq!(invalid_level_character("SITE-CL-001"), None);
         assert_eq!(invalid_level_character("a/b"), Some('/'));
         assert_eq!(invalid_level_character("a\0"), Some('\0'));
+    }
+
+    #[test]
+    fn filters_that_can_be_subscribed_to() {
+        for filter in ["a", "#", "+", "a/+/b", "a/#", "$iothub/methods/POST/#", "/a//b"] {
+            assert_eq!(check_filter(filter), Ok(()), "{filter}");
+        }
+        for (filter, expected) in
+            [("", "empty"), ("a#", "`#`"), ("a/#/b", "`#`"), ("a+/b", "`+`"), ("a\0", "contains '\\0'")]
+        {
+            assert!(check_filter(filter).unwrap_err().contains(expected), "{filter}");
+        }
+        assert!(check_filter(&"t".repeat(65_536)).unwrap_err().contains("65536 bytes"));
+    }
+
+    #[test]
+    fn a_right_covers_the_filters_that_match_no_other_topic() {
+        for (right, filter, expected) in [
+            ("a/#", "a/#", true),
+            ("a/#", "a/+/c", true),
+            ("a/#", "a", true),
+            ("a/+", "a/b", true),
+            ("a/+", "a/+", true),
+            ("a/+", "a/#", false),
+            ("a/b", "a/+", false),
+            ("a/b", "a/b", true),
+            ("a/+/c", "a/b/c", true),
+            ("a/+/c", "a/b/#", false),
+            ("a", "a/b", false),
+            ("#", "a/#", true),
+            ("#", "#", true),
+            ("#", "$SYS/#", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+        ] {
+            assert_eq!(covers(right, filter), expected, "{right} for {filter}");
+        }
     }
 
     #[test]

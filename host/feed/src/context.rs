@@ -6,6 +6,7 @@ use bessai_domain::event::Sequence;
 use bessai_domain::time::Moment;
 
 use crate::health::SharedFeedHealth;
+use crate::inbox::Inbox;
 use crate::policy::Policy;
 use crate::rate::RateLimiter;
 use crate::settings::FeedSettings;
@@ -25,6 +26,8 @@ pub(crate) struct TaskContext {
     pub(crate) quarantine_rate: RefCell<RateLimiter>,
     /// The fault of the quarantine that was logged last, until an entry is stored.
     pub(crate) logged_quarantine_fault: RefCell<Option<String>>,
+    /// Messages from the broker: the delivery puts them in, the transformer takes them.
+    pub(crate) inbox: Inbox,
     pub(crate) turn: Turn,
 }
 
@@ -38,6 +41,7 @@ impl TaskContext {
             quarantine_bytes: Cell::new(policy.quarantine_bytes),
             quarantine_rate: RefCell::default(),
             logged_quarantine_fault: RefCell::default(),
+            inbox: Inbox::default(),
             turn: Turn::new(),
         }
     }

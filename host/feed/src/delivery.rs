@@ -1,6 +1,7 @@
 //! Delivers in one session: first the plugin's messages for the session, then unacknowledged ones again, then new ones, with
 //! at most a window of them in flight; last the plugin's messages for the end.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::transform::{Replaced, Transformer};
 mod active_session;
 mod capacity;
 mod closing;
+mod inbound;
 mod learnt;
 mod renewal;
 mod sending;
@@ -41,6 +43,8 @@ const MAX_OPEN_BATCHES: usize = 32;
 pub(crate) struct SignedIn<S> {
     pub(crate) session: S,
     pub(crate) renew_at: Option<Timestamp>,
+    /// It is for provisioning only.
+    pub(crate) is_provisioning: bool,
 }
 
 /// How a session ended.
@@ -115,10 +119,14 @@ impl<C: Cursor> Delivery<C> {
         replacements: &mut Replacements<P, B>,
         stop: &mut watch::Receiver<bool>,
     ) -> SessionEnd<B> {
-        let SignedIn { session, renew_at } = signed_in;
+        let SignedIn { session, renew_at, is_provisioning } = signed_in;
         self.context.forget_quarantine_fault();
         let welcome = session.welcome(self.context.now().wall);
         let mut session = ActiveSession::new(session, welcome.protocol, self.renewal(renew_at));
+        session.is_provisioning = is_provisioning;
+        if let Err(reason) = self.subscribe(&mut session, &welcome, transformer).await {
+            return lost(&session, Closing::other(reason));
+        }
         let first_messages = match transformer.connected(welcome).await {
             Ok(messages) => messages,
             Err(reason) => return lost(&session, Closing::other(reason)),
@@ -127,7 +135,8 @@ impl<C: Cursor> Delivery<C> {
             session.status_topic.clone_from(&self.context.settings.status_topic);
         }
         self.queue_session_messages(&mut session, first_messages).await;
-        session.queue.extend(self.batches.unacknowledged().into_iter().map(UnsentMessage::OfBatch));
+        let unacknowledged = if is_provisioning { VecDeque::new() } else { self.batches.unacknowledged() };
+        session.queue.extend(unacknowledged.into_iter().map(UnsentMessage::OfBatch));
         let (sender, mut batches) = mpsc::channel(1);
         let end = {
             let mut work = std::pin::pin!(transformer.produce(events, sender, replacements));
@@ -136,6 +145,9 @@ impl<C: Cursor> Delivery<C> {
         // A batch that was computed but not received yet is open like any other.
         while let Ok(batch) = batches.try_recv() {
             self.queue_batch(&mut session, batch).await;
+        }
+        if let Some(handled) = self.context.inbox.take_handled() {
+            self.handled(&mut session, handled).await;
         }
         match &end {
             SessionEnd::Lost(lost) => self.judge_end(&session, &lost.closing),
@@ -199,6 +211,7 @@ impl<C: Cursor> Delivery<C> {
                     return lost(session, closing);
                 },
                 _ = stop.wait_for(|stop| *stop) => return SessionEnd::Stopped,
+                handled = self.context.inbox.handled() => self.handled(session, handled).await,
                 Some(batch) = batches.recv(), if wants_batch => self.queue_batch(session, batch).await,
                 replaced = &mut work => return SessionEnd::Replaced(replaced.broker),
                 () = sleep_until(held_until), if session.held_until.is_some() => {}

@@ -111,13 +111,14 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
         self.sign_ins.begins(&request);
         let (login, changes) = self.transformer.connect(&mut self.events, &request).await?;
         self.delivery.save(&changes).await;
-        let (renew_at, reached) = (login.renew_at, login.endpoint.clone().unwrap_or(endpoint));
+        let (renew_at, is_provisioning) = (login.renew_at, login.provisioning);
+        let reached = login.endpoint.clone().unwrap_or(endpoint);
         let session = self.broker.sign_in(login).await;
         match &session {
             Err(SignInError::Unreachable(reason)) => gates.unreachable(&reached, reason),
             Ok(_) | Err(SignInError::Failed(_)) => gates.reached(&reached),
         }
-        Ok(SignedIn { session: session.map_err(|error| error.to_string())?, renew_at })
+        Ok(SignedIn { session: session.map_err(|error| error.to_string())?, renew_at, is_provisioning })
     }
 
     /// Replaces the plugin while there is no session.

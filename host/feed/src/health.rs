@@ -60,10 +60,46 @@ pub struct FeedHealth {
     /// Time for which calls waited because the plugin used more than its share of the processor.
     pub throttled: Duration,
     pub(crate) processor: AverageShare,
+    /// Messages from the broker.
+    pub commands: CommandsHealth,
     /// Why the newest version does not run.
     pub update_error: Option<String>,
     /// Why the feed is off until its file changes.
     pub off: Option<String>,
+}
+
+/// What a plugin receives from its broker.
+#[derive(Clone, Debug, Default)]
+pub struct CommandsHealth {
+    /// The filters that it subscribes to in this session.
+    pub subscriptions: Vec<(String, SubscriptionState)>,
+    /// Messages that it has handled.
+    pub received: u64,
+    /// Messages that it did not get, or that it could not handle.
+    pub dropped: u64,
+    /// Topic and reason of the message that was dropped last.
+    pub last_dropped: Option<(String, String)>,
+    /// Set-points that it asked for, while the gateway writes none.
+    pub refused_writes: u64,
+}
+
+/// What became of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscriptionState {
+    /// The broker has not answered yet.
+    Requested,
+    /// The broker delivers with this quality of service at most.
+    Granted(u8),
+    /// The feed has no right to it, or the broker refused it.
+    Refused(String),
+}
+
+impl CommandsHealth {
+    /// A message is dropped.
+    pub(crate) fn drop_message(&mut self, topic: &str, reason: String) {
+        self.dropped += 1;
+        self.last_dropped = Some((topic.to_owned(), reason));
+    }
 }
 
 /// Shared between the feed and `/health`.

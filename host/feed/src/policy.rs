@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bessai_domain::command::{MAX_SUBSCRIPTIONS, Subscription};
 use bessai_domain::event::{EventBody, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::session::{EndpointRight, Login};
 use bessai_domain::time::MonotonicTime;
 use bessai_domain::topic;
 
+use crate::inbox::plain_filter;
 use crate::processor::ProcessorShare;
 
 /// Messages that one call may return: one site event of a large plant makes hundreds.
@@ -24,6 +26,8 @@ pub struct Policy {
     pub connect: Vec<EndpointRight>,
     /// Topic filters that it may publish to; any topic if there is no list.
     pub topics: Option<Vec<String>>,
+    /// Topic filters that it may subscribe to, and any that match a part of their topics.
+    pub subscribe: Vec<String>,
     /// Filters of the topics that belong to another feed: it may publish to them only if `topics` lists them.
     pub reserved: Vec<String>,
     /// The highest quality of service that it may use.
@@ -90,6 +94,34 @@ impl Policy {
         Ok(login)
     }
 
+    /// The subscriptions that the feed has the right to, with QoS 1 at most; and the others, with the reason.
+    pub fn admit_subscriptions(&self, wanted: Vec<Subscription>) -> (Vec<Subscription>, Vec<(String, String)>) {
+        let (mut admitted, mut refusals) = (Vec::new(), Vec::new());
+        for subscription in wanted {
+            match self.subscription_refusal(&subscription.filter) {
+                None if admitted.len() < MAX_SUBSCRIPTIONS => {
+                    admitted.push(Subscription { qos: subscription.qos.min(Qos::AtLeastOnce), ..subscription });
+                }
+                None => refusals.push((subscription.filter, format!("a feed has at most {MAX_SUBSCRIPTIONS}"))),
+                Some(reason) => refusals.push((subscription.filter, reason)),
+            }
+            // What is beyond is neither sent nor kept.
+            if refusals.len() == MAX_SUBSCRIPTIONS {
+                break;
+            }
+        }
+        (admitted, refusals)
+    }
+
+    fn subscription_refusal(&self, filter: &str) -> Option<String> {
+        if let Err(error) = topic::check_filter(filter) {
+            return Some(format!("the filter {error}"));
+        }
+        let has_right = self.subscribe.iter().any(|right| topic::covers(right, plain_filter(filter)));
+        (!has_right)
+            .then(|| format!("the feed has no right to it: add it to [rights] subscribe, subscribe = [{filter:?}]"))
+    }
+
     fn refusal(&self, message: &Message) -> Option<String> {
         if let Err(error) = topic::check(&message.topic) {
             return Some(error.to_string());
@@ -122,10 +154,11 @@ fn lists(filter: &str, topic: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn refusal(topics: Option<&[&str]>, topic: &str) -> Option<String> {
-        let policy = Policy {
+    fn policy(topics: Option<&[&str]>) -> Policy {
+        Policy {
             read: None,
             connect: Vec::new(),
+            subscribe: vec!["S/cmd/#".into()],
             topics: topics.map(|filters| filters.iter().map(|filter| (*filter).to_owned()).collect()),
             reserved: vec!["S/+/telemetry".into(), "S/safety".into(), "S/ai/#".into()],
             qos: Qos::AtLeastOnce,
@@ -133,10 +166,13 @@ mod tests {
             max_age: None,
             processor: ProcessorShare::default(),
             quarantine_bytes: 0,
-        };
+        }
+    }
+
+    fn refusal(topics: Option<&[&str]>, topic: &str) -> Option<String> {
         let message =
             Message { topic: topic.into(), payload: vec![], qos: Qos::AtMostOnce, retain: false, properties: None };
-        policy.refusal(&message)
+        policy(topics).refusal(&message)
     }
 
     #[test]
@@ -152,5 +188,24 @@ mod tests {
         }
         assert_eq!((refusal(None, "S/power"), refusal(Some(&["#"]), "S/safety/x")), (None, None));
         assert!(refusal(Some(&["S/safety"]), "S/power").unwrap().contains("no right to topic \"S/power\""));
+    }
+
+    #[test]
+    fn subscriptions_need_the_right_and_are_bounded() {
+        let wanted = |filter: &str, qos| Subscription { filter: filter.into(), qos };
+        let (admitted, refusals) = policy(None).admit_subscriptions(vec![
+            wanted("S/cmd/+", Qos::ExactlyOnce),
+            wanted("$share/g/S/cmd/a", Qos::AtMostOnce),
+            wanted("S/#", Qos::AtLeastOnce),
+            wanted("S/cmd/#/a", Qos::AtLeastOnce),
+        ]);
+        assert_eq!(admitted, [wanted("S/cmd/+", Qos::AtLeastOnce), wanted("$share/g/S/cmd/a", Qos::AtMostOnce)]);
+        let right = "the feed has no right to it: add it to [rights] subscribe, subscribe = [\"S/#\"]";
+        let invalid = "the filter has a `#` that is not its last level";
+        assert_eq!(refusals, [("S/#".into(), right.into()), ("S/cmd/#/a".into(), invalid.into())]);
+        let many = (0..40).map(|number| wanted(&format!("S/cmd/{number}"), Qos::AtLeastOnce)).collect();
+        let (admitted, refusals) = policy(None).admit_subscriptions(many);
+        assert_eq!((admitted.len(), refusals.len()), (16, 16));
+        assert_eq!(refusals[0], ("S/cmd/16".into(), "a feed has at most 16".into()));
     }
 }

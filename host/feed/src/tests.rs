@@ -10,6 +10,7 @@ use running::*;
 
 use crate::Replacement;
 
+mod commands;
 mod fakes;
 mod outage;
 mod quotas;

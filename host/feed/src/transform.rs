@@ -20,6 +20,7 @@ use crate::processor::ProcessorBudget;
 use crate::replacement::Replacements;
 
 mod calls;
+mod commands;
 mod isolation;
 mod pending;
 mod session;
@@ -54,6 +55,8 @@ pub(crate) struct Transformer<P> {
     since_progress: SinceProgress,
     previous: Option<PreviousVersion<P>>,
     session: SessionState,
+    /// The session is for provisioning only: the plugin gets no events in it.
+    is_provisioning: bool,
 }
 
 /// What happened since the plugin last processed an event.
@@ -88,6 +91,7 @@ impl<P: Plugin> Transformer<P> {
             since_progress: SinceProgress::default(),
             previous: None,
             session: SessionState::None,
+            is_provisioning: false,
         }
     }
 
@@ -105,7 +109,7 @@ impl<P: Plugin> Transformer<P> {
         replacements: &mut Replacements<P, B>,
     ) -> Replaced<B> {
         loop {
-            let has_pending = !self.pending.is_empty();
+            let (has_pending, gets_events) = (!self.pending.is_empty(), !self.is_provisioning);
             let paused_until = self.work.paused_until();
             tokio::select! {
                 biased;
@@ -115,14 +119,18 @@ impl<P: Plugin> Transformer<P> {
                         return replaced;
                     }
                 }
+                () = self.context.inbox.ready(), if self.can_receive() => {
+                    Box::pin(self.receive()).await;
+                    self.context.give_way().await;
+                }
                 // The permit comes first, so that nothing is computed that would have to wait.
-                Ok(permit) = batches.reserve(), if self.work.can_call(has_pending) => {
+                Ok(permit) = batches.reserve(), if gets_events && self.work.can_call(has_pending) => {
                     if let Some(batch) = self.step_within_share().await {
                         permit.send(batch);
                     }
                     self.context.give_way().await;
                 }
-                batch = events.next(), if self.work.wants_events(has_pending) => {
+                batch = events.next(), if gets_events && self.work.wants_events(has_pending) => {
                     // Finding the site description means a search in the journal.
                     let site = if self.pending.needs_site() { events.site() } else { None };
                     self.take(batch, site);

@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bessai_domain::command::{ArrivedMessage, Subscription};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::refusal::Refusal;
 use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::arrivals::Arrivals;
 use crate::error::SessionError;
 use crate::limits::MAX_PACKET;
 use crate::wire::Wire;
@@ -26,6 +28,10 @@ pub(crate) enum ClientEvent {
     Completed(u16, Option<Refusal>),
     /// The same, but rumqttc still counts the message as in flight.
     CompletedStillCounted(u16, Option<Refusal>),
+    /// A message of a subscription, with its packet id if it waits for an acknowledgement.
+    Arrived(ArrivedMessage, Option<u16>),
+    /// The answer to the SUBSCRIBE with this packet id: for each filter what the broker granted, or its reason.
+    Subscribed(u16, Vec<Result<Qos, String>>),
     /// Our DISCONNECT was written.
     DisconnectSent,
     /// Nothing that matters here.
@@ -59,6 +65,15 @@ impl Granted {
 pub(crate) trait SessionState: 'static {
     /// Adds a message; false if rumqttc rejects it.
     fn publish(&mut self, message: Message, unsent: &mut BytesMut) -> bool;
+    /// Adds SUBSCRIBE with this packet id.
+    fn subscribe(
+        &mut self,
+        packet_id: u16,
+        subscriptions: &[Subscription],
+        unsent: &mut BytesMut,
+    ) -> Result<(), SessionError>;
+    /// Adds PUBACK for a message that arrived.
+    fn acknowledge(&mut self, packet_id: u16, unsent: &mut BytesMut) -> Result<(), SessionError>;
     /// Adds DISCONNECT.
     fn disconnect(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError>;
     /// Adds a ping, unless the last one was not answered.
@@ -81,6 +96,7 @@ pub(crate) struct Client {
     state: Box<dyn SessionState>,
     // What happened and is not reported yet.
     events: VecDeque<ClientEvent>,
+    arrivals: Arrivals,
     keep_alive: Duration,
     next_ping: Pin<Box<Sleep>>,
 }
@@ -88,7 +104,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(wire: Wire, state: impl SessionState, keep_alive: Duration) -> Self {
         let (state, next_ping) = (Box::new(state), Box::pin(sleep(keep_alive)));
-        Self { wire, state, events: VecDeque::new(), keep_alive, next_ping }
+        Self { wire, state, events: VecDeque::new(), arrivals: Arrivals::default(), keep_alive, next_ping }
     }
 
     /// Whether another message can be taken.
@@ -99,6 +115,19 @@ impl Client {
     /// Queues a message; false if rumqttc rejects it.
     pub(crate) fn publish(&mut self, message: Message) -> bool {
         self.state.publish(message, &mut self.wire.unsent)
+    }
+
+    /// Queues SUBSCRIBE.
+    pub(crate) fn subscribe(&mut self, packet_id: u16, subscriptions: &[Subscription]) -> Result<(), SessionError> {
+        self.state.subscribe(packet_id, subscriptions, &mut self.wire.unsent)
+    }
+
+    /// Queues the acknowledgement of a message that arrived.
+    pub(crate) fn acknowledge(&mut self, packet_id: u16) -> Result<(), SessionError> {
+        match self.arrivals.remove(packet_id) {
+            true => self.state.acknowledge(packet_id, &mut self.wire.unsent),
+            false => Ok(()),
+        }
     }
 
     /// Queues DISCONNECT.
@@ -143,13 +172,14 @@ impl Client {
     fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
         loop {
             let is_flushed = self.wire.poll_flush(context)?.is_ready();
-            self.events.extend(std::iter::from_fn(|| self.state.next_event()));
+            self.take_events();
             // What was sent counts once it is written.
             if is_flushed && !self.events.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             if self.wire.has_room()
                 && self.events.len() < MAX_EVENTS
+                && !self.arrivals.is_full()
                 && let Poll::Ready(packet) = self.wire.poll_packet(context)?
             {
                 self.state.receive(packet, &mut self.wire.unsent)?;
@@ -162,6 +192,15 @@ impl Client {
             }
             self.next_ping.as_mut().reset(Instant::now() + self.keep_alive);
             self.state.ping(&mut self.wire.unsent)?;
+        }
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.state.next_event() {
+            if let ClientEvent::Arrived(message, Some(packet_id)) = &event {
+                self.arrivals.add(*packet_id, message);
+            }
+            self.events.push_back(event);
         }
     }
 }

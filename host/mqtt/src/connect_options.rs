@@ -36,6 +36,8 @@ pub(crate) struct ConnectOptions {
     pub(crate) qos: Qos,
     pub(crate) will: Option<Message>,
     pub(crate) properties: Vec<(String, String)>,
+    /// The client subscribes.
+    pub(crate) receives: bool,
 }
 
 impl ConnectOptions {
@@ -71,6 +73,7 @@ impl ConnectOptions {
             qos: settings.qos,
             will: login.will.or_else(|| settings.will.clone()),
             properties: login.properties,
+            receives: login.receives,
         };
         options.check()?;
         Ok(options)

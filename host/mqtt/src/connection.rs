@@ -22,6 +22,8 @@ pub(crate) struct Connection {
     pub(crate) protocol: Protocol,
     pub(crate) client: Client,
     pub(crate) granted: Granted,
+    /// Messages that arrived while a stored session was resumed.
+    pub(crate) arrived: VecDeque<ClientEvent>,
 }
 
 /// Connects and signs in.
@@ -53,12 +55,12 @@ async fn connect(protocol: Protocol, options: &ConnectOptions) -> Result<Connect
     let mut wire = Wire::new(socket::open(options).await?, protocol);
     let connack =
         exchange(&mut wire, connect).await.inspect_err(|_| options.trace.borrow_mut().answered(wire.head()))?;
-    wire.signed_in();
+    wire.signed_in(options.receives);
     let (client, granted) = match protocol {
         Protocol::V311 => v311::signed_in(options, connack, wire)?,
         Protocol::V5 => v5::signed_in(options, connack, wire)?,
     };
-    Ok(Connection { protocol, client, granted })
+    Ok(Connection { protocol, client, granted, arrived: VecDeque::new() })
 }
 
 /// Sends CONNECT; returns CONNACK.
@@ -71,10 +73,10 @@ async fn exchange(wire: &mut Wire, connect: BytesMut) -> Result<BytesMut, Sessio
 /// Completes the exchanges that an earlier client left unfinished at the broker. This client starts with packet id 1 again:
 /// if the broker still holds a QoS 2 message with that id, it would discard a new one as its duplicate.
 async fn resume(connection: &mut Connection, options: &ConnectOptions) -> Result<(), SessionError> {
-    let Connection { client, granted, .. } = connection;
+    let Connection { client, granted, arrived, .. } = connection;
     // Brokers without QoS 2 may close the connection at a PUBREL, so only a feed that uses QoS 2 sends it.
     if options.qos.min(granted.max_qos) == Qos::ExactlyOnce {
-        let release = release(client, id_count(granted.window));
+        let release = release(client, id_count(granted.window), arrived);
         let released = timeout(Duration::from_secs(CONNECT_LIMIT_S), release).await;
         released.map_err(|_| SessionError::Timeout)?.map_err(|error| SessionError::NotResumed(Box::new(error)))?;
     }
@@ -82,14 +84,22 @@ async fn resume(connection: &mut Connection, options: &ConnectOptions) -> Result
     Ok(())
 }
 
-async fn release(client: &mut Client, last_packet_id: u16) -> Result<(), SessionError> {
+async fn release(
+    client: &mut Client,
+    last_packet_id: u16,
+    arrived: &mut VecDeque<ClientEvent>,
+) -> Result<(), SessionError> {
     client.release_all(last_packet_id)?;
     let (mut remaining, mut events) = (last_packet_id, VecDeque::new());
     while remaining > 0 {
         poll_fn(|context| client.poll(context, &mut events)).await?;
         for event in events.drain(..) {
-            if let ClientEvent::Completed(..) | ClientEvent::CompletedStillCounted(..) = event {
-                remaining = remaining.saturating_sub(1);
+            match event {
+                ClientEvent::Completed(..) | ClientEvent::CompletedStillCounted(..) => {
+                    remaining = remaining.saturating_sub(1);
+                }
+                ClientEvent::Arrived(..) => arrived.push_back(event),
+                _ => {}
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Checks what a broker sends before rumqttc reads it: which packets a client that never subscribes may get, how large they
+//! Checks what a broker sends before rumqttc reads it: which packets a client may get, how large they
 //! may be, and whether what they say about their own lengths is true.
 //!
 //! rumqttc decodes a packet whole, logs each of its reason codes, keeps every topic alias and waits for more bytes where a
@@ -25,6 +25,8 @@ pub(crate) enum Phase {
     SigningIn,
     /// CONNACK has come.
     SignedIn,
+    /// The same, and the client subscribes.
+    Receiving,
 }
 
 /// What a broker must not send, to be used as an object: `sent {…}`.
@@ -49,32 +51,39 @@ pub(crate) fn next_packet(received: &[u8], protocol: Protocol, phase: Phase) -> 
     Ok(Some(received.len() - fields.0.len() + length))
 }
 
-/// The packets that a client which never subscribes may get.
+/// The packets that a client may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PacketKind {
     Connack,
-    /// A stored session may still have subscriptions of an earlier client.
+    /// Also for a client that never subscribes: a stored session may still have subscriptions of an earlier one.
     Publish,
     /// PUBACK, PUBREC, PUBREL or PUBCOMP, by name.
     Acknowledgement(&'static str),
+    Suback,
     Pingresp,
     Disconnect,
+}
+
+fn unexpected(header: u8) -> String {
+    format!("a packet of type {}, which a client does not expect", header >> 4)
 }
 
 impl PacketKind {
     fn of(header: u8, protocol: Protocol, phase: Phase) -> Result<Self, Violation> {
         let kind = match (header >> 4, phase) {
             (2, Phase::SigningIn) => Self::Connack,
-            (3, Phase::SignedIn) => Self::Publish,
-            (4, Phase::SignedIn) => Self::Acknowledgement("PUBACK"),
-            (5, Phase::SignedIn) => Self::Acknowledgement("PUBREC"),
-            (6, Phase::SignedIn) => Self::Acknowledgement("PUBREL"),
-            (7, Phase::SignedIn) => Self::Acknowledgement("PUBCOMP"),
-            (13, Phase::SignedIn) => Self::Pingresp,
-            (14, Phase::SignedIn) if protocol == Protocol::V5 => Self::Disconnect,
+            (_, Phase::SigningIn) => return Err(Violation(unexpected(header))),
+            (3, _) => Self::Publish,
+            (4, _) => Self::Acknowledgement("PUBACK"),
+            (5, _) => Self::Acknowledgement("PUBREC"),
+            (6, _) => Self::Acknowledgement("PUBREL"),
+            (7, _) => Self::Acknowledgement("PUBCOMP"),
+            (13, _) => Self::Pingresp,
+            (14, _) if protocol == Protocol::V5 => Self::Disconnect,
+            (9, Phase::Receiving) => Self::Suback,
             (9, Phase::SignedIn) => return Err(Violation("a SUBACK, and this client never subscribes".into())),
-            (11, Phase::SignedIn) => return Err(Violation("an UNSUBACK, and this client never subscribes".into())),
-            (other, _) => return Err(Violation(format!("a packet of type {other}, which a client does not expect"))),
+            (11, _) => return Err(Violation("an UNSUBACK, and this client never unsubscribes".into())),
+            _ => return Err(Violation(unexpected(header))),
         };
         Ok(kind)
     }
@@ -84,6 +93,7 @@ impl PacketKind {
             Self::Connack => "CONNACK",
             Self::Publish => "PUBLISH",
             Self::Acknowledgement(name) => name,
+            Self::Suback => "SUBACK",
             Self::Pingresp => "PINGRESP",
             Self::Disconnect => "DISCONNECT",
         }
@@ -110,6 +120,9 @@ impl PacketKind {
             // The reason code and the properties may be left out (5.0 §3.4.2.1, §3.4.2.2.1).
             Self::Acknowledgement(_) => {
                 fields.skip(2).and_then(|()| if is_v5 { fields.reason_and_properties() } else { Ok(()) })
+            }
+            Self::Suback => {
+                fields.skip(2).and_then(|()| if is_v5 { fields.properties(Aliases::Ignored) } else { Ok(()) })
             }
             Self::Pingresp => Ok(()),
             Self::Disconnect => fields.reason_and_properties(),

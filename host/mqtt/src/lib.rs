@@ -9,6 +9,7 @@
 )]
 
 mod aliases;
+mod arrivals;
 mod broker;
 mod client;
 mod connect_options;
@@ -25,6 +26,7 @@ mod session;
 mod settings;
 mod socket;
 mod subscriber;
+mod subscriptions;
 mod trace;
 mod v311;
 mod v5;

@@ -74,7 +74,10 @@ impl PacketIds {
     /// What an event means for a message. The error: rumqttc assigns ids in another order than this does.
     pub(crate) fn note(&mut self, event: ClientEvent) -> Result<Option<Acknowledgement>, String> {
         match event {
-            ClientEvent::DisconnectSent | ClientEvent::Other => Ok(None),
+            ClientEvent::Arrived(..)
+            | ClientEvent::Subscribed(..)
+            | ClientEvent::DisconnectSent
+            | ClientEvent::Other => Ok(None),
             ClientEvent::Sent(id) => match self.queued.pop_front() {
                 Some((0, number)) if id == 0 => Ok(Some((number, None))),
                 Some((expected, _)) if expected == id => Ok(None),

@@ -99,7 +99,8 @@ async fn use_session(mut session: MqttSession, message: Option<Message>, address
         session.publish(&message)?;
         let notice = timeout(ACKNOWLEDGE_LIMIT, session.notice()).await;
         match notice {
-            Ok(Notice::Acknowledged { refusal: None, .. }) => {}
+            // It subscribes to nothing.
+            Ok(Notice::Acknowledged { refusal: None, .. } | Notice::Arrived { .. } | Notice::Subscribed(_)) => {}
             Ok(Notice::Acknowledged { refusal: Some(refusal), .. }) => {
                 return Err(format!("{address} refused the message to {:?}: {}", message.topic, refusal.reason));
             }

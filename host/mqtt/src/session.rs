@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bessai_domain::command::Subscription;
 use bessai_domain::message::{Message, Properties, Qos};
-use bessai_domain::ports::{Notice, Session};
+use bessai_domain::ports::{Notice, Receipt, Session};
 use bessai_domain::refusal::{Closing, Objection, Refusal};
 use bessai_domain::session::{Protocol, Welcome};
 use bessai_domain::time::Timestamp;
@@ -18,6 +19,7 @@ use crate::client::{ClientEvent, Granted};
 use crate::connect_options::ConnectOptions;
 use crate::connection::Connection;
 use crate::packet_ids::PacketIds;
+use crate::subscriptions::PendingSubscriptions;
 
 /// Time for the queued messages and DISCONNECT to be written.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -36,6 +38,7 @@ pub struct MqttSession {
     warnings: Rc<LoggedWarnings>,
     outbox: VecDeque<(u64, Message)>,
     packet_ids: PacketIds,
+    subscriptions: PendingSubscriptions,
     events: VecDeque<ClientEvent>,
     notices: VecDeque<Notice>,
     published: u64,
@@ -56,19 +59,23 @@ pub(crate) struct LoggedWarnings {
 }
 
 impl MqttSession {
-    pub(crate) fn new(connection: Connection, options: &ConnectOptions, warnings: Rc<LoggedWarnings>) -> Self {
-        Self {
+    pub(crate) fn new(mut connection: Connection, options: &ConnectOptions, warnings: Rc<LoggedWarnings>) -> Self {
+        let mut session = Self {
             address: options.address(),
             client_id: options.client_id.clone(),
             warnings,
             outbox: VecDeque::new(),
             packet_ids: PacketIds::new(connection.granted.window),
-            events: VecDeque::new(),
+            subscriptions: PendingSubscriptions::default(),
+            events: std::mem::take(&mut connection.arrived),
             notices: VecDeque::new(),
             published: 0,
             phase: ConnectionPhase::Open,
             connection,
-        }
+        };
+        // What arrived while a stored session was resumed.
+        session.take_events();
+        session
     }
 
     /// Reduces a message to what the broker supports: it would end the session otherwise (5.0 §3.2.2.3.4 and 5).
@@ -152,6 +159,18 @@ impl MqttSession {
 
     fn take_events(&mut self) {
         while let Some(event) = self.events.pop_front() {
+            let event = match event {
+                ClientEvent::Arrived(message, packet_id) => {
+                    self.notices.push_back(Notice::Arrived { message, receipt: packet_id.map(Receipt) });
+                    continue;
+                }
+                ClientEvent::Subscribed(packet_id, codes) => {
+                    let answer = self.subscriptions.answered(packet_id, codes);
+                    self.notices.extend(answer.map(Notice::Subscribed));
+                    continue;
+                }
+                event => event,
+            };
             if let ClientEvent::DisconnectSent = event {
                 self.phase = ConnectionPhase::DisconnectSent;
             }
@@ -188,6 +207,19 @@ impl Session for MqttSession {
         self.downgrade(&mut message);
         self.outbox.push_back((number, message));
         Ok(())
+    }
+
+    fn subscribe(&mut self, subscriptions: &[Subscription]) -> Result<(), String> {
+        for (packet_id, subscriptions) in self.subscriptions.packets(subscriptions) {
+            let sent = self.connection.client.subscribe(packet_id, subscriptions);
+            sent.map_err(|error| format!("failed to subscribe: {error:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// An acknowledgement that cannot be sent is lost with the connection, which the next notice reports.
+    fn acknowledge(&mut self, Receipt(packet_id): Receipt) {
+        let _ = self.connection.client.acknowledge(packet_id);
     }
 
     async fn notice(&mut self) -> Notice {

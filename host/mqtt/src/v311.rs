@@ -1,11 +1,12 @@
 //! MQTT 3.1.1: rumqttc's packets and its state of a session.
 
+use bessai_domain::command::Subscription;
 use bessai_domain::message::{Message, Qos};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::{Error as Malformed, Protocol, valid_topic};
 use rumqttc::{
-    Connect, ConnectReturnCode, Disconnect, Event, LastWill, Login, MqttState, Outgoing, Packet, PingReq, PubRel,
-    Publish, QoS, Request, StateError,
+    Connect, ConnectReturnCode, Disconnect, Event, LastWill, Login, MqttState, Outgoing, Packet, PingReq, PubAck,
+    PubRel, Publish, QoS, Request, StateError,
 };
 
 use crate::client::{Client, ClientEvent, Granted, SessionState};
@@ -14,6 +15,8 @@ use crate::error::SessionError;
 use crate::packet_ids::id_count;
 use crate::packet_log;
 use crate::wire::Wire;
+
+mod inbound;
 
 /// The return code with which AWS refuses a client by policy; the standard does not define it.
 const AWS_NOT_AUTHORIZED: u8 = 7;
@@ -63,14 +66,19 @@ pub(crate) fn signed_in(
     let mut state = MqttState::new(id_count(granted.window), false);
     // rumqttc reserves memory for 100 packets from the broker, of which few ever arrive at once.
     state.events.shrink_to_fit();
-    Ok((Client::new(wire, V311(state), options.keep_alive), granted))
+    let state = V311 { state, receives: options.receives };
+    Ok((Client::new(wire, state, options.keep_alive), granted))
 }
 
-struct V311(MqttState);
+struct V311 {
+    state: MqttState,
+    /// Messages that arrive are for the feed; others are of a stored session's earlier client, acknowledged and dropped.
+    receives: bool,
+}
 
 impl V311 {
     fn send(&mut self, request: Request, unsent: &mut BytesMut) -> Result<(), SessionError> {
-        let packet = self.0.handle_outgoing_packet(request).map_err(|error| state_error(&error))?;
+        let packet = self.state.handle_outgoing_packet(request).map_err(|error| state_error(&error))?;
         packet.map_or(Ok(()), |packet| write(&packet, unsent))
     }
 }
@@ -86,6 +94,20 @@ impl SessionState for V311 {
         self.send(Request::Publish(publish), unsent).is_ok()
     }
 
+    fn subscribe(
+        &mut self,
+        packet_id: u16,
+        subscriptions: &[Subscription],
+        unsent: &mut BytesMut,
+    ) -> Result<(), SessionError> {
+        // rumqttc would take a packet id that a message may have.
+        write(&Packet::Subscribe(inbound::subscribe(packet_id, subscriptions)), unsent)
+    }
+
+    fn acknowledge(&mut self, packet_id: u16, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        self.send(Request::PubAck(PubAck::new(packet_id)), unsent)
+    }
+
     fn disconnect(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError> {
         self.send(Request::Disconnect(Disconnect), unsent)
     }
@@ -96,16 +118,27 @@ impl SessionState for V311 {
 
     fn receive(&mut self, mut packet: BytesMut, unsent: &mut BytesMut) -> Result<(), SessionError> {
         let packet = Packet::read(&mut packet, ANY_SIZE).map_err(|_| SessionError::NotMqtt)?;
-        let answer = self.0.handle_incoming_packet(packet).map_err(|error| state_error(&error))?;
+        // QoS 2 is never asked for; what a stored session still has of it is acknowledged as it arrives.
+        let is_at_least_once = matches!(&packet, Packet::Publish(publish) if publish.qos == QoS::AtLeastOnce);
+        self.state.manual_acks = self.receives && is_at_least_once;
+        let answer = self.state.handle_incoming_packet(packet).map_err(|error| state_error(&error))?;
         answer.map_or(Ok(()), |answer| write(&answer, unsent))
     }
 
     fn next_event(&mut self) -> Option<ClientEvent> {
-        self.0.events.pop_front().map(|event| client_event(&event))
+        let event = self.state.events.pop_front()?;
+        if let Event::Incoming(Packet::Publish(publish)) = &event
+            && self.receives
+        {
+            log_packet(&event);
+            let packet_id = (publish.qos == QoS::AtLeastOnce).then_some(publish.pkid);
+            return Some(ClientEvent::Arrived(inbound::message(publish), packet_id));
+        }
+        Some(client_event(&event))
     }
 
     fn reset_in_flight(&mut self) {
-        self.0.clean();
+        self.state.clean();
     }
 
     fn release_all(&mut self, last_packet_id: u16, unsent: &mut BytesMut) -> Result<(), SessionError> {
@@ -113,7 +146,7 @@ impl SessionState for V311 {
     }
 
     fn accept_stale_releases(&mut self) {
-        let state = &mut self.0;
+        let state = &mut self.state;
         let manual_acks = std::mem::replace(&mut state.manual_acks, true);
         let mut stale = Publish::new("", QoS::ExactlyOnce, Vec::new());
         for id in 1..=u16::MAX {
@@ -138,6 +171,9 @@ fn client_event(event: &Event) -> ClientEvent {
         Event::Outgoing(Outgoing::Disconnect) => ClientEvent::DisconnectSent,
         Event::Incoming(Packet::PubAck(ack)) => ClientEvent::Completed(ack.pkid, None),
         Event::Incoming(Packet::PubComp(complete)) => ClientEvent::Completed(complete.pkid, None),
+        Event::Incoming(Packet::SubAck(answer)) => {
+            ClientEvent::Subscribed(answer.pkid, answer.return_codes.iter().map(inbound::granted).collect())
+        }
         _ => ClientEvent::Other,
     }
 }

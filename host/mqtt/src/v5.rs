@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use bessai_domain::command::Subscription;
 use bessai_domain::message::{Message, Qos};
 use bytes::BytesMut;
 use rumqttc::Outgoing;
 use rumqttc::mqttbytes::valid_topic;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, LastWill, Login, Packet,
+    ConnAck, Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, LastWill, Login, Packet, PubAck,
     PubCompReason, PubRel, Publish,
 };
 use rumqttc::v5::mqttbytes::{Error as Malformed, QoS};
 use rumqttc::v5::{Event, MqttState, Request, StateError};
 
 use crate::aliases::{TopicAliases, WrittenTopic};
+use crate::arrivals::RECEIVE_MAXIMUM;
 use crate::client::{Client, ClientEvent, Granted, SessionState};
 use crate::connect_options::ConnectOptions;
 use crate::error::SessionError;
@@ -22,6 +24,7 @@ use crate::packet_ids::id_count;
 use crate::packet_log;
 use crate::wire::Wire;
 
+mod inbound;
 mod properties;
 mod reasons;
 
@@ -32,6 +35,7 @@ const DISCONNECT: u8 = 14;
 pub(crate) fn connect(options: &ConnectOptions) -> Result<BytesMut, SessionError> {
     let mut properties = ConnectProperties::new();
     properties.max_packet_size = Some(MAX_PACKET);
+    properties.receive_maximum = options.receives.then_some(RECEIVE_MAXIMUM);
     properties.session_expiry_interval = options.session_expiry_s;
     properties.user_properties = options.properties.clone();
     let connect = Connect {
@@ -71,7 +75,7 @@ pub(crate) fn signed_in(
     // A broker that wants no pings announces 0 (§3.2.2.3.14); a dead connection would then stay open for ever.
     let announced = connack.properties.and_then(|properties| properties.server_keep_alive).filter(|keep| *keep > 0);
     let keep_alive = announced.map_or(options.keep_alive, |seconds| Duration::from_secs(seconds.into()));
-    let state = V5 { state, aliases: TopicAliases::new(max_alias) };
+    let state = V5 { state, aliases: TopicAliases::new(max_alias), receives: options.receives };
     Ok((Client::new(wire, state, keep_alive), granted))
 }
 
@@ -99,6 +103,8 @@ fn granted(in_flight: u16, connack: &ConnAck) -> Result<(Granted, u16), SessionE
 struct V5 {
     state: MqttState,
     aliases: TopicAliases,
+    /// Messages that arrive are for the feed; others are of a stored session's earlier client, acknowledged and dropped.
+    receives: bool,
 }
 
 impl V5 {
@@ -126,6 +132,20 @@ impl SessionState for V5 {
         self.send(Request::Publish(publish), unsent).is_ok()
     }
 
+    fn subscribe(
+        &mut self,
+        packet_id: u16,
+        subscriptions: &[Subscription],
+        unsent: &mut BytesMut,
+    ) -> Result<(), SessionError> {
+        // rumqttc would take a packet id that a message may have.
+        write(&Packet::Subscribe(inbound::subscribe(packet_id, subscriptions)), unsent)
+    }
+
+    fn acknowledge(&mut self, packet_id: u16, unsent: &mut BytesMut) -> Result<(), SessionError> {
+        self.send(Request::PubAck(PubAck::new(packet_id, None)), unsent)
+    }
+
     fn disconnect(&mut self, unsent: &mut BytesMut) -> Result<(), SessionError> {
         self.send(Request::Disconnect, unsent)
     }
@@ -140,12 +160,23 @@ impl SessionState for V5 {
             Malformed::PayloadRequired => reasons::of_disconnect(DisconnectReasonCode::NormalDisconnection, None),
             _ => SessionError::NotMqtt,
         })?;
+        // QoS 2 is never asked for; what a stored session still has of it is acknowledged as it arrives.
+        let is_at_least_once = matches!(&packet, Packet::Publish(publish) if publish.qos == QoS::AtLeastOnce);
+        self.state.manual_acks = self.receives && is_at_least_once;
         let answer = self.state.handle_incoming_packet(packet).map_err(|error| state_error(&error))?;
         answer.map_or(Ok(()), |answer| write(&answer, unsent))
     }
 
     fn next_event(&mut self) -> Option<ClientEvent> {
-        self.state.events.pop_front().map(|event| client_event(&event))
+        let event = self.state.events.pop_front()?;
+        if let Event::Incoming(Packet::Publish(publish)) = &event
+            && self.receives
+        {
+            log_packet(&event);
+            let packet_id = (publish.qos == QoS::AtLeastOnce).then_some(publish.pkid);
+            return Some(ClientEvent::Arrived(inbound::message(publish), packet_id));
+        }
+        Some(client_event(&event))
     }
 
     fn reset_in_flight(&mut self) {
@@ -202,6 +233,9 @@ fn client_event(event: &Event) -> ClientEvent {
             // The broker received the message and has forgotten its packet id since: it is complete (§4.13.2).
             PubCompReason::PacketIdentifierNotFound => ClientEvent::CompletedStillCounted(complete.pkid, None),
         },
+        Event::Incoming(Packet::SubAck(answer)) => {
+            ClientEvent::Subscribed(answer.pkid, answer.return_codes.iter().map(inbound::granted).collect())
+        }
         _ => ClientEvent::Other,
     }
 }

@@ -58,9 +58,9 @@ impl Wire {
         }
     }
 
-    /// CONNACK has come.
-    pub(crate) fn signed_in(&mut self) {
-        self.phase = Phase::SignedIn;
+    /// CONNACK has come; `receives`: the client subscribes.
+    pub(crate) fn signed_in(&mut self, receives: bool) {
+        self.phase = if receives { Phase::Receiving } else { Phase::SignedIn };
     }
 
     /// What has come and is no complete packet.
@@ -187,7 +187,7 @@ mod tests {
     fn signed_in() -> (Wire, tokio::io::DuplexStream) {
         let (own, broker) = tokio::io::duplex(1 << 20);
         let mut wire = Wire::new(Box::new(own), Protocol::V5);
-        wire.signed_in();
+        wire.signed_in(false);
         (wire, broker)
     }
 

@@ -35,6 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         memory_bytes: DEFAULT_MEMORY_BYTES,
         call_limit: Duration::from_secs(1),
         log: LogSink::default(),
+        metrics: Arc::default(),
     };
     let mut plugin = Plugin::new(component, settings, PluginState::default());
 

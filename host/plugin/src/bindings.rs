@@ -3,9 +3,9 @@
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "connector",
+    world: "controller",
     exports: { default: async },
 });
 
 pub(crate) use bessai::edge::types::*;
-pub(crate) use exports::bessai::edge::{session, transform};
+pub(crate) use exports::bessai::edge::{commands, session, transform};

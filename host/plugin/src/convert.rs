@@ -125,7 +125,7 @@ fn channel(channel: &site::Channel) -> guest::Channel {
             site::ChannelKind::Flag => guest::ChannelKind::Flag,
             site::ChannelKind::Text => guest::ChannelKind::Text,
         },
-        // Plugins cannot write yet: the host does not import `commands`.
+        // This gateway writes no set-points yet.
         writable: false,
         attributes: channel.attributes.clone(),
     }
@@ -135,13 +135,17 @@ pub(crate) fn message(message: guest::Message) -> message::Message {
     message::Message {
         topic: message.topic,
         payload: message.payload,
-        qos: match message.qos {
-            guest::Qos::AtMostOnce => message::Qos::AtMostOnce,
-            guest::Qos::AtLeastOnce => message::Qos::AtLeastOnce,
-            guest::Qos::ExactlyOnce => message::Qos::ExactlyOnce,
-        },
+        qos: qos(message.qos),
         retain: message.retain,
         properties: message.properties.map(properties),
+    }
+}
+
+pub(crate) fn qos(qos: guest::Qos) -> message::Qos {
+    match qos {
+        guest::Qos::AtMostOnce => message::Qos::AtMostOnce,
+        guest::Qos::AtLeastOnce => message::Qos::AtLeastOnce,
+        guest::Qos::ExactlyOnce => message::Qos::ExactlyOnce,
     }
 }
 

@@ -6,21 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
-use crate::bindings::{Connector, session, transform};
+use crate::bindings::Controller;
 use crate::cache::{ComponentCache, digest};
 use crate::compiler::{self, AddressSpace, CodeSettings, CompileIn, Compiler};
 use crate::epoch::EpochTicker;
 use crate::error::LoadError;
+use crate::exports::ExportIndices;
 use crate::guest_thread::GuestThread;
+use crate::previous;
 use crate::store_data::StoreData;
 
 #[cfg(test)]
 mod tests;
 
 /// The contract's package, as the bindings are generated from it.
-const PACKAGE: &str = "bessai:edge@0.1.0";
-/// The export of a plugin that decides how its feed signs in.
-const SESSION: &str = "bessai:edge/session@0.1.0";
+const PACKAGE: &str = "bessai:edge@0.2.0";
 /// Bytes of the digest that a version shows: enough to tell the versions of one plugin apart.
 const VERSION_BYTES: usize = 6;
 
@@ -54,9 +54,7 @@ pub struct CompiledComponent(Arc<LinkedComponent>);
 
 pub(crate) struct LinkedComponent {
     pub(crate) pre: InstancePre<StoreData>,
-    pub(crate) transform: transform::GuestIndices,
-    /// Only if the component decides how its feed signs in.
-    pub(crate) session: Option<session::GuestIndices>,
+    pub(crate) exports: ExportIndices,
     pub(crate) epoch_ticker: Arc<EpochTicker>,
     pub(crate) guest_thread: Arc<GuestThread>,
     pub(crate) count_fuel: bool,
@@ -76,7 +74,8 @@ impl Engine {
             .map_err(|error| format!("failed to set up wasmtime: {error}"))?;
         let mut linker = Linker::new(&wasmtime);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-            .and_then(|()| Connector::add_to_linker::<_, HasSelf<_>>(&mut linker, |data| data))
+            .and_then(|()| Controller::add_to_linker::<_, HasSelf<_>>(&mut linker, |data| data))
+            .and_then(|()| previous::add_to_linker(&mut linker))
             .map_err(|error| format!("failed to link the host's interfaces: {error}"))?;
         Ok(Self {
             epoch_ticker: EpochTicker::start(wasmtime.clone())?,
@@ -132,13 +131,10 @@ impl Engine {
 
     fn link(&self, component: &Component, digest: [u8; 32]) -> Result<LinkedComponent, wasmtime::Error> {
         let pre = self.linker.instantiate_pre(component)?;
-        let transform = transform::GuestIndices::new(&pre)?;
-        let has_session = component.get_export_index(None, SESSION).is_some();
-        let session = has_session.then(|| session::GuestIndices::new(&pre)).transpose()?;
+        let exports = ExportIndices::find(component, &pre)?;
         Ok(LinkedComponent {
             pre,
-            transform,
-            session,
+            exports,
             epoch_ticker: Arc::clone(&self.epoch_ticker),
             guest_thread: Arc::clone(&self.guest_thread),
             count_fuel: self.count_fuel,
@@ -163,7 +159,12 @@ impl CompiledComponent {
 
     /// Whether the component decides how its feed signs in.
     pub fn has_session(&self) -> bool {
-        self.0.session.is_some()
+        self.0.exports.has_session()
+    }
+
+    /// Whether the component receives messages from the broker.
+    pub fn has_commands(&self) -> bool {
+        self.0.exports.has_commands()
     }
 
     pub(crate) fn linked(&self) -> &LinkedComponent {

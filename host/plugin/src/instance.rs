@@ -2,23 +2,22 @@
 
 use wasmtime::Store;
 
-use crate::bindings::session::{self, Login, Request, Welcome};
-use crate::bindings::{Event, Failure, Message, Site, transform};
+use crate::bindings::commands::{Action, Inbound, Subscription};
+use crate::bindings::session::{Login, Request, Welcome};
+use crate::bindings::{Event, Failure, Message, Outcome, Site};
 use crate::engine::{CompiledComponent, LinkedComponent};
 use crate::epoch::{RunningGuest, TICKS_TO_YIELD};
+use crate::exports::Exports;
 use crate::store_data::StoreData;
 
 /// Bytes that one call may transfer from the guest to the host; the messages of one call may have 1 MiB.
 const TRANSFER_BYTES: usize = 4 << 20;
 /// WASI resources that a guest may hold at the same time.
 const HANDLES: usize = 1024;
-/// The trap of a call into `session` of a component that does not export it.
-const NO_SESSION: &str = "it does not export `session`";
 
 pub(crate) struct Instance {
     pub(crate) store: Store<StoreData>,
-    transform: transform::Guest,
-    session: Option<session::Guest>,
+    exports: Exports,
     component: CompiledComponent,
     memory_at_start: usize,
 }
@@ -54,12 +53,12 @@ pub(crate) async fn start(
     // Past its deadline the guest yields at each tick; its caller drops it at the wall-clock limit.
     store.epoch_deadline_async_yield_and_update(1);
     reset_deadline(&mut store, linked);
-    let started = configure(linked, &mut store, &site, &config_json).await;
+    let started = configure(linked, &mut store, site, config_json).await;
     drop(running);
     match started {
-        Ok((configured, transform, session)) => {
+        Ok((configured, exports)) => {
             let memory_at_start = store.data().memory().used();
-            let instance = Instance { store, transform, session, component, memory_at_start };
+            let instance = Instance { store, exports, component, memory_at_start };
             Ok((Box::new(instance), configured))
         }
         Err(error) => Err(fault(&error, &store)),
@@ -69,47 +68,60 @@ pub(crate) async fn start(
 async fn configure(
     linked: &LinkedComponent,
     store: &mut Store<StoreData>,
-    site: &Site,
-    config_json: &str,
-) -> Result<(Configured, transform::Guest, Option<session::Guest>), wasmtime::Error> {
+    site: Site,
+    config_json: String,
+) -> Result<(Configured, Exports), wasmtime::Error> {
     let instance = linked.pre.instantiate_async(&mut *store).await?;
-    let transform = linked.transform.load(&mut *store, &instance)?;
-    let session = linked.session.as_ref().map(|session| session.load(&mut *store, &instance)).transpose()?;
-    let configured = transform.call_configure(&mut *store, site, config_json).await?;
-    Ok((configured, transform, session))
+    let exports = linked.exports.load(&mut *store, &instance)?;
+    let configured = exports.configure(store, site, config_json).await?;
+    Ok((configured, exports))
 }
 
 impl Instance {
     pub(crate) async fn process(mut self: Box<Self>, events: Vec<Event>) -> CallResult<Result<Vec<Message>, Failure>> {
         let running = self.begin();
-        let returned = self.transform.call_process(&mut self.store, &events).await;
+        let returned = self.exports.process(&mut self.store, events).await;
         self.end(running, returned)
     }
 
     pub(crate) async fn connect(mut self: Box<Self>, request: Request) -> CallResult<Result<Login, String>> {
         let running = self.begin();
-        let returned = match &self.session {
-            Some(session) => session.call_connect(&mut self.store, &request).await,
-            None => Err(wasmtime::Error::msg(NO_SESSION)),
-        };
+        let returned = self.exports.connect(&mut self.store, request).await;
         self.end(running, returned)
     }
 
     pub(crate) async fn connected(mut self: Box<Self>, welcome: Welcome) -> CallResult<Result<Vec<Message>, Failure>> {
         let running = self.begin();
-        let returned = match &self.session {
-            Some(session) => session.call_connected(&mut self.store, welcome).await,
-            None => Err(wasmtime::Error::msg(NO_SESSION)),
-        };
+        let returned = self.exports.connected(&mut self.store, welcome).await;
         self.end(running, returned)
     }
 
     pub(crate) async fn closing(mut self: Box<Self>, at: u64) -> CallResult<Vec<Message>> {
         let running = self.begin();
-        let returned = match &self.session {
-            Some(session) => session.call_closing(&mut self.store, at).await,
-            None => Err(wasmtime::Error::msg(NO_SESSION)),
-        };
+        let returned = self.exports.closing(&mut self.store, at).await;
+        self.end(running, returned)
+    }
+
+    pub(crate) async fn subscriptions(mut self: Box<Self>) -> CallResult<Vec<Subscription>> {
+        let running = self.begin();
+        let returned = self.exports.subscriptions(&mut self.store).await;
+        self.end(running, returned)
+    }
+
+    pub(crate) async fn receive(mut self: Box<Self>, message: Inbound) -> CallResult<Result<Vec<Action>, Failure>> {
+        let running = self.begin();
+        let returned = self.exports.receive(&mut self.store, message).await;
+        self.end(running, returned)
+    }
+
+    pub(crate) async fn wrote(
+        mut self: Box<Self>,
+        at: u64,
+        reference: String,
+        outcome: Outcome,
+    ) -> CallResult<Result<Vec<Message>, Failure>> {
+        let running = self.begin();
+        let returned = self.exports.wrote(&mut self.store, at, reference, outcome).await;
         self.end(running, returned)
     }
 

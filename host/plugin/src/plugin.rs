@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_domain::command::{InboundMessage, Subscription, WriteOutcome};
 use bessai_domain::event::RecordedEvent;
-use bessai_domain::ports::{self, CallError, ConnectError, Processed};
+use bessai_domain::ports::{self, CallError, ConnectError, Processed, Received};
 use bessai_domain::session::{Login, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
@@ -17,7 +18,7 @@ use crate::instance::{self, CallResult, Fault, Instance};
 use crate::log::{PluginLog, one_line};
 use crate::settings::PluginSettings;
 use crate::store_data::StoreData;
-use crate::{convert, session};
+use crate::{commands, convert, session};
 
 /// Wall-clock limit of instantiation and `configure`: language runtimes need seconds on a slow processor.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -114,13 +115,15 @@ impl Plugin {
                 let messages = messages.into_iter().map(convert::message).collect();
                 Ok(Processed { messages, state: self.state.clone(), took })
             }
-            Err(failure) => {
-                self.roll_back(instance);
-                Err(match failure {
-                    Failure::Retry(reason) => CallError::Retry(one_line(&reason)),
-                    Failure::Reject(reason) => CallError::Reject(one_line(&reason)),
-                })
-            }
+            Err(failure) => Err(self.failed(instance, &failure)),
+        }
+    }
+
+    fn failed(&mut self, instance: Box<Instance>, failure: &Failure) -> CallError {
+        self.roll_back(instance);
+        match failure {
+            Failure::Retry(reason) => CallError::Retry(one_line(reason)),
+            Failure::Reject(reason) => CallError::Reject(one_line(reason)),
         }
     }
 
@@ -251,6 +254,37 @@ impl ports::Plugin for Plugin {
         let returned = self.call(at, |instance| instance.closing(at.nanos())).await;
         let Returned { instance, value, took } = returned?;
         self.take_messages(Returned { instance, value: Ok(value), took })
+    }
+
+    fn has_commands(&self) -> bool {
+        self.component.has_commands()
+    }
+
+    async fn subscriptions(&mut self, at: Timestamp) -> Result<Vec<Subscription>, CallError> {
+        let returned = self.call(at, |instance| instance.subscriptions()).await;
+        let Returned { instance, value, .. } = returned?;
+        self.commit(instance);
+        Ok(value.into_iter().map(commands::subscription).collect())
+    }
+
+    async fn receive(&mut self, message: &InboundMessage) -> Result<Received, CallError> {
+        let guest_message = commands::inbound(message);
+        let returned = self.call(message.at, |instance| instance.receive(guest_message)).await;
+        let Returned { instance, value, took } = returned?;
+        match value {
+            Ok(actions) => {
+                self.commit(instance);
+                let actions = actions.into_iter().map(commands::action).collect();
+                Ok(Received { actions, state: self.state.clone(), took })
+            }
+            Err(failure) => Err(self.failed(instance, &failure)),
+        }
+    }
+
+    async fn wrote(&mut self, at: Timestamp, reference: &str, outcome: &WriteOutcome) -> Result<Processed, CallError> {
+        let (reference, outcome) = (reference.to_owned(), commands::outcome(outcome));
+        let returned = self.call(at, |instance| instance.wrote(at.nanos(), reference, outcome)).await;
+        self.take_messages(returned?)
     }
 
     fn processor_time(&self) -> Duration {

@@ -4,8 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use crate::signing::{self, Algorithm};
+
 /// Reads a secret's bytes; its error contains none of them.
 pub type ReadSecret = Box<dyn Fn() -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// A signature, or what the secret holds instead of a usable key.
+pub(crate) type Signed = Result<Vec<u8>, String>;
 
 /// A feed's secrets by the names that its plugin uses. `Debug` shows only the names.
 #[derive(Default)]
@@ -36,6 +41,11 @@ impl Secrets {
             None if failing.remove(secret) => tracing::info!(%feed, %secret, "the secret can be read again"),
             _ => {}
         }
+    }
+
+    /// None if there is no secret of that name; within it, the signature or why the secret cannot be used for it.
+    pub(crate) fn sign(&self, name: &str, algorithm: Algorithm, data: &[u8]) -> Option<Result<Signed, String>> {
+        Some(self.value(name)?.map(|key| signing::sign(&key, algorithm, data)))
     }
 
     /// None if there is no secret of that name.

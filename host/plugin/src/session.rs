@@ -1,13 +1,12 @@
 //! Converts sign-ins between the domain and the contract, and replaces the name of a secret with its value.
 
-use bessai_domain::message::Qos;
 use bessai_domain::session::{Endpoint, Login, Password, Protocol, SignInRequest, Welcome};
 use bessai_domain::time::Timestamp;
 
-use crate::bindings::{self, session as guest};
-use crate::convert;
+use crate::bindings::session as guest;
 use crate::log::one_line;
 use crate::secrets::Secrets;
+use crate::{commands, convert};
 
 pub(crate) use crate::bindings::session::Login as GuestLogin;
 
@@ -30,11 +29,7 @@ pub(crate) fn welcome(welcome: &Welcome) -> guest::Welcome {
         protocol: protocol(welcome.protocol),
         session_present: welcome.session_present,
         max_packet: welcome.max_packet,
-        max_qos: match welcome.max_qos {
-            Qos::AtMostOnce => bindings::Qos::AtMostOnce,
-            Qos::AtLeastOnce => bindings::Qos::AtLeastOnce,
-            Qos::ExactlyOnce => bindings::Qos::ExactlyOnce,
-        },
+        max_qos: commands::guest_qos(welcome.max_qos),
         retain: welcome.retain,
     }
 }
@@ -62,6 +57,8 @@ pub(crate) fn login(login: GuestLogin, secrets: &Secrets) -> Result<Login, Strin
         will: login.will.map(convert::message),
         properties: login.properties,
         renew_at: login.renew_at.map(Timestamp::from_nanos),
+        provisioning: login.provisioning,
+        receives: false,
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log::LogSink;
+use crate::metrics::PluginMetrics;
 use crate::secrets::Secrets;
 
 /// The settings of one feed's plugin.
@@ -21,4 +22,6 @@ pub struct PluginSettings {
     pub call_limit: Duration,
     /// Where the plugin's log lines go.
     pub log: LogSink,
+    /// What the plugin reports about itself; the feed's, so that it outlives this version of the plugin.
+    pub metrics: Arc<PluginMetrics>,
 }

@@ -11,11 +11,13 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::bessai::edge::log::Level;
-use crate::bindings::bessai::edge::{log, secrets, state, types};
+use crate::bindings::bessai::edge::{log, metrics, secrets, state, types};
 use crate::log::PluginLog;
 use crate::memory::MemoryLimiter;
+use crate::metrics::{Labels, PluginMetrics};
 use crate::secrets::Secrets;
 use crate::settings::PluginSettings;
+use crate::signing::Algorithm;
 
 /// Largest number of random bytes that a guest may request at once.
 const RANDOM_BYTES: u64 = 64 << 10;
@@ -32,6 +34,7 @@ pub(crate) struct StoreData {
     clock: EventClock,
     feed: String,
     secrets: Arc<Secrets>,
+    metrics: Arc<PluginMetrics>,
     state: PluginState,
     log: PluginLog,
 }
@@ -56,6 +59,7 @@ impl StoreData {
             clock,
             feed: settings.feed.clone(),
             secrets: Arc::clone(&settings.secrets),
+            metrics: Arc::clone(&settings.metrics),
             state,
             log,
         }
@@ -110,6 +114,39 @@ impl secrets::Host for StoreData {
         let Some(signed) = self.secrets.hmac_sha256(&secret, &data) else { return Err(secrets::SecretError::Unknown) };
         self.secrets.note(&self.feed, &secret, signed.as_ref().err().map(String::as_str));
         signed.map_err(|_| secrets::SecretError::Denied)
+    }
+
+    fn sign(
+        &mut self,
+        secret: String,
+        algorithm: secrets::Algorithm,
+        data: Vec<u8>,
+    ) -> Result<Vec<u8>, secrets::SecretError> {
+        let algorithm = match algorithm {
+            secrets::Algorithm::Es256 => Algorithm::Es256,
+            secrets::Algorithm::Rs256 => Algorithm::Rs256,
+            secrets::Algorithm::Ed25519 => Algorithm::Ed25519,
+        };
+        let Some(signed) = self.secrets.sign(&secret, algorithm, &data) else {
+            return Err(secrets::SecretError::Unknown);
+        };
+        self.secrets.note(&self.feed, &secret, signed.as_ref().err().map(String::as_str));
+        let signed = signed.map_err(|_| secrets::SecretError::Denied)?;
+        signed.map_err(|reason| secrets::SecretError::Unsuitable(format!("the secret {reason}")))
+    }
+}
+
+impl metrics::Host for StoreData {
+    fn counter(&mut self, name: String, labels: Labels, increment: f64) -> Result<(), metrics::MetricError> {
+        self.metrics.count(name, labels, increment)
+    }
+
+    fn gauge(&mut self, name: String, labels: Labels, value: f64) -> Result<(), metrics::MetricError> {
+        self.metrics.set(name, labels, value)
+    }
+
+    fn histogram(&mut self, name: String, labels: Labels, value: f64) -> Result<(), metrics::MetricError> {
+        self.metrics.observe(name, labels, value)
     }
 }
 

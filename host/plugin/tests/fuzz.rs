@@ -35,5 +35,5 @@ fn any_event_reaches_the_plugin() {
 
 #[test]
 fn any_file_is_a_component_or_not() {
-    mutations::run(&seeds::component(), &["cabi_realloc", "bessai:edge/session@0.1.0"], bodies::component);
+    mutations::run(&seeds::component(), &["cabi_realloc", "bessai:edge/session@0.2.0"], bodies::component);
 }

@@ -15,7 +15,7 @@ use bessai_domain::text::visible;
 use bessai_feed::{BrokerGates, Feed, Replacement, SharedFeedHealth};
 use bessai_journal::{Journal, JournalReader};
 use bessai_mqtt::MqttBroker;
-use bessai_plugin_runtime::{CompiledComponent, Engine, Plugin};
+use bessai_plugin_runtime::{CompiledComponent, Engine, Plugin, PluginMetrics};
 use bessai_supervision::Supervised;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -86,6 +86,7 @@ struct KnownFeed {
     missing: Option<PathBuf>,
     running: Option<Running>,
     health: SharedFeedHealth,
+    metrics: Arc<PluginMetrics>,
     supervised: Supervised,
     // While it exists the journal keeps the feed's cursor and state and counts its losses, even if its component is not
     // loaded yet or cannot be loaded.
@@ -305,16 +306,20 @@ impl Feeds {
     /// Adds the feed, if it is new, and holds its cursor in the journal: the existing one, or a new one at `start`.
     fn register(&mut self, name: &str, start: Option<StartAt>) {
         let report = &self.report;
-        let new = || KnownFeed {
-            change: 0,
-            attempts: 0,
-            settings: None,
-            error: None,
-            missing: None,
-            running: None,
-            health: report.borrow_mut().feed(name),
-            supervised: Supervised::new(format!("feed {name}")),
-            reader: None,
+        let new = || {
+            let mut report = report.borrow_mut();
+            KnownFeed {
+                change: 0,
+                attempts: 0,
+                settings: None,
+                error: None,
+                missing: None,
+                running: None,
+                health: report.feed(name),
+                metrics: report.metrics(name),
+                supervised: Supervised::new(format!("feed {name}")),
+                reader: None,
+            }
         };
         let entry = self.by_name.entry(name.to_owned()).or_insert_with(new);
         if entry.reader.is_none() && (start.is_some() || self.journal.has_cursor(name)) {
@@ -371,6 +376,7 @@ impl Feeds {
         let name = settings.name.clone();
         let Some(entry) = self.by_name.get_mut(&name) else { return };
         let health = Rc::clone(&entry.health);
+        let metrics = Arc::clone(&entry.metrics);
         health.borrow_mut().off = None;
         let (replacements, received) = mpsc::channel(REPLACEMENTS);
         let (stop, stopped) = watch::channel(false);
@@ -390,7 +396,7 @@ impl Feeds {
                         let _ = previous.await;
                     }
                     let (events, state) = journal.reader(&settings.name, settings.start);
-                    let plugin = Plugin::new(component, settings::of_plugin(&settings), state);
+                    let plugin = Plugin::new(component, settings::of_plugin(&settings, metrics), state);
                     let feed =
                         Feed { settings: of_feed, policy, events, plugin, broker, health, replacements: received };
                     logging::of_feed(&settings.name, feed.run(stopped)).await;
@@ -415,7 +421,11 @@ impl Feeds {
         let broker = has_other_broker.then(|| MqttBroker::new(settings::broker_of(&self.site, &settings, &component)));
         let replacement = Box::new(Replacement {
             policy: settings::policy(&self.site, &settings),
-            plugin: Plugin::new(component.clone(), settings::of_plugin(&settings), PluginState::default()),
+            plugin: Plugin::new(
+                component.clone(),
+                settings::of_plugin(&settings, Arc::clone(&entry.metrics)),
+                PluginState::default(),
+            ),
             broker,
             reply,
         });

@@ -19,7 +19,7 @@ pub(crate) async fn login(config: &Config, feed: &FeedConfig) -> Result<Option<L
     if !component.has_session() {
         return Ok(None);
     }
-    let mut plugin = Plugin::new(component, feeds::plugin_settings(feed), PluginState::default());
+    let mut plugin = Plugin::new(component, feeds::plugin_settings(feed, Arc::default()), PluginState::default());
     let now = clock::now().wall;
     let description = Arc::new(site::describe(config, None));
     let seen = FeedView::new(feed.rights.read.clone()).site(&description);

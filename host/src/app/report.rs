@@ -1,6 +1,7 @@
 //! The content of `/health`: the current state, updated with every event.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 use bessai_domain::event::{EventBody, SafetyState};
@@ -8,10 +9,13 @@ use bessai_domain::site::Site;
 use bessai_feed::{Lesson, RefusedByBroker, SharedFeedHealth};
 use bessai_journal::{JournalHealth, Lag};
 use bessai_modbus::ReadFailure;
+use bessai_plugin_runtime::PluginMetrics;
 use serde_json::{Map, Value, json};
 
 use crate::clock::{self, WallClock};
 use crate::logging;
+
+mod inbound;
 
 /// The state of the site's devices, safety and feeds.
 pub(super) struct StatusReport {
@@ -22,6 +26,7 @@ pub(super) struct StatusReport {
     safety: SafetyState,
     frames: u64,
     feeds: BTreeMap<String, SharedFeedHealth>,
+    metrics: BTreeMap<String, Arc<PluginMetrics>>,
 }
 
 /// The last failure to read a device.
@@ -43,6 +48,7 @@ impl StatusReport {
             safety: SafetyState::Unknown,
             frames: 0,
             feeds: BTreeMap::new(),
+            metrics: BTreeMap::new(),
         }
     }
 
@@ -51,9 +57,15 @@ impl StatusReport {
         self.feeds.entry(name.to_owned()).or_default().clone()
     }
 
+    /// What a feed's plugin reports about itself.
+    pub(super) fn metrics(&mut self, name: &str) -> Arc<PluginMetrics> {
+        Arc::clone(self.metrics.entry(name.to_owned()).or_default())
+    }
+
     /// Removes a feed that has ended.
     pub(super) fn remove_feed(&mut self, name: &str) {
         self.feeds.remove(name);
+        self.metrics.remove(name);
     }
 
     /// An attempt to read a device failed.
@@ -90,7 +102,7 @@ impl StatusReport {
 
     /// The JSON object of `/health`; `lag` tells how far a feed is behind.
     pub(super) fn json(&self, journal: &JournalHealth, lag: impl Fn(&str) -> Lag) -> Value {
-        let feeds = self.feeds.iter().map(|(name, health)| (name.clone(), feed(health, lag(name))));
+        let feeds = self.feeds.iter().map(|(name, health)| (name.clone(), self.feed_json(name, health, lag(name))));
         let feeds: Map<_, _> = feeds.collect();
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
         let runs = |health: &SharedFeedHealth| {
@@ -134,6 +146,11 @@ impl StatusReport {
         })
     }
 
+    fn feed_json(&self, name: &str, health: &SharedFeedHealth, lag: Lag) -> Value {
+        let metrics = self.metrics.get(name).map_or_else(|| json!([]), |metrics| inbound::metrics(metrics));
+        feed(health, lag, metrics)
+    }
+
     fn device(&self, name: &str, online: Option<bool>) -> Value {
         let failure = self.failures.get(name);
         let current = failure.and_then(|failure| Some((failure.since?, failure.next_try)));
@@ -163,7 +180,8 @@ fn lesson(lesson: &Lesson) -> Value {
     json!({ what: value, "reason": lesson.reason, "learnt_s": lesson.learnt.elapsed().as_secs() })
 }
 
-fn feed(health: &SharedFeedHealth, lag: Lag) -> Value {
+/// `metrics`: of its plugin.
+fn feed(health: &SharedFeedHealth, lag: Lag, metrics: Value) -> Value {
     let health = health.borrow();
     json!({
         "connected": health.connected,
@@ -191,6 +209,8 @@ fn feed(health: &SharedFeedHealth, lag: Lag) -> Value {
         "broker_refuses": health.lessons.iter().map(lesson).collect::<Vec<_>>(),
         "broker_rate": health.broker_rate.map(|rate| (rate * 10.0).round() / 10.0),
         "too_old": health.too_old,
+        "commands": inbound::commands(&health.commands),
+        "metrics": metrics,
         "not_taken": health.update_error,
         "off": health.off,
     })

@@ -80,6 +80,7 @@ impl RunSettings {
         Policy {
             read: self.rights.read.clone(),
             connect: self.rights.connect.clone(),
+            subscribe: self.rights.subscribe.clone(),
             topics: self.rights.topics.clone(),
             // Known only where there is a site's broker.
             reserved: Vec::new(),
@@ -104,6 +105,7 @@ impl RunSettings {
             memory_bytes: usize::try_from(self.limits.memory_bytes).unwrap_or(DEFAULT_MEMORY_BYTES),
             call_limit: self.limits.call,
             log,
+            metrics: Arc::default(),
         }
     }
 }

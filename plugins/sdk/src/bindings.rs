@@ -2,6 +2,8 @@
 #![allow(missing_docs, unsafe_code, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction)]
 
 #[rustfmt::skip]
+pub mod commands;
+#[rustfmt::skip]
 pub mod session;
 #[rustfmt::skip]
 mod transformer;

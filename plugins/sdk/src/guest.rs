@@ -1,6 +1,8 @@
 //! The trait that a plugin implements, and the component exports that call it.
 
-use crate::{Anomaly, DeviceStatus, Dispatch, Event, EventBody, Failure, Frame, Gap, Message, Other, Safety, Site};
+use crate::{
+    Anomaly, DeviceStatus, Dispatch, Event, EventBody, Failure, Frame, Gap, Message, Other, Safety, Site, Write,
+};
 
 /// The messages of one call, in the order of publishing.
 pub type Messages = Vec<Message>;
@@ -48,6 +50,11 @@ pub trait Plugin: Sized + 'static {
 
     /// A tick of the gateway's clock, every 5 s.
     fn heartbeat(&mut self, _event: &Event, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// A set-point was proposed, or its outcome is known.
+    fn write(&mut self, _event: &Event, _write: &Write, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -106,12 +113,14 @@ fn deliver<P: Plugin>(slot: &mut Slot<P>, event: &Event, out: &mut Messages) -> 
         EventBody::Device(status) => plugin.device(event, status, out),
         EventBody::Site(site) => plugin.site(site, &slot.config).map_err(Failure::Reject),
         EventBody::Gap(gap) => plugin.gap(event, gap, out),
+        EventBody::Write(write) => plugin.write(event, write, out),
         EventBody::Other(other) => plugin.other(event, other, out),
     }
 }
 
-/// Exports a [`Plugin`] as a component; `export!(Acme, session)` also exports its [sign-in](crate::SignsIn). Natively
-/// it does nothing, so that `cargo test` can build the same crate.
+/// Exports a [`Plugin`] as a component; `export!(Acme, session)` also exports its [sign-in](crate::SignsIn),
+/// `export!(Acme, commands)` what it does with [messages from the broker](crate::Commands), and
+/// `export!(Acme, session, commands)` both. Natively it does nothing, so that `cargo test` can build the same crate.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
@@ -120,11 +129,11 @@ macro_rules! export {
             $crate::export!(@transform $plugin);
         };
     };
-    ($plugin:ty, session) => {
+    ($plugin:ty, $($interface:ident),+) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             $crate::export!(@transform $plugin);
-            $crate::export!(@session $plugin);
+            $($crate::export!(@$interface $plugin);)+
         };
     };
     (@transform $plugin:ty) => {
@@ -167,5 +176,26 @@ macro_rules! export {
         }
 
         bindings::session::export_session!(Component with_types_in bindings::session);
+    };
+    (@commands $plugin:ty) => {
+        impl bindings::commands::exports::bessai::edge::commands::Guest for Component {
+            fn subscriptions() -> Vec<$crate::Subscription> {
+                SLOT.with_borrow_mut(|slot| $crate::export::subscriptions(slot))
+            }
+
+            fn receive(message: $crate::Inbound) -> Result<Vec<$crate::Action>, $crate::Failure> {
+                SLOT.with_borrow_mut(|slot| $crate::export::receive(slot, &message))
+            }
+
+            fn wrote(
+                at: $crate::Timestamp,
+                reference: String,
+                outcome: $crate::Outcome,
+            ) -> Result<Vec<$crate::Message>, $crate::Failure> {
+                SLOT.with_borrow_mut(|slot| $crate::export::wrote(slot, at, &reference, &outcome))
+            }
+        }
+
+        bindings::commands::export_commands!(Component with_types_in bindings::commands);
     };
 }

@@ -34,11 +34,13 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod commands;
 mod config;
 mod guest;
 pub mod json;
 pub mod log;
 mod message;
+pub mod metrics;
 pub mod secrets;
 mod session;
 pub mod state;
@@ -47,9 +49,12 @@ pub mod testing;
 
 pub use bindings::bessai::edge::types::{
     Anomaly, Channel, ChannelKind, Device, DeviceStatus, Dispatch, Event, EventBody, Failure, Fault, FaultKind, Frame,
-    Gap, Message, Other, Properties, Qos, Safety, Site, Source, Text, Timestamp, Violation, Watchdog,
+    Gap, Message, Other, Outcome, Properties, Proposal, Qos, Safety, Site, Source, Text, Timestamp, Value, Violation,
+    Watchdog, Write,
 };
+pub use bindings::commands::exports::bessai::edge::commands::{Action, Inbound, Subscription};
 pub use bindings::session::exports::bessai::edge::session::{Endpoint, Login, Password, Protocol, Request, Welcome};
+pub use commands::{Actions, Commands};
 pub use config::Config;
 pub use guest::{Messages, Plugin};
 pub use session::SignsIn;
@@ -59,6 +64,7 @@ pub use session::SignsIn;
 pub mod export {
     #[cfg(target_arch = "wasm32")]
     pub use crate::bindings;
+    pub use crate::commands::{receive, subscriptions, wrote};
     pub use crate::guest::{Slot, configure, process};
     pub use crate::session::{closing, connect, connected};
 }

@@ -37,12 +37,13 @@ impl Default for Login {
             will: None,
             properties: Vec::new(),
             renew_at: None,
+            provisioning: false,
         }
     }
 }
 
 /// The error of a call before `configure`.
-const UNCONFIGURED: &str = "configure was not called";
+pub(crate) const UNCONFIGURED: &str = "configure was not called";
 
 /// The component's `connect`.
 #[doc(hidden)]

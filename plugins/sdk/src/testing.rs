@@ -5,11 +5,11 @@
 
 use crate::guest::{Slot, configure, process};
 use crate::{
-    Channel, ChannelKind, Device, Event, EventBody, Failure, Fault, FaultKind, Frame, Login, Message, Plugin, Protocol,
-    Qos, Request, SignsIn, Site, Source, Welcome, session,
+    Action, Channel, ChannelKind, Commands, Device, Event, EventBody, Failure, Fault, FaultKind, Frame, Inbound, Login,
+    Message, Outcome, Plugin, Protocol, Qos, Request, SignsIn, Site, Source, Subscription, Welcome, commands, session,
 };
 
-pub use host::{logged, secret, stored};
+pub use host::{logged, metric, secret, stored};
 
 pub(crate) mod host;
 
@@ -123,10 +123,35 @@ impl<P: SignsIn> Harness<P> {
     }
 }
 
+/// Messages arrive at the time of the next event.
+impl<P: Commands> Harness<P> {
+    /// Calls `subscriptions`.
+    pub fn subscriptions(&mut self) -> Vec<Subscription> {
+        commands::subscriptions(&mut self.slot)
+    }
+
+    /// Calls `receive` with a message that was just published.
+    pub fn receive(&mut self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<Vec<Action>, Failure> {
+        let (at, topic, payload, historical) = (self.at, topic.into(), payload.into(), self.historical);
+        let (qos, retained, properties) = (Qos::AtLeastOnce, false, None);
+        self.receive_message(&Inbound { at, topic, payload, qos, retained, historical, properties })
+    }
+
+    /// Calls `receive` with any message.
+    pub fn receive_message(&mut self, message: &Inbound) -> Result<Vec<Action>, Failure> {
+        commands::receive(&mut self.slot, message)
+    }
+
+    /// Calls `wrote` with the outcome of a proposal.
+    pub fn wrote(&mut self, reference: &str, outcome: &Outcome) -> Result<Vec<Message>, Failure> {
+        commands::wrote(&mut self.slot, self.at, reference, outcome)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Messages, Safety, Watchdog, log, state};
+    use crate::{Actions, Messages, Safety, Watchdog, log, metrics, state};
 
     struct Counter;
 
@@ -190,6 +215,30 @@ mod tests {
         assert_eq!((login.renew_at, login.password), (Some(START + 1), None));
         assert_eq!(harness.connected(), Ok(Vec::new()));
         assert_eq!(harness.closing()[0].topic, "gone");
+    }
+
+    impl Commands for Counter {
+        fn subscriptions(&mut self) -> Vec<Subscription> {
+            vec![Subscription::new("S/cmd/#")]
+        }
+
+        fn receive(&mut self, message: &Inbound, out: &mut Actions) -> Result<(), Failure> {
+            metrics::counter("received_total", &[("kind", "cmd")], 1.0);
+            out.publish(Message::new("S/answer", message.payload.clone()));
+            out.sign_in_again();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_plugin_receives_natively() {
+        let mut harness = Harness::<Counter>::new(site("S"), "{}").unwrap();
+        assert_eq!(harness.subscriptions(), [Subscription::new("S/cmd/#")]);
+        let actions = harness.receive("S/cmd/a", "hello").unwrap();
+        let answer = Message::new("S/answer", "hello");
+        assert_eq!(actions, [Action::Publish(answer), Action::SignInAgain]);
+        assert_eq!(harness.wrote("a1", &Outcome::Expired), Ok(Vec::new()));
+        assert_eq!((metric("received_total", &[("kind", "cmd")]), metric("other", &[])), (Some(1.0), None));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::support::site::TestSite;
 
 /// A component of some other world.
 fn of_another_world() -> Vec<u8> {
-    let mut resolve = contract("0.1.0", |text| text);
+    let mut resolve = contract("0.2.0", |text| text);
     let world = world(&mut resolve, "package other:thing; world command { export run: func(); }", "command");
     dummy(&resolve, world)
 }
@@ -21,7 +21,7 @@ fn of_a_later_contract() -> Vec<u8> {
 
 /// A harmless plugin with much code: this many functions of this many steps.
 fn large_component(functions: usize, steps: usize) -> Vec<u8> {
-    let resolve = contract("0.1.0", |text| text);
+    let resolve = contract("0.2.0", |text| text);
     let (_, package) = resolve.package_names.iter().find(|(name, _)| name.name == "edge").unwrap();
     let world = resolve.select_world(&[*package], Some("transformer")).unwrap();
     let step = "(local.set 0 (i64.mul (i64.rotl (local.get 0) (local.get 1)) (i64.xor (local.get 1) (local.get 0))))";

@@ -15,14 +15,14 @@ const WASI: [&str; 2] = [
 /// The world of the sleeping component.
 const SLEEPER: &str = "package test:sleeper;
     world sleeper {
-        include bessai:edge/transformer@0.1.0;
+        include bessai:edge/transformer@0.2.0;
         import wasi:io/poll@0.2.0;
         import wasi:clocks/monotonic-clock@0.2.0;
     }";
 
 /// A component that sleeps for an hour in every call, in which no epoch interrupts it because no guest code runs.
 fn sleeper() -> Vec<u8> {
-    let mut resolve = contract("0.1.0", |text| text);
+    let mut resolve = contract("0.2.0", |text| text);
     for (index, text) in WASI.into_iter().enumerate() {
         resolve.push_str(format!("wasi-{index}.wit"), text).unwrap();
     }

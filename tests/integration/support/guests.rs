@@ -1,4 +1,4 @@
-//! The hostile plugin and its variants, the signing plugin, and components made from WebAssembly text.
+//! The hostile plugin and its variants, the plugins that sign and receive, and components made from WebAssembly text.
 
 use std::path::PathBuf;
 
@@ -18,6 +18,16 @@ pub fn hostile() -> Vec<u8> {
 /// The plugin of `tests/guests/signer`, which signs in with tokens.
 pub fn signer() -> Vec<u8> {
     guest("guest-signer.wasm")
+}
+
+/// The plugin of `tests/guests/commander`, which receives messages.
+pub fn commander() -> Vec<u8> {
+    guest("guest-commander.wasm")
+}
+
+/// The plugin of `tests/guests/signer` as it was built when the contract was 0.1.0.
+pub fn signer_of_0_1() -> Vec<u8> {
+    std::fs::read(root().join("host/plugin/tests/components/signer-0.1.0.wasm")).unwrap()
 }
 
 fn guest(file: &str) -> Vec<u8> {
@@ -47,7 +57,7 @@ pub fn contract(version: &str, change: impl Fn(String) -> String) -> Resolve {
     let mut texts = String::new();
     for name in ["types", "host", "plugin"] {
         let text = std::fs::read_to_string(root().join(format!("wit/{name}.wit"))).unwrap();
-        let body = text.strip_prefix("package bessai:edge@0.1.0;").unwrap();
+        let body = text.strip_prefix("package bessai:edge@0.2.0;").unwrap();
         texts.push_str(body);
     }
     resolve.push_str("edge.wit", &change(format!("package bessai:edge@{version};{texts}"))).unwrap();
@@ -93,9 +103,9 @@ pub fn transformer_text(imports: &str, more: &str, process: &str) -> String {
                 (local.get $block))
             {more}
             ;; Both results are zeroes: success without messages.
-            (func (export "bessai:edge/transform@0.1.0#configure")
+            (func (export "bessai:edge/transform@0.2.0#configure")
                 (param i32 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 0))
-            (func (export "bessai:edge/transform@0.1.0#process") (param i32 i32) (result i32)
+            (func (export "bessai:edge/transform@0.2.0#process") (param i32 i32) (result i32)
                 {process}
                 (i32.const 0)))"#
     )

@@ -6,8 +6,9 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use bessai_domain::command::Subscription;
 use bessai_domain::message::{Message, Qos};
-use bessai_domain::ports::{Notice, Session};
+use bessai_domain::ports::{Notice, Receipt, Session};
 use bessai_domain::session::Protocol;
 use tokio::time::Instant;
 
@@ -49,6 +50,8 @@ pub(super) struct ActiveSession<S> {
     /// When the feed's rate allows the next message.
     pub(super) held_until: Option<Instant>,
     pub(super) renewal: Option<Renewal>,
+    /// It is for provisioning only.
+    pub(super) is_provisioning: bool,
     pub(super) started: Instant,
     /// The broker has acknowledged a message.
     pub(super) has_acknowledged: bool,
@@ -140,9 +143,15 @@ impl<S> ActiveSession<S> {
             storing: None,
             held_until: None,
             renewal,
+            is_provisioning: false,
             started: Instant::now(),
             has_acknowledged: false,
         }
+    }
+
+    /// How long it has lasted.
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Restarts the deadline for the next acknowledgement.
@@ -172,6 +181,14 @@ impl<S> ActiveSession<S> {
 impl<S: Session> ActiveSession<S> {
     pub(super) fn publish(&mut self, message: &Message) -> Result<(), String> {
         self.session.publish(message)
+    }
+
+    pub(super) fn subscribe(&mut self, subscriptions: &[Subscription]) -> Result<(), String> {
+        self.session.subscribe(subscriptions)
+    }
+
+    pub(super) fn acknowledge(&mut self, receipt: Receipt) {
+        self.session.acknowledge(receipt);
     }
 
     /// Records that the message that was published last is in flight.

@@ -270,6 +270,14 @@ impl<C: Cursor> Delivery<C> {
     ) -> Result<(), Closing> {
         let (number, refusal) = match notice {
             Notice::Closed(closing) => return Err(closing),
+            Notice::Arrived { message, receipt } => {
+                self.arrived(session, message, receipt);
+                return Ok(());
+            }
+            Notice::Subscribed(answer) => {
+                self.subscribed(answer);
+                return Ok(());
+            }
             Notice::Acknowledged { number, refusal } => (number, refusal),
         };
         // Brokers nearly always acknowledge in order, so the search ends at once.

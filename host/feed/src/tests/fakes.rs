@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_domain::command::{Action, ArrivedMessage, InboundMessage, Subscription, WriteOutcome};
 use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{
-    Broker, CallError, ConnectError, Cursor, Events, Notice, Plugin, Processed, Session, SignInError,
+    Broker, CallError, ConnectError, Cursor, Events, Notice, Plugin, Processed, Receipt, Received, Session, SignInError,
 };
 use bessai_domain::refusal::{CloseCause, Closing, Objection};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
@@ -40,6 +41,8 @@ pub(super) struct Outside {
     pub(super) closes_sessions: Cell<bool>,
     // The broker closes the current session.
     pub(super) closes_session: Cell<bool>,
+    // Messages that arrive from the broker, with QoS 1.
+    pub(super) arriving: RefCell<VecDeque<ArrivedMessage>>,
     pub(super) changed: Notify,
 }
 
@@ -115,6 +118,8 @@ pub(super) struct RulePlugin {
     pub(super) state: PluginState,
     pub(super) is_running: bool,
     pub(super) session: Option<SessionScript>,
+    /// What it does with messages from the broker, if it receives any.
+    pub(super) receive: Option<fn(&InboundMessage) -> Result<Vec<Action>, CallError>>,
     /// Processor time of each call, which takes that long.
     pub(super) busy_per_call: Duration,
     pub(super) processor_time: Duration,
@@ -129,6 +134,7 @@ pub(super) fn rule(version: &'static str, fails: fn(&Event) -> bool) -> RulePlug
         state: PluginState::default(),
         is_running: false,
         session: None,
+        receive: None,
         busy_per_call: Duration::ZERO,
         processor_time: Duration::ZERO,
         refusals_by_host: 0,
@@ -191,6 +197,26 @@ impl Plugin for RulePlugin {
         Ok(Processed { messages, state: self.state.clone(), took: Duration::ZERO })
     }
 
+    fn has_commands(&self) -> bool {
+        self.receive.is_some()
+    }
+
+    async fn subscriptions(&mut self, _at: Timestamp) -> Result<Vec<Subscription>, CallError> {
+        Ok(vec![Subscription { filter: "cmd/#".into(), qos: Qos::AtLeastOnce }])
+    }
+
+    async fn receive(&mut self, message: &InboundMessage) -> Result<Received, CallError> {
+        let Some(receive) = self.receive else { return Err(CallError::Broken("does not receive".into())) };
+        let received = receive(message);
+        self.is_running &= !matches!(received, Err(CallError::Broken(_)));
+        let state = self.state.clone();
+        received.map(|actions| Received { actions, state, took: Duration::ZERO })
+    }
+
+    async fn wrote(&mut self, _at: Timestamp, reference: &str, outcome: &WriteOutcome) -> Result<Processed, CallError> {
+        Ok(self.publish_one(&format!("{reference} {outcome:?}")))
+    }
+
     fn processor_time(&self) -> Duration {
         self.processor_time
     }
@@ -248,6 +274,17 @@ impl Session for TestSession {
         Ok(())
     }
 
+    fn subscribe(&mut self, subscriptions: &[Subscription]) -> Result<(), String> {
+        for subscription in subscriptions {
+            self.outside.note(format!("SUBSCRIBE {}", subscription.filter));
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, receipt: Receipt) {
+        self.outside.note(format!("PUBACK {}", receipt.0));
+    }
+
     async fn notice(&mut self) -> Notice {
         loop {
             let changed = Rc::clone(&self.outside);
@@ -255,6 +292,10 @@ impl Session for TestSession {
             if self.outside.closes_sessions.get() || self.outside.closes_session.get() {
                 let reason = "connection closed by the test".into();
                 return Notice::Closed(Closing { cause: CloseCause::Message(Objection::Unknown), reason });
+            }
+            if let Some(message) = self.outside.arriving.borrow_mut().pop_front() {
+                let id = message.payload.first().copied().map_or(0, u16::from);
+                return Notice::Arrived { message, receipt: Some(Receipt(id)) };
             }
             if !self.outside.holds_acknowledgements.get()
                 && let Some(number) = self.in_flight.pop_front()

@@ -33,6 +33,7 @@ pub(super) fn policy() -> Policy {
     Policy {
         read: None,
         connect: Vec::new(),
+        subscribe: vec!["cmd/#".into()],
         topics: None,
         reserved: Vec::new(),
         qos: Qos::AtLeastOnce,

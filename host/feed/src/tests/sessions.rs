@@ -45,7 +45,7 @@ fn leaves_it_to_the_settings(_nth: u8, _request: &SignInRequest) -> Result<Login
 
 type ConnectScript = fn(u8, &SignInRequest) -> Result<Login, ConnectError>;
 
-fn connector(
+pub(super) fn connector(
     outside: &Rc<Outside>,
     version: &'static str,
     fails: fn(&Event) -> bool,

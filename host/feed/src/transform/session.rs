@@ -25,10 +25,14 @@ impl<P: Plugin> Transformer<P> {
         request: &SignInRequest,
     ) -> Result<(Login, StateChanges), String> {
         self.end_probe();
-        if !self.plugin.has_session() {
-            return Ok((Login::default(), StateChanges::default()));
+        let receives = self.plugin.has_commands();
+        self.is_provisioning = false;
+        if receives || self.plugin.has_session() {
+            self.find_site(events).await;
         }
-        self.find_site(events).await;
+        if !self.plugin.has_session() {
+            return Ok((Login { receives, ..Login::default() }, StateChanges::default()));
+        }
         let before = self.plugin.state().clone();
         let started = self.start_if_stopped().await.map_err(|error| match error {
             CallError::Host(reason) => ConnectError::Refused(format!("the plugin cannot run: {reason}")),
@@ -40,7 +44,10 @@ impl<P: Plugin> Transformer<P> {
         };
         let login = login.map_err(|error| self.describe_connect_error(error))?;
         match self.policy.admit_login(login) {
-            Ok(login) => Ok((login, self.changes_since(&before))),
+            Ok(login) => {
+                self.is_provisioning = login.provisioning;
+                Ok((Login { receives, ..login }, self.changes_since(&before)))
+            }
             Err(refusal) => {
                 // The sign-in that the plugin noted in its state does not take place.
                 self.plugin.restore(before);
@@ -62,7 +69,7 @@ impl<P: Plugin> Transformer<P> {
         }
     }
 
-    async fn start_if_stopped(&mut self) -> Result<(), CallError> {
+    pub(super) async fn start_if_stopped(&mut self) -> Result<(), CallError> {
         if self.plugin.is_running() {
             return Ok(());
         }
@@ -166,10 +173,11 @@ impl<P: Plugin> Transformer<P> {
     /// The session is over.
     pub(crate) fn session_ended(&mut self) {
         self.session = SessionState::None;
+        self.context.inbox.end_session();
     }
 
     /// What changed outside of `process`. The previous version gets the changes too: the broker has seen what they led to.
-    fn changes_since(&mut self, before: &PluginState) -> StateChanges {
+    pub(super) fn changes_since(&mut self, before: &PluginState) -> StateChanges {
         let changes = self.plugin.state().changes_since(before);
         self.overlay_previous(&changes);
         changes

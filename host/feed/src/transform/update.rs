@@ -30,7 +30,8 @@ pub(super) struct PreviousVersion<P> {
 pub(crate) struct Replaced<B> {
     /// The new broker, if it is another one.
     pub(crate) broker: Option<B>,
-    /// The current session cannot be used: the broker is another one, or a plugin decides how to sign in.
+    /// The current session cannot be used: the broker is another one, or a plugin decides how to sign in or
+    /// what to subscribe to.
     pub(super) needs_session: bool,
 }
 
@@ -64,7 +65,8 @@ impl<P: Plugin> Transformer<P> {
             let _ = reply.send(Err(reason));
             return None;
         }
-        let needs_session = broker.is_some() || plugin.has_session() || self.plugin.has_session();
+        let decides = |plugin: &P| plugin.has_session() || plugin.has_commands();
+        let needs_session = broker.is_some() || decides(&plugin) || decides(&self.plugin);
         if needs_session {
             // Only the old version can close the session that it opened.
             let last_messages = self.closing(self.context.now().wall).await;

@@ -43,7 +43,13 @@ fn corpus() -> Vec<(Vec<u8>, Protocol, Phase)> {
     let v5 = VALID_V5.iter().map(|packet| (packet.to_vec(), Protocol::V5, Phase::SignedIn));
     let v311 = VALID_V311.iter().map(|packet| (packet.to_vec(), Protocol::V311, Phase::SignedIn));
     let connacks = CONNACKS.iter().map(|(packet, protocol)| (packet.to_vec(), *protocol, Phase::SigningIn));
-    v5.chain(v311).chain(connacks).collect()
+    // SUBACK: two filters with a reason string, and one that is refused.
+    let subacks = [
+        (&[0x90, 9, 0xff, 0xff, 4, 31, 0, 1, b'x', 1, 0x87][..], Protocol::V5),
+        (&[0x90, 3, 0xff, 0xff, 0x80], Protocol::V311),
+    ];
+    let subacks = subacks.into_iter().map(|(packet, protocol)| (packet.to_vec(), protocol, Phase::Receiving));
+    v5.chain(v311).chain(connacks).chain(subacks).collect()
 }
 
 /// rumqttc reads a packet that was let through to its end: it neither waits for more bytes nor leaves any.
@@ -90,7 +96,7 @@ fn a_broker_that_breaks_a_rule_is_told_apart_by_what_it_sent() {
         (&[0x40, 6, 0, 1, 0, 2, 99, 0], "a PUBACK with the unknown property 99"),
         (&[0x30, 8, 0, 1, b'a', 3, 35, 0, 1, b'p'], "a PUBLISH with a topic alias"),
         (&[0x90, 0x80, 0x80, 0x0c], "a SUBACK, and this client never subscribes"),
-        (&[0xb0, 2, 0, 1], "an UNSUBACK, and this client never subscribes"),
+        (&[0xb0, 2, 0, 1], "an UNSUBACK, and this client never unsubscribes"),
         (&[0x20, 3, 0, 0, 0], "a packet of type 2"),
         (&[0xf0, 0], "a packet of type 15"),
         (&[0x00], "a packet of type 0"),

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use bessai_domain::command::Subscription;
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{Broker, Notice, Session};
 use bessai_domain::session::{Login, Protocol, ProtocolChoice};
@@ -23,6 +24,8 @@ pub const ACCEPTED: u8 = 2;
 pub const STORED: u8 = 4;
 /// The options' byte: the bytes arrive in small pieces.
 pub const IN_PIECES: u8 = 8;
+/// The options' byte: the client subscribes.
+pub const RECEIVES: u8 = 16;
 /// Bytes of such a piece.
 const PIECE_BYTES: usize = 3;
 /// Messages that the client publishes in a session.
@@ -83,7 +86,8 @@ async fn serve(listener: &TcpListener, options: u8, bytes: &[u8]) {
 
 async fn use_session(listener: &TcpListener, options: u8) -> Option<usize> {
     let mut broker = MqttBroker::new(settings(listener, options));
-    let login = Login { clean_start: Some(options & STORED == 0), session_expiry_s: Some(60), ..Login::default() };
+    let (clean_start, receives) = (Some(options & STORED == 0), options & RECEIVES != 0);
+    let login = Login { clean_start, session_expiry_s: Some(60), receives, ..Login::default() };
     let signed_in = timeout(ENDS_WITHIN, broker.sign_in(login)).await.expect("the sign-in does not end");
     let mut session = match signed_in {
         Ok(session) => session,
@@ -92,6 +96,9 @@ async fn use_session(listener: &TcpListener, options: u8) -> Option<usize> {
             return None;
         }
     };
+    if receives {
+        let _ = session.subscribe(&[Subscription { filter: "site/#".into(), qos: Qos::AtLeastOnce }]);
+    }
     for number in 0..MESSAGES {
         // Fails once the session is closed.
         let _ = session.publish(&message(number));
@@ -104,6 +111,14 @@ async fn use_session(listener: &TcpListener, options: u8) -> Option<usize> {
                 assert!(number < MESSAGES && !completed[number], "message {number} is acknowledged");
                 completed[number] = true;
                 refusal.iter().for_each(|refusal| assert_sentence(&refusal.reason));
+            }
+            Notice::Arrived { receipt, .. } => {
+                assert!(receives, "a message for a client that does not subscribe");
+                receipt.into_iter().for_each(|receipt| session.acknowledge(receipt));
+            }
+            Notice::Subscribed(answer) => {
+                let [(_, granted)] = &answer[..] else { panic!("{answer:?} to one filter") };
+                granted.as_ref().err().into_iter().for_each(|reason| assert_sentence(reason));
             }
             Notice::Closed(reason) => {
                 assert_sentence(&reason.reason);

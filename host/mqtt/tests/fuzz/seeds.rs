@@ -1,6 +1,6 @@
 //! Packets of a broker to start from, each after an options' byte.
 
-use super::bodies::{ACCEPTED, IN_PIECES, STORED, V5};
+use super::bodies::{ACCEPTED, IN_PIECES, RECEIVES, STORED, V5};
 
 /// CONNACK of 3.1.1 and MQTT 5, the latter with every limit that a broker may announce.
 const CONNACKS: [(u8, &[u8]); 4] = [
@@ -31,7 +31,7 @@ pub fn hostile_broker() -> Vec<Vec<u8>> {
     let seed = |options: u8, bytes: &[u8]| [&[options], bytes].concat();
     let connacks = CONNACKS.iter().map(|(options, bytes)| seed(*options, bytes));
     let packets = PACKETS.iter().flat_map(|(options, bytes)| {
-        [ACCEPTED, ACCEPTED | STORED, ACCEPTED | IN_PIECES].map(|more| seed(options | more, bytes))
+        [ACCEPTED, ACCEPTED | STORED, ACCEPTED | IN_PIECES, ACCEPTED | RECEIVES].map(|more| seed(options | more, bytes))
     });
     connacks.chain(packets).collect()
 }

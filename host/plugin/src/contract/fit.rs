@@ -3,7 +3,7 @@
 use super::PluginInterface;
 use super::difference::Differences;
 use super::grants::{self, Wasi};
-use super::host_contract::{self, HostContract};
+use super::host_contract::{self, HostContract, HostContracts};
 use super::shape::{COMPONENT_TYPE, Extern, ExternItem, ExternName, Function, Interface, printable};
 
 /// Number of differences that are reported of one component.
@@ -13,8 +13,8 @@ const NAMED: usize = 5;
 
 /// The interfaces that the plugin exports, or every difference.
 pub(super) fn check(exports: &[Extern], imports: &[Extern]) -> Result<Vec<PluginInterface>, Vec<String>> {
-    let host = host_contract::contract().map_err(|error| vec![error])?;
-    let mut comparison = Comparison::new(host);
+    let hosts = host_contract::contracts().map_err(|error| vec![error])?;
+    let mut comparison = Comparison::new(hosts);
     let interfaces = comparison.exports(exports);
     // What a component for another world imports is irrelevant.
     if let Some(interfaces) = interfaces {
@@ -28,7 +28,7 @@ pub(super) fn check(exports: &[Extern], imports: &[Extern]) -> Result<Vec<Plugin
 }
 
 struct Comparison {
-    host: &'static HostContract,
+    hosts: &'static HostContracts,
     differences: Differences,
     /// The sentences so far.
     found: Vec<String>,
@@ -55,9 +55,9 @@ impl Direction {
 }
 
 impl Comparison {
-    fn new(host: &'static HostContract) -> Self {
+    fn new(hosts: &'static HostContracts) -> Self {
         Self {
-            host,
+            hosts,
             differences: Differences::default(),
             found: Vec::new(),
             differing_versions: Vec::new(),
@@ -65,21 +65,25 @@ impl Comparison {
         }
     }
 
+    /// The version that a name refers to, or the newest if this host does not implement that one.
+    fn host(&self, name: ExternName<'_>) -> &'static HostContract {
+        self.hosts.of_version(name.version).unwrap_or(&self.hosts.newest)
+    }
+
     /// None if the component exports nothing of the host's package.
     fn exports(&mut self, exports: &[Extern]) -> Option<Vec<PluginInterface>> {
-        let host = self.host;
         let mut interfaces = Vec::new();
         let mut is_ours = false;
         for export in exports {
             let (Some(name), ExternItem::Interface(theirs)) = (ExternName::parse(&export.name), &export.item) else {
                 continue;
             };
-            if name.package != host.package {
+            if name.package != self.hosts.newest.package {
                 continue;
             }
             is_ours = true;
             interfaces.extend(PluginInterface::from_name(name.interface));
-            match find(&host.exports, name.interface) {
+            match find(&self.host(name).exports, name.interface) {
                 Some(ours) => self.interface(Direction::Export, name, theirs, ours),
                 None => self.report(format!("exports `{}`, which this host does not know", printable(&export.name))),
             }
@@ -113,7 +117,8 @@ impl Comparison {
     }
 
     fn transform(&self) -> String {
-        format!("{}/{}@{}", self.host.package, PluginInterface::Transform.name(), self.host.version)
+        let HostContract { package, version, .. } = &self.hosts.newest;
+        format!("{package}/{}@{version}", PluginInterface::Transform.name())
     }
 
     fn imports(&mut self, imports: &[Extern]) {
@@ -134,10 +139,9 @@ impl Comparison {
     }
 
     fn import(&mut self, name: ExternName<'_>, full: &str, theirs: &Interface) {
-        let host = self.host;
         let full = printable(full);
-        if name.package == host.package {
-            return match find(&host.imports, name.interface) {
+        if name.package == self.hosts.newest.package {
+            return match find(&self.host(name).imports, name.interface) {
                 Some(ours) => self.interface(Direction::Import, name, theirs, ours),
                 None => self.report(format!("imports `{full}`, which this host does not have")),
             };
@@ -154,7 +158,7 @@ impl Comparison {
 
     /// Compares an interface with the host's of the same package and name; its version may differ.
     fn interface(&mut self, direction: Direction, name: ExternName<'_>, theirs: &Interface, ours: &Interface) {
-        let host = self.host;
+        let host = self.host(name);
         let verb = direction.verb();
         let is_version = name.version == Some(host.version.as_str());
         let version = name.version.map(|version| format!("@{}", printable(version))).unwrap_or_default();
@@ -162,7 +166,7 @@ impl Comparison {
         let end = if is_version {
             "; it was built from a different wit/ than this host".into()
         } else {
-            format!("; this host implements {}", host.version)
+            format!("; this host implements {} and {}", self.hosts.newest.version, self.hosts.previous.version)
         };
         let before = self.found.len();
         for (function, theirs) in &theirs.functions {

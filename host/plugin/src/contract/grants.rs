@@ -68,5 +68,8 @@ pub(super) fn wasi(name: ExternName<'_>) -> Wasi {
 /// Why the host does not provide a package.
 pub(super) fn reason(package: &str) -> &'static str {
     let known = REASONS.iter().find(|(known, _)| *known == package);
-    known.map_or("a plugin has `log`, `secrets` and `state` of bessai:edge, and an empty WASI 0.2", |(_, why)| why)
+    known
+        .map_or("a plugin has `log`, `secrets`, `state` and `metrics` of bessai:edge, and an empty WASI", |(_, why)| {
+            why
+        })
 }

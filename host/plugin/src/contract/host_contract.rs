@@ -1,4 +1,4 @@
-//! The host's contract, read from the texts in `wit/`, which are its only definition.
+//! The versions of the contract that this host implements, read from their texts, which are their only definition.
 
 use std::sync::LazyLock;
 
@@ -7,14 +7,24 @@ use wit_parser::{PackageId, Resolve, SourceMap, WorldItem};
 use super::shape::Interface;
 use super::wit::{MISSING, WitReader};
 
+/// The files of one version.
+pub(super) type Texts = [(&'static str, &'static str); 3];
+
 /// The files of `wit/`.
-pub(super) const TEXTS: [(&str, &str); 3] = [
+pub(super) const TEXTS: Texts = [
     ("host.wit", include_str!("../../../../wit/host.wit")),
     ("plugin.wit", include_str!("../../../../wit/plugin.wit")),
     ("types.wit", include_str!("../../../../wit/types.wit")),
 ];
 
-/// What the worlds of `wit/` export and import, all taken together.
+/// The files of 0.1.0, for plugins that were built against it.
+pub(super) const TEXTS_0_1: Texts = [
+    ("host.wit", include_str!("../../wit-0.1.0/host.wit")),
+    ("plugin.wit", include_str!("../../wit-0.1.0/plugin.wit")),
+    ("types.wit", include_str!("../../wit-0.1.0/types.wit")),
+];
+
+/// What the worlds of one version export and import, all taken together.
 #[derive(Debug)]
 pub(super) struct HostContract {
     /// `bessai:edge`
@@ -24,18 +34,35 @@ pub(super) struct HostContract {
     pub(super) imports: Vec<(String, Interface)>,
 }
 
-/// Reads the contract once per process.
-pub(super) fn contract() -> Result<&'static HostContract, String> {
-    static CONTRACT: LazyLock<Result<HostContract, String>> = LazyLock::new(parse);
-    CONTRACT.as_ref().map_err(|error| format!("cannot be checked: failed to read the host's own contract: {error}"))
+/// All versions that this host implements.
+#[derive(Debug)]
+pub(super) struct HostContracts {
+    /// That of `wit/`.
+    pub(super) newest: HostContract,
+    /// 0.1.0.
+    pub(super) previous: HostContract,
 }
 
-fn parse() -> Result<HostContract, String> {
-    let mut texts = SourceMap::default();
-    for (name, text) in TEXTS {
-        texts.push_str(name, text);
+impl HostContracts {
+    /// The version that a component names; none if this host does not implement it.
+    pub(super) fn of_version(&self, version: Option<&str>) -> Option<&HostContract> {
+        [&self.newest, &self.previous].into_iter().find(|contract| version == Some(contract.version.as_str()))
     }
-    let group = texts.parse().map_err(|(_, error)| error.to_string())?;
+}
+
+/// Reads the contracts once per process.
+pub(super) fn contracts() -> Result<&'static HostContracts, String> {
+    static CONTRACTS: LazyLock<Result<HostContracts, String>> =
+        LazyLock::new(|| Ok(HostContracts { newest: parse(&TEXTS)?, previous: parse(&TEXTS_0_1)? }));
+    CONTRACTS.as_ref().map_err(|error| format!("cannot be checked: failed to read the host's own contract: {error}"))
+}
+
+fn parse(texts: &Texts) -> Result<HostContract, String> {
+    let mut sources = SourceMap::default();
+    for (name, text) in texts {
+        sources.push_str(name, *text);
+    }
+    let group = sources.parse().map_err(|(_, error)| error.to_string())?;
     let mut resolve = Resolve::default();
     let package = resolve.push_group(group).map_err(|error| error.to_string())?;
     of_package(&resolve, package)

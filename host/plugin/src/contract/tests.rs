@@ -3,7 +3,7 @@
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve, SourceMap, UnresolvedPackageGroup};
 
-use super::host_contract::{TEXTS, contract};
+use super::host_contract::{TEXTS, contracts};
 use super::{PluginInterface, read};
 
 /// A component for a world of the host's package, whose text is edited first. `others` are packages that it refers to.
@@ -45,8 +45,8 @@ fn real() -> Vec<u8> {
     std::fs::read("../../dist/plugins/bessai-json.wasm").unwrap()
 }
 
-/// Raises the contract's version.
-const TO_0_2: (&str, &str) = ("package bessai:edge@0.1.0", "package bessai:edge@0.2.0");
+/// A version of the contract that this host does not implement.
+const TO_0_3: (&str, &str) = ("package bessai:edge@0.2.0", "package bessai:edge@0.3.0");
 /// Adds a field to `frame`.
 const QUALITY: (&str, &str) = ("texts: list<text>,", "texts: list<text>, quality: u8,");
 

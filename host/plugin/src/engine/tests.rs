@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::ports::Plugin as _;
+use bessai_domain::session::{Endpoint, Password, Protocol, SignInRequest};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
 use bessai_domain::time::{Moment, Timestamp};
@@ -26,6 +27,7 @@ fn settings() -> PluginSettings {
         // Long enough for a busy test machine: the limit itself is not tested here.
         call_limit: Duration::from_secs(60),
         log: LogSink::default(),
+        metrics: Arc::default(),
     }
 }
 
@@ -52,6 +54,34 @@ fn feeds_with_the_same_component_share_its_machine_code() {
     let (first, second) = (engine.load(&wasm).unwrap(), engine.load(&wasm).unwrap());
     assert!(Arc::ptr_eq(&first.0, &second.0));
     assert!(!first.has_session());
+}
+
+/// Built from `tests/guests/signer` when the contract was 0.1.0.
+fn signer_of_0_1() -> Vec<u8> {
+    std::fs::read("tests/components/signer-0.1.0.wasm").unwrap()
+}
+
+#[tokio::test]
+async fn a_plugin_that_was_built_for_0_1_runs_unchanged() {
+    let engine = Engine::new(EngineSettings::default()).unwrap();
+    let read: crate::ReadSecret = Box::new(|| Ok(b"key".to_vec()));
+    let secrets = Arc::new(Secrets::new([("device-key".to_owned(), read)].into()));
+    let component = engine.load(&signer_of_0_1()).unwrap();
+    assert!(component.has_session() && !component.has_commands());
+    let mut plugin = Plugin::new(component, PluginSettings { secrets, ..settings() }, PluginState::default());
+    let site = Site { id: "demo".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] };
+    plugin.start(&Arc::new(site), NOW).await.unwrap();
+    let endpoint = Endpoint { host: "hub.example".into(), port: 8883 };
+    let login =
+        plugin.connect(&SignInRequest { endpoint, protocol: Protocol::V311, at: NOW, attempt: 0 }).await.unwrap();
+    assert_eq!((login.client_id.as_deref(), login.provisioning), (Some("device-1"), false));
+    let Some(Password(token)) = login.password else { panic!("there is no token") };
+    assert!(token.starts_with(b"SharedAccessSignature sr="), "{}", String::from_utf8_lossy(&token));
+    assert_eq!(plugin.state().get("sign-ins"), Some(&b"1"[..]));
+    let heartbeat = Event { sequence: Sequence(7), at: NOW, body: EventBody::Heartbeat };
+    let heartbeat = RecordedEvent::by_wall_clock(Arc::new(heartbeat));
+    let processed = plugin.process(&[heartbeat], Moment::by_wall_clock(NOW)).await.unwrap();
+    assert_eq!(processed.messages[0].topic, "devices/device-1/messages/events/");
 }
 
 #[test]

@@ -93,6 +93,7 @@ impl Guest {
             memory_bytes: DEFAULT_MEMORY_BYTES,
             call_limit: Duration::from_secs(10),
             log: LogSink::default(),
+            metrics: Arc::default(),
         };
         let plugin = Plugin::new(component, settings, PluginState::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -10,7 +10,7 @@ pub const RESULT_BYTES: usize = 0x8_0000;
 /// The source of a frame whose values are not a reading but the bytes to return. Also in the module's text.
 pub const RESULT_SOURCE: u32 = 0xfeed_face;
 /// Bytes of an event in the guest's memory.
-pub const EVENT_BYTES: usize = 88;
+pub const EVENT_BYTES: usize = 128;
 
 /// One event of the source `RESULT_SOURCE` stores its values at `RESULT_AT` and returns them as the result of `process`; with
 /// a second event behind it, it only stores them. Any other events are returned as the payload of one message, as they lie
@@ -25,10 +25,10 @@ const MODULE: &str = r#"(module
         (global.set $end (i32.add (local.get $block) (local.get 3)))
         (if (i32.gt_u (global.get $end) (i32.const 0x400000)) (then (unreachable)))
         (local.get $block))
-    (func (export "bessai:edge/transform@0.1.0#configure")
+    (func (export "bessai:edge/transform@0.2.0#configure")
         (param i32 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
         (call $reset) (i32.const 0))
-    (func (export "bessai:edge/transform@0.1.0#process") (param $events i32) (param $count i32) (result i32)
+    (func (export "bessai:edge/transform@0.2.0#process") (param $events i32) (param $count i32) (result i32)
         (call $reset)
         (if (i32.and
                 (i32.eq (i32.load8_u offset=24 (local.get $events)) (i32.const 2))
@@ -42,13 +42,13 @@ const MODULE: &str = r#"(module
         (i32.store offset=4 (i32.const 512) (i32.const 1024))
         (i32.store offset=8 (i32.const 512) (i32.const 1))
         (i32.store offset=8 (i32.const 1024) (local.get $events))
-        (i32.store offset=12 (i32.const 1024) (i32.mul (local.get $count) (i32.const 88)))
+        (i32.store offset=12 (i32.const 1024) (i32.mul (local.get $count) (i32.const 128)))
         (i32.const 512))
-    (func (export "bessai:edge/session@0.1.0#connect") (param i32 i32 i32 i32 i64 i32) (result i32)
+    (func (export "bessai:edge/session@0.2.0#connect") (param i32 i32 i32 i32 i64 i32) (result i32)
         (call $reset) (i32.const 0x10000))
-    (func (export "bessai:edge/session@0.1.0#connected") (param i64 i32 i32 i32 i32 i32) (result i32)
+    (func (export "bessai:edge/session@0.2.0#connected") (param i64 i32 i32 i32 i32 i32) (result i32)
         (call $reset) (i32.const 0x10000))
-    (func (export "bessai:edge/session@0.1.0#closing") (param i64) (result i32)
+    (func (export "bessai:edge/session@0.2.0#closing") (param i64) (result i32)
         (call $reset) (i32.const 0x10000)))"#;
 
 /// The files of the contract.
@@ -60,7 +60,7 @@ const CONTRACT: [(&str, &str); 3] = [
 
 /// The component's bytes.
 pub fn component() -> Vec<u8> {
-    const PACKAGE: &str = "package bessai:edge@0.1.0;";
+    const PACKAGE: &str = "package bessai:edge@0.2.0;";
     let bodies = CONTRACT.map(|(_, text)| text.strip_prefix(PACKAGE).unwrap());
     let mut resolve = Resolve::default();
     let package = resolve.push_str("edge.wit", &format!("{PACKAGE}{}", bodies.concat())).unwrap();

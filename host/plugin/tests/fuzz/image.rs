@@ -10,7 +10,7 @@ use super::guest::{RESULT_AT, RESULT_BYTES};
 /// Bytes of a message in memory.
 const MESSAGE_BYTES: usize = 80;
 /// Bytes of the result of `connect`.
-const LOGIN_RESULT_BYTES: usize = 192;
+const LOGIN_RESULT_BYTES: usize = 200;
 /// Seconds that a shorter keep-alive is raised to.
 const SHORTEST_KEEP_ALIVE_S: u16 = 5;
 /// The most messages of a result.
@@ -100,6 +100,7 @@ impl Image {
             image.put(at + 176, &nanos.to_le_bytes());
             Timestamp::from_nanos(nanos)
         });
+        let provisioning = image.boolean(at + 184, input);
         let login = Login {
             endpoint,
             protocol,
@@ -112,6 +113,8 @@ impl Image {
             will,
             properties,
             renew_at,
+            provisioning,
+            receives: false,
         };
         (image, login)
     }

@@ -9,7 +9,9 @@ use bessai_domain::settings::Mistake;
 use bessai_feed::{BrokerGates, FeedSettings, Policy};
 use bessai_files::Access;
 use bessai_mqtt::{BrokerSettings, ReadPassword};
-use bessai_plugin_runtime::{self as plugin, CompiledComponent, Engine, LogSink, PluginSettings, ReadSecret, Secrets};
+use bessai_plugin_runtime::{
+    self as plugin, CompiledComponent, Engine, LogSink, PluginMetrics, PluginSettings, ReadSecret, Secrets,
+};
 
 use crate::app::BESSAI_JSON;
 use crate::clock::now;
@@ -59,7 +61,7 @@ pub(crate) fn load(engine: &Engine, feed: &config::FeedConfig) -> Result<Compile
 }
 
 /// What its plugin receives.
-pub(in crate::app) fn of_plugin(feed: &config::FeedConfig) -> PluginSettings {
+pub(in crate::app) fn of_plugin(feed: &config::FeedConfig, metrics: Arc<PluginMetrics>) -> PluginSettings {
     let mut keys = BTreeMap::new();
     for (name, (secret, encoding)) in &feed.secrets {
         let (secret, encoding) = (secret.clone(), *encoding);
@@ -73,6 +75,7 @@ pub(in crate::app) fn of_plugin(feed: &config::FeedConfig) -> PluginSettings {
         memory_bytes: usize::try_from(feed.limits.memory_bytes).unwrap_or(plugin::DEFAULT_MEMORY_BYTES),
         call_limit: feed.limits.call,
         log: LogSink::Tracing,
+        metrics,
     }
 }
 
@@ -102,6 +105,7 @@ pub(in crate::app) fn policy(site: &str, feed: &config::FeedConfig) -> Policy {
     Policy {
         read: feed.rights.read.clone(),
         connect: feed.rights.connect.clone(),
+        subscribe: feed.rights.subscribe.clone(),
         topics: feed.rights.topics.clone(),
         reserved: reserved_topics(site, feed),
         qos: feed.limits.qos,

@@ -15,7 +15,9 @@ use wit_bindgen_rust::{Opts, WithOption};
 const BASE_WORLD: &str = "transformer";
 /// Interfaces that a plugin may also export, each with its own bindings, so that a component exports only those that
 /// the plugin names.
-const OPTIONAL_INTERFACES: [&str; 1] = ["session"];
+const OPTIONAL_INTERFACES: [&str; 2] = ["session", "commands"];
+/// The version of the contract.
+const VERSION: &str = "0.2.0";
 /// The first lines of each generated file.
 const HEADER: &str = "//! Generated from `wit/` by scripts/make-bindings; do not edit.\n\n";
 
@@ -67,7 +69,7 @@ fn generate(name: &str) -> Result<String> {
 
 /// A world that exports only this interface.
 fn world_of(resolve: &mut Resolve, interface: &str) -> Result<WorldId> {
-    let text = format!("package bessai:sdk;\nworld {interface}-only {{ export bessai:edge/{interface}@0.1.0; }}\n");
+    let text = format!("package bessai:sdk;\nworld {interface}-only {{ export bessai:edge/{interface}@{VERSION}; }}\n");
     let package = resolve.push_str("sdk.wit", &text)?;
     resolve.select_world(&[package], None)
 }
@@ -75,7 +77,7 @@ fn world_of(resolve: &mut Resolve, interface: &str) -> Result<WorldId> {
 /// Maps the contract's types to those of [`BASE_WORLD`]'s bindings, so that none is defined twice.
 fn shared_types() -> (String, WithOption) {
     let path = "crate::bindings::transformer::bessai::edge::types";
-    ("bessai:edge/types@0.1.0".into(), WithOption::Path(path.into()))
+    (format!("bessai:edge/types@{VERSION}"), WithOption::Path(path.into()))
 }
 
 #[cfg(test)]

@@ -10,12 +10,15 @@
 pub mod bessai {
     pub mod edge {
         /// The functions that a plugin may call. It has nothing else: no files, sockets, clock or environment.
-        /// Lines in the gateway's log, under the feed's name.
+        /// Lines in the gateway's log, under the feed's name. Lines longer than 1,000 characters are cut, and more than 20 in a
+        /// second are counted and dropped; a control character becomes a space.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod log {
             #[used]
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            /// `error`: a person must act. `warn`: something is wrong and handled. `info`: normal, rare. `debug`: not shown unless
+            /// the gateway is set to.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Level {
@@ -53,6 +56,7 @@ pub mod bessai {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Never fails.
             #[allow(async_fn_in_trait)]
             pub fn write(level: Level, message: &str) -> () {
                 unsafe {
@@ -60,7 +64,7 @@ pub mod bessai {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "bessai:edge/log@0.1.0")]
+                    #[link(wasm_import_module = "bessai:edge/log@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "write"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -73,17 +77,23 @@ pub mod bessai {
                 }
             }
         }
-        /// Keys never leave the host: a plugin names a key and gets the result.
+        /// Keys never leave the host: a plugin names a secret of the feed's `[secrets]` and gets a signature.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod secrets {
             #[used]
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
-            #[derive(Clone, Copy, PartialEq)]
+            #[derive(Clone, PartialEq)]
             pub enum SecretError {
+                /// `[secrets]` of the feed has no secret of this name.
                 Unknown,
+                /// The secret exists, but the host cannot read it now, for example because its file is missing. The gateway's log
+                /// says why. A later call may succeed.
                 Denied,
+                /// The secret holds no private key that this algorithm can use. The text says what it holds instead, for a person, and
+                /// contains nothing of the secret.
+                Unsuitable(_rt::String),
             }
             impl ::core::fmt::Debug for SecretError {
                 fn fmt(
@@ -97,6 +107,9 @@ pub mod bessai {
                         SecretError::Denied => {
                             f.debug_tuple("SecretError::Denied").finish()
                         }
+                        SecretError::Unsuitable(e) => {
+                            f.debug_tuple("SecretError::Unsuitable").field(e).finish()
+                        }
                     }
                 }
             }
@@ -109,7 +122,49 @@ pub mod bessai {
                 }
             }
             impl ::core::error::Error for SecretError {}
+            /// What to sign with, and what the signature looks like.
+            #[repr(u8)]
+            #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+            pub enum Algorithm {
+                /// ECDSA on the curve P-256 with SHA-256. The signature has 64 bytes, r then s, as JWS wants it (RFC 7518 §3.4). It is
+                /// another one in every call.
+                Es256,
+                /// RSA PKCS #1 v1.5 with SHA-256 (RFC 7518 §3.3); a key has 2,048 to 4,096 bits. The signature is as long as the key's
+                /// modulus, 256 to 512 bytes, and the same for the same data.
+                Rs256,
+                /// Ed25519 (RFC 8032). The signature has 64 bytes and is the same for the same data.
+                Ed25519,
+            }
+            impl ::core::fmt::Debug for Algorithm {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Algorithm::Es256 => f.debug_tuple("Algorithm::Es256").finish(),
+                        Algorithm::Rs256 => f.debug_tuple("Algorithm::Rs256").finish(),
+                        Algorithm::Ed25519 => {
+                            f.debug_tuple("Algorithm::Ed25519").finish()
+                        }
+                    }
+                }
+            }
+            impl Algorithm {
+                #[doc(hidden)]
+                pub unsafe fn _lift(val: u8) -> Algorithm {
+                    if !cfg!(debug_assertions) {
+                        return unsafe { ::core::mem::transmute(val) };
+                    }
+                    match val {
+                        0 => Algorithm::Es256,
+                        1 => Algorithm::Rs256,
+                        2 => Algorithm::Ed25519,
+                        _ => panic!("invalid enum discriminant"),
+                    }
+                }
+            }
             #[allow(unused_unsafe, clippy::all)]
+            /// The HMAC-SHA256 of `data`, 32 bytes. The key is the secret's bytes, after the decoding that `[secrets]` states.
             #[allow(async_fn_in_trait)]
             pub fn hmac_sha256(
                 secret: &str,
@@ -121,10 +176,10 @@ pub mod bessai {
                     struct RetArea(
                         [::core::mem::MaybeUninit<
                             u8,
-                        >; 3 * ::core::mem::size_of::<*const u8>()],
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
                     );
                     let mut ret_area = RetArea(
-                        [::core::mem::MaybeUninit::uninit(); 3
+                        [::core::mem::MaybeUninit::uninit(); 4
                             * ::core::mem::size_of::<*const u8>()],
                     );
                     let vec0 = secret;
@@ -135,7 +190,7 @@ pub mod bessai {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "bessai:edge/secrets@0.1.0")]
+                    #[link(wasm_import_module = "bessai:edge/secrets@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "hmac-sha256"]
                         fn wit_import3(
@@ -158,7 +213,7 @@ pub mod bessai {
                     }
                     wit_import3(ptr0.cast_mut(), len0, ptr1.cast_mut(), len1, ptr2);
                     let l4 = i32::from(*ptr2.add(0).cast::<u8>());
-                    let result10 = match l4 {
+                    let result13 = match l4 {
                         0 => {
                             let e = {
                                 let l5 = *ptr2
@@ -179,24 +234,156 @@ pub mod bessai {
                                 let l8 = i32::from(
                                     *ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                let v9 = match l8 {
+                                let v12 = match l8 {
                                     0 => SecretError::Unknown,
+                                    1 => SecretError::Denied,
                                     n => {
-                                        debug_assert_eq!(n, 1, "invalid enum discriminant");
-                                        SecretError::Denied
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        let e12 = {
+                                            let l9 = *ptr2
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l10 = *ptr2
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        SecretError::Unsuitable(e12)
                                     }
                                 };
-                                v9
+                                v12
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result10
+                    result13
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The signature of `data`, which is the message itself and not its digest. The secret is one private key in PEM:
+            /// `PRIVATE KEY` (PKCS #8), `EC PRIVATE KEY` (SEC 1) or `RSA PRIVATE KEY` (PKCS #1), without a passphrase.
+            #[allow(async_fn_in_trait)]
+            pub fn sign(
+                secret: &str,
+                algorithm: Algorithm,
+                data: &[u8],
+            ) -> ::core::result::Result<_rt::Vec<u8>, SecretError> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = secret;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec1 = data;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "bessai:edge/secrets@0.2.0")]
+                    unsafe extern "C" {
+                        #[link_name = "sign"]
+                        fn wit_import3(
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import3(
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import3(
+                        ptr0.cast_mut(),
+                        len0,
+                        algorithm.clone() as i32,
+                        ptr1.cast_mut(),
+                        len1,
+                        ptr2,
+                    );
+                    let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+                    let result13 = match l4 {
+                        0 => {
+                            let e = {
+                                let l5 = *ptr2
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l6 = *ptr2
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len7 = l6;
+                                <_ as From<
+                                    _rt::Vec<_>,
+                                >>::from(_rt::Vec::from_raw_parts(l5.cast(), len7, len7))
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l8 = i32::from(
+                                    *ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v12 = match l8 {
+                                    0 => SecretError::Unknown,
+                                    1 => SecretError::Denied,
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        let e12 = {
+                                            let l9 = *ptr2
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l10 = *ptr2
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        SecretError::Unsuitable(e12)
+                                    }
+                                };
+                                v12
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result13
                 }
             }
         }
-        /// A small key-value store, saved together with the feed's cursor in the journal.
+        /// A small key-value store, saved together with the feed's cursor in the journal: after a restart, a kill or a power failure
+        /// the plugin finds the state that belongs to the last call whose messages the broker acknowledged. What a call sets is
+        /// discarded if that call fails.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod state {
             #[used]
@@ -205,6 +392,7 @@ pub mod bessai {
             use super::super::super::_rt;
             #[derive(Clone, Copy, PartialEq)]
             pub enum StateError {
+                /// The feed's state would exceed 1 MiB: keys, values and 64 bytes per entry. It is unchanged.
                 Full,
             }
             impl ::core::fmt::Debug for StateError {
@@ -227,6 +415,7 @@ pub mod bessai {
             }
             impl ::core::error::Error for StateError {}
             #[allow(unused_unsafe, clippy::all)]
+            /// The value of a key; none if it was never set or was deleted.
             #[allow(async_fn_in_trait)]
             pub fn get(key: &str) -> ::core::option::Option<_rt::Vec<u8>> {
                 unsafe {
@@ -246,7 +435,7 @@ pub mod bessai {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "bessai:edge/state@0.1.0")]
+                    #[link(wasm_import_module = "bessai:edge/state@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -280,6 +469,7 @@ pub mod bessai {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Sets or replaces a value.
             #[allow(async_fn_in_trait)]
             pub fn set(
                 key: &str,
@@ -297,7 +487,7 @@ pub mod bessai {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "bessai:edge/state@0.1.0")]
+                    #[link(wasm_import_module = "bessai:edge/state@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "set"]
                         fn wit_import3(
@@ -344,6 +534,7 @@ pub mod bessai {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Does nothing if there is no such key.
             #[allow(async_fn_in_trait)]
             pub fn delete(key: &str) -> () {
                 unsafe {
@@ -351,7 +542,7 @@ pub mod bessai {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "bessai:edge/state@0.1.0")]
+                    #[link(wasm_import_module = "bessai:edge/state@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "delete"]
                         fn wit_import1(_: *mut u8, _: usize);
@@ -361,6 +552,452 @@ pub mod bessai {
                         unreachable!()
                     }
                     wit_import1(ptr0.cast_mut(), len0);
+                }
+            }
+        }
+        /// Numbers about the plugin itself, for the people who run the gateway: `/health` shows them in the feed's entry. They are
+        /// kept per feed while the gateway runs, across instances and versions of the plugin, and begin anew when the gateway
+        /// starts. Unlike `state` they also count what a failed call reported. A plugin cannot read them.
+        ///
+        /// A metric has a name and labels, and each combination of both is a series. Names of metrics and labels consist of
+        /// `A`–`Z`, `a`–`z`, `0`–`9` and `_`, begin with no digit and have at most 64 characters; by convention a name ends with its
+        /// unit, such as `_seconds` or `_bytes`, a counter's with `_total`. A series has at most 8 labels, in any order, each name
+        /// once; a label's value has at most 64 characters. A feed has at most 100 series.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod metrics {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            #[derive(Clone, PartialEq)]
+            pub enum MetricError {
+                /// A name, a label or the number is not allowed; the text says which and why.
+                Invalid(_rt::String),
+                /// The name is in use for another kind of metric.
+                OtherKind,
+                /// The feed has 100 series already. Those that exist can still be changed.
+                Full,
+            }
+            impl ::core::fmt::Debug for MetricError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        MetricError::Invalid(e) => {
+                            f.debug_tuple("MetricError::Invalid").field(e).finish()
+                        }
+                        MetricError::OtherKind => {
+                            f.debug_tuple("MetricError::OtherKind").finish()
+                        }
+                        MetricError::Full => f.debug_tuple("MetricError::Full").finish(),
+                    }
+                }
+            }
+            impl ::core::fmt::Display for MetricError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for MetricError {}
+            #[allow(unused_unsafe, clippy::all)]
+            /// Adds to a counter, which begins at 0. The increment is finite and not negative.
+            #[allow(async_fn_in_trait)]
+            pub fn counter(
+                name: &str,
+                labels: &[(_rt::String, _rt::String)],
+                increment: f64,
+            ) -> ::core::result::Result<(), MetricError> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec4 = labels;
+                    let len4 = vec4.len();
+                    let layout4 = _rt::alloc::Layout::from_size_align(
+                            vec4.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result4, _cleanup4) = wit_bindgen::rt::Cleanup::new(layout4);
+                    for (i, e) in vec4.into_iter().enumerate() {
+                        let base = result4
+                            .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let (t1_0, t1_1) = e;
+                            let vec2 = t1_0;
+                            let ptr2 = vec2.as_ptr().cast::<u8>();
+                            let len2 = vec2.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len2;
+                            *base.add(0).cast::<*mut u8>() = ptr2.cast_mut();
+                            let vec3 = t1_1;
+                            let ptr3 = vec3.as_ptr().cast::<u8>();
+                            let len3 = vec3.len();
+                            *base
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len3;
+                            *base
+                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr3.cast_mut();
+                        }
+                    }
+                    let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "bessai:edge/metrics@0.2.0")]
+                    unsafe extern "C" {
+                        #[link_name = "counter"]
+                        fn wit_import6(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: f64,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import6(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: f64,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import6(
+                        ptr0.cast_mut(),
+                        len0,
+                        result4,
+                        len4,
+                        _rt::as_f64(&increment),
+                        ptr5,
+                    );
+                    let l7 = i32::from(*ptr5.add(0).cast::<u8>());
+                    let result13 = match l7 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l8 = i32::from(
+                                    *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v12 = match l8 {
+                                    0 => {
+                                        let e12 = {
+                                            let l9 = *ptr5
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l10 = *ptr5
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        MetricError::Invalid(e12)
+                                    }
+                                    1 => MetricError::OtherKind,
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        MetricError::Full
+                                    }
+                                };
+                                v12
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result13
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Sets a gauge. The value is finite.
+            #[allow(async_fn_in_trait)]
+            pub fn gauge(
+                name: &str,
+                labels: &[(_rt::String, _rt::String)],
+                value: f64,
+            ) -> ::core::result::Result<(), MetricError> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec4 = labels;
+                    let len4 = vec4.len();
+                    let layout4 = _rt::alloc::Layout::from_size_align(
+                            vec4.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result4, _cleanup4) = wit_bindgen::rt::Cleanup::new(layout4);
+                    for (i, e) in vec4.into_iter().enumerate() {
+                        let base = result4
+                            .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let (t1_0, t1_1) = e;
+                            let vec2 = t1_0;
+                            let ptr2 = vec2.as_ptr().cast::<u8>();
+                            let len2 = vec2.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len2;
+                            *base.add(0).cast::<*mut u8>() = ptr2.cast_mut();
+                            let vec3 = t1_1;
+                            let ptr3 = vec3.as_ptr().cast::<u8>();
+                            let len3 = vec3.len();
+                            *base
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len3;
+                            *base
+                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr3.cast_mut();
+                        }
+                    }
+                    let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "bessai:edge/metrics@0.2.0")]
+                    unsafe extern "C" {
+                        #[link_name = "gauge"]
+                        fn wit_import6(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: f64,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import6(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: f64,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import6(
+                        ptr0.cast_mut(),
+                        len0,
+                        result4,
+                        len4,
+                        _rt::as_f64(&value),
+                        ptr5,
+                    );
+                    let l7 = i32::from(*ptr5.add(0).cast::<u8>());
+                    let result13 = match l7 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l8 = i32::from(
+                                    *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v12 = match l8 {
+                                    0 => {
+                                        let e12 = {
+                                            let l9 = *ptr5
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l10 = *ptr5
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        MetricError::Invalid(e12)
+                                    }
+                                    1 => MetricError::OtherKind,
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        MetricError::Full
+                                    }
+                                };
+                                v12
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result13
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Records one observation in a histogram: its count, its sum, and its buckets, whose upper bounds are 1, 2 and 5 times
+            /// 0.001, 0.01, 0.1, 1, 10, 100 and 1,000. The value is finite.
+            #[allow(async_fn_in_trait)]
+            pub fn histogram(
+                name: &str,
+                labels: &[(_rt::String, _rt::String)],
+                value: f64,
+            ) -> ::core::result::Result<(), MetricError> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec4 = labels;
+                    let len4 = vec4.len();
+                    let layout4 = _rt::alloc::Layout::from_size_align(
+                            vec4.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result4, _cleanup4) = wit_bindgen::rt::Cleanup::new(layout4);
+                    for (i, e) in vec4.into_iter().enumerate() {
+                        let base = result4
+                            .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let (t1_0, t1_1) = e;
+                            let vec2 = t1_0;
+                            let ptr2 = vec2.as_ptr().cast::<u8>();
+                            let len2 = vec2.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len2;
+                            *base.add(0).cast::<*mut u8>() = ptr2.cast_mut();
+                            let vec3 = t1_1;
+                            let ptr3 = vec3.as_ptr().cast::<u8>();
+                            let len3 = vec3.len();
+                            *base
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len3;
+                            *base
+                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr3.cast_mut();
+                        }
+                    }
+                    let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "bessai:edge/metrics@0.2.0")]
+                    unsafe extern "C" {
+                        #[link_name = "histogram"]
+                        fn wit_import6(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: f64,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import6(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: f64,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import6(
+                        ptr0.cast_mut(),
+                        len0,
+                        result4,
+                        len4,
+                        _rt::as_f64(&value),
+                        ptr5,
+                    );
+                    let l7 = i32::from(*ptr5.add(0).cast::<u8>());
+                    let result13 = match l7 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l8 = i32::from(
+                                    *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v12 = match l8 {
+                                    0 => {
+                                        let e12 = {
+                                            let l9 = *ptr5
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l10 = *ptr5
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        MetricError::Invalid(e12)
+                                    }
+                                    1 => MetricError::OtherKind,
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        MetricError::Full
+                                    }
+                                };
+                                v12
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result13
                 }
             }
         }
@@ -787,6 +1424,109 @@ pub mod bessai {
                         .finish()
                 }
             }
+            /// What a channel is set to: a number in the channel's own unit, or a text for a channel of kind `text`.
+            #[derive(Clone, PartialEq)]
+            pub enum Value {
+                Number(f64),
+                Text(_rt::String),
+            }
+            impl ::core::fmt::Debug for Value {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Value::Number(e) => {
+                            f.debug_tuple("Value::Number").field(e).finish()
+                        }
+                        Value::Text(e) => f.debug_tuple("Value::Text").field(e).finish(),
+                    }
+                }
+            }
+            /// A set-point that somebody asks for. The host decides: it checks rights, range and safety, and only then writes.
+            #[derive(Clone, PartialEq)]
+            pub struct Proposal {
+                /// Names as in `site`.
+                pub device: _rt::String,
+                pub channel: _rt::String,
+                pub value: Value,
+                /// The set-point is void from this time on; none for the host's default of 60 s.
+                pub until: ::core::option::Option<Timestamp>,
+                /// Chosen by whoever proposes, to recognise the outcome by; may be empty.
+                pub reference: _rt::String,
+            }
+            impl ::core::fmt::Debug for Proposal {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Proposal")
+                        .field("device", &self.device)
+                        .field("channel", &self.channel)
+                        .field("value", &self.value)
+                        .field("until", &self.until)
+                        .field("reference", &self.reference)
+                        .finish()
+                }
+            }
+            /// What became of a proposal.
+            #[derive(Clone, PartialEq)]
+            pub enum Outcome {
+                /// Written, and read back as this value.
+                Verified(Value),
+                /// Not written: rights, range or safety forbid it. The text says which one, and why.
+                Refused(_rt::String),
+                /// Written, or tried to be written, without effect; the text says what the device answered or still shows.
+                Failed(_rt::String),
+                /// Not written, or not in force any more: a newer write to the same channel replaced it.
+                Superseded,
+                /// Not written before its `until`.
+                Expired,
+            }
+            impl ::core::fmt::Debug for Outcome {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Outcome::Verified(e) => {
+                            f.debug_tuple("Outcome::Verified").field(e).finish()
+                        }
+                        Outcome::Refused(e) => {
+                            f.debug_tuple("Outcome::Refused").field(e).finish()
+                        }
+                        Outcome::Failed(e) => {
+                            f.debug_tuple("Outcome::Failed").field(e).finish()
+                        }
+                        Outcome::Superseded => {
+                            f.debug_tuple("Outcome::Superseded").finish()
+                        }
+                        Outcome::Expired => f.debug_tuple("Outcome::Expired").finish(),
+                    }
+                }
+            }
+            /// A proposal, and what became of it. There are two such events for each proposal: one when it is made, one with its outcome.
+            #[derive(Clone, PartialEq)]
+            pub struct Write {
+                /// `feed/<name>`, `model/<name>` or `operator`.
+                pub proposer: _rt::String,
+                pub proposal: Proposal,
+                /// None while it is not decided.
+                pub outcome: ::core::option::Option<Outcome>,
+            }
+            impl ::core::fmt::Debug for Write {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Write")
+                        .field("proposer", &self.proposer)
+                        .field("proposal", &self.proposal)
+                        .field("outcome", &self.outcome)
+                        .finish()
+                }
+            }
+            /// `json`: the event's fields as a JSON object.
             #[derive(Clone, PartialEq)]
             pub struct Other {
                 pub kind: _rt::String,
@@ -814,6 +1554,8 @@ pub mod bessai {
                 Device(DeviceStatus),
                 /// A tick of the host's clock, and the only timer that a plugin has.
                 Heartbeat,
+                /// Never made by a gateway of this version, which writes no set-points.
+                Write(Write),
                 /// A kind added by a later host: a plugin that does not know it ignores it.
                 Other(Other),
             }
@@ -847,6 +1589,9 @@ pub mod bessai {
                         EventBody::Heartbeat => {
                             f.debug_tuple("EventBody::Heartbeat").finish()
                         }
+                        EventBody::Write(e) => {
+                            f.debug_tuple("EventBody::Write").field(e).finish()
+                        }
                         EventBody::Other(e) => {
                             f.debug_tuple("EventBody::Other").field(e).finish()
                         }
@@ -876,6 +1621,7 @@ pub mod bessai {
                         .finish()
                 }
             }
+            /// MQTT's quality of service: 0, 1 and 2.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Qos {
@@ -912,9 +1658,13 @@ pub mod bessai {
             /// MQTT 5 properties; omitted on a 3.1.1 connection.
             #[derive(Clone, PartialEq)]
             pub struct Properties {
+                /// MIME type of the payload.
                 pub content_type: ::core::option::Option<_rt::String>,
+                /// Seconds until the broker discards the message.
                 pub expiry_s: ::core::option::Option<u32>,
+                /// Where an answer is expected.
                 pub response_topic: ::core::option::Option<_rt::String>,
+                /// What an answer repeats, so that the asker recognises it.
                 pub correlation_data: ::core::option::Option<_rt::Vec<u8>>,
                 /// The payload is UTF-8 text.
                 pub payload_utf8: bool,
@@ -935,11 +1685,15 @@ pub mod bessai {
                         .finish()
                 }
             }
+            /// A message to publish. One with an invalid topic, or a topic without the right to it, is dropped, counted and logged.
             #[derive(Clone, PartialEq)]
             pub struct Message {
+                /// No wildcards and no control characters; at most 65,535 bytes.
                 pub topic: _rt::String,
                 pub payload: _rt::Vec<u8>,
+                /// Lowered to what `[limits] qos` and the broker allow.
                 pub qos: Qos,
+                /// The broker keeps it as the topic's last value; an empty payload deletes that.
                 pub retain: bool,
                 pub properties: ::core::option::Option<Properties>,
             }
@@ -957,11 +1711,13 @@ pub mod bessai {
                         .finish()
                 }
             }
+            /// Why a call did nothing. What it changed in `state` is discarded. The text is for people, in the gateway's log.
             #[derive(Clone, PartialEq)]
             pub enum Failure {
-                /// Hand over the same events again later.
+                /// Not now: the host makes the same call again after 1 s.
                 Retry(_rt::String),
-                /// These events cannot be handled: quarantine them and go on.
+                /// Never: `process` does not get these events again, they are quarantined one by one; `receive` does not get this
+                /// message again, it is dropped.
                 Reject(_rt::String),
             }
             impl ::core::fmt::Debug for Failure {
@@ -997,6 +1753,11 @@ pub mod exports {
     pub mod bessai {
         pub mod edge {
             /// Every plugin: events in, messages out.
+            ///
+            /// What holds for every function that the host calls: one call at a time, and no call is interrupted, except one that exceeds
+            /// `[limits] call` (500 ms) or `[limits] memory` (64 MiB), which ends with the instance. A call that fails leaves neither
+            /// messages nor changes of `state`. The host may start a fresh instance between any two calls, `configure` first: what must
+            /// outlive a call belongs in `state`. A call returns at most 1,000 messages of 1 MiB in all.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod transform {
                 #[used]
@@ -1392,22 +2153,22 @@ pub mod exports {
                 ) -> *mut u8 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result146 = {
-                            let base145 = arg0;
-                            let len145 = arg1;
-                            let mut result145 = _rt::Vec::with_capacity(len145);
-                            for i in 0..len145 {
-                                let base = base145
-                                    .add(i * (56 + 8 * ::core::mem::size_of::<*const u8>()));
-                                let e145 = {
+                        let result181 = {
+                            let base180 = arg0;
+                            let len180 = arg1;
+                            let mut result180 = _rt::Vec::with_capacity(len180);
+                            for i in 0..len180 {
+                                let base = base180
+                                    .add(i * (80 + 12 * ::core::mem::size_of::<*const u8>()));
+                                let e180 = {
                                     let l0 = *base.add(0).cast::<i64>();
                                     let l1 = *base.add(8).cast::<i64>();
                                     let l2 = i32::from(*base.add(16).cast::<u8>());
                                     let l3 = i32::from(*base.add(24).cast::<u8>());
-                                    use super::super::super::super::bessai::edge::types::EventBody as V144;
-                                    let v144 = match l3 {
+                                    use super::super::super::super::bessai::edge::types::EventBody as V179;
+                                    let v179 = match l3 {
                                         0 => {
-                                            let e144 = {
+                                            let e179 = {
                                                 let l4 = *base.add(32).cast::<*mut u8>();
                                                 let l5 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -1742,10 +2503,10 @@ pub mod exports {
                                                     attributes: result67,
                                                 }
                                             };
-                                            V144::Site(e144)
+                                            V179::Site(e179)
                                         }
                                         1 => {
-                                            let e144 = {
+                                            let e179 = {
                                                 let l68 = i32::from(*base.add(32).cast::<u8>());
                                                 let l70 = *base.add(48).cast::<*mut u8>();
                                                 let l71 = *base
@@ -1772,10 +2533,10 @@ pub mod exports {
                                                     reason: _rt::string_lift(bytes72),
                                                 }
                                             };
-                                            V144::Gap(e144)
+                                            V179::Gap(e179)
                                         }
                                         2 => {
-                                            let e144 = {
+                                            let e179 = {
                                                 let l73 = *base.add(32).cast::<i32>();
                                                 let l74 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -1857,10 +2618,10 @@ pub mod exports {
                                                     texts: result88,
                                                 }
                                             };
-                                            V144::Frame(e144)
+                                            V179::Frame(e179)
                                         }
                                         3 => {
-                                            let e144 = {
+                                            let e179 = {
                                                 let l89 = i32::from(*base.add(32).cast::<u8>());
                                                 let l90 = i32::from(*base.add(33).cast::<u8>());
                                                 let l91 = i32::from(*base.add(40).cast::<u8>());
@@ -1949,10 +2710,10 @@ pub mod exports {
                                                     violations: result106,
                                                 }
                                             };
-                                            V144::Safety(e144)
+                                            V179::Safety(e179)
                                         }
                                         4 => {
-                                            let e144 = {
+                                            let e179 = {
                                                 let l107 = *base.add(32).cast::<*mut u8>();
                                                 let l108 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2000,10 +2761,10 @@ pub mod exports {
                                                     alarm: _rt::bool_lift(l116 as u8),
                                                 }
                                             };
-                                            V144::Anomaly(e144)
+                                            V179::Anomaly(e179)
                                         }
                                         5 => {
-                                            let e144 = {
+                                            let e179 = {
                                                 let l117 = *base.add(32).cast::<*mut u8>();
                                                 let l118 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2086,10 +2847,10 @@ pub mod exports {
                                                     inference_ms: l130,
                                                 }
                                             };
-                                            V144::Dispatch(e144)
+                                            V179::Dispatch(e179)
                                         }
                                         6 => {
-                                            let e144 = {
+                                            let e179 = {
                                                 let l131 = *base.add(32).cast::<*mut u8>();
                                                 let l132 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2123,12 +2884,11 @@ pub mod exports {
                                                     detail: _rt::string_lift(bytes137),
                                                 }
                                             };
-                                            V144::Device(e144)
+                                            V179::Device(e179)
                                         }
-                                        7 => V144::Heartbeat,
-                                        n => {
-                                            debug_assert_eq!(n, 8, "invalid enum discriminant");
-                                            let e144 = {
+                                        7 => V179::Heartbeat,
+                                        8 => {
+                                            let e179 = {
                                                 let l138 = *base.add(32).cast::<*mut u8>();
                                                 let l139 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2151,115 +2911,336 @@ pub mod exports {
                                                     len143,
                                                     len143,
                                                 );
-                                                super::super::super::super::bessai::edge::types::Other {
-                                                    kind: _rt::string_lift(bytes140),
-                                                    json: _rt::string_lift(bytes143),
+                                                let l144 = *base
+                                                    .add(32 + 4 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l145 = *base
+                                                    .add(32 + 5 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len146 = l145;
+                                                let bytes146 = _rt::Vec::from_raw_parts(
+                                                    l144.cast(),
+                                                    len146,
+                                                    len146,
+                                                );
+                                                let l147 = i32::from(
+                                                    *base
+                                                        .add(32 + 6 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<u8>(),
+                                                );
+                                                use super::super::super::super::bessai::edge::types::Value as V152;
+                                                let v152 = match l147 {
+                                                    0 => {
+                                                        let e152 = {
+                                                            let l148 = *base
+                                                                .add(40 + 6 * ::core::mem::size_of::<*const u8>())
+                                                                .cast::<f64>();
+                                                            l148
+                                                        };
+                                                        V152::Number(e152)
+                                                    }
+                                                    n => {
+                                                        debug_assert_eq!(n, 1, "invalid enum discriminant");
+                                                        let e152 = {
+                                                            let l149 = *base
+                                                                .add(40 + 6 * ::core::mem::size_of::<*const u8>())
+                                                                .cast::<*mut u8>();
+                                                            let l150 = *base
+                                                                .add(40 + 7 * ::core::mem::size_of::<*const u8>())
+                                                                .cast::<usize>();
+                                                            let len151 = l150;
+                                                            let bytes151 = _rt::Vec::from_raw_parts(
+                                                                l149.cast(),
+                                                                len151,
+                                                                len151,
+                                                            );
+                                                            _rt::string_lift(bytes151)
+                                                        };
+                                                        V152::Text(e152)
+                                                    }
+                                                };
+                                                let l153 = i32::from(
+                                                    *base
+                                                        .add(40 + 8 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<u8>(),
+                                                );
+                                                let l155 = *base
+                                                    .add(56 + 8 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l156 = *base
+                                                    .add(56 + 9 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len157 = l156;
+                                                let bytes157 = _rt::Vec::from_raw_parts(
+                                                    l155.cast(),
+                                                    len157,
+                                                    len157,
+                                                );
+                                                let l158 = i32::from(
+                                                    *base
+                                                        .add(56 + 10 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<u8>(),
+                                                );
+                                                super::super::super::super::bessai::edge::types::Write {
+                                                    proposer: _rt::string_lift(bytes140),
+                                                    proposal: super::super::super::super::bessai::edge::types::Proposal {
+                                                        device: _rt::string_lift(bytes143),
+                                                        channel: _rt::string_lift(bytes146),
+                                                        value: v152,
+                                                        until: match l153 {
+                                                            0 => None,
+                                                            1 => {
+                                                                let e = {
+                                                                    let l154 = *base
+                                                                        .add(48 + 8 * ::core::mem::size_of::<*const u8>())
+                                                                        .cast::<i64>();
+                                                                    l154 as u64
+                                                                };
+                                                                Some(e)
+                                                            }
+                                                            _ => _rt::invalid_enum_discriminant(),
+                                                        },
+                                                        reference: _rt::string_lift(bytes157),
+                                                    },
+                                                    outcome: match l158 {
+                                                        0 => None,
+                                                        1 => {
+                                                            let e = {
+                                                                let l159 = i32::from(
+                                                                    *base
+                                                                        .add(64 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                        .cast::<u8>(),
+                                                                );
+                                                                use super::super::super::super::bessai::edge::types::Outcome as V172;
+                                                                let v172 = match l159 {
+                                                                    0 => {
+                                                                        let e172 = {
+                                                                            let l160 = i32::from(
+                                                                                *base
+                                                                                    .add(72 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                                    .cast::<u8>(),
+                                                                            );
+                                                                            use super::super::super::super::bessai::edge::types::Value as V165;
+                                                                            let v165 = match l160 {
+                                                                                0 => {
+                                                                                    let e165 = {
+                                                                                        let l161 = *base
+                                                                                            .add(80 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                                            .cast::<f64>();
+                                                                                        l161
+                                                                                    };
+                                                                                    V165::Number(e165)
+                                                                                }
+                                                                                n => {
+                                                                                    debug_assert_eq!(n, 1, "invalid enum discriminant");
+                                                                                    let e165 = {
+                                                                                        let l162 = *base
+                                                                                            .add(80 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                                            .cast::<*mut u8>();
+                                                                                        let l163 = *base
+                                                                                            .add(80 + 11 * ::core::mem::size_of::<*const u8>())
+                                                                                            .cast::<usize>();
+                                                                                        let len164 = l163;
+                                                                                        let bytes164 = _rt::Vec::from_raw_parts(
+                                                                                            l162.cast(),
+                                                                                            len164,
+                                                                                            len164,
+                                                                                        );
+                                                                                        _rt::string_lift(bytes164)
+                                                                                    };
+                                                                                    V165::Text(e165)
+                                                                                }
+                                                                            };
+                                                                            v165
+                                                                        };
+                                                                        V172::Verified(e172)
+                                                                    }
+                                                                    1 => {
+                                                                        let e172 = {
+                                                                            let l166 = *base
+                                                                                .add(72 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<*mut u8>();
+                                                                            let l167 = *base
+                                                                                .add(72 + 11 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<usize>();
+                                                                            let len168 = l167;
+                                                                            let bytes168 = _rt::Vec::from_raw_parts(
+                                                                                l166.cast(),
+                                                                                len168,
+                                                                                len168,
+                                                                            );
+                                                                            _rt::string_lift(bytes168)
+                                                                        };
+                                                                        V172::Refused(e172)
+                                                                    }
+                                                                    2 => {
+                                                                        let e172 = {
+                                                                            let l169 = *base
+                                                                                .add(72 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<*mut u8>();
+                                                                            let l170 = *base
+                                                                                .add(72 + 11 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<usize>();
+                                                                            let len171 = l170;
+                                                                            let bytes171 = _rt::Vec::from_raw_parts(
+                                                                                l169.cast(),
+                                                                                len171,
+                                                                                len171,
+                                                                            );
+                                                                            _rt::string_lift(bytes171)
+                                                                        };
+                                                                        V172::Failed(e172)
+                                                                    }
+                                                                    3 => V172::Superseded,
+                                                                    n => {
+                                                                        debug_assert_eq!(n, 4, "invalid enum discriminant");
+                                                                        V172::Expired
+                                                                    }
+                                                                };
+                                                                v172
+                                                            };
+                                                            Some(e)
+                                                        }
+                                                        _ => _rt::invalid_enum_discriminant(),
+                                                    },
                                                 }
                                             };
-                                            V144::Other(e144)
+                                            V179::Write(e179)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 9, "invalid enum discriminant");
+                                            let e179 = {
+                                                let l173 = *base.add(32).cast::<*mut u8>();
+                                                let l174 = *base
+                                                    .add(32 + 1 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len175 = l174;
+                                                let bytes175 = _rt::Vec::from_raw_parts(
+                                                    l173.cast(),
+                                                    len175,
+                                                    len175,
+                                                );
+                                                let l176 = *base
+                                                    .add(32 + 2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l177 = *base
+                                                    .add(32 + 3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len178 = l177;
+                                                let bytes178 = _rt::Vec::from_raw_parts(
+                                                    l176.cast(),
+                                                    len178,
+                                                    len178,
+                                                );
+                                                super::super::super::super::bessai::edge::types::Other {
+                                                    kind: _rt::string_lift(bytes175),
+                                                    json: _rt::string_lift(bytes178),
+                                                }
+                                            };
+                                            V179::Other(e179)
                                         }
                                     };
                                     super::super::super::super::bessai::edge::types::Event {
                                         sequence: l0 as u64,
                                         at: l1 as u64,
                                         historical: _rt::bool_lift(l2 as u8),
-                                        body: v144,
+                                        body: v179,
                                     }
                                 };
-                                result145.push(e145);
+                                result180.push(e180);
                             }
                             _rt::cabi_dealloc(
-                                base145,
-                                len145 * (56 + 8 * ::core::mem::size_of::<*const u8>()),
+                                base180,
+                                len180 * (80 + 12 * ::core::mem::size_of::<*const u8>()),
                                 8,
                             );
-                            T_::process(result145)
+                            T_::process(result180)
                         };
-                        let ptr147 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        match result146 {
+                        let ptr182 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result181 {
                             Ok(e) => {
-                                *ptr147.add(0).cast::<u8>() = (0i32) as u8;
-                                let vec159 = e;
-                                let len159 = vec159.len();
-                                let layout159 = _rt::alloc::Layout::from_size_align(
-                                        vec159.len()
+                                *ptr182.add(0).cast::<u8>() = (0i32) as u8;
+                                let vec194 = e;
+                                let len194 = vec194.len();
+                                let layout194 = _rt::alloc::Layout::from_size_align(
+                                        vec194.len()
                                             * (8 + 18 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result159, _cleanup159) = wit_bindgen::rt::Cleanup::new(
-                                    layout159,
+                                let (result194, _cleanup194) = wit_bindgen::rt::Cleanup::new(
+                                    layout194,
                                 );
-                                if let Some(cleanup) = _cleanup159 {
+                                if let Some(cleanup) = _cleanup194 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec159.into_iter().enumerate() {
-                                    let base = result159
+                                for (i, e) in vec194.into_iter().enumerate() {
+                                    let base = result194
                                         .add(i * (8 + 18 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let super::super::super::super::bessai::edge::types::Message {
-                                            topic: topic148,
-                                            payload: payload148,
-                                            qos: qos148,
-                                            retain: retain148,
-                                            properties: properties148,
+                                            topic: topic183,
+                                            payload: payload183,
+                                            qos: qos183,
+                                            retain: retain183,
+                                            properties: properties183,
                                         } = e;
-                                        let vec149 = (topic148.into_bytes()).into_boxed_slice();
-                                        let ptr149 = vec149.as_ptr().cast::<u8>();
-                                        let len149 = vec149.len();
-                                        ::core::mem::forget(vec149);
+                                        let vec184 = (topic183.into_bytes()).into_boxed_slice();
+                                        let ptr184 = vec184.as_ptr().cast::<u8>();
+                                        let len184 = vec184.len();
+                                        ::core::mem::forget(vec184);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len149;
-                                        *base.add(0).cast::<*mut u8>() = ptr149.cast_mut();
-                                        let vec150 = <_ as Into<_rt::Vec<_>>>::into(payload148)
+                                            .cast::<usize>() = len184;
+                                        *base.add(0).cast::<*mut u8>() = ptr184.cast_mut();
+                                        let vec185 = <_ as Into<_rt::Vec<_>>>::into(payload183)
                                             .into_boxed_slice();
-                                        let ptr150 = vec150.as_ptr().cast::<u8>();
-                                        let len150 = vec150.len();
-                                        ::core::mem::forget(vec150);
+                                        let ptr185 = vec185.as_ptr().cast::<u8>();
+                                        let len185 = vec185.len();
+                                        ::core::mem::forget(vec185);
                                         *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len150;
+                                            .cast::<usize>() = len185;
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr150.cast_mut();
+                                            .cast::<*mut u8>() = ptr185.cast_mut();
                                         *base
                                             .add(4 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (qos148.clone() as i32) as u8;
+                                            .cast::<u8>() = (qos183.clone() as i32) as u8;
                                         *base
                                             .add(1 + 4 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (match retain148 {
+                                            .cast::<u8>() = (match retain183 {
                                             true => 1,
                                             false => 0,
                                         }) as u8;
-                                        match properties148 {
+                                        match properties183 {
                                             Some(e) => {
                                                 *base
                                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
                                                 let super::super::super::super::bessai::edge::types::Properties {
-                                                    content_type: content_type151,
-                                                    expiry_s: expiry_s151,
-                                                    response_topic: response_topic151,
-                                                    correlation_data: correlation_data151,
-                                                    payload_utf8: payload_utf8151,
-                                                    user: user151,
+                                                    content_type: content_type186,
+                                                    expiry_s: expiry_s186,
+                                                    response_topic: response_topic186,
+                                                    correlation_data: correlation_data186,
+                                                    payload_utf8: payload_utf8186,
+                                                    user: user186,
                                                 } = e;
-                                                match content_type151 {
+                                                match content_type186 {
                                                     Some(e) => {
                                                         *base
                                                             .add(6 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec152 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr152 = vec152.as_ptr().cast::<u8>();
-                                                        let len152 = vec152.len();
-                                                        ::core::mem::forget(vec152);
+                                                        let vec187 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr187 = vec187.as_ptr().cast::<u8>();
+                                                        let len187 = vec187.len();
+                                                        ::core::mem::forget(vec187);
                                                         *base
                                                             .add(8 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len152;
+                                                            .cast::<usize>() = len187;
                                                         *base
                                                             .add(7 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr152.cast_mut();
+                                                            .cast::<*mut u8>() = ptr187.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -2267,7 +3248,7 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match expiry_s151 {
+                                                match expiry_s186 {
                                                     Some(e) => {
                                                         *base
                                                             .add(9 * ::core::mem::size_of::<*const u8>())
@@ -2282,21 +3263,21 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match response_topic151 {
+                                                match response_topic186 {
                                                     Some(e) => {
                                                         *base
                                                             .add(8 + 9 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec153 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr153 = vec153.as_ptr().cast::<u8>();
-                                                        let len153 = vec153.len();
-                                                        ::core::mem::forget(vec153);
+                                                        let vec188 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr188 = vec188.as_ptr().cast::<u8>();
+                                                        let len188 = vec188.len();
+                                                        ::core::mem::forget(vec188);
                                                         *base
                                                             .add(8 + 11 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len153;
+                                                            .cast::<usize>() = len188;
                                                         *base
                                                             .add(8 + 10 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr153.cast_mut();
+                                                            .cast::<*mut u8>() = ptr188.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -2304,22 +3285,22 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match correlation_data151 {
+                                                match correlation_data186 {
                                                     Some(e) => {
                                                         *base
                                                             .add(8 + 12 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec154 = <_ as Into<_rt::Vec<_>>>::into(e)
+                                                        let vec189 = <_ as Into<_rt::Vec<_>>>::into(e)
                                                             .into_boxed_slice();
-                                                        let ptr154 = vec154.as_ptr().cast::<u8>();
-                                                        let len154 = vec154.len();
-                                                        ::core::mem::forget(vec154);
+                                                        let ptr189 = vec189.as_ptr().cast::<u8>();
+                                                        let len189 = vec189.len();
+                                                        ::core::mem::forget(vec189);
                                                         *base
                                                             .add(8 + 14 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len154;
+                                                            .cast::<usize>() = len189;
                                                         *base
                                                             .add(8 + 13 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr154.cast_mut();
+                                                            .cast::<*mut u8>() = ptr189.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -2329,54 +3310,54 @@ pub mod exports {
                                                 };
                                                 *base
                                                     .add(8 + 15 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (match payload_utf8151 {
+                                                    .cast::<u8>() = (match payload_utf8186 {
                                                     true => 1,
                                                     false => 0,
                                                 }) as u8;
-                                                let vec158 = user151;
-                                                let len158 = vec158.len();
-                                                let layout158 = _rt::alloc::Layout::from_size_align(
-                                                        vec158.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                                let vec193 = user186;
+                                                let len193 = vec193.len();
+                                                let layout193 = _rt::alloc::Layout::from_size_align(
+                                                        vec193.len() * (4 * ::core::mem::size_of::<*const u8>()),
                                                         ::core::mem::size_of::<*const u8>(),
                                                     )
                                                     .unwrap();
-                                                let (result158, _cleanup158) = wit_bindgen::rt::Cleanup::new(
-                                                    layout158,
+                                                let (result193, _cleanup193) = wit_bindgen::rt::Cleanup::new(
+                                                    layout193,
                                                 );
-                                                if let Some(cleanup) = _cleanup158 {
+                                                if let Some(cleanup) = _cleanup193 {
                                                     cleanup.forget();
                                                 }
-                                                for (i, e) in vec158.into_iter().enumerate() {
-                                                    let base = result158
+                                                for (i, e) in vec193.into_iter().enumerate() {
+                                                    let base = result193
                                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                                     {
-                                                        let (t155_0, t155_1) = e;
-                                                        let vec156 = (t155_0.into_bytes()).into_boxed_slice();
-                                                        let ptr156 = vec156.as_ptr().cast::<u8>();
-                                                        let len156 = vec156.len();
-                                                        ::core::mem::forget(vec156);
+                                                        let (t190_0, t190_1) = e;
+                                                        let vec191 = (t190_0.into_bytes()).into_boxed_slice();
+                                                        let ptr191 = vec191.as_ptr().cast::<u8>();
+                                                        let len191 = vec191.len();
+                                                        ::core::mem::forget(vec191);
                                                         *base
                                                             .add(::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len156;
-                                                        *base.add(0).cast::<*mut u8>() = ptr156.cast_mut();
-                                                        let vec157 = (t155_1.into_bytes()).into_boxed_slice();
-                                                        let ptr157 = vec157.as_ptr().cast::<u8>();
-                                                        let len157 = vec157.len();
-                                                        ::core::mem::forget(vec157);
+                                                            .cast::<usize>() = len191;
+                                                        *base.add(0).cast::<*mut u8>() = ptr191.cast_mut();
+                                                        let vec192 = (t190_1.into_bytes()).into_boxed_slice();
+                                                        let ptr192 = vec192.as_ptr().cast::<u8>();
+                                                        let len192 = vec192.len();
+                                                        ::core::mem::forget(vec192);
                                                         *base
                                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len157;
+                                                            .cast::<usize>() = len192;
                                                         *base
                                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr157.cast_mut();
+                                                            .cast::<*mut u8>() = ptr192.cast_mut();
                                                     }
                                                 }
                                                 *base
                                                     .add(8 + 17 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len158;
+                                                    .cast::<usize>() = len193;
                                                 *base
                                                     .add(8 + 16 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = result158;
+                                                    .cast::<*mut u8>() = result193;
                                             }
                                             None => {
                                                 *base
@@ -2386,51 +3367,51 @@ pub mod exports {
                                         };
                                     }
                                 }
-                                *ptr147
+                                *ptr182
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len159;
-                                *ptr147
+                                    .cast::<usize>() = len194;
+                                *ptr182
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result159;
+                                    .cast::<*mut u8>() = result194;
                             }
                             Err(e) => {
-                                *ptr147.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::bessai::edge::types::Failure as V162;
+                                *ptr182.add(0).cast::<u8>() = (1i32) as u8;
+                                use super::super::super::super::bessai::edge::types::Failure as V197;
                                 match e {
-                                    V162::Retry(e) => {
-                                        *ptr147
+                                    V197::Retry(e) => {
+                                        *ptr182
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (0i32) as u8;
-                                        let vec160 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr160 = vec160.as_ptr().cast::<u8>();
-                                        let len160 = vec160.len();
-                                        ::core::mem::forget(vec160);
-                                        *ptr147
+                                        let vec195 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr195 = vec195.as_ptr().cast::<u8>();
+                                        let len195 = vec195.len();
+                                        ::core::mem::forget(vec195);
+                                        *ptr182
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len160;
-                                        *ptr147
+                                            .cast::<usize>() = len195;
+                                        *ptr182
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr160.cast_mut();
+                                            .cast::<*mut u8>() = ptr195.cast_mut();
                                     }
-                                    V162::Reject(e) => {
-                                        *ptr147
+                                    V197::Reject(e) => {
+                                        *ptr182
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (1i32) as u8;
-                                        let vec161 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr161 = vec161.as_ptr().cast::<u8>();
-                                        let len161 = vec161.len();
-                                        ::core::mem::forget(vec161);
-                                        *ptr147
+                                        let vec196 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr196 = vec196.as_ptr().cast::<u8>();
+                                        let len196 = vec196.len();
+                                        ::core::mem::forget(vec196);
+                                        *ptr182
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len161;
-                                        *ptr147
+                                            .cast::<usize>() = len196;
+                                        *ptr182
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr161.cast_mut();
+                                            .cast::<*mut u8>() = ptr196.cast_mut();
                                     }
                                 }
                             }
                         };
-                        ptr147
+                        ptr182
                     }
                 }
                 #[doc(hidden)]
@@ -2598,14 +3579,16 @@ pub mod exports {
                 }
                 pub trait Guest {
                     /// Called once after each start, before anything else. `site` is the description in force at the feed's cursor,
-                    /// `config` the feed's own table as JSON.
+                    /// `config` the feed's own table `[config]` as a JSON object. The error is shown to the person who wrote that table: name
+                    /// the key and the fix.
                     #[allow(async_fn_in_trait)]
                     fn configure(
                         site: Site,
                         config: _rt::String,
                     ) -> ::core::result::Result<(), _rt::String>;
-                    /// Events in journal order. After a fault a fresh instance may get the same events again: what must outlive a call
-                    /// belongs in `state`.
+                    /// Events in journal order, at most 64, and no more than have 8,192 values together. The messages are published in their
+                    /// order, at least once: after a lost connection some are sent again. When the broker has acknowledged all of them, the
+                    /// feed's cursor moves past these events. After a fault a fresh instance may get the same events again.
                     #[allow(async_fn_in_trait)]
                     fn process(
                         events: _rt::Vec<Event>,
@@ -2613,31 +3596,31 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_bessai_edge_transform_0_1_0_cabi {
+                macro_rules! __export_bessai_edge_transform_0_2_0_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "bessai:edge/transform@0.1.0#configure")] unsafe extern "C" fn
+                        "bessai:edge/transform@0.2.0#configure")] unsafe extern "C" fn
                         export_configure(arg0 : * mut u8, arg1 : usize, arg2 : i64, arg3
                         : * mut u8, arg4 : usize, arg5 : * mut u8, arg6 : usize, arg7 : *
                         mut u8, arg8 : usize, arg9 : * mut u8, arg10 : usize,) -> * mut
                         u8 { unsafe { $($path_to_types)*:: _export_configure_cabi::<$ty >
                         (arg0, arg1, arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9,
                         arg10) } } #[unsafe (export_name =
-                        "cabi_post_bessai:edge/transform@0.1.0#configure")] unsafe extern
+                        "cabi_post_bessai:edge/transform@0.2.0#configure")] unsafe extern
                         "C" fn _post_return_configure(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_configure::<$ty > (arg0) } }
-                        #[unsafe (export_name = "bessai:edge/transform@0.1.0#process")]
+                        #[unsafe (export_name = "bessai:edge/transform@0.2.0#process")]
                         unsafe extern "C" fn export_process(arg0 : * mut u8, arg1 :
                         usize,) -> * mut u8 { unsafe { $($path_to_types)*::
                         _export_process_cabi::<$ty > (arg0, arg1) } } #[unsafe
-                        (export_name = "cabi_post_bessai:edge/transform@0.1.0#process")]
+                        (export_name = "cabi_post_bessai:edge/transform@0.2.0#process")]
                         unsafe extern "C" fn _post_return_process(arg0 : * mut u8,) {
                         unsafe { $($path_to_types)*:: __post_return_process::<$ty >
                         (arg0) } } };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_bessai_edge_transform_0_1_0_cabi;
+                pub use __export_bessai_edge_transform_0_2_0_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -2656,7 +3639,15 @@ pub mod exports {
 #[rustfmt::skip]
 mod _rt {
     #![allow(dead_code, unused_imports, clippy::all)]
+    pub use alloc_crate::string::String;
     pub use alloc_crate::vec::Vec;
+    pub unsafe fn string_lift(bytes: Vec<u8>) -> String {
+        if cfg!(debug_assertions) {
+            String::from_utf8(bytes).unwrap()
+        } else {
+            unsafe { String::from_utf8_unchecked(bytes) }
+        }
+    }
     pub unsafe fn invalid_enum_discriminant<T>() -> T {
         if cfg!(debug_assertions) {
             panic!("invalid enum discriminant")
@@ -2664,17 +3655,27 @@ mod _rt {
             unsafe { core::hint::unreachable_unchecked() }
         }
     }
-    pub use alloc_crate::string::String;
+    pub use alloc_crate::alloc;
+    pub fn as_f64<T: AsF64>(t: T) -> f64 {
+        t.as_f64()
+    }
+    pub trait AsF64 {
+        fn as_f64(self) -> f64;
+    }
+    impl<'a, T: Copy + AsF64> AsF64 for &'a T {
+        fn as_f64(self) -> f64 {
+            (*self).as_f64()
+        }
+    }
+    impl AsF64 for f64 {
+        #[inline]
+        fn as_f64(self) -> f64 {
+            self as f64
+        }
+    }
     #[cfg(target_arch = "wasm32")]
     pub fn run_ctors_once() {
         wit_bindgen::rt::run_ctors_once();
-    }
-    pub unsafe fn string_lift(bytes: Vec<u8>) -> String {
-        if cfg!(debug_assertions) {
-            String::from_utf8(bytes).unwrap()
-        } else {
-            unsafe { String::from_utf8_unchecked(bytes) }
-        }
     }
     pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
         if size == 0 {
@@ -2755,7 +3756,6 @@ mod _rt {
             self as i32
         }
     }
-    pub use alloc_crate::alloc;
     extern crate alloc as alloc_crate;
 }
 /// Generates `#[unsafe(no_mangle)]` functions to export the specified type as
@@ -2783,60 +3783,71 @@ macro_rules! __export_transformer_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::bessai::edge::transform::__export_bessai_edge_transform_0_1_0_cabi!($ty
+        exports::bessai::edge::transform::__export_bessai_edge_transform_0_2_0_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::bessai::edge::transform); const
         _ : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section
         =
-        "component-type:wit-bindgen:0.63.0:bessai:edge@0.1.0:transformer:imports and exports")]
+        "component-type:wit-bindgen:0.63.0:bessai:edge@0.2.0:transformer:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2044] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2552] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfa\x0e\x01A\x02\x01\
-A\x0e\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf6\x12\x01A\x02\x01\
+A\x10\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15bessai:\
-edge/log@0.1.0\x05\0\x01B\x06\x01q\x02\x07unknown\0\0\x06denied\0\0\x04\0\x0csec\
-ret-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x02\x06secrets\x04data\x02\0\x03\
-\x04\0\x0bhmac-sha256\x01\x04\x03\0\x19bessai:edge/secrets@0.1.0\x05\x01\x01B\x0b\
-\x01q\x01\x04full\0\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01@\x01\x03ke\
-ys\0\x03\x04\0\x03get\x01\x04\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x05\
+edge/log@0.2.0\x05\0\x01B\x0a\x01q\x03\x07unknown\0\0\x06denied\0\0\x0aunsuitabl\
+e\x01s\0\x04\0\x0csecret-error\x03\0\0\x01m\x03\x05es256\x05rs256\x07ed25519\x04\
+\0\x09algorithm\x03\0\x02\x01p}\x01j\x01\x04\x01\x01\x01@\x02\x06secrets\x04data\
+\x04\0\x05\x04\0\x0bhmac-sha256\x01\x06\x01@\x03\x06secrets\x09algorithm\x03\x04\
+data\x04\0\x05\x04\0\x04sign\x01\x07\x03\0\x19bessai:edge/secrets@0.2.0\x05\x01\x01\
+B\x0b\x01q\x01\x04full\0\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01@\x01\x03\
+keys\0\x03\x04\0\x03get\x01\x04\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x05\
 \x04\0\x03set\x01\x06\x01@\x01\x03keys\x01\0\x04\0\x06delete\x01\x07\x03\0\x17be\
-ssai:edge/state@0.1.0\x05\x02\x01B@\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05\
-gauge\x07counter\x05state\x04flag\x04text\x04\0\x0cchannel-kind\x03\0\x02\x01o\x02\
-ss\x01p\x04\x01r\x05\x04names\x04units\x04kind\x03\x08writable\x7f\x0aattributes\
-\x05\x04\0\x07channel\x03\0\x06\x01r\x02\x04names\x0aattributes\x05\x04\0\x06dev\
-ice\x03\0\x08\x01p\x07\x01r\x04\x06devices\x09period-msy\x08channels\x0a\x0aattr\
-ibutes\x05\x04\0\x06source\x03\0\x0b\x01p\x09\x01p\x0c\x01r\x05\x02ids\x08revisi\
-onw\x07devices\x0d\x07sources\x0e\x0aattributes\x05\x04\0\x04site\x03\0\x0f\x01m\
-\x05\x07missing\x0bunavailable\x05stale\x0cout-of-range\x05other\x04\0\x0afault-\
-kind\x03\0\x11\x01r\x02\x07channely\x04kind\x12\x04\0\x05fault\x03\0\x13\x01r\x02\
-\x07channely\x05values\x04\0\x04text\x03\0\x15\x01pu\x01p\x14\x01p\x16\x01r\x04\x06\
-sourcey\x06values\x17\x06faults\x18\x05texts\x19\x04\0\x05frame\x03\0\x1a\x01r\x05\
-\x04rules\x06devices\x07channels\x05valueu\x05limitu\x04\0\x09violation\x03\0\x1c\
-\x01m\x04\x06absent\x02ok\x04late\x06failed\x04\0\x08watchdog\x03\0\x1e\x01ku\x01\
-p\x1d\x01r\x04\x07is-safe\x7f\x08watchdog\x1f\x0epower-limit-kw\x20\x0aviolation\
-s!\x04\0\x06safety\x03\0\"\x01r\x06\x05models\x06devices\x05scoreu\x0balert-coun\
-ty\x07trained\x7f\x05alarm\x7f\x04\0\x07anomaly\x03\0$\x01ks\x01r\x06\x05models\x06\
-devices\x09target-kw\x20\x07applied\x7f\x07refusal&\x0cinference-msu\x04\0\x08di\
-spatch\x03\0'\x01r\x03\x06devices\x06online\x7f\x06details\x04\0\x0ddevice-statu\
-s\x03\0)\x01kw\x01r\x02\x04lost+\x06reasons\x04\0\x03gap\x03\0,\x01r\x02\x04kind\
-s\x04jsons\x04\0\x05other\x03\0.\x01q\x09\x04site\x01\x10\0\x03gap\x01-\0\x05fra\
-me\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01\
-*\0\x09heartbeat\0\0\x05other\x01/\0\x04\0\x0aevent-body\x03\00\x01r\x04\x08sequ\
-encew\x02at\x01\x0ahistorical\x7f\x04body1\x04\0\x05event\x03\02\x01m\x03\x0cat-\
-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\04\x01ky\x01p}\x01k7\
-\x01r\x06\x0ccontent-type&\x08expiry-s6\x0eresponse-topic&\x10correlation-data8\x0c\
-payload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\09\x01k:\x01r\x05\x05topics\
-\x07payload7\x03qos5\x06retain\x7f\x0aproperties;\x04\0\x07message\x03\0<\x01q\x02\
-\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\0>\x03\0\x17bessai:edge/t\
-ypes@0.1.0\x05\x03\x02\x03\0\x03\x04site\x02\x03\0\x03\x05event\x02\x03\0\x03\x07\
-message\x02\x03\0\x03\x07failure\x01B\x10\x02\x03\x02\x01\x04\x04\0\x04site\x03\0\
-\0\x02\x03\x02\x01\x05\x04\0\x05event\x03\0\x02\x02\x03\x02\x01\x06\x04\0\x07mes\
-sage\x03\0\x04\x02\x03\x02\x01\x07\x04\0\x07failure\x03\0\x06\x01j\0\x01s\x01@\x02\
-\x04site\x01\x06configs\0\x08\x04\0\x09configure\x01\x09\x01p\x03\x01p\x05\x01j\x01\
-\x0b\x01\x07\x01@\x01\x06events\x0a\0\x0c\x04\0\x07process\x01\x0d\x04\0\x1bbess\
-ai:edge/transform@0.1.0\x05\x08\x04\0\x1dbessai:edge/transformer@0.1.0\x04\0\x0b\
-\x11\x01\0\x0btransformer\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit\
--component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+ssai:edge/state@0.2.0\x05\x02\x01B\x0a\x01q\x03\x07invalid\x01s\0\x0aother-kind\0\
+\0\x04full\0\0\x04\0\x0cmetric-error\x03\0\0\x01o\x02ss\x01p\x02\x01j\0\x01\x01\x01\
+@\x03\x04names\x06labels\x03\x09incrementu\0\x04\x04\0\x07counter\x01\x05\x01@\x03\
+\x04names\x06labels\x03\x05valueu\0\x04\x04\0\x05gauge\x01\x06\x04\0\x09histogra\
+m\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\x01BJ\x01w\x04\0\x09timesta\
+mp\x03\0\0\x01m\x05\x05gauge\x07counter\x05state\x04flag\x04text\x04\0\x0cchanne\
+l-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04names\x04units\x04kind\x03\x08w\
+ritable\x7f\x0aattributes\x05\x04\0\x07channel\x03\0\x06\x01r\x02\x04names\x0aat\
+tributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01r\x04\x06devices\x09period-ms\
+y\x08channels\x0a\x0aattributes\x05\x04\0\x06source\x03\0\x0b\x01p\x09\x01p\x0c\x01\
+r\x05\x02ids\x08revisionw\x07devices\x0d\x07sources\x0e\x0aattributes\x05\x04\0\x04\
+site\x03\0\x0f\x01m\x05\x07missing\x0bunavailable\x05stale\x0cout-of-range\x05ot\
+her\x04\0\x0afault-kind\x03\0\x11\x01r\x02\x07channely\x04kind\x12\x04\0\x05faul\
+t\x03\0\x13\x01r\x02\x07channely\x05values\x04\0\x04text\x03\0\x15\x01pu\x01p\x14\
+\x01p\x16\x01r\x04\x06sourcey\x06values\x17\x06faults\x18\x05texts\x19\x04\0\x05\
+frame\x03\0\x1a\x01r\x05\x04rules\x06devices\x07channels\x05valueu\x05limitu\x04\
+\0\x09violation\x03\0\x1c\x01m\x04\x06absent\x02ok\x04late\x06failed\x04\0\x08wa\
+tchdog\x03\0\x1e\x01ku\x01p\x1d\x01r\x04\x07is-safe\x7f\x08watchdog\x1f\x0epower\
+-limit-kw\x20\x0aviolations!\x04\0\x06safety\x03\0\"\x01r\x06\x05models\x06devic\
+es\x05scoreu\x0balert-county\x07trained\x7f\x05alarm\x7f\x04\0\x07anomaly\x03\0$\
+\x01ks\x01r\x06\x05models\x06devices\x09target-kw\x20\x07applied\x7f\x07refusal&\
+\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\x06devices\x06online\x7f\x06\
+details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\x04lost+\x06reasons\x04\0\x03\
+gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\0\x05value\x03\0.\x01k\x01\
+\x01r\x05\x06devices\x07channels\x05value/\x05until0\x09references\x04\0\x08prop\
+osal\x03\01\x01q\x05\x08verified\x01/\0\x07refused\x01s\0\x06failed\x01s\0\x0asu\
+perseded\0\0\x07expired\0\0\x04\0\x07outcome\x03\03\x01k4\x01r\x03\x08proposers\x08\
+proposal2\x07outcome5\x04\0\x05write\x03\06\x01r\x02\x04kinds\x04jsons\x04\0\x05\
+other\x03\08\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05frame\x01\x1b\0\x06safe\
+ty\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01*\0\x09heartbeat\0\0\
+\x05write\x017\0\x05other\x019\0\x04\0\x0aevent-body\x03\0:\x01r\x04\x08sequence\
+w\x02at\x01\x0ahistorical\x7f\x04body;\x04\0\x05event\x03\0<\x01m\x03\x0cat-most\
+-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0>\x01ky\x01p}\x01k\xc1\0\
+\x01r\x06\x0ccontent-type&\x08expiry-s\xc0\0\x0eresponse-topic&\x10correlation-d\
+ata\xc2\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\0C\x01k\xc4\0\x01\
+r\x05\x05topics\x07payload\xc1\0\x03qos?\x06retain\x7f\x0aproperties\xc5\0\x04\0\
+\x07message\x03\0F\x01q\x02\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\
+\0H\x03\0\x17bessai:edge/types@0.2.0\x05\x04\x02\x03\0\x04\x04site\x02\x03\0\x04\
+\x05event\x02\x03\0\x04\x07message\x02\x03\0\x04\x07failure\x01B\x10\x02\x03\x02\
+\x01\x05\x04\0\x04site\x03\0\0\x02\x03\x02\x01\x06\x04\0\x05event\x03\0\x02\x02\x03\
+\x02\x01\x07\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\x08\x04\0\x07failure\x03\
+\0\x06\x01j\0\x01s\x01@\x02\x04site\x01\x06configs\0\x08\x04\0\x09configure\x01\x09\
+\x01p\x03\x01p\x05\x01j\x01\x0b\x01\x07\x01@\x01\x06events\x0a\0\x0c\x04\0\x07pr\
+ocess\x01\x0d\x04\0\x1bbessai:edge/transform@0.2.0\x05\x09\x04\0\x1dbessai:edge/\
+transformer@0.2.0\x04\0\x0b\x11\x01\0\x0btransformer\x03\0\0\0G\x09producers\x01\
+\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
         };
     };
 }
@@ -2845,52 +3856,63 @@ pub use __export_transformer_impl as export_transformer;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.63.0:bessai:edge@0.1.0:transformer-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.63.0:bessai:edge@0.2.0:transformer-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1888] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xbe\x0d\x01A\x02\x01\
-A\x08\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2396] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xba\x11\x01A\x02\x01\
+A\x0a\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15bessai:\
-edge/log@0.1.0\x05\0\x01B\x06\x01q\x02\x07unknown\0\0\x06denied\0\0\x04\0\x0csec\
-ret-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x02\x06secrets\x04data\x02\0\x03\
-\x04\0\x0bhmac-sha256\x01\x04\x03\0\x19bessai:edge/secrets@0.1.0\x05\x01\x01B\x0b\
-\x01q\x01\x04full\0\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01@\x01\x03ke\
-ys\0\x03\x04\0\x03get\x01\x04\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x05\
+edge/log@0.2.0\x05\0\x01B\x0a\x01q\x03\x07unknown\0\0\x06denied\0\0\x0aunsuitabl\
+e\x01s\0\x04\0\x0csecret-error\x03\0\0\x01m\x03\x05es256\x05rs256\x07ed25519\x04\
+\0\x09algorithm\x03\0\x02\x01p}\x01j\x01\x04\x01\x01\x01@\x02\x06secrets\x04data\
+\x04\0\x05\x04\0\x0bhmac-sha256\x01\x06\x01@\x03\x06secrets\x09algorithm\x03\x04\
+data\x04\0\x05\x04\0\x04sign\x01\x07\x03\0\x19bessai:edge/secrets@0.2.0\x05\x01\x01\
+B\x0b\x01q\x01\x04full\0\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01@\x01\x03\
+keys\0\x03\x04\0\x03get\x01\x04\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x05\
 \x04\0\x03set\x01\x06\x01@\x01\x03keys\x01\0\x04\0\x06delete\x01\x07\x03\0\x17be\
-ssai:edge/state@0.1.0\x05\x02\x01B@\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05\
-gauge\x07counter\x05state\x04flag\x04text\x04\0\x0cchannel-kind\x03\0\x02\x01o\x02\
-ss\x01p\x04\x01r\x05\x04names\x04units\x04kind\x03\x08writable\x7f\x0aattributes\
-\x05\x04\0\x07channel\x03\0\x06\x01r\x02\x04names\x0aattributes\x05\x04\0\x06dev\
-ice\x03\0\x08\x01p\x07\x01r\x04\x06devices\x09period-msy\x08channels\x0a\x0aattr\
-ibutes\x05\x04\0\x06source\x03\0\x0b\x01p\x09\x01p\x0c\x01r\x05\x02ids\x08revisi\
-onw\x07devices\x0d\x07sources\x0e\x0aattributes\x05\x04\0\x04site\x03\0\x0f\x01m\
-\x05\x07missing\x0bunavailable\x05stale\x0cout-of-range\x05other\x04\0\x0afault-\
-kind\x03\0\x11\x01r\x02\x07channely\x04kind\x12\x04\0\x05fault\x03\0\x13\x01r\x02\
-\x07channely\x05values\x04\0\x04text\x03\0\x15\x01pu\x01p\x14\x01p\x16\x01r\x04\x06\
-sourcey\x06values\x17\x06faults\x18\x05texts\x19\x04\0\x05frame\x03\0\x1a\x01r\x05\
-\x04rules\x06devices\x07channels\x05valueu\x05limitu\x04\0\x09violation\x03\0\x1c\
-\x01m\x04\x06absent\x02ok\x04late\x06failed\x04\0\x08watchdog\x03\0\x1e\x01ku\x01\
-p\x1d\x01r\x04\x07is-safe\x7f\x08watchdog\x1f\x0epower-limit-kw\x20\x0aviolation\
-s!\x04\0\x06safety\x03\0\"\x01r\x06\x05models\x06devices\x05scoreu\x0balert-coun\
-ty\x07trained\x7f\x05alarm\x7f\x04\0\x07anomaly\x03\0$\x01ks\x01r\x06\x05models\x06\
-devices\x09target-kw\x20\x07applied\x7f\x07refusal&\x0cinference-msu\x04\0\x08di\
-spatch\x03\0'\x01r\x03\x06devices\x06online\x7f\x06details\x04\0\x0ddevice-statu\
-s\x03\0)\x01kw\x01r\x02\x04lost+\x06reasons\x04\0\x03gap\x03\0,\x01r\x02\x04kind\
-s\x04jsons\x04\0\x05other\x03\0.\x01q\x09\x04site\x01\x10\0\x03gap\x01-\0\x05fra\
-me\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01\
-*\0\x09heartbeat\0\0\x05other\x01/\0\x04\0\x0aevent-body\x03\00\x01r\x04\x08sequ\
-encew\x02at\x01\x0ahistorical\x7f\x04body1\x04\0\x05event\x03\02\x01m\x03\x0cat-\
-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\04\x01ky\x01p}\x01k7\
-\x01r\x06\x0ccontent-type&\x08expiry-s6\x0eresponse-topic&\x10correlation-data8\x0c\
-payload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\09\x01k:\x01r\x05\x05topics\
-\x07payload7\x03qos5\x06retain\x7f\x0aproperties;\x04\0\x07message\x03\0<\x01q\x02\
-\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\0>\x03\0\x17bessai:edge/t\
-ypes@0.1.0\x05\x03\x04\0=bessai:edge/transformer-with-all-of-its-exports-removed\
-@0.1.0\x04\0\x0b1\x01\0+transformer-with-all-of-its-exports-removed\x03\0\0\0G\x09\
-producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rus\
-t\x060.63.0";
+ssai:edge/state@0.2.0\x05\x02\x01B\x0a\x01q\x03\x07invalid\x01s\0\x0aother-kind\0\
+\0\x04full\0\0\x04\0\x0cmetric-error\x03\0\0\x01o\x02ss\x01p\x02\x01j\0\x01\x01\x01\
+@\x03\x04names\x06labels\x03\x09incrementu\0\x04\x04\0\x07counter\x01\x05\x01@\x03\
+\x04names\x06labels\x03\x05valueu\0\x04\x04\0\x05gauge\x01\x06\x04\0\x09histogra\
+m\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\x01BJ\x01w\x04\0\x09timesta\
+mp\x03\0\0\x01m\x05\x05gauge\x07counter\x05state\x04flag\x04text\x04\0\x0cchanne\
+l-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04names\x04units\x04kind\x03\x08w\
+ritable\x7f\x0aattributes\x05\x04\0\x07channel\x03\0\x06\x01r\x02\x04names\x0aat\
+tributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01r\x04\x06devices\x09period-ms\
+y\x08channels\x0a\x0aattributes\x05\x04\0\x06source\x03\0\x0b\x01p\x09\x01p\x0c\x01\
+r\x05\x02ids\x08revisionw\x07devices\x0d\x07sources\x0e\x0aattributes\x05\x04\0\x04\
+site\x03\0\x0f\x01m\x05\x07missing\x0bunavailable\x05stale\x0cout-of-range\x05ot\
+her\x04\0\x0afault-kind\x03\0\x11\x01r\x02\x07channely\x04kind\x12\x04\0\x05faul\
+t\x03\0\x13\x01r\x02\x07channely\x05values\x04\0\x04text\x03\0\x15\x01pu\x01p\x14\
+\x01p\x16\x01r\x04\x06sourcey\x06values\x17\x06faults\x18\x05texts\x19\x04\0\x05\
+frame\x03\0\x1a\x01r\x05\x04rules\x06devices\x07channels\x05valueu\x05limitu\x04\
+\0\x09violation\x03\0\x1c\x01m\x04\x06absent\x02ok\x04late\x06failed\x04\0\x08wa\
+tchdog\x03\0\x1e\x01ku\x01p\x1d\x01r\x04\x07is-safe\x7f\x08watchdog\x1f\x0epower\
+-limit-kw\x20\x0aviolations!\x04\0\x06safety\x03\0\"\x01r\x06\x05models\x06devic\
+es\x05scoreu\x0balert-county\x07trained\x7f\x05alarm\x7f\x04\0\x07anomaly\x03\0$\
+\x01ks\x01r\x06\x05models\x06devices\x09target-kw\x20\x07applied\x7f\x07refusal&\
+\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\x06devices\x06online\x7f\x06\
+details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\x04lost+\x06reasons\x04\0\x03\
+gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\0\x05value\x03\0.\x01k\x01\
+\x01r\x05\x06devices\x07channels\x05value/\x05until0\x09references\x04\0\x08prop\
+osal\x03\01\x01q\x05\x08verified\x01/\0\x07refused\x01s\0\x06failed\x01s\0\x0asu\
+perseded\0\0\x07expired\0\0\x04\0\x07outcome\x03\03\x01k4\x01r\x03\x08proposers\x08\
+proposal2\x07outcome5\x04\0\x05write\x03\06\x01r\x02\x04kinds\x04jsons\x04\0\x05\
+other\x03\08\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05frame\x01\x1b\0\x06safe\
+ty\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01*\0\x09heartbeat\0\0\
+\x05write\x017\0\x05other\x019\0\x04\0\x0aevent-body\x03\0:\x01r\x04\x08sequence\
+w\x02at\x01\x0ahistorical\x7f\x04body;\x04\0\x05event\x03\0<\x01m\x03\x0cat-most\
+-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0>\x01ky\x01p}\x01k\xc1\0\
+\x01r\x06\x0ccontent-type&\x08expiry-s\xc0\0\x0eresponse-topic&\x10correlation-d\
+ata\xc2\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\0C\x01k\xc4\0\x01\
+r\x05\x05topics\x07payload\xc1\0\x03qos?\x06retain\x7f\x0aproperties\xc5\0\x04\0\
+\x07message\x03\0F\x01q\x02\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\
+\0H\x03\0\x17bessai:edge/types@0.2.0\x05\x04\x04\0=bessai:edge/transformer-with-\
+all-of-its-exports-removed@0.2.0\x04\0\x0b1\x01\0+transformer-with-all-of-its-ex\
+ports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
+0.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -4,17 +4,20 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::bindings::bessai::edge::log::Level;
-use crate::secrets::SecretError;
+use crate::secrets::{Algorithm, SecretError};
 use crate::state::StateError;
 
 /// Bytes of keys and values that a feed may store.
 const STATE_LIMIT: usize = 1 << 20;
+
+type Labels = Vec<(String, String)>;
 
 #[derive(Default)]
 struct Host {
     log: Vec<(Level, String)>,
     state: BTreeMap<String, Vec<u8>>,
     signatures: BTreeMap<(String, Vec<u8>), Vec<u8>>,
+    metrics: BTreeMap<(String, Labels), f64>,
 }
 
 thread_local! {
@@ -67,6 +70,37 @@ pub fn set(key: &str, value: &[u8]) -> Result<(), StateError> {
 /// Deletes a key.
 pub fn delete(key: &str) {
     HOST.with_borrow_mut(|host| host.state.remove(key));
+}
+
+/// The sum of a counter or of a histogram's observations, or a gauge's value; none if the plugin reported nothing.
+pub fn metric(name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    HOST.with_borrow(|host| host.metrics.get(&(name.to_owned(), labels)).copied())
+}
+
+/// The functions of `metrics`, without their limits.
+pub(crate) mod metrics {
+    use super::{HOST, Labels};
+    use crate::metrics::MetricError;
+
+    pub(crate) fn counter(name: &str, labels: &Labels, increment: f64) -> Result<(), MetricError> {
+        HOST.with_borrow_mut(|host| *host.metrics.entry((name.to_owned(), labels.clone())).or_default() += increment);
+        Ok(())
+    }
+
+    pub(crate) fn gauge(name: &str, labels: &Labels, value: f64) -> Result<(), MetricError> {
+        HOST.with_borrow_mut(|host| host.metrics.insert((name.to_owned(), labels.clone()), value));
+        Ok(())
+    }
+
+    pub(crate) fn histogram(name: &str, labels: &Labels, value: f64) -> Result<(), MetricError> {
+        counter(name, labels, value)
+    }
+}
+
+/// The signature of `data` with a private key of the gateway, as set by [`secret`] whatever the algorithm.
+pub fn sign(secret: &str, _algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8>, SecretError> {
+    hmac_sha256(secret, data)
 }
 
 /// The HMAC-SHA256 of `data` with a key of the gateway.

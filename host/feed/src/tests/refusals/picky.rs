@@ -6,9 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_domain::command::{InboundMessage, Subscription, WriteOutcome};
 use bessai_domain::event::{Event, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
-use bessai_domain::ports::{Broker, CallError, ConnectError, Events, Notice, Plugin, Processed, Session, SignInError};
+use bessai_domain::ports::{
+    Broker, CallError, ConnectError, Events, Notice, Plugin, Processed, Receipt, Received, Session, SignInError,
+};
 use bessai_domain::refusal::{CloseCause, Closing, Objection, Refusal};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
@@ -155,6 +158,22 @@ impl Plugin for Topics {
         Ok(self.none())
     }
 
+    fn has_commands(&self) -> bool {
+        false
+    }
+
+    async fn subscriptions(&mut self, _at: Timestamp) -> Result<Vec<Subscription>, CallError> {
+        unreachable!("it has no commands")
+    }
+
+    async fn receive(&mut self, _message: &InboundMessage) -> Result<Received, CallError> {
+        unreachable!("it has no commands")
+    }
+
+    async fn wrote(&mut self, _at: Timestamp, _ref: &str, _outcome: &WriteOutcome) -> Result<Processed, CallError> {
+        unreachable!("it has no commands")
+    }
+
     fn processor_time(&self) -> Duration {
         Duration::ZERO
     }
@@ -244,6 +263,14 @@ impl Session for PickySession {
         self.next += 1;
         self.published.notify_one();
         Ok(())
+    }
+
+    fn subscribe(&mut self, _subscriptions: &[Subscription]) -> Result<(), String> {
+        unreachable!("its plugin has no commands")
+    }
+
+    fn acknowledge(&mut self, _receipt: Receipt) {
+        unreachable!("nothing arrives")
     }
 
     /// Handles a message in 20 ms.

@@ -3,7 +3,7 @@
 use wit_parser::decoding::{DecodedWasm, decode};
 use wit_parser::{WorldItem, WorldKey};
 
-use super::{QUALITY, TO_0_2, component, read, real};
+use super::{QUALITY, TO_0_3, component, read, real};
 use crate::contract::Contract;
 use crate::contract::shape::{Extern, ExternItem};
 use crate::contract::wit::WitReader;
@@ -43,7 +43,7 @@ fn components_are_read_as_the_decoder_reads_them() {
     for world in ["transformer", "connector", "controller", "commander"] {
         check_same(&component(world, &[], &[]));
     }
-    check_same(&component("transformer", &[TO_0_2, QUALITY], &[]));
+    check_same(&component("transformer", &[TO_0_3, QUALITY], &[]));
     let resources = "package acme:data; interface rows { resource row { get: func(at: u32) -> list<u8>; } \
                      open: func() -> row; }";
     let edit = ("import log;", "import log; import acme:data/rows; import ask: async func(name: string);");

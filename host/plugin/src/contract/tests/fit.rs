@@ -2,15 +2,17 @@
 
 use wit_parser::Resolve;
 
-use super::{PluginInterface, QUALITY, TO_0_2, component, contract, differences, host_texts, read, real};
+use super::{PluginInterface, QUALITY, TO_0_3, component, contracts, differences, host_texts, read, real};
 
 #[test]
 fn every_export_of_the_worlds_is_a_plugin_interface() {
-    let host = contract().unwrap();
-    assert_eq!((host.package.as_str(), host.version.as_str()), ("bessai:edge", "0.1.0"));
+    let contracts = contracts().unwrap();
+    assert_eq!(contracts.previous.version, "0.1.0");
+    let host = &contracts.newest;
+    assert_eq!((host.package.as_str(), host.version.as_str()), ("bessai:edge", "0.2.0"));
     let exports: Vec<&str> = host.exports.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(exports, PluginInterface::ALL.map(PluginInterface::name));
-    for import in ["log", "secrets", "state"] {
+    for import in ["log", "secrets", "state", "metrics"] {
         assert!(host.imports.iter().any(|(name, _)| name == import), "{import}");
     }
 }
@@ -34,10 +36,10 @@ fn the_real_plugin_fits_and_is_described() {
     let text = contract.to_string();
     for line in [
         &*format!("a component of {} bytes", wasm.len()),
-        "  bessai:edge/transform@0.1.0",
+        "  bessai:edge/transform@0.2.0",
         "    configure: func(site: site, config: string) -> result<_, string>",
         "    process: func(events: list<event>) -> result<list<message>, failure>",
-        "  bessai:edge/types@0.1.0 (only types)",
+        "  bessai:edge/types@0.2.0 (only types)",
     ] {
         assert!(text.lines().any(|written| written == line), "{line}\n{text}");
     }
@@ -60,12 +62,12 @@ fn a_component_for_another_world_is_recognised() {
     let renamed = [&edits[..], &[("package bessai:edge@", "package acme:edge@")]].concat();
     assert_eq!(
         differences(&renamed, &[]),
-        ["is a component for another world: it exports `run` and `acme:edge/http@0.1.0`, but not \
-          `bessai:edge/transform@0.1.0`"]
+        ["is a component for another world: it exports `run` and `acme:edge/http@0.2.0`, but not \
+          `bessai:edge/transform@0.2.0`"]
     );
     assert_eq!(
         differences(&[("export transform;", "")], &[]),
-        ["exports nothing: a plugin exports `bessai:edge/transform@0.1.0` (or the file is cut off at its end)"]
+        ["exports nothing: a plugin exports `bessai:edge/transform@0.2.0` (or the file is cut off at its end)"]
     );
 }
 
@@ -77,7 +79,7 @@ fn a_wit_package_is_recognised() {
     assert_eq!(
         read(&wasm).unwrap().check(),
         Err(vec![
-            "is a WIT package, which has no code; a plugin is a component that exports `bessai:edge/transform@0.1.0`"
+            "is a WIT package, which has no code; a plugin is a component that exports `bessai:edge/transform@0.2.0`"
                 .into()
         ])
     );
@@ -88,29 +90,31 @@ fn a_plugin_without_transform_is_refused() {
     let wasm = component("connector", &[("export transform;", "")], &[]);
     assert_eq!(
         read(&wasm).unwrap().check(),
-        Err(vec!["does not export `bessai:edge/transform@0.1.0`, which every plugin does".into()])
+        Err(vec!["does not export `bessai:edge/transform@0.2.0`, which every plugin does".into()])
     );
 }
 
 #[test]
 fn another_version_is_refused_with_its_differences() {
     assert_eq!(
-        differences(&[TO_0_2, QUALITY], &[]),
-        ["exports `process` of bessai:edge@0.2.0, whose `frame` has an extra field (`quality`: u8); this host \
-          implements 0.1.0"]
+        differences(&[TO_0_3, QUALITY], &[]),
+        ["exports `process` of bessai:edge@0.3.0, whose `frame` has an extra field (`quality`: u8); this host \
+          implements 0.2.0 and 0.1.0"]
     );
 }
 
 #[test]
 fn another_version_is_refused_even_when_nothing_differs() {
-    let patch = [("package bessai:edge@0.1.0", "package bessai:edge@0.1.1")];
+    let patch = [("package bessai:edge@0.2.0", "package bessai:edge@0.2.1")];
     assert_eq!(
         differences(&patch, &[]),
-        ["exports `bessai:edge/transform@0.1.1`; this host implements 0.1.0; versions before 1.0.0 do not fit each \
-          other, so build the plugin from this host's wit/"]
+        [
+            "exports `bessai:edge/transform@0.2.1`; this host implements 0.2.0 and 0.1.0; versions before 1.0.0 do not fit each \
+          other, so build the plugin from this host's wit/"
+        ]
     );
-    let none = differences(&[("package bessai:edge@0.1.0", "package bessai:edge")], &[]);
-    assert!(none[0].starts_with("exports `bessai:edge/transform`; this host implements 0.1.0"), "{none:?}");
+    let none = differences(&[("package bessai:edge@0.2.0", "package bessai:edge")], &[]);
+    assert!(none[0].starts_with("exports `bessai:edge/transform`; this host implements 0.2.0 and 0.1.0"), "{none:?}");
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn each_difference_of_a_type_is_named() {
         let end = "; it was built from a different wit/ than this host";
         assert_eq!(differences(&[(from, to)], &[]), [format!("exports {clause}{end}")]);
     };
-    let process = "`process` of bessai:edge@0.1.0";
+    let process = "`process` of bessai:edge@0.2.0";
     let field = "texts: list<text>,";
     check(field, "", &format!("{process}, whose `frame` lacks a field (`texts`: list<text>)"));
     check(
@@ -140,8 +144,8 @@ fn each_difference_of_a_type_is_named() {
         &format!("{process}, whose `frame` has the field `source` as u64 instead of u32"),
     );
     check(
-        "type timestamp = u64;",
-        "type timestamp = s64;",
+        "measured.\n    at: timestamp,",
+        "measured.\n    at: s64,",
         &format!("{process}, whose `event` has the field `at` as s64 instead of u64"),
     );
     check(
@@ -175,7 +179,7 @@ fn a_type_of_both_functions_is_reported_once() {
     let found = differences(&[("revision: u64,", "revision: u64, zone: string, owner: string,")], &[]);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with(
-        "exports `configure` of bessai:edge@0.1.0, whose `site` has 2 extra fields (`zone`: string, `owner`: string);"
+        "exports `configure` of bessai:edge@0.2.0, whose `site` has 2 extra fields (`zone`: string, `owner`: string);"
     ));
 }
 
@@ -189,38 +193,38 @@ fn each_difference_of_a_function_is_named() {
     check(
         "config: string)",
         "config: string, strict: bool)",
-        "exports `configure` of bessai:edge@0.1.0, which has an extra parameter (`strict`: bool);",
+        "exports `configure` of bessai:edge@0.2.0, which has an extra parameter (`strict`: bool);",
     );
     check(
         "config: string)",
         "config: list<u8>)",
-        "exports `configure` of bessai:edge@0.1.0, which has the parameter `config` as list<u8> instead of string;",
+        "exports `configure` of bessai:edge@0.2.0, which has the parameter `config` as list<u8> instead of string;",
     );
     check(
         "config: string) -> result<_, string>;",
         "config: string);",
-        "exports `configure` of bessai:edge@0.1.0, which returns nothing instead of result<_, string>;",
+        "exports `configure` of bessai:edge@0.2.0, which returns nothing instead of result<_, string>;",
     );
     check(
         "config: string) -> result<_, string>;",
         "config: string) -> result<_, string>; reset: func();",
-        "exports `reset` of bessai:edge@0.1.0, which this host does not have (func());",
+        "exports `reset` of bessai:edge@0.2.0, which this host does not have (func());",
     );
     check(
         "  configure: func(site: site, config: string) -> result<_, string>;",
         "",
-        "exports `bessai:edge/transform@0.1.0` without the function `configure` (func(site: site, config: string) -> \
+        "exports `bessai:edge/transform@0.2.0` without the function `configure` (func(site: site, config: string) -> \
          result<_, string>);",
     );
     check(
         "  delete: func(key: string);",
         "  delete: func(key: string); names: func() -> list<string>;",
-        "imports `names` of bessai:edge@0.1.0, which this host does not have (func() -> list<string>);",
+        "imports `names` of bessai:edge@0.2.0, which this host does not have (func() -> list<string>);",
     );
     check(
         "enum level { error,",
         "enum level { fatal, error,",
-        "imports `write` of bessai:edge@0.1.0, whose `level` has an extra case (`fatal`);",
+        "imports `write` of bessai:edge@0.2.0, whose `level` has an extra case (`fatal`);",
     );
 }
 
@@ -240,8 +244,8 @@ fn unavailable_imports_are_named_with_the_reason() {
     check(
         "foo:bar@1.2.3",
         "baz",
-        "imports `foo:bar/baz@1.2.3`, which is not available to plugins: a plugin has `log`, `secrets` and `state` of bessai:edge, \
-         and an empty WASI 0.2",
+        "imports `foo:bar/baz@1.2.3`, which is not available to plugins: a plugin has `log`, `secrets`, `state` and `metrics` of bessai:edge, \
+         and an empty WASI",
     );
     check("wasi:cli@0.3.0", "stdin", "imports `wasi:cli/stdin@0.3.0`; this host provides WASI 0.2 only");
     check(
@@ -261,8 +265,8 @@ fn an_import_without_an_interface_is_named() {
     assert_eq!(
         differences(&[("import log;", "import log; import ask: func();")], &[]),
         [
-            "imports the function `ask`, which is not available to plugins: a plugin has `log`, `secrets` and `state` of bessai:edge, \
-          and an empty WASI 0.2"
+            "imports the function `ask`, which is not available to plugins: a plugin has `log`, `secrets`, `state` and `metrics` of bessai:edge, \
+          and an empty WASI"
         ]
     );
 }

@@ -1,0 +1,215 @@
+//! Messages from the broker on their way to the plugin, and what it made of them on its way to the delivery.
+//!
+//! The delivery puts messages in as they arrive, the transformer takes them one by one, and the delivery takes the results.
+//! A message leaves when the plugin has handled it or it is dropped, so nothing is lost while a call is cancelled.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bessai_domain::command::{ArrivedMessage, InboundMessage, MAX_INBOUND_BYTES, Subscription};
+use bessai_domain::message::Qos;
+use bessai_domain::ports::Receipt;
+use bessai_domain::time::Timestamp;
+use bessai_domain::topic;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::batches::SessionMessages;
+use crate::rate::RateLimiter;
+
+/// Messages that may wait for the plugin; more of them with QoS 0 are dropped, the others wait at the broker.
+const MAX_WAITING: usize = 256;
+/// Bytes of topics and payloads that may wait for the plugin.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+/// Messages that a plugin gets in a second: each call may take as long as the processing of a batch of events.
+const RECEIVED_PER_S: u32 = 20;
+/// A message that has waited this long is historical, as an event is.
+const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
+/// In a resumed session, messages are taken for the broker's backlog until none arrived for this long.
+const BACKLOG_GAP: Duration = Duration::from_secs(2);
+
+/// A feed's messages from the broker.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    waiting: RefCell<VecDeque<Waiting>>,
+    bytes: Cell<usize>,
+    handled: RefCell<Option<Handled>>,
+    changed: Notify,
+    results: Notify,
+    rate: RefCell<RateLimiter>,
+    paused_until: Cell<Option<Instant>>,
+    session: RefCell<InboundSession>,
+}
+
+/// A message that waits for the plugin.
+struct Waiting {
+    message: InboundMessage,
+    receipt: Option<Receipt>,
+    since: Instant,
+    tries: Tries,
+}
+
+/// How often the plugin failed to handle a message.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tries {
+    /// It trapped, exceeded a limit or returned invalid data.
+    pub(crate) broken: u32,
+    /// It asked for the message again later.
+    pub(crate) later: u32,
+}
+
+/// What is known of the session in which messages arrive.
+#[derive(Default)]
+struct InboundSession {
+    filters: Vec<String>,
+    // Since when nothing has arrived, while the broker may still send what it kept for a resumed session.
+    backlog_since: Option<Instant>,
+}
+
+/// What the plugin made of a message, for the delivery.
+pub(crate) struct Handled {
+    /// What the broker gets acknowledged.
+    pub(crate) receipt: Option<Receipt>,
+    /// Messages, and changes of the state that are saved before the acknowledgement.
+    pub(crate) messages: SessionMessages,
+    /// The plugin wants to sign in again.
+    pub(crate) signs_in_again: bool,
+}
+
+impl Inbox {
+    /// A session begins in which messages of these subscriptions arrive; `resumed`: the broker kept an earlier one.
+    pub(crate) fn begin_session(&self, subscriptions: &[Subscription], resumed: bool) {
+        let filters = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
+        let backlog_since = resumed.then(Instant::now);
+        self.session.replace(InboundSession { filters, backlog_since });
+    }
+
+    /// The session is over: the broker sends again what it did not get acknowledged.
+    pub(crate) fn end_session(&self) {
+        self.handled.replace(None);
+        self.session.take();
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.retain(|waiting| waiting.receipt.is_none());
+        self.bytes.set(waiting.iter().map(|waiting| size(&waiting.message)).sum());
+    }
+
+    /// Takes a message in. The error: why it is dropped; it is to be acknowledged all the same.
+    pub(crate) fn put(&self, message: ArrivedMessage, receipt: Option<Receipt>, at: Timestamp) -> Result<(), String> {
+        let historical = message.retained || message.repeated || self.is_backlog();
+        let ArrivedMessage { topic, payload, qos, retained, properties, .. } = message;
+        if !self.session.borrow().filters.iter().any(|filter| topic::matches(plain_filter(filter), &topic)) {
+            return Err(format!("no subscription of the plugin matches its topic {}", shown(&topic)));
+        }
+        if payload.len() > MAX_INBOUND_BYTES {
+            let bytes = payload.len();
+            return Err(format!("its payload has {bytes} bytes, and a plugin receives at most {MAX_INBOUND_BYTES}"));
+        }
+        let message = InboundMessage { at, topic, payload, qos, retained, historical, properties };
+        let (mut waiting, bytes) = (self.waiting.borrow_mut(), self.bytes.get() + size(&message));
+        let is_full = waiting.len() >= MAX_WAITING || bytes > MAX_WAITING_BYTES;
+        if is_full && message.qos == Qos::AtMostOnce {
+            return Err(format!("{} messages wait for the plugin already", waiting.len()));
+        }
+        self.bytes.set(bytes);
+        waiting.push_back(Waiting { message, receipt, since: Instant::now(), tries: Tries::default() });
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Whether a resumed session still delivers what the broker kept.
+    fn is_backlog(&self) -> bool {
+        let mut session = self.session.borrow_mut();
+        let Some(since) = session.backlog_since else { return false };
+        let now = Instant::now();
+        let is_over = self.waiting.borrow().is_empty() && now.duration_since(since) >= BACKLOG_GAP;
+        session.backlog_since = (!is_over).then_some(now);
+        !is_over
+    }
+
+    /// Waits until the plugin may get the next message. Cancelling the future loses nothing.
+    pub(crate) async fn ready(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.waiting.borrow().is_empty() || self.handled.borrow().is_some() {
+                changed.await;
+                continue;
+            }
+            let now = Instant::now();
+            let pause = self.paused_until.get().filter(|until| *until > now);
+            let next = match pause {
+                Some(until) => Err(until),
+                None => self.rate.borrow_mut().take(Some(RECEIVED_PER_S), now),
+            };
+            match next {
+                Ok(()) => return,
+                Err(next) => sleep_until(next).await,
+            }
+        }
+    }
+
+    /// The next message, and how often it failed; it stays.
+    pub(crate) fn first(&self) -> Option<(InboundMessage, Tries)> {
+        let waiting = self.waiting.borrow();
+        let first = waiting.front()?;
+        let historical = first.message.historical || first.since.elapsed() > HISTORICAL_AFTER;
+        Some((InboundMessage { historical, ..first.message.clone() }, first.tries))
+    }
+
+    /// The plugin failed on the first message, which it gets again after this pause.
+    pub(crate) fn again(&self, tries: Tries, pause: Duration) {
+        if let Some(first) = self.waiting.borrow_mut().front_mut() {
+            first.tries = tries;
+        }
+        self.paused_until.set(Some(Instant::now() + pause));
+    }
+
+    /// The first message is handled or dropped.
+    pub(crate) fn finish(&self, messages: SessionMessages, signs_in_again: bool) {
+        let Some(first) = self.waiting.borrow_mut().pop_front() else { return };
+        self.bytes.set(self.bytes.get().saturating_sub(size(&first.message)));
+        self.paused_until.set(None);
+        self.handled.replace(Some(Handled { receipt: first.receipt, messages, signs_in_again }));
+        self.results.notify_one();
+    }
+
+    /// Waits for what the plugin made of a message. Cancelling the future loses nothing.
+    pub(crate) async fn handled(&self) -> Handled {
+        loop {
+            let result = self.results.notified();
+            if let Some(handled) = self.take_handled() {
+                return handled;
+            }
+            result.await;
+        }
+    }
+
+    /// The same, if there is one.
+    pub(crate) fn take_handled(&self) -> Option<Handled> {
+        let handled = self.handled.borrow_mut().take();
+        if handled.is_some() {
+            self.changed.notify_one();
+        }
+        handled
+    }
+}
+
+fn size(message: &InboundMessage) -> usize {
+    message.topic.len() + message.payload.len()
+}
+
+/// A shared subscription, `$share/<group>/<filter>`, gets messages of its filter (5.0 §4.8.2).
+pub(crate) fn plain_filter(filter: &str) -> &str {
+    let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    shared.map_or(filter, |(_, filter)| filter)
+}
+
+/// Characters of a topic that an error shows.
+const SHOWN_CHARACTERS: usize = 100;
+
+fn shown(topic: &str) -> String {
+    format!("{:?}", topic.chars().take(SHOWN_CHARACTERS).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests;

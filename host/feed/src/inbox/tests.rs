@@ -1,0 +1,101 @@
+use super::*;
+
+fn message(payload: &[u8], qos: Qos) -> ArrivedMessage {
+    let (topic, payload) = ("a/cmd".to_owned(), payload.to_vec());
+    ArrivedMessage { topic, payload, qos, retained: false, repeated: false, properties: None }
+}
+
+fn inbox(resumed: bool) -> Inbox {
+    let inbox = Inbox::default();
+    inbox.begin_session(&[Subscription { filter: "a/#".into(), qos: Qos::AtLeastOnce }], resumed);
+    inbox
+}
+
+fn put(inbox: &Inbox, message: ArrivedMessage) -> Result<(), String> {
+    let receipt = (message.qos != Qos::AtMostOnce).then_some(Receipt(1));
+    inbox.put(message, receipt, Timestamp::default())
+}
+
+/// Whether the next message is historical; it is handled with this.
+fn is_historical(inbox: &Inbox) -> bool {
+    let (message, _) = inbox.first().unwrap();
+    inbox.finish(SessionMessages::default(), false);
+    inbox.take_handled().unwrap();
+    message.historical
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_taken_one_by_one_at_a_limited_rate() {
+    let inbox = inbox(false);
+    for number in 0..100 {
+        put(&inbox, message(&[number], Qos::AtLeastOnce)).unwrap();
+    }
+    let start = Instant::now();
+    for number in 0..100 {
+        inbox.ready().await;
+        assert_eq!(inbox.first().unwrap().0.payload, [number]);
+        inbox.finish(SessionMessages::default(), false);
+        assert_eq!(inbox.handled().await.receipt, Some(Receipt(1)));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    assert!((4.5..6.0).contains(&seconds), "{seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_must_be_taken_before_the_next_message() {
+    let inbox = inbox(false);
+    put(&inbox, message(b"1", Qos::AtLeastOnce)).unwrap();
+    put(&inbox, message(b"2", Qos::AtLeastOnce)).unwrap();
+    inbox.ready().await;
+    inbox.finish(SessionMessages::default(), false);
+    let blocked = tokio::time::timeout(Duration::from_secs(60), inbox.ready()).await;
+    assert!(blocked.is_err());
+    inbox.take_handled().unwrap();
+    inbox.ready().await;
+    assert_eq!(inbox.first().unwrap().0.payload, b"2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_old_is_historical() {
+    let live = inbox(false);
+    put(&live, message(b"", Qos::AtLeastOnce)).unwrap();
+    assert!(!is_historical(&live));
+    put(&live, ArrivedMessage { retained: true, ..message(b"", Qos::AtLeastOnce) }).unwrap();
+    assert!(is_historical(&live), "retained");
+    put(&live, ArrivedMessage { repeated: true, ..message(b"", Qos::AtLeastOnce) }).unwrap();
+    assert!(is_historical(&live), "sent again");
+    put(&live, message(b"", Qos::AtLeastOnce)).unwrap();
+    tokio::time::advance(HISTORICAL_AFTER + Duration::from_secs(1)).await;
+    assert!(is_historical(&live), "it waited");
+
+    let resumed = inbox(true);
+    for _ in 0..5 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        put(&resumed, message(b"", Qos::AtLeastOnce)).unwrap();
+        assert!(is_historical(&resumed), "the broker may have kept it");
+    }
+    tokio::time::advance(BACKLOG_GAP).await;
+    put(&resumed, message(b"", Qos::AtLeastOnce)).unwrap();
+    assert!(!is_historical(&resumed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_taken_is_named() {
+    let inbox = inbox(false);
+    let other = ArrivedMessage { topic: "b".into(), ..message(b"", Qos::AtLeastOnce) };
+    assert_eq!(put(&inbox, other).unwrap_err(), "no subscription of the plugin matches its topic \"b\"");
+    let large = put(&inbox, message(&vec![0; MAX_INBOUND_BYTES + 1], Qos::AtLeastOnce)).unwrap_err();
+    assert_eq!(large, "its payload has 131073 bytes, and a plugin receives at most 131072");
+    for _ in 0..MAX_WAITING {
+        put(&inbox, message(b"", Qos::AtMostOnce)).unwrap();
+    }
+    assert_eq!(put(&inbox, message(b"", Qos::AtMostOnce)).unwrap_err(), "256 messages wait for the plugin already");
+    put(&inbox, message(b"", Qos::AtLeastOnce)).unwrap();
+    inbox.end_session();
+    assert_eq!(inbox.waiting.borrow().len(), MAX_WAITING, "the broker sends the last one again");
+}
+
+#[test]
+fn a_shared_subscription_gets_the_messages_of_its_filter() {
+    assert_eq!((plain_filter("$share/g/a/#"), plain_filter("a/#")), ("a/#", "a/#"));
+}

@@ -1,0 +1,173 @@
+//! Plugins that receive messages from their broker.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bessai_domain::command::{Action, ArrivedMessage, InboundMessage, Proposal, SetValue};
+use bessai_domain::message::Qos;
+use bessai_domain::ports::{CallError, ConnectError};
+use bessai_domain::session::{Login, SignInRequest};
+
+use super::fakes::*;
+use super::running::*;
+use super::sessions::connector;
+
+type Receive = fn(&InboundMessage) -> Result<Vec<Action>, CallError>;
+
+/// A message whose payload is its receipt.
+fn arrived(topic: &str, receipt: u8) -> ArrivedMessage {
+    let (topic, payload) = (topic.to_owned(), vec![receipt]);
+    ArrivedMessage { topic, payload, qos: Qos::AtLeastOnce, retained: false, repeated: false, properties: None }
+}
+
+/// A feed of a plugin that receives so, with these messages at its broker.
+fn commander(receive: Receive, messages: Vec<ArrivedMessage>) -> TestFeed {
+    let plugin = RulePlugin { receive: Some(receive), ..rule("a", |_| false) };
+    let feed = run(plugin, 1, vec![frame(1, 1.0)]);
+    feed.outside.arriving.borrow_mut().extend(messages);
+    feed
+}
+
+impl TestFeed {
+    /// Waits until this was done.
+    async fn does(&self, action: &str) {
+        let done = async {
+            while self.count(action) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_mins(3), done).await;
+        assert!(waited.is_ok(), "{action} in {:?}", self.actions());
+    }
+
+    /// The index of what was done first.
+    fn index(&self, action: &str) -> usize {
+        self.actions().iter().position(|known| known == action).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_acknowledged_after_it_was_handled_and_its_answer_is_sent() {
+    on_one_thread(async {
+        let answers: Receive = |_| Ok(vec![Action::Publish(message("answer".into(), 0))]);
+        let feed = commander(answers, vec![arrived("cmd/a", 7), arrived("other", 8)]);
+        feed.does("answer").await;
+        feed.does("PUBACK 7").await;
+        // No subscription matches the second one.
+        feed.does("PUBACK 8").await;
+        assert_eq!(feed.actions()[..2], ["CONNECT", "SUBSCRIBE cmd/#"]);
+        let commands = feed.health.borrow().commands.clone();
+        assert_eq!((commands.received, commands.dropped), (1, 1));
+        assert_eq!(commands.last_dropped.unwrap().0, "other");
+        feed.delivers(1).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_traps_is_tried_three_times_and_then_dropped() {
+    on_one_thread(async {
+        let traps: Receive = |message| match message.payload[0] {
+            1 => Err(CallError::Broken("trapped".into())),
+            _ => Ok(vec![Action::Publish(message_named("answer"))]),
+        };
+        let feed = commander(traps, vec![arrived("cmd/a", 1), arrived("cmd/a", 2)]);
+        feed.does("answer").await;
+        feed.does("PUBACK 2").await;
+        assert!(feed.index("PUBACK 1") < feed.index("PUBACK 2"));
+        feed.delivers(1).await;
+        let health = feed.health.borrow();
+        assert_eq!((health.failures, health.commands.received, health.commands.dropped), (3, 1, 1));
+        assert_eq!(health.off, None);
+        assert_eq!(health.commands.last_dropped, Some(("cmd/a".into(), "the plugin trapped (3 tries)".into())));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_messages_that_trap_do_not_switch_the_plugin_off() {
+    on_one_thread(async {
+        let traps: Receive = |_| Err(CallError::Broken("trapped".into()));
+        let feed = commander(traps, (1..=20).map(|number| arrived("cmd/a", number)).collect());
+        feed.does("PUBACK 20").await;
+        feed.delivers(1).await;
+        let health = feed.health.borrow();
+        assert_eq!((&health.off, health.failures, health.commands.dropped), (&None, 60, 20));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_waits_while_the_plugin_wants_it_later_but_not_for_ever() {
+    on_one_thread(async {
+        let later: Receive = |message| match message.payload[0] {
+            1 => Err(CallError::Retry("not ready".into())),
+            2 => Err(CallError::Reject("unknown".into())),
+            _ => Ok(Vec::new()),
+        };
+        let feed = commander(later, (1..=3).map(|number| arrived("cmd/a", number)).collect());
+        let start = tokio::time::Instant::now();
+        feed.delivers(1).await;
+        assert!(start.elapsed() < Duration::from_secs(1), "events do not wait for messages");
+        feed.does("PUBACK 3").await;
+        assert!((55..65).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        let health = feed.health.borrow();
+        assert_eq!((health.failures, health.commands.received, health.commands.dropped), (0, 1, 2));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_refused_with_a_reason() {
+    on_one_thread(async {
+        let writes: Receive = |_| {
+            let (device, channel, reference) = ("battery".into(), "power_kw".into(), "a1".into());
+            let value = SetValue::Number(20.0);
+            Ok(vec![Action::Write(Proposal { device, channel, value, until: None, reference })])
+        };
+        let feed = commander(writes, vec![arrived("cmd/a", 1)]);
+        feed.does("a/a1 Refused(\"not yet: this gateway does not write set-points\")").await;
+        assert_eq!(feed.health.borrow().commands.refused_writes, 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_can_ask_for_another_sign_in_but_not_all_the_time() {
+    on_one_thread(async {
+        let again: Receive = |_| Ok(vec![Action::SignInAgain]);
+        let feed = commander(again, vec![arrived("cmd/a", 1)]);
+        feed.does("PUBACK 1").await;
+        let start = tokio::time::Instant::now();
+        while feed.count("CONNECT") < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(start.elapsed() >= Duration::from_secs(9), "{:?}", start.elapsed());
+        assert_eq!(feed.count("DISCONNECT"), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_for_provisioning_gets_no_events() {
+    on_one_thread(async {
+        let outside = Rc::<Outside>::default();
+        let provisions: fn(u8, &SignInRequest) -> Result<Login, ConnectError> =
+            |nth, _| Ok(Login { provisioning: nth == 1, ..Login::default() });
+        let again: Receive = |_| Ok(vec![Action::SignInAgain]);
+        let plugin = RulePlugin { receive: Some(again), ..connector(&outside, "a", |_| false, provisions) };
+        let feed = run_in(Rc::clone(&outside), plugin, 1, vec![frame(1, 1.0)], Duration::ZERO);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!((feed.count("a/birth"), feed.count("a/1"), feed.count("SUBSCRIBE cmd/#")), (1, 0, 1));
+        outside.arriving.borrow_mut().push_back(arrived("cmd/assigned", 1));
+        outside.changed.notify_waiters();
+        feed.delivers(1).await;
+        assert_eq!((feed.count("CONNECT"), feed.count("a/birth")), (2, 2));
+        assert!(feed.index("DISCONNECT") < feed.index("a/1"));
+    })
+    .await;
+}
+
+fn message_named(topic: &str) -> bessai_domain::message::Message {
+    message(topic.into(), 0)
+}

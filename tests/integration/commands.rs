@@ -1,0 +1,233 @@
+//! Plugins that receive messages from a real broker: subscriptions and their rights, answers, retained and queued messages,
+//! messages that the plugin fails on, sign-ins that a message asks for, and signatures with keys in PEM.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::broker::{Broker, BrokerSetup};
+use crate::support::device::Device;
+use crate::support::gateway::{Gateway, Setup};
+use crate::support::guests;
+use crate::support::hub::{self, Hub, HubEvent};
+use crate::support::publisher::publish;
+use crate::support::subscriber::Subscriber;
+
+/// A gateway whose only feed is the commander's, and its customer, who sees every message.
+struct Commanded {
+    _device: Device,
+    broker: Broker,
+    gateway: Gateway,
+    customer: Subscriber,
+}
+
+/// The feed's file; `broker`: further lines of `[broker]`, `config`: further lines of `[config]`, then further tables.
+fn feed(port: u16, broker: &str, config: &str) -> String {
+    format!(
+        "[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\n{broker}\n[rights]\nsubscribe = [\"acme/cmd/#\"]\n\
+         [config]\ntopic = \"acme\"\n{config}\n"
+    )
+}
+
+impl Commanded {
+    async fn start(broker: &str, config: &str) -> Self {
+        Self::with(Broker::start(), broker, config, |setup| setup).await
+    }
+
+    async fn with(broker: Broker, lines: &str, config: &str, extend: impl FnOnce(Setup) -> Setup) -> Self {
+        let (device, customer) = (Device::huawei(), Subscriber::start(broker.port).await);
+        let setup = Setup::new().device(device.port()).file("plugins/default.toml", "enabled = false\n");
+        let setup = setup.file("plugins/commander.toml", feed(broker.port, lines, config));
+        let gateway = extend(setup.file("plugins/commander.wasm", guests::commander())).run();
+        Self { _device: device, broker, gateway, customer }
+    }
+
+    async fn publish(&self, topic: &str, payload: &str) {
+        publish(self.broker.port, topic, payload, false).await;
+    }
+
+    /// Waits until the broker has accepted the subscription.
+    async fn subscribed(&self) {
+        self.feed(|feed| feed["commands"]["subscriptions"]["acme/cmd/#"] == json!("QoS 1")).await;
+    }
+
+    /// The feed's entry in `/health`, once it is as wanted.
+    async fn feed(&self, condition: impl Fn(&Value) -> bool) -> Value {
+        let health =
+            self.gateway.wait_for_health("the feed's state", |health| condition(&health["feeds"]["commander"]));
+        health.await["feeds"]["commander"].clone()
+    }
+
+    async fn answer(&mut self) -> String {
+        self.customer.next("acme/answer").await.payload
+    }
+}
+
+#[tokio::test]
+async fn messages_are_answered_in_both_versions_of_mqtt() {
+    for protocol in ["3.1.1", "5"] {
+        let mut acme = Commanded::start(&format!("protocol = \"{protocol}\""), "").await;
+        acme.subscribed().await;
+        for number in 1..=5 {
+            acme.publish("acme/cmd/a", &format!("hello-{number}")).await;
+            assert_eq!(acme.answer().await, format!("{number} acme/cmd/a hello-{number}"), "MQTT {protocol}");
+        }
+        acme.publish("acme/cmd/b", "write a1").await;
+        assert_eq!(acme.answer().await, "a1 Outcome::Refused(\"not yet: this gateway does not write set-points\")");
+        let feed = acme.feed(|feed| feed["commands"]["received"] == json!(6)).await;
+        assert_eq!(
+            (&feed["commands"]["dropped"], &feed["commands"]["refused_writes"]),
+            (&json!(0), &json!(1)),
+            "{feed}"
+        );
+        // The plugin counts its frames in a metric.
+        let metrics = acme.feed(|feed| feed["metrics"][0]["value"].as_f64() >= Some(1.0)).await["metrics"].clone();
+        assert_eq!(metrics[0]["name"], json!("frames_total"));
+        assert_eq!((&metrics[0]["kind"], &metrics[0]["labels"]), (&json!("counter"), &json!({ "topic": "acme" })));
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_needs_the_right() {
+    let mut acme = Commanded::start("", "filters = \"acme/cmd/#,acme/other/#,acme/#/x\"").await;
+    acme.subscribed().await;
+    let subscriptions = acme.feed(|_| true).await["commands"]["subscriptions"].clone();
+    let refusal = "refused: the feed has no right to it: add it to [rights] subscribe, subscribe = [\"acme/other/#\"]";
+    assert_eq!(subscriptions["acme/other/#"], json!(refusal), "{subscriptions}");
+    let invalid = "refused: the filter has a `#` that is not its last level";
+    assert_eq!(subscriptions["acme/#/x"], json!(invalid), "{subscriptions}");
+    acme.publish("acme/other/a", "not for it").await;
+    acme.publish("acme/cmd/a", "for it").await;
+    assert_eq!(acme.answer().await, "1 acme/cmd/a for it");
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_broker_refuses_is_reported() {
+    // mosquitto grants subscriptions that its ACL does not allow to 3.1.1 clients, and refuses those of MQTT 5.
+    let folder = tempfile::tempdir().unwrap();
+    let acl = folder.path().join("acl");
+    std::fs::write(&acl, "topic readwrite acme/#\n").unwrap();
+    let line = format!("acl_file {}", acl.display());
+    let lines = [line.as_str()];
+    let broker = Broker::with(&BrokerSetup { lines: &lines, ..BrokerSetup::default() });
+    let config = "filters = \"acme/cmd/#,forbidden/#\"";
+    let extend = |setup: Setup| {
+        let text = std::fs::read_to_string(setup.folder().join("plugins/commander.toml")).unwrap();
+        setup.file("plugins/commander.toml", text.replace("\"acme/cmd/#\"]", "\"acme/cmd/#\", \"forbidden/#\"]"))
+    };
+    let acme = Commanded::with(broker, "protocol = \"5\"", config, extend).await;
+    acme.subscribed().await;
+    let feed = acme.feed(|feed| feed["commands"]["subscriptions"]["forbidden/#"] != json!("requested")).await;
+    let state = feed["commands"]["subscriptions"]["forbidden/#"].clone();
+    assert!(state == json!("refused: the broker: 0x87 not authorized") || state == json!("QoS 1"), "{state}");
+    assert_eq!(feed["connected"], json!(true));
+}
+
+#[tokio::test]
+async fn retained_and_queued_messages_are_marked() {
+    let broker = Broker::start();
+    publish(broker.port, "acme/cmd/last", "kept", true).await;
+    let mut acme = Commanded::with(broker, "protocol = \"5\"", "resumes = \"yes\"", |setup| setup).await;
+    assert_eq!(acme.answer().await, "1 acme/cmd/last kept retained");
+    acme.publish("acme/cmd/a", "live").await;
+    assert_eq!(acme.answer().await, "2 acme/cmd/a live");
+    // While the gateway is away, the broker keeps what is published.
+    let (status, setup) = acme.gateway.stop_and_keep_setup().await;
+    assert!(status.success());
+    publish(acme.broker.port, "acme/cmd/a", "queued", false).await;
+    acme.customer.discard_received();
+    acme.gateway = setup.run();
+    let answers = [acme.answer().await, acme.answer().await];
+    assert!(answers.iter().any(|answer| answer.ends_with("acme/cmd/a queued historical")), "{answers:?}");
+    assert!(answers.iter().any(|answer| answer.ends_with("acme/cmd/last kept retained")), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_the_plugin_fails_on_is_dropped_and_the_next_one_follows() {
+    let mut acme = Commanded::start("", "").await;
+    acme.subscribed().await;
+    for payload in ["trap", "reject", "fine"] {
+        acme.publish("acme/cmd/a", payload).await;
+    }
+    // What failed calls counted in the state is not kept.
+    assert_eq!(acme.answer().await, "1 acme/cmd/a fine");
+    let feed = acme.feed(|feed| feed["commands"]["dropped"] == json!(2)).await;
+    assert_eq!((&feed["failures"], &feed["off"], &feed["commands"]["received"]), (&json!(3), &json!(null), &json!(1)));
+    let last = "the plugin rejects the events: a message that it never takes";
+    assert_eq!(feed["commands"]["last_dropped"], json!({ "topic": "acme/cmd/a", "reason": last }));
+    acme.gateway.wait_for_log("dropped a message to acme/cmd/a: the plugin trapped").await;
+    acme.publish("acme/cmd/a", &"x".repeat((128 << 10) + 1)).await;
+    let feed = acme.feed(|feed| feed["commands"]["dropped"] == json!(3)).await;
+    let reason = feed["commands"]["last_dropped"]["reason"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(reason, "its payload has 131073 bytes, and a plugin receives at most 131072");
+}
+
+#[tokio::test]
+async fn a_message_is_not_acknowledged_before_it_is_handled() {
+    let mut acme = Commanded::start("protocol = \"5\"", "resumes = \"yes\"").await;
+    acme.subscribed().await;
+    acme.publish("acme/cmd/a", "retry").await;
+    acme.feed(|feed| feed["calls"].as_u64() > Some(0)).await;
+    // A kill while the plugin still wants the message later: the broker has it.
+    let setup = acme.gateway.kill();
+    acme.gateway = setup.run();
+    acme.subscribed().await;
+    acme.publish("acme/cmd/a", "after").await;
+    // The message is dropped after 60 tries in the new session, too; until then the next one waits.
+    let waits = acme.feed(|feed| feed["connected"] == json!(true)).await;
+    assert_eq!((&waits["commands"]["received"], &waits["commands"]["dropped"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_plugin_is_provisioned_before_it_gets_events() {
+    let mut acme = Commanded::start("", "provision = \"yes\"").await;
+    acme.subscribed().await;
+    let birth = acme.customer.next("acme/birth").await;
+    assert_eq!(birth.payload, "");
+    let lag = acme.feed(|feed| feed["lag"].as_u64() >= Some(2)).await;
+    assert_eq!(lag["delivered"], json!(0), "no event is handed over");
+    acme.publish("acme/cmd/assigned", "assign hub-7").await;
+    let next = acme.customer.wait_for("", |message| message.topic != "acme/cmd/assigned").await;
+    assert_eq!((next.topic.as_str(), next.payload.as_str()), ("acme/birth", "hub-7"));
+    acme.customer.next("acme/frame").await;
+    acme.feed(|feed| feed["sign_ins"] == json!(2)).await;
+}
+
+#[tokio::test]
+async fn keys_in_pem_sign_without_being_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem");
+    let made = Command::new("openssl").args(["ecparam", "-name", "prime256v1", "-genkey", "-out"]).arg(&key).status();
+    assert!(made.unwrap().success());
+    let pem = std::fs::read(&key).unwrap();
+    let config = "[secrets]\npem = { file = \"key.pem\" }";
+    let extend = |setup: Setup| setup.file("plugins/key.pem", &pem);
+    let mut acme = Commanded::with(Broker::start(), "", config, extend).await;
+    acme.subscribed().await;
+    acme.publish("acme/cmd/a", "sign es256").await;
+    assert_eq!(acme.answer().await, "64 bytes");
+    acme.publish("acme/cmd/a", "sign rs256").await;
+    let refused = acme.answer().await;
+    assert!(refused.contains("the secret holds a key `EC PRIVATE KEY`, and RS256 needs an RSA key"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_was_built_for_0_1_delivers_as_before() {
+    let (device, mut hub) = (Device::huawei(), Hub::start().await);
+    let key = hub::encoded(hub::KEY);
+    let feed = format!(
+        "[broker]\nurl = \"mqtt://127.0.0.1:{}\"\n[secrets]\ndevice-key = {{ file = \"key\", encoding = \"base64\" }}\n\
+         [config]\nhub = \"{}\"\n",
+        hub.port,
+        hub::NAME
+    );
+    let setup = Setup::new().device(device.port()).file("plugins/default.toml", "enabled = false\n");
+    let setup = setup.file("plugins/key", key).file("plugins/signer.toml", feed);
+    let gateway = setup.file("plugins/signer.wasm", guests::signer_of_0_1()).run();
+    assert!(matches!(hub.next().await, HubEvent::Connect { .. }));
+    assert_eq!(hub.message().await, json!({ "says": "birth", "sign_ins": 1 }));
+    for _ in 0..5 {
+        assert!(hub.message().await["sequence"].is_u64());
+    }
+    assert!(gateway.stop().await.success());
+}
