@@ -19,6 +19,7 @@ mod outcome;
 pub(crate) mod report;
 mod run_settings;
 mod runner;
+mod session;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ use self::summary::{CaseResult, TestSummary};
 pub(crate) use self::case::{TestCase, TestOptions, find};
 pub(crate) use self::run_settings::RunSettings;
 pub(crate) use self::runner::PluginRunner;
+pub(crate) use self::session::outcome::write as session_lines;
+pub(crate) use self::session::read as read_session;
 
 /// Runs every case with `run_case` and compares the outcomes with the expectations.
 pub(crate) fn run(

@@ -1,6 +1,8 @@
 //! Plugins that receive messages from a real broker: subscriptions and their rights, answers, retained and queued messages,
 //! messages that the plugin fails on, sign-ins that a message asks for, and signatures with keys in PEM.
 
+mod cases;
+
 use std::process::Command;
 
 use serde_json::{Value, json};

@@ -14,17 +14,19 @@ mod settings;
 use page::{Block, pages};
 
 /// Languages and names that a fenced block may have, and what checks it; `*` stands for one name.
-const RULES: [(&str, &str); 22] = [
+const RULES: [(&str, &str); 24] = [
     ("dotenv config/.env", "settings"),
     ("ini /etc/systemd/system/bessai-edge.service", "commands"),
     ("js plugin.js", "session"),
     ("json dispatch", "payloads"),
     ("json events.jsonl", "settings"),
+    ("json expected-session.jsonl", "settings"),
     ("json expected.jsonl", "settings"),
     ("json health", "payloads"),
     ("json heartbeat", "payloads"),
     ("json policy", "payloads"),
     ("json safety", "payloads"),
+    ("json session.jsonl", "settings"),
     ("json telemetry", "payloads"),
     ("python plugin.py", "session"),
     ("rust excerpt *", "quotations"),

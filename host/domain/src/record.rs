@@ -78,7 +78,7 @@ impl EventParser {
         let map = JsonObject::parse(line, text, mistakes)?;
         let object = JsonObject::new(format!("line {line}:"), &map, mistakes);
         let sequence = self.sequence(&object);
-        let at = object.required("at", time);
+        let at = object.required("at", read_time);
         object.optional("note", JsonField::text);
         let body = self.body(line, &object);
         object.report_unknown_keys();
@@ -145,7 +145,7 @@ impl EventParser {
 }
 
 /// A time in RFC 3339, or in nanoseconds.
-fn time(field: &JsonField<'_>) -> Option<Timestamp> {
+pub fn read_time(field: &JsonField<'_>) -> Option<Timestamp> {
     let time = match field.value() {
         Value::String(text) => parse_utc(text),
         value => value.as_u64().map(Timestamp::from_nanos),

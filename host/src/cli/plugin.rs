@@ -76,6 +76,9 @@ Examples:
         /// Recording with one event per line; the first event is the site description.
         #[arg(long, value_name = "FILE")]
         events: PathBuf,
+        /// What happens in the session beside the events: logins and messages from the broker, one per line.
+        #[arg(long, value_name = "FILE")]
+        session: Option<PathBuf>,
         /// Feed file with [config], [rights] and [limits].
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
@@ -100,7 +103,9 @@ pub(super) fn run(command: PluginCommand) -> Result<(), CommandError> {
         PluginCommand::New { name, dir } => create(&name, &dir),
         PluginCommand::Inspect { file, settings } => inspect(&file, settings),
         PluginCommand::Test { file, cases, update, junit } => test(&file, cases, update, junit.as_deref()),
-        PluginCommand::Replay { file, events, settings } => replay(&file, &events, settings.as_deref()),
+        PluginCommand::Replay { file, events, session, settings } => {
+            replay(&file, &events, session.as_deref(), settings.as_deref())
+        }
         PluginCommand::Bench { file, settings } => bench(&file, settings.as_deref()),
     }
 }
@@ -159,15 +164,15 @@ fn test(file: &Path, cases: Option<PathBuf>, update: bool, junit: Option<&Path>)
     if summary.all_passed() { Ok(()) } else { Err(CommandError::FailureIsPrinted) }
 }
 
-fn replay(file: &Path, events: &Path, settings: Option<&Path>) -> Result<(), CommandError> {
+fn replay(file: &Path, events: &Path, session: Option<&Path>, settings: Option<&Path>) -> Result<(), CommandError> {
     let wasm = read_component(file)?;
-    let recording = read(events)?;
-    let recording = String::from_utf8(recording)
-        .map_err(|error| CommandError::Failed(format!("{} is not a text file: {error}", events.display())))?;
-    let events = record::read_events(&recording).map_err(CommandError::invalid("recording"))?;
+    let events = record::read_events(&read_text(events)?).map_err(CommandError::invalid("recording"))?;
+    let steps = session.map(|path| testing::read_session(&read_text(path)?).map_err(CommandError::invalid("session")));
+    let steps = steps.transpose()?.unwrap_or_default();
     let settings = run_settings(settings)?;
-    let outcome = runner(file, &wasm, false)?.replay(&events, &settings);
+    let outcome = runner(file, &wasm, false)?.replay(&events, &steps, &settings);
     print(testing::message_lines(&outcome.messages))?;
+    print(testing::session_lines(&outcome.session))?;
     outcome.log.iter().for_each(|line| print_error(format_args!("log: {line}")));
     // The first event is the site description, which is not passed to `process`.
     print_error(testing::report::replayed(events.len().saturating_sub(1), &outcome));
@@ -194,6 +199,11 @@ fn read_component(file: &Path) -> Result<Vec<u8>, CommandError> {
 /// Reads a file that may also be a pipe: the command line names it.
 fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
     std::fs::read(file).map_err(|error| CommandError::Failed(format!("failed to read {}: {error}", file.display())))
+}
+
+fn read_text(file: &Path) -> Result<String, CommandError> {
+    String::from_utf8(read(file)?)
+        .map_err(|error| CommandError::Failed(format!("{} is not a text file: {error}", file.display())))
 }
 
 fn runner(file: &Path, wasm: &[u8], count_fuel: bool) -> Result<PluginRunner, CommandError> {

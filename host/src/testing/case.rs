@@ -9,6 +9,7 @@ use bessai_domain::event::{Event, EventBody};
 use bessai_domain::settings::{Mistake, Mistakes};
 
 use super::expected::Expectation;
+use super::session::SessionStep;
 use crate::config::{FeedLimits, Rights};
 
 mod reader;
@@ -19,6 +20,10 @@ use reader::CaseReader;
 const EVENTS: &str = "events.jsonl";
 /// Settings of a case.
 const SETTINGS: &str = "case.toml";
+/// What happens in the session beside the events, one call or message per line.
+const SESSION: &str = "session.jsonl";
+/// What the plugin wants beside messages, one object per line.
+pub(super) const EXPECTED_SESSION: &str = "expected-session.jsonl";
 /// One expected message per line.
 pub(super) const EXPECTED: &str = "expected.jsonl";
 /// A part of the expected error's text.
@@ -58,8 +63,12 @@ pub(crate) struct TestCase {
     pub(crate) delay: Duration,
     /// The first event describes the site.
     pub(crate) events: Vec<Event>,
+    /// What happens beside the events, in the order of time.
+    pub(crate) session: Vec<SessionStep>,
     /// The expected result.
     pub(crate) expected: Expectation,
+    /// The expected logins, subscriptions and set-points; none if no file says what is expected.
+    pub(crate) expected_session: Option<Vec<serde_json::Value>>,
 }
 
 impl TestCase {

@@ -13,7 +13,7 @@ mod difference;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::difference::differences;
+pub(super) use self::difference::{differences, json_differences};
 
 /// The expected result of a test case.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +111,7 @@ fn base64(field: &JsonField<'_>) -> Option<Vec<u8>> {
     bytes
 }
 
-fn qos(field: &JsonField<'_>) -> Option<Qos> {
+pub(super) fn qos(field: &JsonField<'_>) -> Option<Qos> {
     let level = field.value().as_u64();
     let found = QOS_LEVELS.into_iter().find(|qos| Some(u64::from(number(*qos))) == level);
     if found.is_none() {
@@ -128,7 +128,7 @@ fn number(qos: Qos) -> u8 {
     }
 }
 
-fn properties(field: &JsonField<'_>) -> Option<Properties> {
+pub(super) fn properties(field: &JsonField<'_>) -> Option<Properties> {
     let object = field.object()?;
     let properties = Properties {
         content_type: object.optional("content_type", JsonField::text),
@@ -158,7 +158,7 @@ pub(super) fn write(messages: &[Message]) -> String {
     messages.iter().map(|message| line(message).to_string() + "\n").collect()
 }
 
-fn line(message: &Message) -> Value {
+pub(super) fn line(message: &Message) -> Value {
     let (key, payload) = match std::str::from_utf8(&message.payload) {
         Err(_) => ("base64", STANDARD.encode(&message.payload).into()),
         Ok(payload) => {

@@ -1,12 +1,15 @@
 //! The outcome of running events through a plugin.
 
 use bessai_domain::message::Message;
+use serde_json::Value;
 
 /// What a plugin did with some events.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RunOutcome {
     /// The messages in the order in which they would be published.
     pub(crate) messages: Vec<Message>,
+    /// Logins, subscriptions and set-points, as lines of `expected-session.jsonl`.
+    pub(crate) session: Vec<Value>,
     /// Why the run ended early: a rejected configuration, a trap or a rejected event.
     pub(crate) failure: Option<String>,
     /// Fuel that the guest used in all calls; none if it was not counted.

@@ -7,7 +7,7 @@ use bessai_domain::event::{Event, EventBody, RecordedEvent};
 use bessai_domain::ports::{CALL_LIMIT, Plugin as _};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Moment;
+use bessai_domain::time::{Moment, Timestamp};
 use bessai_domain::view::FeedView;
 use bessai_feed::Policy;
 use bessai_plugin_runtime::{CompiledComponent, Engine, EngineSettings, LogSink, Plugin};
@@ -16,6 +16,9 @@ use tokio::runtime::Runtime;
 use super::case::TestCase;
 use super::outcome::RunOutcome;
 use super::run_settings::{RunSettings, engine_settings};
+use super::session::SessionStep;
+
+mod session;
 
 /// A component that is ready to run.
 pub(crate) struct PluginRunner {
@@ -52,24 +55,31 @@ impl PluginRunner {
         let Some(site) = case.site_event() else { return RunOutcome::default() };
         let settings = RunSettings::of_case(case);
         let events = case.process_events();
-        let mut outcome = self.run(&self.component, site, events, &settings);
+        let mut outcome = self.run(&self.component, site, events, &case.session, &settings);
         if let Some(metered) = &self.metered {
-            outcome.fuel = self.run(metered, site, events, &settings).fuel;
+            outcome.fuel = self.run(metered, site, events, &case.session, &settings).fuel;
         }
         outcome
     }
 
-    /// Runs recorded events; the first one describes the site.
-    pub(crate) fn replay(&self, events: &[Event], settings: &RunSettings) -> RunOutcome {
+    /// Runs recorded events, of which the first one describes the site, and the steps of a session.
+    pub(crate) fn replay(&self, events: &[Event], steps: &[SessionStep], settings: &RunSettings) -> RunOutcome {
         let Some((site, events)) = events.split_first() else { return RunOutcome::default() };
-        self.run(&self.component, site, events, settings)
+        self.run(&self.component, site, events, steps, settings)
     }
 
-    fn run(&self, component: &CompiledComponent, site: &Event, events: &[Event], settings: &RunSettings) -> RunOutcome {
+    fn run(
+        &self,
+        component: &CompiledComponent,
+        site: &Event,
+        events: &[Event],
+        steps: &[SessionStep],
+        settings: &RunSettings,
+    ) -> RunOutcome {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let mut outcome = RunOutcome::default();
         let run = PluginRun::new(component, settings, LogSink::Collected(Arc::clone(&lines))).map(|mut run| {
-            outcome.failure = self.runtime.block_on(run.process_all(site, events, &mut outcome)).err();
+            outcome.failure = self.runtime.block_on(run.process_all(site, events, steps, &mut outcome)).err();
             outcome.fuel = Some(run.plugin.fuel_used());
         });
         outcome.failure = outcome.failure.take().or(run.err());
@@ -105,7 +115,8 @@ impl<'a> PluginRun<'a> {
     async fn process_all(
         &mut self,
         site_event: &Event,
-        events: &[Event],
+        mut events: &[Event],
+        steps: &[SessionStep],
         outcome: &mut RunOutcome,
     ) -> Result<(), String> {
         if let EventBody::Site(site) = &site_event.body {
@@ -113,6 +124,17 @@ impl<'a> PluginRun<'a> {
         }
         // Also without events, so that a case can test the configuration alone.
         self.start(site_event).await?;
+        for step in steps {
+            let before = events.iter().take_while(|event| event.at <= step.at).count();
+            let (earlier, later) = events.split_at_checked(before).unwrap_or_default();
+            self.process_events(earlier, outcome).await?;
+            self.session_step(step, outcome).await?;
+            events = later;
+        }
+        self.process_events(events, outcome).await
+    }
+
+    async fn process_events(&mut self, events: &[Event], outcome: &mut RunOutcome) -> Result<(), String> {
         for call in calls(events, self.settings.events_per_call) {
             if self.settings.fresh_instances {
                 self.plugin.restore(self.plugin.state().clone());
@@ -123,7 +145,11 @@ impl<'a> PluginRun<'a> {
     }
 
     async fn start(&mut self, event: &Event) -> Result<(), String> {
-        let now = event.at.plus(self.settings.delay);
+        self.start_at(event.at).await
+    }
+
+    async fn start_at(&mut self, at: Timestamp) -> Result<(), String> {
+        let now = at.plus(self.settings.delay);
         self.plugin.start(&self.site, now).await.map_err(|error| format!("the plugin {error}"))
     }
 
@@ -187,7 +213,6 @@ fn calls(mut events: &[Event], events_per_call: usize) -> impl Iterator<Item = &
 mod tests {
     use super::*;
     use bessai_domain::event::{Frame, Sequence};
-    use bessai_domain::time::Timestamp;
 
     #[test]
     fn events_are_split_into_calls_by_number_and_values() {

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::case::{EXPECTED, EXPECTED_ERROR, TestCase, TestOptions};
+use super::case::{EXPECTED, EXPECTED_ERROR, EXPECTED_SESSION, TestCase, TestOptions};
 use super::expected::{self, Expectation};
 use super::numbers::{counted, grouped};
 use super::outcome::RunOutcome;
+use super::session::outcome as session;
 
 /// The result of comparing an outcome with the expectation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,14 +32,20 @@ enum Comparison {
 /// much fuel was used.
 pub(super) fn judge(case: &TestCase, outcome: &RunOutcome, options: &TestOptions) -> CaseVerdict {
     let fuel = fuel_difference(case.fuel, outcome.fuel);
+    let session = session_differences(case, outcome);
     match compare(case, outcome) {
+        // Where messages differ as well, they are written first, and this with the next update.
+        Comparison::Same if !session.is_empty() => match options.update && fuel.is_none() {
+            true => write(&case.folder.join(EXPECTED_SESSION), &session::write(&outcome.session)),
+            false => CaseVerdict::Failed(session.into_iter().chain(fuel).collect()),
+        },
         Comparison::Same if fuel.is_none() => CaseVerdict::Passed,
         Comparison::Same => CaseVerdict::Failed(fuel.into_iter().collect()),
         Comparison::Updatable(_, file, content) if options.update && fuel.is_none() => {
             write(&case.folder.join(file), &content)
         }
         Comparison::Updatable(mut differences, ..) | Comparison::NotUpdatable(mut differences) => {
-            differences.extend(fuel);
+            differences.extend(session.into_iter().chain(fuel));
             CaseVerdict::Failed(differences)
         }
     }
@@ -69,6 +76,16 @@ fn compare(case: &TestCase, outcome: &RunOutcome) -> Comparison {
             let hint = format!("{EXPECTED} is missing; write it, or create it with --update");
             Comparison::Updatable(vec![hint], EXPECTED, expected::write(&outcome.messages))
         }
+    }
+}
+
+/// Nothing for a run that failed: it ended before its last line.
+fn session_differences(case: &TestCase, outcome: &RunOutcome) -> Vec<String> {
+    match &case.expected_session {
+        _ if outcome.failure.is_some() => Vec::new(),
+        Some(expected) => session::differences(expected, &outcome.session),
+        None if outcome.session.is_empty() => Vec::new(),
+        None => vec![format!("{EXPECTED_SESSION} is missing; write it, or create it with --update")],
     }
 }
 

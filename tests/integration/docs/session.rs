@@ -56,6 +56,24 @@ mod tests {
 }
 "#;
 
+/// The same for the one that receives messages.
+const RECEIVES: &str = r#"#[cfg(test)]
+mod tests {
+    use super::*;
+    use bessai_plugin::Action;
+    use bessai_plugin::testing::{Harness, site};
+
+    #[test]
+    fn it_answers_what_is_not_old() {
+        let mut harness = Harness::<Acme>::new(site("S"), "{}").unwrap();
+        assert_eq!(harness.subscriptions(), [Subscription::new("acme/S/cmd/#")]);
+        let answer = Action::Publish(Message::new("acme/S/answer", "on"));
+        assert_eq!(harness.receive("acme/S/cmd/a", "on"), Ok(vec![answer]));
+        assert!(harness.historical(true).receive("acme/S/cmd/a", "on").is_err());
+    }
+}
+"#;
+
 /// What the samples of one page meet, in a folder of their own.
 struct Session {
     folder: tempfile::TempDir,
@@ -203,12 +221,16 @@ async fn follow(name: &str) {
                 let Some(file) = file_of(&block) else { continue };
                 session.write(file, &block.body);
                 if file == "src/lib.rs" {
-                    session.write(file, &format!("{}\n{SIGNS_IN}", block.body));
+                    let (test, interfaces) = match block.body.contains("impl Commands") {
+                        true => (RECEIVES, "transform, commands"),
+                        false => (SIGNS_IN, "transform, session"),
+                    };
+                    session.write(file, &format!("{}\n{test}", block.body));
                     let build = "cargo test --quiet && ./build.sh && bessai-edge plugin inspect acme.wasm";
                     let output = session.run(&format!("unset -f cargo\n{build}"), false).await;
                     let shown =
                         String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
-                    assert!(output.status.success() && shown.contains("transform, session"), "{at}: {shown}");
+                    assert!(output.status.success() && shown.contains(interfaces), "{at}: {shown}");
                 }
             }
         }

@@ -112,6 +112,8 @@ fn the_samples_of_a_test_case_are_well_formed() {
     let setup = Setup::new()
         .file("cases/a/events.jsonl", sample("json events.jsonl"))
         .file("cases/a/expected.jsonl", sample("json expected.jsonl"))
+        .file("cases/a/session.jsonl", sample("json session.jsonl"))
+        .file("cases/a/expected-session.jsonl", sample("json expected-session.jsonl"))
         .file("cases/a/case.toml", sample("toml case.toml"));
     let wasm = component("example-rust");
     let output = setup.output(&["plugin", "test", wasm.to_str().unwrap()]);

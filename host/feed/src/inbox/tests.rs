@@ -1,3 +1,5 @@
+//! Messages that wait for the plugin: their order, their rate, what is dropped and what is marked as old.
+
 use super::*;
 
 fn message(payload: &[u8], qos: Qos) -> ArrivedMessage {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_domain::command::{Action, ArrivedMessage, InboundMessage, Proposal, SetValue};
+use bessai_domain::command::{Action, ArrivedMessage, Proposal, SetValue};
 use bessai_domain::message::Qos;
 use bessai_domain::ports::{CallError, ConnectError};
 use bessai_domain::session::{Login, SignInRequest};
@@ -11,8 +11,6 @@ use bessai_domain::session::{Login, SignInRequest};
 use super::fakes::*;
 use super::running::*;
 use super::sessions::connector;
-
-type Receive = fn(&InboundMessage) -> Result<Vec<Action>, CallError>;
 
 /// A message whose payload is its receipt.
 fn arrived(topic: &str, receipt: u8) -> ArrivedMessage {

@@ -111,6 +111,9 @@ impl Cursor for TestCursor {
     }
 }
 
+/// What a plugin does with a message.
+pub(super) type Receive = fn(&InboundMessage) -> Result<Vec<Action>, CallError>;
+
 /// Publishes each event's number, counts in its state, and fails where its rule says so.
 pub(super) struct RulePlugin {
     pub(super) version: &'static str,
@@ -119,7 +122,7 @@ pub(super) struct RulePlugin {
     pub(super) is_running: bool,
     pub(super) session: Option<SessionScript>,
     /// What it does with messages from the broker, if it receives any.
-    pub(super) receive: Option<fn(&InboundMessage) -> Result<Vec<Action>, CallError>>,
+    pub(super) receive: Option<Receive>,
     /// Processor time of each call, which takes that long.
     pub(super) busy_per_call: Duration,
     pub(super) processor_time: Duration,

@@ -13,9 +13,10 @@ use bessai_domain::record::read_events;
 use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
 use bessai_domain::site::Site;
 
-use super::{EVENTS, EXPECTED, EXPECTED_ERROR, SETTINGS, TestCase, TestOptions};
+use super::{EVENTS, EXPECTED, EXPECTED_ERROR, EXPECTED_SESSION, SESSION, SETTINGS, TestCase, TestOptions};
 use crate::config::{StandaloneSettings, parse_toml};
 use crate::testing::expected::{self, Expectation};
+use crate::testing::session::{self, SessionStep};
 
 /// Longest `delay`.
 const DELAY_MAX: Duration = Duration::from_hours(24 * 365);
@@ -41,7 +42,8 @@ impl CaseReader<'_> {
         let events_per_call = table.integer("events_per_call", 1..=CALL_LIMIT.events).unwrap_or(CALL_LIMIT.events);
         let delay = table.duration("delay", Duration::ZERO..=DELAY_MAX).unwrap_or_default();
         table.report_unknown_keys();
-        let expected = self.expected(options);
+        let (expected, session) = (self.expected(options), self.session());
+        let expected_session = self.expected_session(options);
         let is_valid = self.mistakes.count() == mistakes_before;
         let folder = self.folder;
         is_valid.then_some(TestCase {
@@ -56,7 +58,9 @@ impl CaseReader<'_> {
             events_per_call,
             delay,
             events,
+            session,
             expected,
+            expected_session,
         })
     }
 
@@ -121,6 +125,25 @@ impl CaseReader<'_> {
             Some((name.clone(), bytes?))
         };
         entries.iter().filter_map(read).collect()
+    }
+
+    fn session(&self) -> Vec<SessionStep> {
+        let Some(text) = self.text(SESSION) else { return Vec::new() };
+        session::read(&text).unwrap_or_else(|mistakes| {
+            self.add_line_mistakes(SESSION, mistakes);
+            Vec::new()
+        })
+    }
+
+    fn expected_session(&self, options: &TestOptions) -> Option<Vec<serde_json::Value>> {
+        match session::outcome::read(&self.text(EXPECTED_SESSION)?) {
+            Ok(lines) => Some(lines),
+            Err(_) if options.update => None,
+            Err(mistakes) => {
+                self.add_line_mistakes(EXPECTED_SESSION, mistakes);
+                None
+            }
+        }
     }
 
     fn expected(&self, options: &TestOptions) -> Expectation {

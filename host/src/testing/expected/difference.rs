@@ -64,6 +64,13 @@ fn message_differences(expected: &ExpectedMessage, got: &Message) -> Vec<String>
     bounded(found.0, MESSAGE_LINES)
 }
 
+/// How two JSON values differ, by path.
+pub(in crate::testing) fn json_differences(expected: &Value, got: &Value) -> Vec<String> {
+    let mut found = MessageDifferences(Vec::new());
+    found.json("json", expected, got);
+    bounded(found.0, MESSAGE_LINES)
+}
+
 /// The differences of one message.
 struct MessageDifferences(Vec<String>);
 
