@@ -150,8 +150,8 @@ pub enum Notice {
     },
     /// A message of a subscription arrived.
     Arrived {
-        /// The message.
-        message: ArrivedMessage,
+        /// The message; boxed because most notices are acknowledgements.
+        message: Box<ArrivedMessage>,
         /// What [`Session::acknowledge`] takes when the message is handled; none if it needs no acknowledgement.
         receipt: Option<Receipt>,
     },

@@ -211,7 +211,7 @@ impl<C: Cursor> Delivery<C> {
                     return lost(session, closing);
                 },
                 _ = stop.wait_for(|stop| *stop) => return SessionEnd::Stopped,
-                handled = self.context.inbox.handled() => self.handled(session, handled).await,
+                handled = self.context.inbox.handled() => Box::pin(self.handled(session, handled)).await,
                 Some(batch) = batches.recv(), if wants_batch => self.queue_batch(session, batch).await,
                 replaced = &mut work => return SessionEnd::Replaced(replaced.broker),
                 () = sleep_until(held_until), if session.held_until.is_some() => {}

@@ -29,7 +29,7 @@ pub(crate) enum ClientEvent {
     /// The same, but rumqttc still counts the message as in flight.
     CompletedStillCounted(u16, Option<Refusal>),
     /// A message of a subscription, with its packet id if it waits for an acknowledgement.
-    Arrived(ArrivedMessage, Option<u16>),
+    Arrived(Box<ArrivedMessage>, Option<u16>),
     /// The answer to the SUBSCRIBE with this packet id: for each filter what the broker granted, or its reason.
     Subscribed(u16, Vec<Result<Qos, String>>),
     /// Our DISCONNECT was written.

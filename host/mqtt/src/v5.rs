@@ -174,7 +174,7 @@ impl SessionState for V5 {
         {
             log_packet(&event);
             let packet_id = (publish.qos == QoS::AtLeastOnce).then_some(publish.pkid);
-            return Some(ClientEvent::Arrived(inbound::message(publish), packet_id));
+            return Some(ClientEvent::Arrived(Box::new(inbound::message(publish)), packet_id));
         }
         Some(client_event(&event))
     }

@@ -120,5 +120,6 @@ fn write_rest(out: &mut fmt::Formatter<'_>, indent: &str, length: usize) -> fmt:
 
 /// Whether the host provides this interface, with nothing behind it.
 fn is_wasi(name: &str) -> bool {
-    ExternName::parse(name).is_some_and(|name| grants::wasi(name) == grants::Wasi::Provided)
+    ExternName::parse(name)
+        .is_some_and(|name| matches!(grants::wasi(name), grants::Wasi::Provided | grants::Wasi::WithoutConcurrency))
 }

@@ -13,8 +13,8 @@ use crate::epoch::EpochTicker;
 use crate::error::LoadError;
 use crate::exports::ExportIndices;
 use crate::guest_thread::GuestThread;
-use crate::previous;
 use crate::store_data::StoreData;
+use crate::{previous, wasi};
 
 #[cfg(test)]
 mod tests;
@@ -76,6 +76,7 @@ impl Engine {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)
             .and_then(|()| Controller::add_to_linker::<_, HasSelf<_>>(&mut linker, |data| data))
             .and_then(|()| previous::add_to_linker(&mut linker))
+            .and_then(|()| wasi::add_to_linker(&mut linker))
             .map_err(|error| format!("failed to link the host's interfaces: {error}"))?;
         Ok(Self {
             epoch_ticker: EpochTicker::start(wasmtime.clone())?,

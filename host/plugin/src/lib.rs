@@ -47,6 +47,7 @@ mod session;
 mod settings;
 mod signing;
 mod store_data;
+mod wasi;
 
 pub use compiler::{COMPILE_COMMAND, CompileIn, CompileLimits, CompileRequest, run_compile_command};
 pub use contract::{Contract, PluginInterface};

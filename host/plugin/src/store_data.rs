@@ -32,6 +32,7 @@ pub(crate) struct StoreData {
     wasi: WasiCtx,
     table: ResourceTable,
     clock: EventClock,
+    random_word: u64,
     feed: String,
     secrets: Arc<Secrets>,
     metrics: Arc<PluginMetrics>,
@@ -57,6 +58,7 @@ impl StoreData {
             wasi,
             table: ResourceTable::new(),
             clock,
+            random_word: first_word(),
             feed: settings.feed.clone(),
             secrets: Arc::clone(&settings.secrets),
             metrics: Arc::clone(&settings.metrics),
@@ -78,6 +80,24 @@ impl StoreData {
         self.clock.0.store(at.nanos(), Ordering::Relaxed);
     }
 
+    /// Nanoseconds since 1970, for WASI 0.3.
+    pub(crate) fn clock_nanos(&self) -> u64 {
+        self.clock.0.load(Ordering::Relaxed)
+    }
+
+    /// The next random number for WASI 0.3.
+    pub(crate) fn random_word(&mut self) -> u64 {
+        self.random_word = next_word(self.random_word);
+        self.random_word
+    }
+
+    /// Random bytes for WASI 0.3, as many as it allows to be fewer than requested.
+    pub(crate) fn random_bytes(&mut self, most: u64) -> Vec<u8> {
+        let count = usize::try_from(most.min(RANDOM_BYTES)).unwrap_or_default();
+        let words = std::iter::repeat_with(|| self.random_word());
+        words.flat_map(|word| word.to_be_bytes().into_iter().take(4)).take(count).collect()
+    }
+
     pub(crate) fn state(&self) -> &PluginState {
         &self.state
     }
@@ -89,10 +109,16 @@ impl StoreData {
 
 /// Words of a linear congruential generator (Knuth, TAOCP 2, 3.3.4); any fixed sequence would do.
 fn random() -> Deterministic {
-    let seed = SEED.to_le_bytes().map(u64::from).iter().fold(0_u64, |sum, byte| (sum << 4) ^ byte);
-    let next = |word: &u64| Some(word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
-    let words = std::iter::successors(Some(seed), next).skip(1).take(RANDOM_WORDS);
+    let words = std::iter::successors(Some(first_word()), |word| Some(next_word(*word))).skip(1).take(RANDOM_WORDS);
     Deterministic::new(words.flat_map(|word| word.to_be_bytes().into_iter().take(4)).collect())
+}
+
+fn first_word() -> u64 {
+    SEED.to_le_bytes().map(u64::from).iter().fold(0_u64, |sum, byte| (sum << 4) ^ byte)
+}
+
+fn next_word(word: u64) -> u64 {
+    word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
 }
 
 impl WasiView for StoreData {

@@ -271,7 +271,7 @@ impl<C: Cursor> Delivery<C> {
         let (number, refusal) = match notice {
             Notice::Closed(closing) => return Err(closing),
             Notice::Arrived { message, receipt } => {
-                self.arrived(session, message, receipt);
+                self.arrived(session, *message, receipt);
                 return Ok(());
             }
             Notice::Subscribed(answer) => {

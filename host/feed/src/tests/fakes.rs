@@ -298,7 +298,7 @@ impl Session for TestSession {
             }
             if let Some(message) = self.outside.arriving.borrow_mut().pop_front() {
                 let id = message.payload.first().copied().map_or(0, u16::from);
-                return Notice::Arrived { message, receipt: Some(Receipt(id)) };
+                return Notice::Arrived { message: Box::new(message), receipt: Some(Receipt(id)) };
             }
             if !self.outside.holds_acknowledgements.get()
                 && let Some(number) = self.in_flight.pop_front()

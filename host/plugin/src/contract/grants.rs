@@ -1,4 +1,5 @@
-//! Which interfaces from other packages a plugin gets: an empty WASI 0.2, and for the rest the reason why not.
+//! Which interfaces from other packages a plugin gets: an empty WASI 0.2 and the part of 0.3 that needs no concurrency, and
+//! for the rest the reason why not.
 
 use super::shape::ExternName;
 
@@ -29,6 +30,25 @@ const WASI: [(&str, &[&str]); 6] = [
     ),
 ];
 
+/// The interfaces of WASI 0.3 that the engine links: those with functions that are neither async nor use streams.
+const WASI_0_3: [(&str, &[&str]); 4] = [
+    (
+        "wasi:cli",
+        &[
+            "environment",
+            "exit",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stdin",
+            "terminal-stdout",
+            "terminal-stderr",
+        ],
+    ),
+    ("wasi:clocks", &["monotonic-clock", "system-clock"]),
+    ("wasi:filesystem", &["preopens", "types"]),
+    ("wasi:random", &["insecure", "insecure-seed", "random"]),
+];
+
 /// Well-known packages that the host does not provide, with the reason or the alternative.
 const REASONS: [(&str, &str); 9] = [
     ("wasi:http", "a plugin has no network"),
@@ -46,6 +66,8 @@ const REASONS: [(&str, &str); 9] = [
 #[derive(Debug, PartialEq)]
 pub(super) enum Wasi {
     Provided,
+    /// The host provides those functions of the interface that need no concurrency.
+    WithoutConcurrency,
     /// The host provides the package in another version.
     OtherVersion,
     /// The host provides other interfaces of the package.
@@ -54,15 +76,28 @@ pub(super) enum Wasi {
 }
 
 pub(super) fn wasi(name: ExternName<'_>) -> Wasi {
+    let provides = |list: &[(&str, &[&str])]| {
+        list.iter().any(|(package, interfaces)| *package == name.package && interfaces.contains(&name.interface))
+    };
+    if is_release(name, "0.3.") && provides(&WASI_0_3) {
+        return Wasi::WithoutConcurrency;
+    }
     let Some((_, interfaces)) = WASI.iter().find(|(package, _)| *package == name.package) else {
         return Wasi::NotProvided;
     };
-    // All releases 0.2.x are compatible with each other, release candidates are not.
-    let is_release = name.version.and_then(|version| version.strip_prefix("0.2."));
-    if !is_release.is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit())) {
+    if is_release(name, "0.3.") {
+        return Wasi::OtherInterface;
+    }
+    if !is_release(name, "0.2.") {
         return Wasi::OtherVersion;
     }
     if interfaces.contains(&name.interface) { Wasi::Provided } else { Wasi::OtherInterface }
+}
+
+/// All releases of a minor version are compatible with each other, release candidates are not.
+fn is_release(name: ExternName<'_>, minor: &str) -> bool {
+    let patch = name.version.and_then(|version| version.strip_prefix(minor));
+    patch.is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Why the host does not provide a package.

@@ -98,6 +98,12 @@ impl Interface {
 }
 
 impl Function {
+    /// Whether a call may wait, or passes something that is sent or received later.
+    pub(super) fn needs_concurrency(&self) -> bool {
+        let parameters = self.parameters.iter().filter_map(|parameter| parameter.payload.as_ref());
+        self.is_async || parameters.chain(&self.result).any(|value| value.is_sent_later())
+    }
+
     /// `func(site: site, config: string) -> result<_, string>`
     pub(super) fn notation(&self) -> String {
         let mut out = String::from(if self.is_async { "async func(" } else { "func(" });
@@ -139,6 +145,15 @@ impl Member {
 }
 
 impl WitType {
+    /// Whether it is a stream or a future, or directly built of one.
+    fn is_sent_later(&self) -> bool {
+        match &self.shape {
+            Shape::Built("stream" | "future", ..) => true,
+            Shape::Built(_, parts, _) => parts.iter().flatten().any(|part| part.is_sent_later()),
+            _ => false,
+        }
+    }
+
     /// Every alias is resolved, so that two different types rarely have the same notation.
     pub(super) fn notation(&self) -> String {
         let mut out = String::new();

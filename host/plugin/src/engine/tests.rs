@@ -85,6 +85,45 @@ async fn a_plugin_that_was_built_for_0_1_runs_unchanged() {
 }
 
 #[test]
+fn every_interface_of_wasi_0_3_is_linked() {
+    let engine = Engine::new(EngineSettings::default()).unwrap();
+    // The texts of the standard, shortened to what needs no concurrency.
+    let text = r#"(component
+        (import "wasi:cli/environment@0.3.0" (instance
+            (export "get-environment" (func (result (list (tuple string string)))))
+            (export "get-arguments" (func (result (list string))))
+            (export "get-initial-cwd" (func (result (option string))))))
+        (import "wasi:cli/exit@0.3.1" (instance
+            (export "exit" (func (param "status" (result))))
+            (export "exit-with-code" (func (param "status-code" u8)))))
+        (import "wasi:cli/terminal-output@0.3.0" (instance $output (export "terminal-output" (type (sub resource)))))
+        (alias export $output "terminal-output" (type $terminal))
+        (import "wasi:cli/terminal-stdout@0.3.0" (instance
+            (alias outer 1 $terminal (type $outer))
+            (export "terminal-output" (type $t (eq $outer)))
+            (type $own (own $t))
+            (export "get-terminal-stdout" (func (result (option $own))))))
+        (import "wasi:clocks/monotonic-clock@0.3.0" (instance
+            (export "now" (func (result u64)))
+            (export "get-resolution" (func (result u64)))))
+        (import "wasi:clocks/system-clock@0.3.0" (instance
+            (type $record (record (field "seconds" s64) (field "nanoseconds" u32)))
+            (export "instant" (type $instant (eq $record)))
+            (export "now" (func (result $instant)))
+            (export "get-resolution" (func (result u64)))))
+        (import "wasi:random/random@0.3.0" (instance
+            (export "get-random-bytes" (func (param "max-len" u64) (result (list u8))))
+            (export "get-random-u64" (func (result u64)))))
+        (import "wasi:random/insecure@0.3.0" (instance
+            (export "get-insecure-random-bytes" (func (param "max-len" u64) (result (list u8))))
+            (export "get-insecure-random-u64" (func (result u64)))))
+        (import "wasi:random/insecure-seed@0.3.0" (instance
+            (export "get-insecure-seed" (func (result (tuple u64 u64)))))))"#;
+    let component = Component::new(&engine.wasmtime, wat::parse_str(text).unwrap()).unwrap();
+    engine.linker.instantiate_pre(&component).map(drop).unwrap();
+}
+
+#[test]
 fn a_file_that_is_not_a_component_is_refused() {
     let engine = Engine::new(EngineSettings::default()).unwrap();
     let refusal = engine.load(b"hello, world").err().unwrap();

@@ -57,6 +57,19 @@ fn wasi_is_provided_and_marked_as_empty() {
 }
 
 #[test]
+fn wasi_0_3_is_provided_without_what_waits() {
+    let import = ("import log;", "import log; import wasi:clocks/monotonic-clock@0.3.1;");
+    let clocks = "package wasi:clocks@0.3.1; interface monotonic-clock { now: func() -> u64; }";
+    let contract = read(&component("transformer", &[import], &[clocks])).unwrap();
+    assert_eq!(contract.check(), Ok(vec![PluginInterface::Transform]));
+    assert!(contract.to_string().contains("  wasi:clocks/monotonic-clock@0.3.1 (empty)\n"), "{contract}");
+    let import = ("import log;", "import log; import wasi:random/random@0.3.0;");
+    let streams = "package wasi:random@0.3.0; interface random { more: func() -> tuple<stream<u8>, u64>; }";
+    let found = read(&component("transformer", &[import], &[streams])).unwrap().check().unwrap_err();
+    assert!(found[0].starts_with("imports `more` of `wasi:random/random@0.3.0`, which is not available"), "{found:?}");
+}
+
+#[test]
 fn a_component_for_another_world_is_recognised() {
     let edits = [("export transform;", "export http; export run: func();"), ("interface transform", "interface http")];
     let renamed = [&edits[..], &[("package bessai:edge@", "package acme:edge@")]].concat();
@@ -247,11 +260,19 @@ fn unavailable_imports_are_named_with_the_reason() {
         "imports `foo:bar/baz@1.2.3`, which is not available to plugins: a plugin has `log`, `secrets`, `state` and `metrics` of bessai:edge, \
          and an empty WASI",
     );
-    check("wasi:cli@0.3.0", "stdin", "imports `wasi:cli/stdin@0.3.0`; this host provides WASI 0.2 only");
+    let needs = "which is not available to plugins: it needs async functions or streams, and a plugin is called without \
+                 concurrency; build it for WASI 0.2";
+    check("wasi:cli@0.3.0", "stdin", &format!("imports `wasi:cli/stdin@0.3.0`, {needs}"));
+    check("wasi:sockets@0.3.0", "types", &format!("imports `wasi:sockets/types@0.3.0`, {needs}"));
+    check(
+        "wasi:cli@0.4.0",
+        "stdin",
+        "imports `wasi:cli/stdin@0.4.0`; this host provides the releases 0.2 and 0.3 of WASI",
+    );
     check(
         "wasi:cli@0.2.0-rc-2023-11-10",
         "stdin",
-        "imports `wasi:cli/stdin@0.2.0-rc-2023-11-10`; this host provides WASI 0.2 only",
+        "imports `wasi:cli/stdin@0.2.0-rc-2023-11-10`; this host provides the releases 0.2 and 0.3 of WASI",
     );
     check(
         "wasi:clocks@0.2.0",
