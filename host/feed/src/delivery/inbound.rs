@@ -29,7 +29,8 @@ impl<C: Cursor> Delivery<C> {
     ) -> Result<(), String> {
         self.limit_provisioning(session);
         self.context.inbox.end_session();
-        if !transformer.has_commands() {
+        // A plugin that is off gets a new session with its next version.
+        if !transformer.has_commands() || transformer.is_off() {
             self.context.health.borrow_mut().commands.subscriptions.clear();
             return Ok(());
         }

@@ -116,6 +116,23 @@ async fn a_message_waits_while_the_plugin_wants_it_later_but_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_plugin_that_is_off_subscribes_to_nothing_and_stays_signed_in() {
+    on_one_thread(async {
+        let plugin = RulePlugin { receive: Some(|_| Ok(Vec::new())), ..rule("refuses", |_| false) };
+        let feed = run(plugin, 1, vec![frame(1, 1.0)]);
+        for _ in 0..10 {
+            feed.wait_a_minute().await;
+        }
+        assert!(feed.health.borrow().off.as_ref().unwrap().contains("refuses its configuration"));
+        let sign_ins = feed.count("CONNECT");
+        feed.wait_a_minute().await;
+        assert_eq!((feed.count("CONNECT"), feed.health.borrow().connected), (sign_ins, true));
+        assert_eq!(feed.count("SUBSCRIBE cmd/#"), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_is_refused_with_a_reason() {
     on_one_thread(async {
         let writes: Receive = |_| {
