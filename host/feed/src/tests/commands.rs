@@ -11,6 +11,7 @@ use bessai_domain::session::{Login, SignInRequest};
 use super::fakes::*;
 use super::running::*;
 use super::sessions::connector;
+use crate::SubscriptionState;
 
 /// A message whose payload is its receipt.
 fn arrived(topic: &str, receipt: u8) -> ArrivedMessage {
@@ -58,6 +59,26 @@ async fn a_message_is_acknowledged_after_it_was_handled_and_its_answer_is_sent()
         assert_eq!((commands.received, commands.dropped), (1, 1));
         assert_eq!(commands.last_dropped.unwrap().0, "other");
         feed.delivers(1).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_brokers_answer_is_shown_and_a_refusal_changes_nothing_else() {
+    on_one_thread(async {
+        for (granted, state) in [
+            (Ok(Qos::AtLeastOnce), SubscriptionState::Granted(1)),
+            (
+                Err("0x87 not authorized".to_owned()),
+                SubscriptionState::Refused("the broker: 0x87 not authorized".into()),
+            ),
+        ] {
+            let feed = commander(|_| Ok(Vec::new()), Vec::new());
+            feed.outside.answer.replace(Some(vec![("cmd/#".into(), granted)]));
+            feed.delivers(1).await;
+            assert_eq!(feed.health.borrow().commands.subscriptions, [("cmd/#".into(), state)]);
+            assert_eq!((feed.count("CONNECT"), feed.health.borrow().connected), (1, true));
+        }
     })
     .await;
 }

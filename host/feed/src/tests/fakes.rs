@@ -24,6 +24,9 @@ use crate::{Quarantine, QuarantineContent, QuarantineEntry, Storing};
 
 pub(super) const AT: Timestamp = Timestamp::from_nanos(1_740_151_200_000_000_000);
 
+/// What a broker answers to subscriptions.
+type Answer = Vec<(String, Result<Qos, String>)>;
+
 /// What the outside of the feed observes and sets.
 #[derive(Default)]
 pub(super) struct Outside {
@@ -43,6 +46,8 @@ pub(super) struct Outside {
     pub(super) closes_session: Cell<bool>,
     // Messages that arrive from the broker, with QoS 1.
     pub(super) arriving: RefCell<VecDeque<ArrivedMessage>>,
+    // What the broker answers to subscriptions.
+    pub(super) answer: RefCell<Option<Answer>>,
     pub(super) changed: Notify,
 }
 
@@ -295,6 +300,9 @@ impl Session for TestSession {
             if self.outside.closes_sessions.get() || self.outside.closes_session.get() {
                 let reason = "connection closed by the test".into();
                 return Notice::Closed(Closing { cause: CloseCause::Message(Objection::Unknown), reason });
+            }
+            if let Some(answer) = self.outside.answer.take() {
+                return Notice::Subscribed(answer);
             }
             if let Some(message) = self.outside.arriving.borrow_mut().pop_front() {
                 let id = message.payload.first().copied().map_or(0, u16::from);

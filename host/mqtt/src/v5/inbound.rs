@@ -57,3 +57,33 @@ fn domain_qos(qos: rumqttc::v5::mqttbytes::QoS) -> Qos {
         rumqttc::v5::mqttbytes::QoS::ExactlyOnce => Qos::ExactlyOnce,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use rumqttc::v5::mqttbytes::v5::Packet;
+
+    #[test]
+    fn what_a_broker_grants_or_refuses_has_its_code() {
+        let mut suback = BytesMut::from(&[0x90, 6, 0xff, 0xff, 0, 1, 0x87, 0x8f][..]);
+        let Packet::SubAck(answer) = crate::v5::read(&mut suback).unwrap() else { panic!("no SUBACK") };
+        let granted: Vec<_> = answer.return_codes.iter().map(granted).collect();
+        let refused = |reason: &str| Err(reason.to_owned());
+        assert_eq!(
+            granted,
+            [Ok(Qos::AtLeastOnce), refused("0x87 not authorized"), refused("0x8f topic filter invalid")]
+        );
+    }
+
+    #[test]
+    fn a_message_keeps_its_flags_and_properties() {
+        // DUP, QoS 1 and RETAIN; packet id 9; a response topic.
+        let mut publish = BytesMut::from(&[0x3b, 11, 0, 1, b'a', 0, 9, 4, 8, 0, 1, b'r', b'p'][..]);
+        let Packet::Publish(publish) = crate::v5::read(&mut publish).unwrap() else { panic!("no PUBLISH") };
+        let arrived = message(&publish);
+        assert_eq!((arrived.topic.as_str(), &arrived.payload[..], arrived.qos), ("a", &b"p"[..], Qos::AtLeastOnce));
+        assert!(arrived.retained && arrived.repeated);
+        assert_eq!(arrived.properties.unwrap().response_topic.as_deref(), Some("r"));
+    }
+}
