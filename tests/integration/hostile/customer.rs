@@ -124,7 +124,7 @@ async fn packets_that_no_broker_may_send_end_the_session_at_once_and_cost_no_mem
         let line = format!("ended the session with {}, which sent {expected}", broker.address());
         assert!(site.gateway.log_count(&line) >= 1, "{name}: {}", site.gateway.log());
     }
-    let grown = site.gateway.peak_memory_kb() - before;
+    let grown = site.gateway.peak_memory_kb().saturating_sub(before);
     assert!(grown < MEMORY_MARGIN_KB, "the gateway needed {grown} KiB more");
     // A few lines for each end of a session, and none for each part of a packet.
     let lines = site.gateway.log().lines().count();
@@ -142,7 +142,7 @@ async fn a_flood_of_packets_without_meaning_delays_nobody() {
         broker.send_to_all(&[0xd0, 0].repeat(128 << 10));
     }
     neighbours_receive_everything(&mut site, &mut echoes).await;
-    let grown = site.gateway.peak_memory_kb() - before;
+    let grown = site.gateway.peak_memory_kb().saturating_sub(before);
     assert!(grown < MEMORY_MARGIN_KB, "the gateway needed {grown} KiB more");
     let acme = site.feed("acme", |feed| feed["lag"].as_u64() < Some(20)).await;
     assert_eq!((&acme["sign_ins"], &acme["lost"]), (&json!(1), &json!(0)), "{acme}");

@@ -144,7 +144,7 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
-    /// The most memory that the process has had, in KiB.
+    /// The most memory that the process has had, in KiB. Linux counts a little late, so that it may seem to shrink.
     pub fn peak_memory_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
