@@ -6,7 +6,7 @@ use bessai_domain::message::{Message, Properties, Qos};
 use bessai_domain::ports::{Broker as _, Notice, Session as _};
 use bessai_domain::session::{Endpoint, Login, Password, Protocol, ProtocolChoice};
 use bessai_domain::time::Timestamp;
-use bessai_mqtt::{BrokerSettings, MqttBroker, MqttSession};
+use bessai_mqtt::{BrokerHabits, BrokerSettings, MqttBroker, MqttSession};
 use bessai_simulator::scripted::{Acknowledgements, Script, ScriptedBroker, StoredSession};
 
 use crate::support::broker::{Broker, BrokerSetup};
@@ -37,6 +37,7 @@ fn settings(port: u16, protocol: Protocol) -> BrokerSettings {
         in_flight: 20,
         qos: Qos::ExactlyOnce,
         will: None,
+        habits: BrokerHabits::default(),
     }
 }
 

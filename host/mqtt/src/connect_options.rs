@@ -7,7 +7,7 @@ use bessai_domain::message::{Message, Qos};
 use bessai_domain::session::{Endpoint, Login, Password};
 use bessai_tls::SettingNames;
 
-use crate::settings::BrokerSettings;
+use crate::settings::{BrokerHabits, BrokerSettings};
 use crate::trace::Trace;
 
 /// Bytes of a text or of binary data in a packet, and so of every part of a CONNECT (5.0 §1.5.4, §1.5.6).
@@ -35,6 +35,7 @@ pub(crate) struct ConnectOptions {
     /// The highest quality of service that the feed publishes with.
     pub(crate) qos: Qos,
     pub(crate) will: Option<Message>,
+    pub(crate) habits: BrokerHabits,
     pub(crate) properties: Vec<(String, String)>,
     /// The client subscribes.
     pub(crate) receives: bool,
@@ -66,12 +67,16 @@ impl ConnectOptions {
             client_id: login.client_id.unwrap_or_else(|| settings.client_id.clone()),
             username: login.username.or_else(|| settings.username.clone().filter(|_| is_configured)),
             password,
-            clean_start: login.clean_start.unwrap_or(true),
-            session_expiry_s: login.session_expiry_s,
+            clean_start: login.clean_start.unwrap_or(settings.habits.clean_start),
+            session_expiry_s: login.session_expiry_s.or(settings.habits.session_expiry_s),
             keep_alive,
             in_flight: settings.in_flight,
             qos: settings.qos,
-            will: login.will.or_else(|| settings.will.clone()),
+            will: login
+                .will
+                .or_else(|| settings.will.clone())
+                .map(|will| Message { retain: will.retain && settings.habits.retain, ..will }),
+            habits: settings.habits,
             properties: login.properties,
             receives: login.receives,
         };
@@ -173,6 +178,7 @@ mod tests {
             in_flight: 100,
             qos: Qos::AtLeastOnce,
             will: None,
+            habits: BrokerHabits::default(),
         }
     }
 
@@ -185,6 +191,17 @@ mod tests {
         );
         assert_eq!(options.credentials(), Some(("site".into(), "secret".into())));
         assert!(options.clean_start && options.keep_alive == Duration::from_secs(60));
+        let will =
+            Message { topic: "w".into(), payload: vec![], qos: Qos::AtLeastOnce, retain: true, properties: None };
+        let habits =
+            BrokerHabits { retain: false, clean_start: false, session_expiry_s: Some(60), ..BrokerHabits::default() };
+        let settings = BrokerSettings { habits, will: Some(will.clone()), ..settings() };
+        let options = ConnectOptions::new(&settings, Login::default()).unwrap();
+        assert_eq!((options.clean_start, options.session_expiry_s), (false, Some(60)));
+        assert_eq!(options.will, Some(Message { retain: false, ..will }));
+        let login = Login { clean_start: Some(true), session_expiry_s: Some(5), ..Login::default() };
+        let options = ConnectOptions::new(&settings, login).unwrap();
+        assert_eq!((options.clean_start, options.session_expiry_s), (true, Some(5)));
     }
 
     #[test]

@@ -56,10 +56,11 @@ async fn connect(protocol: Protocol, options: &ConnectOptions) -> Result<Connect
     let connack =
         exchange(&mut wire, connect).await.inspect_err(|_| options.trace.borrow_mut().answered(wire.head()))?;
     wire.signed_in(options.receives);
-    let (client, granted) = match protocol {
+    let (client, mut granted) = match protocol {
         Protocol::V311 => v311::signed_in(options, connack, wire)?,
         Protocol::V5 => v5::signed_in(options, connack, wire)?,
     };
+    granted.max_packet = granted.max_packet.min(options.habits.max_packet.unwrap_or(u32::MAX));
     Ok(Connection { protocol, client, granted, arrived: VecDeque::new() })
 }
 

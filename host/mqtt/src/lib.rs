@@ -35,5 +35,5 @@ mod wire;
 pub use broker::MqttBroker;
 pub use probe::{Probe, probe};
 pub use session::MqttSession;
-pub use settings::{BrokerSettings, ReadPassword};
+pub use settings::{BrokerHabits, BrokerSettings, ReadPassword};
 pub use subscriber::{ReceivedMessage, subscribe};

@@ -36,6 +36,7 @@ pub struct MqttSession {
     address: String,
     client_id: String,
     warnings: Rc<LoggedWarnings>,
+    may_retain: bool,
     outbox: VecDeque<(u64, Message)>,
     packet_ids: PacketIds,
     subscriptions: PendingSubscriptions,
@@ -64,6 +65,7 @@ impl MqttSession {
             address: options.address(),
             client_id: options.client_id.clone(),
             warnings,
+            may_retain: options.habits.retain,
             outbox: VecDeque::new(),
             packet_ids: PacketIds::new(connection.granted.window),
             subscriptions: PendingSubscriptions::default(),
@@ -88,6 +90,7 @@ impl MqttSession {
             }
             message.qos = granted.max_qos;
         }
+        message.retain &= self.may_retain;
         if message.retain && !granted.retain {
             if !self.warnings.retain.replace(true) {
                 tracing::warn!(%broker, "messages are published without the retain flag: the broker does not support it");

@@ -38,6 +38,27 @@ pub struct BrokerSettings {
     pub qos: Qos,
     /// Published by the broker when the connection is lost.
     pub will: Option<Message>,
+    /// What the broker is known not to accept, and what it keeps.
+    pub habits: BrokerHabits,
+}
+
+/// What a broker is known not to accept, and what it keeps of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerHabits {
+    /// Whether messages and the last will may be retained.
+    pub retain: bool,
+    /// The largest packet in bytes, if the broker does not announce a smaller one.
+    pub max_packet: Option<u32>,
+    /// Whether the broker forgets the last session's unfinished messages, if the plugin does not decide.
+    pub clean_start: bool,
+    /// How long the broker keeps a session whose connection is lost, if the plugin does not decide.
+    pub session_expiry_s: Option<u32>,
+}
+
+impl Default for BrokerHabits {
+    fn default() -> Self {
+        Self { retain: true, max_packet: None, clean_start: true, session_expiry_s: None }
+    }
 }
 
 impl BrokerSettings {

@@ -14,7 +14,10 @@ use super::public_host::is_public;
 use super::secret::{self, Encoding, Secret, SecretSources, warn_if_exposed};
 
 mod files;
+mod habits;
 mod names;
+
+pub(crate) use habits::BrokerHabits;
 
 use names::site_names;
 
@@ -62,6 +65,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) keep_alive: Duration,
     /// How many publishes may wait for their acknowledgement.
     pub(crate) in_flight: u16,
+    /// What is announced there, and what the broker is known not to accept.
+    pub(crate) habits: BrokerHabits,
 }
 
 impl BrokerConfig {
@@ -115,6 +120,7 @@ struct PartialBroker<'a> {
     names: SettingNames,
     keep_alive: Option<Duration>,
     in_flight: Option<u16>,
+    habits: BrokerHabits,
 }
 
 /// Reads the site's broker: `[broker]`, overridden by the variables.
@@ -173,6 +179,7 @@ impl<'a> PartialBroker<'a> {
             names: SettingNames::new(table.key("")),
             keep_alive: table.duration("keep_alive", SHORTEST_KEEP_ALIVE..=LONGEST_KEEP_ALIVE),
             in_flight: table.integer("in_flight", 1..=u16::MAX),
+            habits: BrokerHabits::read(table),
         };
         table.report_unknown_keys();
         broker
@@ -274,6 +281,7 @@ impl<'a> PartialBroker<'a> {
             names: self.names,
             keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             in_flight: self.in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
+            habits: self.habits,
         }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::bail;
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{Broker as _, Notice, Session as _};
 use bessai_domain::session::{Login, Protocol, ProtocolChoice};
-use bessai_mqtt::{BrokerSettings, MqttBroker};
+use bessai_mqtt::{BrokerHabits, BrokerSettings, MqttBroker};
 
 use super::bare_loop::Publication;
 use crate::table::ComparedFigure;
@@ -99,6 +99,7 @@ pub(super) fn settings(broker: SocketAddr, protocol: Protocol, client_id: String
         in_flight: IN_FLIGHT,
         qos: Qos::AtLeastOnce,
         will: None,
+        habits: BrokerHabits::default(),
     }
 }
 

@@ -157,6 +157,8 @@ fn disconnect_cause(code: Disconnect) -> CloseCause {
 fn disconnect_hint(code: Disconnect) -> Option<&'static str> {
     match code {
         Disconnect::NotAuthorized => Some("check what the broker's policy allows this client"),
+        Disconnect::PacketTooLarge => Some("set a lower max_packet"),
+        Disconnect::RetainNotSupported => Some("set retain = false"),
         Disconnect::QuotaExceeded => Some("set a rate in [limits], or raise the broker's quota"),
         Disconnect::UseAnotherServer | Disconnect::ServerMoved => Some("ask the broker's operator for its new address"),
         Disconnect::ConnectionRateExceeded => Some("the broker limits how often clients sign in"),

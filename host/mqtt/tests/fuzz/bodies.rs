@@ -157,5 +157,6 @@ fn settings(listener: &TcpListener, options: u8) -> BrokerSettings {
         in_flight: 4,
         qos: Qos::ExactlyOnce,
         will: Some(message(1)),
+        habits: Default::default(),
     }
 }

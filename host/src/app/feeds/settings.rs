@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::settings::Mistake;
 use bessai_feed::{BrokerGates, FeedSettings, Policy};
 use bessai_files::Access;
-use bessai_mqtt::{BrokerSettings, ReadPassword};
+use bessai_mqtt::{BrokerHabits, BrokerSettings, ReadPassword};
 use bessai_plugin_runtime::{
     self as plugin, CompiledComponent, Engine, LogSink, PluginMetrics, PluginSettings, ReadSecret, Secrets,
 };
@@ -87,7 +88,7 @@ pub(super) fn of_feed(
 ) -> FeedSettings {
     FeedSettings {
         name: feed.name.clone(),
-        status_topic: feed.is_default.then(|| status_topic(site)),
+        status_topic: feed.broker.habits.status_topic_of(feed.is_default.then(|| status_topic(site))),
         clock: now,
         slow_call: plugin::SLOW_CALL,
         quarantine: Rc::<QuarantineWriter>::clone(quarantine),
@@ -150,13 +151,24 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
         keep_alive: broker.keep_alive,
         in_flight: broker.in_flight,
         qos: feed.limits.qos,
-        will: feed.is_default.then(|| Message {
-            topic: status_topic(site),
+        will: broker.habits.will_of(feed.is_default.then(|| status_topic(site))).map(|topic| Message {
+            topic,
             payload: b"offline".to_vec(),
             qos: Qos::AtLeastOnce,
             retain: true,
             properties: None,
         }),
+        habits: habits(&broker.habits),
+    }
+}
+
+fn habits(habits: &config::BrokerHabits) -> BrokerHabits {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    BrokerHabits {
+        retain: habits.retain,
+        max_packet: habits.max_packet,
+        clean_start: habits.clean_start,
+        session_expiry_s: habits.session_expiry.map(seconds),
     }
 }
 
