@@ -160,7 +160,7 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
     let section = plugins::read_section(&table, &file.folder, &variables);
     table.report_unknown_keys();
     let variables_of_process = environment.variables.clone();
-    let plugins = Plugins::new(section, &data_dir, devices.clone(), site_broker.clone(), variables_of_process);
+    let plugins = Plugins::new(&site, section, &data_dir, devices.clone(), site_broker.clone(), variables_of_process);
     let plugins = Arc::new(plugins);
     let scan = read_feeds(&plugins, findings);
     Config {

@@ -15,6 +15,7 @@ use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
 mod limits;
+mod refusals;
 mod resumed;
 mod sockets;
 

@@ -45,6 +45,16 @@ pub(crate) struct FeedConfig {
     pub(crate) shares_site_broker: bool,
 }
 
+impl FeedConfig {
+    /// The client id with which it signs in, if its plugin does not choose another one.
+    pub(crate) fn client_id(&self, site: &str) -> String {
+        self.broker.client_id.clone().unwrap_or_else(|| match self.is_default {
+            true => format!("bessai-{site}"),
+            false => format!("bessai-{site}-{}", self.name),
+        })
+    }
+}
+
 /// Where a component is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ComponentSource {

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bessai_domain::session::Endpoint;
 use bessai_domain::settings::Mistake;
 use bessai_files::{Access, NotAnswering};
 
-use super::feed::{self, DEFAULT_FEED, FeedConfig, FeedSource};
+use super::feed::{self, ComponentSource, DEFAULT_FEED, FeedConfig, FeedSource};
 use super::findings::Findings;
 use super::folder::{self, FeedFiles, Listing};
 use super::plugins::Plugins;
@@ -98,6 +99,7 @@ impl Plugins {
                 }
             }
         }
+        scan.refuse_equal_client_ids(&self.site);
         scan
     }
 
@@ -185,6 +187,14 @@ fn off(name: &str, mistakes: Vec<Mistake>) -> FeedOff {
     FeedOff { name: name.to_owned(), component: None, mistakes, answers: true, lacks_broker: false }
 }
 
+fn off_with(feed: &FeedConfig, mistake: Mistake) -> FeedOff {
+    let component = match &feed.component {
+        ComponentSource::File(path) => Some(path.clone()),
+        ComponentSource::BuiltIn => None,
+    };
+    FeedOff { component, ..off(&feed.name, vec![mistake]) }
+}
+
 fn off_for_now(name: &str, error: &NotAnswering) -> FeedOff {
     let mistake = Mistake::without_value(format!("files of feed {name}"), error.to_string());
     FeedOff { answers: false, ..off(name, vec![mistake]) }
@@ -197,6 +207,25 @@ fn unknown_default(plugins: &Plugins) -> Mistake {
 }
 
 impl FeedScan {
+    /// A broker ends the older of two sessions with one client id: of two feeds with the same one, the later is off.
+    fn refuse_equal_client_ids(&mut self, site: &str) {
+        let mut users: Vec<(Endpoint, String, String)> = Vec::new();
+        let off = &mut self.off;
+        self.feeds.retain(|feed| {
+            let (endpoint, client_id) = (feed.broker.endpoint(), feed.client_id(site));
+            let is_same =
+                |(known, id, _): &&(Endpoint, String, String)| *id == client_id && known.is_same_broker(&endpoint);
+            let Some((_, _, other)) = users.iter().find(is_same) else {
+                users.push((endpoint, client_id, feed.name.clone()));
+                return true;
+            };
+            let key = format!("{}.toml: broker.client_id", feed.name);
+            let hint = format!("is the client id of the feed `{other}` at the same broker, too; write another one");
+            off.push(off_with(feed, Mistake::new(key, format_args!("{client_id:?}"), hint)));
+            false
+        });
+    }
+
     /// The feeds without a broker, if the site's own one is among them: then the site's broker is missing.
     pub(super) fn without_site_broker(&mut self) -> Vec<String> {
         if !self.off.iter().any(|feed| feed.lacks_broker && feed.name == DEFAULT_FEED) {

@@ -36,6 +36,7 @@ pub(crate) struct Plugins {
     /// Time for compiling one component.
     pub(crate) compile_time: Duration,
     pub(super) is_dir_explicit: bool,
+    pub(super) site: String,
     devices: Devices,
     pub(super) site_broker: SiteBroker,
     environment: BTreeMap<String, String>,
@@ -68,6 +69,7 @@ pub(super) fn read_section(table: &SettingsTable<'_>, folder: &Path, variables: 
 
 impl Plugins {
     pub(super) fn new(
+        site: &str,
         section: PluginsSection,
         data_dir: &Path,
         devices: Devices,
@@ -79,6 +81,7 @@ impl Plugins {
             dir: section.dir.unwrap_or_else(|| data_dir.join(DEFAULT_DIR)),
             compile_memory_bytes: section.compile_memory_bytes,
             compile_time: section.compile_time,
+            site: site.to_owned(),
             devices,
             site_broker,
             environment,

@@ -131,10 +131,6 @@ pub(super) fn broker_of(site: &str, feed: &config::FeedConfig, component: &Compi
 /// How a feed signs in, as far as its plugin does not decide it.
 pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
     let broker = &feed.broker;
-    let client_id = broker.client_id.clone().unwrap_or_else(|| match feed.is_default {
-        true => format!("bessai-{site}"),
-        false => format!("bessai-{site}-{}", feed.name),
-    });
     let read_password = |secret: config::Secret| -> ReadPassword { Box::new(move || secret.read()) };
     let password = broker.password.clone().map(read_password);
     BrokerSettings {
@@ -142,7 +138,7 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
         port: broker.port,
         websocket: broker.websocket.clone(),
         tls: broker.tls.clone(),
-        client_id,
+        client_id: feed.client_id(site),
         username: broker.username.clone(),
         password,
         key_password: broker.key_password.clone().map(read_password),

@@ -327,6 +327,25 @@ fn feeds_that_share_the_sites_broker() {
 }
 
 #[test]
+fn feeds_with_the_same_client_id_at_one_broker() {
+    let case = |a: &str, b: &str| {
+        let case = Case::new().set("SITE_ID", "S").set("MQTT_BROKER_URL", "mqtt://localhost");
+        let case = case.file("plugins/a.wasm", "").file("plugins/b.wasm", "");
+        case.file("plugins/a.toml", a).file("plugins/b.toml", b)
+    };
+    let broker = |host: &str, id: &str| format!("[broker]\nurl = \"mqtt://{host}\"\nclient_id = \"{id}\"");
+    let hint =
+        |other: &str| format!("is the client id of the feed `{other}` at the same broker, too; write another one");
+    let equal = case(&broker("h", "x"), &broker("H", "x"));
+    assert_eq!(equal.mistakes(), [format!("b.toml: broker.client_id = \"x\": {}", hint("a"))]);
+    assert_eq!(names(&equal.start().unwrap()), ["default", "a"]);
+    let default = case(&broker("127.0.0.1", "bessai-S"), "");
+    assert_eq!(default.mistakes(), [format!("a.toml: broker.client_id = \"bessai-S\": {}", hint("default"))]);
+    assert_eq!(names(&case(&broker("h", "x"), &broker("i", "x")).config()), ["default", "a", "b"]);
+    assert_eq!(names(&case(&broker("h", "x"), &broker("h", "y")).config()), ["default", "a", "b"]);
+}
+
+#[test]
 fn warnings_about_passwords_and_secret_files() {
     use std::os::unix::fs::PermissionsExt;
     let case = Case::new().file("plugins/a.wasm", "").file("plugins/key", "k").file("plugins/default.toml", "");
