@@ -205,7 +205,9 @@ async fn the_limits_that_a_broker_announces_are_kept() {
     ])
     .await;
     feeds.check_all().await;
-    feeds.brokers().for_each(ScriptedBroker::close_connections);
+    // What was sent with QoS 0 and is still in a socket is lost with the connection.
+    let acknowledging = feeds.brokers.iter().filter(|(name, _)| name != "qos-5");
+    acknowledging.for_each(|(_, broker)| broker.close_connections());
     feeds.check_all().await;
 }
 
