@@ -149,7 +149,8 @@ fn client_ids_are_shown_and_must_differ() {
         assert!(told.contains(&format!("  client id {id}\n")), "{told}");
     }
     let told = mistaken(&setup.file("plugins/b.toml", feed("one")));
-    assert!(told.contains("feed b: client id = one: the feed a has the same at the same broker"), "{told}");
+    let expected = "b.toml: broker.client_id = \"one\": is the client id of the feed `a` at the same broker, too";
+    assert!(told.contains(expected), "{told}");
 }
 
 #[test]

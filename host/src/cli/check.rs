@@ -2,7 +2,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "the command has nothing else to do")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bessai_domain::journal::SyncPolicy;
@@ -163,17 +162,9 @@ fn print_feeds(config: &Config) -> Result<Vec<Mistake>, OutputError> {
         Err(error) => return Ok(vec![Mistake::without_value("plugins", error)]),
     };
     let mut mistakes = Vec::new();
-    let mut sessions = BTreeMap::new();
     for feed in &config.feeds {
         mistakes.extend(print_feed(&config.site, feed, &engine)?);
-        let broker = app::broker(&config.site, feed);
-        print_line(format_args!("  client id {}", broker.client_id))?;
-        let session = (broker.host, broker.port, broker.client_id.clone());
-        if let Some(other) = sessions.insert(session, &feed.name) {
-            let hint =
-                format!("the feed {other} has the same at the same broker, which would close one of the two sessions");
-            mistakes.push(Mistake::new(format!("feed {}: client id", feed.name), broker.client_id, hint));
-        }
+        print_line(format_args!("  client id {}", feed.client_id(&config.site)))?;
     }
     for feed in &config.off {
         print_line(format_args!("feed {}: off, for the reason below", feed.name))?;
