@@ -32,6 +32,8 @@ pub(crate) struct ReloadRequests {
 pub(super) struct ReloadReport(Option<LastReload>);
 
 struct LastReload {
+    /// How many there have been since the start.
+    count: u64,
     at: Instant,
     mistakes: usize,
     needs_restart: Vec<String>,
@@ -52,6 +54,7 @@ impl ReloadReport {
     pub(super) fn json(&self) -> Value {
         let Some(last) = &self.0 else { return Value::Null };
         json!({
+            "count": last.count,
             "age_s": last.at.elapsed().as_secs(),
             "applied": last.mistakes == 0,
             "mistakes": last.mistakes,
@@ -78,7 +81,10 @@ impl Reloader {
                     (count, Vec::new())
                 }
             };
-            self.report.borrow_mut().0 = Some(LastReload { at: Instant::now(), mistakes, needs_restart });
+            let mut report = self.report.borrow_mut();
+            let count = report.0.as_ref().map_or(0, |last| last.count) + 1;
+            report.0 = Some(LastReload { count, at: Instant::now(), mistakes, needs_restart });
+            drop(report);
             self.service_manager.notify_ready();
         }
         // No more requests will come.

@@ -15,10 +15,10 @@ fn device(name: &str, device: &Device) -> String {
 
 /// Writes bessai.toml and reloads it; returns the reload's outcome in `/health`.
 async fn reload(gateway: &Gateway, file: &str, content: &str) -> Value {
-    let before = gateway.log_count("reload");
+    let before = gateway.health().await["reload"]["count"].as_u64();
     std::fs::write(gateway.path(file), content).unwrap();
     gateway.hang_up();
-    let outcome = |health: &Value| health["reload"].is_object() && gateway.log_count("reload") > before;
+    let outcome = |health: &Value| health["reload"]["count"].as_u64() > before;
     gateway.wait_for_health("the reload", outcome).await["reload"].clone()
 }
 
