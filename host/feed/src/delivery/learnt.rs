@@ -109,12 +109,16 @@ impl BrokerLessons {
     /// What messages have in common with a suspect that the broker may object to.
     pub(super) fn traits(&self, message: &Message, size: usize, objection: Objection) -> SuspectTraits {
         let may_be = |possible: Objection| objection == possible || objection == Objection::Unknown;
-        let is_known_topic = self.accepted_topics.contains(&self.hasher.hash_one(message.topic.as_str()));
+        let is_known_topic = self.is_known_topic(message);
         SuspectTraits {
             topic: (may_be(Objection::Topic) && !is_known_topic).then(|| message.topic.as_str().into()),
             size: (may_be(Objection::Size) && self.is_unusually_large(size)).then_some(size),
             retain: self.may_object_to_retain(message, objection),
         }
+    }
+
+    fn is_known_topic(&self, message: &Message) -> bool {
+        self.accepted_topics.contains(&self.hasher.hash_one(message.topic.as_str()))
     }
 
     fn is_unusually_large(&self, size: usize) -> bool {
@@ -134,7 +138,7 @@ impl BrokerLessons {
 
     /// The broker does not accept a message of that size: learns what it has against it, where that can be known.
     pub(super) fn convicted(&mut self, message: &Message, size: usize, conviction: &Conviction, now: Instant) {
-        let is_known_topic = self.accepted_topics.contains(&self.hasher.hash_one(message.topic.as_str()));
+        let is_known_topic = self.is_known_topic(message);
         let is_largest = self.is_unusually_large(size);
         let refuses = match conviction.objection {
             Objection::Topic => RefusedByBroker::Topic(message.topic.clone()),

@@ -95,6 +95,24 @@ struct Suspect {
     traits: SuspectTraits,
 }
 
+impl Suspect {
+    fn new(strikes: u32, conviction: Conviction, now: Instant) -> Self {
+        Self {
+            strikes,
+            ended_alone: false,
+            conviction,
+            is_convicted: false,
+            on_trial: None,
+            is_unretained: false,
+            has_been_unretained: false,
+            not_before: now,
+            pause: TRIAL_AFTER,
+            is_unanswered: false,
+            traits: SuspectTraits::default(),
+        }
+    }
+}
+
 /// The suspects of a feed, over all its sessions.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
@@ -149,19 +167,8 @@ impl Suspicion {
     fn strike(&mut self, key: &MessageKey, was_alone: bool, conviction: Conviction, now: Instant) {
         let is_calm = self.unexplained.is_none_or(|at| now.duration_since(at) > NO_CONVICTION_FOR);
         let chance = self.chance_of_an_end();
-        let suspect = self.suspects.entry(key.clone()).or_insert_with(|| Suspect {
-            strikes: 0,
-            ended_alone: false,
-            conviction: conviction.clone(),
-            is_convicted: false,
-            on_trial: None,
-            is_unretained: false,
-            has_been_unretained: false,
-            not_before: now,
-            pause: TRIAL_AFTER,
-            is_unanswered: false,
-            traits: SuspectTraits::default(),
-        });
+        let new = || Suspect::new(0, conviction.clone(), now);
+        let suspect = self.suspects.entry(key.clone()).or_insert_with(new);
         // With others in flight it is only the likely cause, which the next session finds out.
         if was_alone || suspect.strikes == 0 {
             suspect.strikes += 1;
@@ -223,20 +230,7 @@ impl Suspicion {
 
     /// A message of a kind that was refused an hour ago: it is tried alone.
     pub(super) fn presume(&mut self, key: MessageKey, conviction: Conviction, now: Instant) {
-        let suspect = Suspect {
-            strikes: STRIKES,
-            ended_alone: false,
-            conviction,
-            is_convicted: false,
-            on_trial: None,
-            is_unretained: false,
-            has_been_unretained: false,
-            not_before: now,
-            pause: TRIAL_AFTER,
-            is_unanswered: false,
-            traits: SuspectTraits::default(),
-        };
-        self.suspects.insert(key, suspect);
+        self.suspects.insert(key, Suspect::new(STRIKES, conviction, now));
     }
 
     /// What the messages that wait for the verdict about a suspect have in common with it.
