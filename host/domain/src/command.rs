@@ -73,7 +73,7 @@ pub struct Proposal {
     pub value: SetValue,
     /// The set-point is void from this time on.
     pub until: Option<Timestamp>,
-    /// Chosen by whoever proposes, to recognise the outcome by.
+    /// Chosen by the proposer, to match the outcome with its proposal.
     pub reference: String,
 }
 

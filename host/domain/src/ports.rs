@@ -191,7 +191,7 @@ pub trait Session {
 /// Why a sign-in failed, for people; contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignInError {
-    /// The broker cannot be reached, whoever tries.
+    /// No client can reach the broker.
     #[error("{0}")]
     Unreachable(String),
     /// It does not accept this client, or the login cannot be used.

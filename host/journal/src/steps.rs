@@ -1,4 +1,4 @@
-//! A journal without threads, for simulations: whoever opens it does the threads' work in steps, at times of its choice.
+//! A journal without threads, for simulations: the caller does the threads' work in steps, whenever it chooses.
 
 use std::sync::Arc;
 

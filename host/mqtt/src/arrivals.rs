@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use bessai_domain::command::ArrivedMessage;
 
-/// Messages that may wait for their acknowledgement; no packet is read beyond it. MQTT 5 brokers are told
-/// [`RECEIVE_MAXIMUM`]; those of 3.1.1 send 10 to 100 by default.
+/// Messages that may wait for their acknowledgement; no packet is read beyond it. CONNECT announces
+/// [`RECEIVE_MAXIMUM`] to MQTT 5 brokers; those of 3.1.1 send 10 to 100 by default.
 const MAX_WAITING: usize = 256;
 /// Bytes of topics and payloads that may wait.
 const MAX_WAITING_BYTES: usize = 1 << 20;

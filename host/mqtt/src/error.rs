@@ -129,7 +129,7 @@ impl SessionError {
         }
     }
 
-    /// Whether the broker cannot be reached, whoever signs in.
+    /// Whether no client can reach the broker.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Timeout | Self::Network(_))
     }

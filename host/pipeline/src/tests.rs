@@ -322,7 +322,7 @@ proptest! {
         let mut knowledge = Knowledge { channels: [vec![], vec![]], limited: BTreeMap::new() };
         (0..2).for_each(|device| knowledge.describe(device, &both));
         for step in steps {
-            // So that verdicts which waited for the clock are told from this step's.
+            // Distinguishes verdicts that waited for the clock from those of this step.
             pass(Duration::from_millis(1));
             let seen = fixture.events.borrow().len();
             let mut is_judged = true;

@@ -1,4 +1,4 @@
-//! What a TLS client is told: what it trusts, what it presents, and how its settings are called where they are set.
+//! Settings of a TLS client: what it trusts, what it presents, and the name of each setting where it is set.
 
 use std::path::PathBuf;
 

@@ -86,7 +86,7 @@ impl Trust {
         self.given.iter().filter_map(Certificate::read).collect()
     }
 
-    /// Whether the certificate itself is trusted, whoever has signed it.
+    /// Whether the certificate itself is trusted, regardless of its signature.
     fn trusted_itself(&self, certificate: &CertificateDer<'_>) -> Result<Option<TrustedBy>, Error> {
         if let Some(pin) = self.pin {
             if Certificate::read(certificate).is_none_or(|certificate| certificate.pin != pin) {

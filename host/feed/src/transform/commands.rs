@@ -1,6 +1,6 @@
 //! The calls of a plugin that receives messages from its broker.
 //!
-//! A message that the plugin fails on is no reason to switch the plugin off: whoever may publish to its topics could do so.
+//! A message that the plugin fails on does not switch the plugin off: anybody who may publish to its topics could do that.
 //! It is tried again in a fresh instance, then dropped.
 
 use std::time::Duration;
