@@ -28,7 +28,7 @@ async fn the_gateway_connects_to_a_broker_that_starts_later() {
     let _broker = Broker::with(&BrokerSetup { port: Some(port), ..BrokerSetup::default() });
     let mut subscriber = Subscriber::start(port).await;
     subscriber.next("/telemetry").await;
-    assert_eq!(gateway.log_count("retrying in"), 1, "{}", gateway.log());
+    gateway.assert_logged_once("retrying in").await;
 }
 
 #[tokio::test]

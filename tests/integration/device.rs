@@ -22,7 +22,7 @@ async fn an_absent_device_stops_only_telemetry_until_it_answers() {
     assert_eq!((&safety["is_safe"], &safety["watchdog"]), (&json!(false), &json!("failed")));
     subscriber.next("/system/heartbeat").await;
     let second = subscriber.next("/system/heartbeat").await;
-    assert_eq!(gateway.log_count("cannot be read"), 1, "{}", gateway.log());
+    gateway.assert_logged_once("cannot be read").await;
     assert!(!second.payload.contains("soc"));
     assert_eq!(gateway.health().await["devices"]["battery"]["online"], json!(false));
 
@@ -33,7 +33,7 @@ async fn an_absent_device_stops_only_telemetry_until_it_answers() {
     let telemetry = subscriber.next("/telemetry").await;
     assert_eq!(telemetry.json()["soc_pct"], json!(50.0));
     subscriber.wait_for("/safety", |message| message.json()["is_safe"] == json!(true)).await;
-    assert_eq!(gateway.log_count(&format!("127.0.0.1:{port} answers")), 1, "{}", gateway.log());
+    gateway.assert_logged_once(&format!("127.0.0.1:{port} answers")).await;
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_channel_that_the_device_lacks_is_omitted() {
     let keys: Vec<_> = telemetry.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["ts", "site_id", "soc_pct", "power_kw", "temp_c"]);
     subscriber.next("/telemetry").await;
-    assert_eq!(gateway.log_count("refuses to read luna_cycle_count at 37762"), 1, "{}", gateway.log());
+    gateway.assert_logged_once("refuses to read luna_cycle_count at 37762").await;
 }
 
 #[tokio::test]

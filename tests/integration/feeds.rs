@@ -42,7 +42,7 @@ async fn a_feed_publishes_only_to_topics_in_its_rights() {
     let first = subscriber.next("").await;
     let second = subscriber.next("").await;
     assert_eq!((first.topic.as_str(), second.topic.as_str()), ("SITE-CL-001/safety", "SITE-CL-001/safety"));
-    assert_eq!(gateway.log_count("add it to [rights] topics"), 1, "{}", gateway.log());
+    gateway.assert_logged_once("add it to [rights] topics").await;
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ async fn a_feed_signs_in_once_its_wrong_key_is_corrected() {
     for _ in 0..20 {
         sequence.receive(&mut hub).await;
     }
-    assert_eq!(gateway.log_count("retrying in"), 1, "{}", gateway.log());
+    gateway.assert_logged_once("retrying in").await;
 }
 
 #[tokio::test]
@@ -271,7 +271,7 @@ async fn a_message_too_large_for_the_broker_is_quarantined_and_the_feed_continue
         .wait_for_health("quarantined messages", |health| health["feeds"]["signer"]["set_aside"].as_u64() >= Some(5));
     let health = health.await["feeds"]["signer"].clone();
     assert_eq!((&health["refused"], &health["connected"], &health["sign_ins"]), (&json!(0), &json!(true), &json!(1)));
-    assert_eq!(gateway.log_count("quarantined a message in "), 1, "{}", gateway.log());
+    gateway.assert_logged_once("quarantined a message in ").await;
     let mut files: Vec<_> = std::fs::read_dir(gateway.path("quarantine/signer")).unwrap().flatten().collect();
     files.sort_by_key(std::fs::DirEntry::path);
     let stored: Value = serde_json::from_slice(&std::fs::read(files[0].path()).unwrap()).unwrap();
@@ -289,7 +289,7 @@ async fn a_removed_secret_is_reported_once_and_again_when_it_is_back() {
     std::fs::remove_file(gateway.path(KEY_FILE)).unwrap();
     let failed = |count| move |health: &Value| health["feeds"]["signer"]["failed_sign_ins"].as_u64() >= Some(count);
     gateway.wait_for_health("sign-ins without the key", failed(3)).await;
-    assert_eq!(gateway.log_count("failed to read a secret: "), 1, "{}", gateway.log());
+    gateway.assert_logged_once("failed to read a secret: ").await;
     std::fs::write(gateway.path(KEY_FILE), hub::encoded(hub::KEY)).unwrap();
     gateway.wait_for_log("the secret can be read again").await;
     within("a sign-in with the restored key", async { while !is_connect(&hub.next().await) {} }).await;

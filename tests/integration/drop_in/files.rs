@@ -76,7 +76,7 @@ async fn settings_are_not_applied_while_they_are_being_written() {
     drop(file);
     echoes.wait_for(|echo| echo.version == "2").await;
     assert_eq!(starts, json!(1), "incomplete settings were applied");
-    assert_eq!(site.gateway.log_count("the new version runs"), 1, "{}", site.gateway.log());
+    site.gateway.assert_logged_once("the new version runs").await;
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ async fn names_of_ignored_files_are_logged_once_with_the_reason() {
         "ignored in the plugins folder: delta.wasm.txt: its name does not end in `.wasm`; rename it to delta.wasm",
         "\\u{1b}[2Jevil\\u{202e}.toml: the file name contains characters that are not visible; rename the file",
     ] {
-        assert_eq!(site.gateway.log_count(line), 1, "{line}\n{}", site.gateway.log());
+        site.gateway.assert_logged_once(line).await;
     }
     assert!(!site.gateway.log().contains(['\u{1b}', '\u{202e}']), "{}", site.gateway.log());
     site.all_readings().await;

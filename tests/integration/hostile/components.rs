@@ -48,7 +48,7 @@ async fn files_that_are_no_plugins_are_refused_with_a_reason() {
         let feed = site.off(name).await;
         let off = feed["off"].as_str().unwrap();
         assert!(off.contains(&format!("{name}.wasm {reason}")), "{name}: {off}");
-        assert_eq!(site.gateway.log_count(off), 1, "the reason of {name} is logged once");
+        site.gateway.assert_logged_once(off).await;
     }
     site.undisturbed().await;
 }

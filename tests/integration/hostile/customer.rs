@@ -54,7 +54,7 @@ async fn a_thousand_messages_a_call_that_the_broker_does_not_take_delay_nobody()
     assert_eq!((&acme["delivered"], &acme["off"]), (&json!(0), &json!(null)), "{acme}");
     // The feed slows itself down: what it cannot store yet waits in the journal.
     assert!(acme["lag"].as_u64() >= Some(READINGS as u64), "{acme}");
-    assert_eq!(site.gateway.log_count("quarantined a message in"), 1, "{}", site.gateway.log());
+    site.gateway.assert_logged_once("quarantined a message in").await;
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn packets_that_no_broker_may_send_end_the_session_at_once_and_cost_no_mem
             assert_eq!(again["off"], json!(null), "{again}");
         }
         let line = format!("ended the session with {}, which sent {expected}", broker.address());
-        assert!(site.gateway.log_count(&line) >= 1, "{name}: {}", site.gateway.log());
+        site.gateway.wait_for_log(&line).await;
     }
     let grown = site.gateway.peak_memory_kb().saturating_sub(before);
     assert!(grown < MEMORY_MARGIN_KB, "the gateway needed {grown} KiB more");
@@ -179,7 +179,7 @@ async fn a_full_quarantine_disk_makes_its_feed_wait_and_loses_nothing() {
     assert_eq!((&acme["set_aside"], &acme["off"]), (&json!(0), &json!(null)), "{acme}");
     assert_eq!(site.gateway.health().await["status"], "degraded");
     site.undisturbed().await;
-    assert_eq!(site.gateway.log_count("failed to write to the quarantine"), 1, "{}", site.gateway.log());
+    site.gateway.assert_logged_once("failed to write to the quarantine").await;
     disk.free();
     let acme = site.feed("acme", |feed| feed["set_aside"] == json!(1) && feed["lag"].as_u64() < Some(20)).await;
     assert_eq!((&acme["quarantine_trouble"], &acme["lost"]), (&json!(null), &json!(0)), "{acme}");

@@ -41,7 +41,7 @@ async fn invalid_and_forbidden_topics_are_refused_one_by_one() {
     let (refused, delivered) = (feed["refused"].as_u64().unwrap(), feed["delivered"].as_u64().unwrap());
     assert!(refused >= 8 * delivered && refused % 8 == 0, "{feed}");
     assert_eq!((&feed["off"], &feed["failures"]), (&json!(null), &json!(0)), "{feed}");
-    assert_eq!(site.gateway.log_count("a message is not published"), 1, "{}", site.gateway.log());
+    site.gateway.assert_logged_once("a message is not published").await;
     site.undisturbed().await;
 }
 
@@ -65,7 +65,7 @@ async fn a_plugin_that_always_asks_to_retry_only_lags() {
     let feed = site.feed("retry", |feed| feed["lag"].as_u64() >= Some(20)).await;
     assert_eq!((&feed["calls"], &feed["set_aside"], &feed["failures"]), (&json!(0), &json!(0), &json!(0)), "{feed}");
     assert_eq!(feed["off"], json!(null), "asking to retry is no failure: {feed}");
-    assert_eq!(site.gateway.log_count("the plugin is not ready: not now, ERROR or ever"), 1, "{}", site.gateway.log());
-    assert_eq!(site.gateway.log_count("the plugin is not ready"), 1, "{}", site.gateway.log());
+    site.gateway.assert_logged_once("the plugin is not ready: not now, ERROR or ever").await;
+    site.gateway.assert_logged_once("the plugin is not ready").await;
     site.undisturbed().await;
 }

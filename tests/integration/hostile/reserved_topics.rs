@@ -41,7 +41,7 @@ async fn topics_of_the_default_feed_are_published_by_others_only_if_their_rights
         let health = gateway.wait_for_health("refused messages", refused).await;
         assert_eq!(health["feeds"][name]["delivered"], json!(0), "{name}");
         let sentence = format!("topic \"{topic}\" belongs to the default feed: to allow it all the same, add it to");
-        assert_eq!(gateway.log_count(&sentence), 1, "{}", gateway.log());
+        gateway.assert_logged_once(&sentence).await;
         assert!(gateway.log().contains(&format!("[rights] topics, topics = [\"{topic}\"]")), "{}", gateway.log());
     }
     // Everything on the default feed's topics comes from the default feed.

@@ -48,7 +48,7 @@ async fn check_refused(server: &Server, more: &str, hint: &str) {
     let gateway = site(&broker, &device("box", &format!("tls://{}", server.address()), 7, more)).run();
     gateway.wait_for_log(hint).await;
     subscriber.next("/system/heartbeat").await;
-    assert_eq!(gateway.log_count("cannot be read"), 1, "{}", gateway.log());
+    gateway.assert_logged_once("cannot be read").await;
     assert_eq!(server.requests(), 0, "{hint}");
     assert!(!gateway.log().contains("PRIVATE"), "{}", gateway.log());
 }

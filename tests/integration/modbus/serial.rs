@@ -87,5 +87,5 @@ async fn a_serial_port_is_read_again_after_it_was_unplugged() {
     symlink(server.path().unwrap(), &port).unwrap();
     subscriber.discard_received();
     assert_eq!(subscriber.next("-001/telemetry").await.json()["soc_pct"].as_f64(), Some(1.0));
-    assert_eq!(gateway.log_count("cannot be read"), 1, "{}", gateway.log());
+    gateway.assert_logged_once("cannot be read").await;
 }

@@ -163,6 +163,13 @@ impl Gateway {
         }
     }
 
+    /// Waits until the log contains a text, and fails if it does more than once. The log is written by a thread of its own,
+    /// so that what a line is about may be seen before the line.
+    pub async fn assert_logged_once(&self, text: &str) {
+        self.wait_for_log(text).await;
+        assert_eq!(self.log_count(text), 1, "{text}:\n{}", self.log());
+    }
+
     /// How often the log contains a text.
     pub fn log_count(&self, text: &str) -> usize {
         self.log().matches(text).count()
