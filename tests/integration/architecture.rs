@@ -19,16 +19,17 @@ const ROOMS: [&str; 7] = [
     "bessai-inference",
 ];
 /// The crates below the rooms, which every room may use.
-const FOUNDATIONS: [&str; 4] = ["bessai-domain", FILES, "bessai-supervision", "bessai-tls"];
+const FOUNDATIONS: [&str; 5] = ["bessai-domain", FILES, "bessai-network", "bessai-supervision", "bessai-tls"];
 /// The only one of them that another one may use.
 const FILES: &str = "bessai-files";
 /// The program, which alone knows all rooms.
 const PROGRAM: &str = "bessai-edge";
 /// Each engine and the only crate that depends on it.
-const ENGINES: [(&str, &str); 17] = [
+const ENGINES: [(&str, &str); 18] = [
     ("clap", PROGRAM),
     ("crc32fast", "bessai-journal"),
     ("cryptoki", "bessai-tls"),
+    ("httparse", "bessai-mqtt"),
     ("hyper", PROGRAM),
     ("hyper-util", PROGRAM),
     ("ort", "bessai-inference"),

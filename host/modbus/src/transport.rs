@@ -112,7 +112,7 @@ impl Dial for BusEndpoint {
 impl BusEndpoint {
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
         let failed = |error: io::Error| format!("failed to connect to {}: {error}", self.name());
-        let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+        let stream = bessai_network::connect(host, port).await.map_err(failed)?;
         // Each request is one small packet: Nagle's algorithm would only delay it.
         stream.set_nodelay(true).map_err(failed)?;
         Ok(stream)

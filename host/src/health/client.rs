@@ -22,6 +22,7 @@ pub(crate) enum Answer {
 }
 
 /// Asks for the report.
+#[allow(clippy::disallowed_methods, reason = "one address, and no name")]
 pub(crate) async fn ask(address: SocketAddr) -> Result<Answer, String> {
     let asking = async {
         let mut stream = TcpStream::connect(address).await?;

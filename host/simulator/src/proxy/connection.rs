@@ -14,6 +14,7 @@ use super::{CloseMode, Direction, NetworkCondition, ProxyState};
 const CHUNK_BYTES_MAX: usize = 16 << 10;
 
 /// Connects one client to the server, and forwards until one side closes its connection or both are to be closed.
+#[allow(clippy::disallowed_methods, reason = "one address, and no name")]
 pub(super) async fn serve(mut client: TcpStream, mut closes: broadcast::Receiver<CloseMode>, shared: Arc<ProxyState>) {
     let Ok(mut server) = TcpStream::connect(shared.target).await else {
         // The client gets the RST that the server would have sent.
