@@ -51,7 +51,7 @@ mod toml_file;
 mod topic_level;
 mod watchdog;
 
-pub(crate) use self::broker::{BrokerConfig, BrokerHabits};
+pub(crate) use self::broker::{BrokerConfig, BrokerHabits, ProxyConfig};
 pub(crate) use self::device::{DeviceConfig, ReadSettings, parse_address};
 pub(crate) use self::environment::ProcessEnvironment;
 pub(crate) use self::feed::{ComponentSource, DEFAULT_FEED, FeedConfig};

@@ -15,6 +15,7 @@ use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
 mod limits;
+mod proxies;
 mod refusals;
 mod resumed;
 mod sockets;
@@ -27,6 +28,7 @@ fn settings(port: u16, protocol: Protocol) -> BrokerSettings {
         host: "127.0.0.1".into(),
         port,
         websocket: None,
+        proxy: None,
         tls: None,
         key_password: None,
         names: Default::default(),

@@ -14,6 +14,7 @@ pub mod event_numbers;
 pub mod gateway;
 pub mod growth;
 pub mod guests;
+pub mod http_proxy;
 pub mod hub;
 pub mod packets;
 pub mod publisher;

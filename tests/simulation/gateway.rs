@@ -192,6 +192,7 @@ fn feed(
             subscribe: Vec::new(),
             processor: ProcessorShare::default(),
             quarantine_bytes: u64::MAX,
+            broker: None,
             max_age: (index % 2 == 1).then_some(FEED_MAX_AGE),
         },
         events: SimEvents { reader, world: Rc::clone(world), feed: index, wake: Rc::clone(wake), has_stopped: false },

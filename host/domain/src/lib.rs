@@ -10,6 +10,7 @@
 )]
 
 pub mod address;
+pub mod broker_limits;
 pub mod command;
 pub mod device;
 pub mod event;

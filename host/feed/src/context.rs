@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use bessai_domain::broker_limits::BrokerLimits;
 use bessai_domain::event::Sequence;
 use bessai_domain::time::Moment;
 
@@ -20,6 +21,8 @@ pub(crate) struct TaskContext {
     pub(crate) delivered_through: Cell<Sequence>,
     /// Messages per second; set by the transformer with each policy, enforced by the delivery.
     pub(crate) rate_per_s: Cell<Option<u32>>,
+    /// What the broker accepts, if its kind is known; set by the transformer with each policy.
+    pub(crate) broker_limits: Cell<Option<&'static BrokerLimits>>,
     /// The most bytes of the feed's quarantine; set by the transformer with each policy.
     pub(crate) quarantine_bytes: Cell<u64>,
     /// Limits how many events and messages the feed quarantines in a second.
@@ -38,6 +41,7 @@ impl TaskContext {
             health,
             delivered_through: Cell::default(),
             rate_per_s: Cell::new(policy.rate_per_s),
+            broker_limits: Cell::new(policy.broker),
             quarantine_bytes: Cell::new(policy.quarantine_bytes),
             quarantine_rate: RefCell::default(),
             logged_quarantine_fault: RefCell::default(),
@@ -49,6 +53,7 @@ impl TaskContext {
     /// Limits that concern the delivery, of a new version.
     pub(crate) fn apply(&self, policy: &Policy) {
         self.rate_per_s.set(policy.rate_per_s);
+        self.broker_limits.set(policy.broker);
         self.quarantine_bytes.set(policy.quarantine_bytes);
         self.forget_quarantine_fault();
     }

@@ -24,6 +24,7 @@ mod capacity;
 mod closing;
 mod inbound;
 mod learnt;
+mod preset;
 mod renewal;
 mod sending;
 mod suspicion;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bessai_domain::broker_limits::BrokerLimits;
 use bessai_domain::command::{MAX_SUBSCRIPTIONS, Subscription};
 use bessai_domain::event::{EventBody, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
@@ -40,6 +41,8 @@ pub struct Policy {
     pub processor: ProcessorShare,
     /// The most bytes of the feed's quarantine.
     pub quarantine_bytes: u64,
+    /// What the broker accepts, if its kind is known.
+    pub broker: Option<&'static BrokerLimits>,
 }
 
 /// A call's messages after the check.
@@ -166,6 +169,7 @@ mod tests {
             max_age: None,
             processor: ProcessorShare::default(),
             quarantine_bytes: 0,
+            broker: None,
         }
     }
 

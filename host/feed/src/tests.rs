@@ -12,6 +12,7 @@ use crate::Replacement;
 
 mod commands;
 mod fakes;
+mod kinds;
 mod outage;
 mod quotas;
 mod refusals;

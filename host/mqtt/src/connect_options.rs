@@ -7,6 +7,7 @@ use bessai_domain::message::{Message, Qos};
 use bessai_domain::session::{Endpoint, Login, Password};
 use bessai_tls::SettingNames;
 
+use crate::proxy::Proxy;
 use crate::settings::{BrokerHabits, BrokerSettings};
 use crate::trace::Trace;
 
@@ -21,6 +22,8 @@ pub(crate) struct ConnectOptions {
     pub(crate) endpoint: Endpoint,
     /// The URL of the WebSocket, if MQTT is sent through one.
     pub(crate) websocket: Option<String>,
+    /// The proxy through which the broker is reached.
+    pub(crate) proxy: Option<Proxy>,
     pub(crate) tls: Option<bessai_tls::Client>,
     pub(crate) names: SettingNames,
     /// What the attempts have seen, for their errors.
@@ -61,6 +64,7 @@ impl ConnectOptions {
         let options = Self {
             endpoint,
             websocket,
+            proxy: settings.proxy.as_ref().map(Proxy::read).transpose()?,
             tls,
             names: settings.names.clone(),
             trace: RefCell::default(),
@@ -69,7 +73,7 @@ impl ConnectOptions {
             password,
             clean_start: login.clean_start.unwrap_or(settings.habits.clean_start),
             session_expiry_s: login.session_expiry_s.or(settings.habits.session_expiry_s),
-            keep_alive,
+            keep_alive: keep_alive.min(settings.habits.keep_alive.unwrap_or(LONGEST_KEEP_ALIVE)),
             in_flight: settings.in_flight,
             qos: settings.qos,
             will: login
@@ -167,6 +171,7 @@ mod tests {
             host: "a.example".into(),
             port: 8080,
             websocket: None,
+            proxy: None,
             tls: None,
             key_password: None,
             names: SettingNames::default(),
@@ -222,6 +227,10 @@ mod tests {
         assert_eq!((options.client_id.as_str(), options.clean_start), ("device", false));
         assert_eq!(options.credentials(), Some(("hub/device".into(), "token".into())));
         assert_eq!(options.keep_alive, LONGEST_KEEP_ALIVE);
+        let longest = Some(Duration::from_secs(1177));
+        let settings = BrokerSettings { habits: BrokerHabits { keep_alive: longest, ..settings.habits }, ..settings };
+        let login = Login { keep_alive_s: Some(1740), ..Login::default() };
+        assert_eq!(ConnectOptions::new(&settings, login).unwrap().keep_alive_s(), 1177);
     }
 
     #[test]

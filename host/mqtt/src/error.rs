@@ -7,6 +7,7 @@ use bessai_domain::refusal::{CloseCause, Objection};
 
 use crate::connect_options::ConnectOptions;
 use crate::hints;
+use crate::proxy::ProxyError;
 
 /// Why a sign-in failed, or a session ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) enum SessionError {
     NoWebSocket(String),
     /// The WebSocket does not carry MQTT.
     NoMqttInWebSocket,
+    /// A proxy gave no connection to the broker.
+    Proxy(ProxyError),
     /// The TLS handshake failed, in words.
     Tls(String),
     /// No answer in time, or data that could not be written in time.
@@ -99,6 +102,7 @@ impl SessionError {
             Self::NoMqttInWebSocket => format!(
                 "{address} opened a WebSocket without the sub-protocol \"mqtt\"; check the path of the broker's url"
             ),
+            Self::Proxy(error) => error.sentence(options),
             Self::Tls(explanation) => format!("TLS with {address} failed: {explanation}"),
             Self::Timeout => hints::timeout(options),
             Self::Network(error) => format!("failed to connect to {address}: {error}"),
@@ -131,7 +135,11 @@ impl SessionError {
 
     /// Whether no client can reach the broker.
     pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Timeout | Self::Network(_))
+        match self {
+            Self::Timeout | Self::Network(_) => true,
+            Self::Proxy(error) => error.is_unreachable(),
+            _ => false,
+        }
     }
 
     /// Whether a message may have ended the session. A broker without reason codes only closes the connection.

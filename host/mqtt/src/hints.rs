@@ -61,13 +61,23 @@ pub(crate) fn closed(options: &ConnectOptions) -> String {
 pub(crate) fn timeout(options: &ConnectOptions) -> String {
     let (address, url) = (options.address(), options.names.of("url"));
     let trace = options.trace.borrow();
+    let at = |peer| match &options.proxy {
+        Some(proxy) => format!("through the proxy {}", proxy.name()),
+        None => format!("({peer})"),
+    };
     match (trace.peer, &trace.handshake) {
+        (None, _) if let Some(proxy) = &options.proxy => format!(
+            "the proxy {} did not answer within {CONNECT_LIMIT_S} s: no TCP connection; check host and port in {}, and firewalls",
+            proxy.name(),
+            options.names.of("proxy")
+        ),
         (None, _) => format!(
             "{address} did not answer within {CONNECT_LIMIT_S} s: no TCP connection; check host and port in {url}, and firewalls"
         ),
         (Some(peer), None) if options.tls.is_some() => format!(
-            "{address} ({peer}) did not answer within {CONNECT_LIMIT_S} s: it accepted TCP, and not the TLS handshake; check whether \
-             that port is for TLS"
+            "{address} {} did not answer within {CONNECT_LIMIT_S} s: it accepted TCP, and not the TLS handshake; check whether \
+             that port is for TLS",
+            at(peer)
         ),
         (Some(_), handshake) => format!(
             "{address} did not answer within {CONNECT_LIMIT_S} s: no CONNACK{}; check whether that port is for MQTT{}",

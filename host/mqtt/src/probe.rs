@@ -14,6 +14,7 @@ use crate::connection::Connection;
 use crate::error::SessionError;
 use crate::limits::CONNECT_LIMIT_S;
 use crate::negotiation::KnownBroker;
+use crate::proxy::Proxy;
 use crate::session::MqttSession;
 use crate::settings::BrokerSettings;
 
@@ -27,8 +28,12 @@ pub struct Probe {
     pub address: String,
     /// The client id that was used.
     pub client_id: String,
-    /// The address with which TCP was connected.
+    /// Host and port of the proxy through which the broker is reached.
+    pub proxy: Option<String>,
+    /// The address with which TCP was connected: the broker's, or the proxy's.
     pub peer: Option<SocketAddr>,
+    /// The proxy has connected to the broker.
+    pub is_tunnelled: bool,
     /// The completed TLS handshake.
     pub handshake: Option<Handshake>,
     /// The certificates of a broker whose handshake failed.
@@ -49,7 +54,9 @@ pub async fn probe(settings: &BrokerSettings, login: Login, message: Option<Mess
     let mut probe = Probe {
         address: format!("{}:{}", settings.host, settings.port),
         client_id: login.client_id.clone().unwrap_or_else(|| settings.client_id.clone()),
+        proxy: None,
         peer: None,
+        is_tunnelled: false,
         handshake: None,
         refused_chain: Vec::new(),
         protocol: None,
@@ -65,11 +72,13 @@ pub async fn probe(settings: &BrokerSettings, login: Login, message: Option<Mess
         }
     };
     probe.address = options.address();
+    probe.proxy = options.proxy.as_ref().map(Proxy::name);
     let signed_in = sign_in(choice, &mut options).await;
     let trace = options.trace.borrow().clone();
     if let (Some(tls), None) = (&options.tls, &trace.handshake) {
         probe.refused_chain = tls.refused_chain();
     }
+    probe.is_tunnelled = trace.is_tunnelled;
     (probe.peer, probe.handshake, probe.granted) = (trace.peer, trace.handshake, trace.granted);
     match signed_in {
         Ok(connection) => {

@@ -16,6 +16,8 @@ pub struct BrokerSettings {
     pub port: u16,
     /// The path to request when MQTT is sent through a WebSocket.
     pub websocket: Option<String>,
+    /// The proxy through which it is reached, if not directly.
+    pub proxy: Option<ProxySettings>,
     /// TLS, or none. The files are read at each sign-in, so renewed certificates need no restart.
     pub tls: Option<bessai_tls::Settings>,
     /// Of an encrypted private key; read at each sign-in.
@@ -42,6 +44,16 @@ pub struct BrokerSettings {
     pub habits: BrokerHabits,
 }
 
+/// An HTTP proxy through which a broker is reached. No `Debug`: it holds a password.
+pub struct ProxySettings {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User name and password, if it wants them.
+    pub login: Option<(String, ReadPassword)>,
+}
+
 /// What a broker is known not to accept, and what it keeps of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerHabits {
@@ -53,11 +65,13 @@ pub struct BrokerHabits {
     pub clean_start: bool,
     /// How long the broker keeps a session whose connection is lost, if the plugin does not decide.
     pub session_expiry_s: Option<u32>,
+    /// The longest keep-alive that it accepts, also of a plugin.
+    pub keep_alive: Option<Duration>,
 }
 
 impl Default for BrokerHabits {
     fn default() -> Self {
-        Self { retain: true, max_packet: None, clean_start: true, session_expiry_s: None }
+        Self { retain: true, max_packet: None, clean_start: true, session_expiry_s: None, keep_alive: None }
     }
 }
 

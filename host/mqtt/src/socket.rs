@@ -1,4 +1,6 @@
-//! Opens the stream to a broker: TCP, TLS, and WebSockets over either.
+//! Opens the stream to a broker: TCP, perhaps through a proxy, TLS, and WebSockets over either.
+
+use std::io;
 
 use async_tungstenite::tokio::client_async_with_config;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
@@ -11,6 +13,7 @@ use ws_stream_tungstenite::WsStream;
 use crate::connect_options::ConnectOptions;
 use crate::error::SessionError;
 use crate::limits::MAX_PACKET;
+use crate::proxy;
 
 /// The header with the sub-protocol of a WebSocket.
 const SUBPROTOCOL_HEADER: &str = "sec-websocket-protocol";
@@ -25,16 +28,23 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 /// Connects to the broker; the caller limits the time.
 pub(crate) async fn open(options: &ConnectOptions) -> Result<Box<dyn Socket>, SessionError> {
-    let address = (options.endpoint.host.as_str(), options.endpoint.port);
     options.trace.borrow_mut().connected(None);
-    let stream = TcpStream::connect(address).await.map_err(|error| SessionError::of_network(&error))?;
-    options.trace.borrow_mut().connected(stream.peer_addr().ok());
-    // Acknowledgements and single messages are small packets: Nagle's algorithm would only delay them.
-    stream.set_nodelay(true).map_err(|error| SessionError::of_network(&error))?;
+    let stream = match &options.proxy {
+        None => directly(options).await.map_err(|error| SessionError::of_network(&error))?,
+        Some(proxy) => proxy::open(proxy, options).await.map_err(SessionError::Proxy)?,
+    };
     let Some(tls) = &options.tls else { return through_websocket(options, stream).await };
     let (stream, handshake) = tls.connect(&options.endpoint.host, stream).await.map_err(SessionError::Tls)?;
     options.trace.borrow_mut().handshake = Some(handshake);
     through_websocket(options, stream).await
+}
+
+async fn directly(options: &ConnectOptions) -> io::Result<TcpStream> {
+    let stream = bessai_network::connect(&options.endpoint.host, options.endpoint.port).await?;
+    options.trace.borrow_mut().connected(stream.peer_addr().ok());
+    // Acknowledgements and single messages are small packets: Nagle's algorithm would only delay them.
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// The stream itself, unless MQTT is sent through a WebSocket on it.

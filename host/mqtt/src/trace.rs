@@ -10,8 +10,10 @@ const HEAD_BYTES: usize = 8;
 /// What a sign-in has seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trace {
-    /// The address with which TCP is connected.
+    /// The address with which TCP is connected: the broker's, or the proxy's.
     pub(crate) peer: Option<SocketAddr>,
+    /// The proxy has connected to the broker.
+    pub(crate) is_tunnelled: bool,
     /// The completed handshake.
     pub(crate) handshake: Option<Handshake>,
     /// The first bytes of an answer that is not MQTT.

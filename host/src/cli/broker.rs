@@ -79,7 +79,7 @@ async fn test(
     message: Option<Message>,
     take_over: bool,
 ) -> Result<(), CommandError> {
-    print_line(format_args!("feed {} → {}", feed.name, feed.broker.url()))?;
+    print_line(format_args!("feed {} → {}", feed.name, feed.broker.route()))?;
     let from_plugin = app::login(config, feed).await.map_err(CommandError::Failed)?;
     if from_plugin.is_some() {
         print_line("  the feed's plugin decides how to sign in; its `connect` was called with empty state")?;
@@ -123,9 +123,19 @@ fn print_probe(probe: &Probe, own_id: &str) -> Result<(), OutputError> {
         true => print_line(format_args!("client id {own_id}"))?,
         false => print_line(format_args!("client id {}, not {own_id}, whose session continues", probe.client_id))?,
     }
-    match probe.peer {
-        Some(peer) => print_line(format_args!("connected to {} at {peer}", probe.address))?,
-        None => return print_line(format_args!("not connected to {}", probe.address)),
+    let address = &probe.address;
+    match (probe.peer, &probe.proxy) {
+        (Some(peer), None) => print_line(format_args!("connected to {address} at {peer}"))?,
+        (Some(peer), Some(proxy)) if probe.is_tunnelled => {
+            print_line(format_args!("connected to {address} through the proxy {proxy} at {peer}"))?;
+        }
+        (Some(peer), Some(proxy)) => {
+            return print_line(format_args!("connected to the proxy {proxy} at {peer}, and not to {address}"));
+        }
+        (None, None) => return print_line(format_args!("not connected to {address}")),
+        (None, Some(proxy)) => {
+            return print_line(format_args!("not connected to {address}, nor to the proxy {proxy}"));
+        }
     }
     if let Some(handshake) = &probe.handshake {
         print_handshake(handshake)?;

@@ -177,7 +177,10 @@ fn print_feed(site: &str, feed: &FeedConfig, engine: &Engine) -> Result<Option<M
         ComponentSource::BuiltIn => "bessai-json, built in".to_owned(),
         ComponentSource::File(path) => path.display().to_string(),
     };
-    print_line(format_args!("feed {}: {component} → {}", feed.name, feed.broker.url()))?;
+    print_line(format_args!("feed {}: {component} → {}", feed.name, feed.broker.route()))?;
+    if let Some(kind) = feed.broker.kind {
+        print_line(format_args!("  limits of {} (kind = {:?}): {}", kind.name, kind.kind, kind.summary()))?;
+    }
     print_rights(&feed.rights)?;
     let reserved = app::reserved_topics(site, feed);
     if !reserved.is_empty() {

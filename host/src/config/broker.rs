@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bessai_domain::broker_limits::BrokerLimits;
 use bessai_domain::session::{Endpoint, Protocol, ProtocolChoice};
 use bessai_domain::settings::{Mistake, SettingsTable};
 use bessai_tls::{Identity, Pin, SettingNames, is_token_uri};
@@ -15,9 +16,12 @@ use super::secret::{self, Encoding, Secret, SecretSources, warn_if_exposed};
 
 mod files;
 mod habits;
+mod kind;
 mod names;
+mod proxy;
 
 pub(crate) use habits::BrokerHabits;
+pub(crate) use proxy::ProxyConfig;
 
 use names::site_names;
 
@@ -31,6 +35,8 @@ const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 const DEFAULT_IN_FLIGHT: u16 = 100;
 /// `protocol` if it is not set.
 const DEFAULT_PROTOCOL: ProtocolChoice = ProtocolChoice::Auto;
+/// The port of HTTPS, which firewalls let through.
+const DEFAULT_PORT_TLS_WEB: u16 = 443;
 /// The values of `protocol`.
 const PROTOCOLS: [(&str, ProtocolChoice); 3] = [
     ("auto", ProtocolChoice::Auto),
@@ -47,6 +53,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) port: u16,
     /// The path of the WebSocket, if MQTT runs over one.
     pub(crate) websocket: Option<String>,
+    /// The proxy through which it is reached, if not directly.
+    pub(crate) proxy: Option<ProxyConfig>,
     /// The TLS settings, if it uses TLS; the files are readable, their contents are not checked yet.
     pub(crate) tls: Option<bessai_tls::Settings>,
     /// The client id; none means one made from the names of site and feed.
@@ -67,6 +75,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) in_flight: u16,
     /// What is announced there, and what the broker is known not to accept.
     pub(crate) habits: BrokerHabits,
+    /// What a broker of its kind accepts, if that is set.
+    pub(crate) kind: Option<&'static BrokerLimits>,
 }
 
 impl BrokerConfig {
@@ -85,6 +95,14 @@ impl BrokerConfig {
         };
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         format!("{scheme}://{host}:{}{}", self.port, self.websocket.as_deref().unwrap_or_default())
+    }
+
+    /// Its URL, and the proxy before it.
+    pub(crate) fn route(&self) -> String {
+        match &self.proxy {
+            None => self.url(),
+            Some(proxy) => format!("{} through the proxy {}", self.url(), proxy.name()),
+        }
     }
 }
 
@@ -109,6 +127,7 @@ struct PartialBroker<'a> {
     protocol: Option<ProtocolChoice>,
     username: Option<String>,
     password: Option<Secret>,
+    proxy: Option<ProxyConfig>,
     ca: Option<Sourced<'a, PathBuf>>,
     pin: Option<Pin>,
     server_name: Option<String>,
@@ -121,6 +140,7 @@ struct PartialBroker<'a> {
     keep_alive: Option<Duration>,
     in_flight: Option<u16>,
     habits: BrokerHabits,
+    kind: Option<&'static BrokerLimits>,
 }
 
 /// Reads the site's broker: `[broker]`, overridden by the variables.
@@ -157,6 +177,7 @@ impl<'a> PartialBroker<'a> {
         let sourced = |key: &str| Sourced { key: table.key(key), value: (), mistakes: table.mistakes() };
         let path = |key: &'static str| table.text(key).map(|text| sourced(key).map(|()| sources.folder.join(text)));
         let password = |key: &str, value| read_password(table, key, value, sources, findings);
+        let kind = kind::read(table);
         let broker = Self {
             // Read as a secret, because it may contain a password.
             url: table.secret("url").map(|url| sourced("url").map(|()| url.to_owned())),
@@ -165,6 +186,7 @@ impl<'a> PartialBroker<'a> {
             protocol: table.choice("protocol", &PROTOCOLS),
             username: table.text("username").map(str::to_owned),
             password: table.value("password").and_then(|value| password("password", value)),
+            proxy: proxy::of_table(table, sources, findings),
             ca: path("ca"),
             pin: table.text("pin").and_then(|text| parse_pin(text, |hint| table.add_mistake("pin", hint))),
             server_name: table.text("server_name").map(str::to_owned),
@@ -179,7 +201,8 @@ impl<'a> PartialBroker<'a> {
             names: SettingNames::new(table.key("")),
             keep_alive: table.duration("keep_alive", SHORTEST_KEEP_ALIVE..=LONGEST_KEEP_ALIVE),
             in_flight: table.integer("in_flight", 1..=u16::MAX),
-            habits: BrokerHabits::read(table),
+            habits: BrokerHabits::read(table, kind),
+            kind,
         };
         table.report_unknown_keys();
         broker
@@ -196,6 +219,7 @@ impl<'a> PartialBroker<'a> {
         self.username = username.or(self.username.take());
         self.password = password.or(self.password.take());
         self.client_id = variables.get("MQTT_CLIENT_ID").map(|variable| variable.value).or(self.client_id.take());
+        self.proxy = proxy::of_variables(variables, findings).or(self.proxy.take());
         self.ca = variables.path("MQTT_TLS_CA_CERT_PATH").or(self.ca.take());
         let pin = variables.get("MQTT_TLS_PIN");
         let pin = pin.and_then(|pin| parse_pin(&pin.value, |hint| pin.reject(&pin.value, hint)));
@@ -212,9 +236,9 @@ impl<'a> PartialBroker<'a> {
         self.pkcs11_module = variables.path("MQTT_TLS_PKCS11_MODULE").or(self.pkcs11_module.take());
     }
 
-    fn finish(self, findings: &Findings) -> Option<BrokerConfig> {
+    fn finish(mut self, findings: &Findings) -> Option<BrokerConfig> {
         let are_files_valid = self.check_files();
-        let configured = self.url.as_ref()?;
+        let configured = self.url.take()?;
         let url = match broker_url::parse(&configured.value) {
             Ok(url) if are_files_valid => url,
             Ok(_) => return None,
@@ -224,6 +248,7 @@ impl<'a> PartialBroker<'a> {
             }
         };
         let has_tls_settings = self.has_tls_settings();
+        self.apply_kind(&url, configured.mistakes, findings);
         if has_tls_settings && !url.tls {
             let scheme = if url.websocket.is_some() { "ws" } else { "mqtt" };
             let key = &configured.key;
@@ -272,6 +297,7 @@ impl<'a> PartialBroker<'a> {
             host: url.host,
             port: url.port,
             websocket: url.websocket,
+            proxy: self.proxy,
             tls,
             client_id: self.client_id,
             protocol: self.protocol.unwrap_or(DEFAULT_PROTOCOL),
@@ -282,6 +308,7 @@ impl<'a> PartialBroker<'a> {
             keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             in_flight: self.in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
             habits: self.habits,
+            kind: self.kind,
         }
     }
 }

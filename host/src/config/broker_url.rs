@@ -75,7 +75,8 @@ fn is_path(text: &str) -> bool {
     text.starts_with('/') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:%/".contains(c))
 }
 
-fn decode(text: &str) -> Result<Option<String>, String> {
+/// A percent-decoded user name or password; none if it is empty.
+pub(super) fn decode(text: &str) -> Result<Option<String>, String> {
     let text = percent_decode_str(text).decode_utf8().map_err(|_| "the user name or password is not UTF-8")?;
     Ok((!text.is_empty()).then(|| text.into_owned()))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bessai_domain::broker_limits::{BrokerLimits, TopicRules};
 use bessai_domain::journal::StartAt;
 use bessai_domain::session::{Endpoint, EndpointRight};
 use bessai_domain::settings::{Mistake, SettingsTable};
@@ -134,6 +135,10 @@ impl FeedReader<'_> {
         let broker = own_broker.unwrap_or_else(|| self.site_broker(lacks_broker))?;
         let name = self.name.to_owned();
         let (is_default, component) = (self.is_default(), component?);
+        if let Some(kind) = broker.kind {
+            limits::check(&limits, kind, &table.key("limits"), &findings.plugins, findings);
+            self.check_topics(kind, &component);
+        }
         let shares_site_broker = !is_default && self.reaches_site_broker(&broker, &rights);
         Some(FeedConfig {
             name,
@@ -156,6 +161,18 @@ impl FeedReader<'_> {
             |right: &EndpointRight| Endpoint { host: right.host.clone(), port: right.port.unwrap_or(site.port) };
         broker.endpoint().is_same_broker(&site)
             || rights.connect.iter().any(|right| of_right(right).is_same_broker(&site))
+    }
+
+    /// The built-in component publishes to topics of the site alone.
+    fn check_topics(&self, kind: &BrokerLimits, component: &ComponentSource) {
+        if *component == ComponentSource::BuiltIn && matches!(kind.topics, TopicRules::OneOf(_)) {
+            let (feed, name) = (self.name, kind.name);
+            self.context.findings.warn(format!(
+                "feed {feed}: its topics begin with the site's name, and {name} takes messages to its own topics only, so all of \
+                 them go to the quarantine; write `enabled = false` in {}, or give it another broker",
+                self.file
+            ));
+        }
     }
 
     fn is_default(&self) -> bool {

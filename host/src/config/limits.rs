@@ -3,10 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use bessai_domain::broker_limits::BrokerLimits;
 use bessai_domain::message::Qos;
-use bessai_domain::settings::SettingsTable;
+use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
 use bessai_feed::ProcessorShare;
 
+use super::findings::Findings;
 use super::size::{self, MIB};
 
 /// `memory` if it is not set: language runtimes need this much.
@@ -80,6 +82,24 @@ pub(super) fn read(table: &SettingsTable<'_>) -> FeedLimits {
     };
     table.report_unknown_keys();
     limits
+}
+
+/// Finds limits of a feed, whose settings are in `key`, that a broker of this kind does not accept.
+pub(super) fn check(limits: &FeedLimits, broker: &BrokerLimits, key: &str, mistakes: &Mistakes, findings: &Findings) {
+    let name = broker.name;
+    if limits.qos > broker.max_qos {
+        let (qos, most) = (limits.qos.level(), broker.max_qos.level());
+        let hint = format!("{name} accepts QoS {most} at most; write {most}");
+        mistakes.add(Mistake::new(format!("{key}.qos"), qos, hint));
+    }
+    if let (Some(rate), Some(most)) = (limits.rate_per_s, broker.paced_per_s())
+        && rate > most
+    {
+        let accepted = broker.rate_per_s.unwrap_or(most);
+        findings.warn(format!(
+            "{key}.rate: {name} takes {accepted} messages/s, so no more than {most}/s are sent; write \"{most}/s\" or less"
+        ));
+    }
 }
 
 fn read_processor(table: &SettingsTable<'_>) -> Option<ProcessorShare> {

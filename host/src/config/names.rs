@@ -9,7 +9,7 @@ use super::env_file::{self, Assignment};
 use super::findings::Findings;
 
 /// The variables that this program reads.
-const KNOWN: [&str; 23] = [
+const KNOWN: [&str; 24] = [
     "SITE_ID",
     "INVERTER_IP",
     "INVERTER_PORT",
@@ -27,6 +27,7 @@ const KNOWN: [&str; 23] = [
     "MQTT_TLS_PKCS11_MODULE",
     "MQTT_TLS_SERVER_NAME",
     "MQTT_CLIENT_ID",
+    "MQTT_PROXY",
     "LOG_LEVEL",
     "HEALTH_PORT",
     "HEALTH_HOST",

@@ -19,6 +19,7 @@ mod brokers;
 mod devices;
 mod feeds;
 mod fuzz;
+mod kinds;
 mod variables;
 
 /// The variables that every site needs.

@@ -90,6 +90,7 @@ impl RunSettings {
             max_age: self.limits.max_age,
             processor: self.limits.processor,
             quarantine_bytes: self.limits.quarantine_bytes,
+            broker: None,
         }
     }
 

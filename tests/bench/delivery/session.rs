@@ -88,6 +88,7 @@ pub(super) fn settings(broker: SocketAddr, protocol: Protocol, client_id: String
         host: broker.ip().to_string(),
         port: broker.port(),
         websocket: None,
+        proxy: None,
         tls: None,
         key_password: None,
         names: Default::default(),

@@ -34,6 +34,10 @@ impl<C: Cursor> Delivery<C> {
             let Some(NextMessage { message: next, attempt }) = self.next_message(session, now) else { break };
             let Some(message) = next.message(&self.batches) else { continue };
             let (size, limit) = (session.size(message), session.largest());
+            if let Err(reason) = self.admitted_by_kind(message) {
+                session.storing = self.quarantine(next, size, None, reason);
+                continue;
+            }
             if size > limit {
                 let reason = format!("it has {size} bytes, and the broker takes {limit}");
                 session.storing = self.quarantine(next, size, Some(limit), reason);
@@ -71,7 +75,7 @@ impl<C: Cursor> Delivery<C> {
 
     fn take_rate(&mut self, now: Instant) -> Result<(), Instant> {
         self.capacity.available(now)?;
-        self.rate.take(self.context.rate_per_s.get(), now)?;
+        self.rate.take(self.rate_per_s(), now)?;
         self.capacity.take(now);
         Ok(())
     }
@@ -86,11 +90,12 @@ impl<C: Cursor> Delivery<C> {
     ) -> Result<(), Closing> {
         let Some(message) = next.message(&self.batches) else { return Ok(()) };
         let mut is_unretained = false;
-        if self.lessons.is_empty() && attempt == Attempt::Usual {
+        if self.lessons.is_empty() && attempt == Attempt::Usual && self.may_retain(message) {
             session.publish(message).map_err(Closing::other)?;
         } else {
             let mut message = message.clone();
             self.lessons.adapt(&mut message, now);
+            message.retain &= self.may_retain(&message);
             if attempt == (Attempt::Alone { may_unretain: true })
                 && let Some(objection) = self.suspicion.objection(&next.key(&message))
                 && self.lessons.may_object_to_retain(&message, objection)

@@ -12,7 +12,7 @@ use picky::*;
 use super::running::on_one_thread;
 use crate::RefusedByBroker;
 
-mod picky;
+pub(super) mod picky;
 
 #[tokio::test(start_paused = true)]
 async fn a_topic_over_which_the_broker_ends_every_session_costs_the_others_little() {

@@ -41,6 +41,7 @@ pub(super) fn policy() -> Policy {
         max_age: None,
         processor: ProcessorShare::default(),
         quarantine_bytes: 64 << 20,
+        broker: None,
     }
 }
 

@@ -146,6 +146,7 @@ fn settings(listener: &TcpListener, options: u8) -> BrokerSettings {
         host: "127.0.0.1".into(),
         port: listener.local_addr().unwrap().port(),
         websocket: None,
+        proxy: None,
         tls: None,
         key_password: None,
         names: Default::default(),

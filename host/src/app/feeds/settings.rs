@@ -5,11 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_domain::broker_limits::BrokerLimits;
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::settings::Mistake;
 use bessai_feed::{BrokerGates, FeedSettings, Policy};
 use bessai_files::Access;
-use bessai_mqtt::{BrokerHabits, BrokerSettings, ReadPassword};
+use bessai_mqtt::{BrokerHabits, BrokerSettings, ProxySettings, ReadPassword};
 use bessai_plugin_runtime::{
     self as plugin, CompiledComponent, Engine, LogSink, PluginMetrics, PluginSettings, ReadSecret, Secrets,
 };
@@ -114,6 +115,7 @@ pub(in crate::app) fn policy(site: &str, feed: &config::FeedConfig) -> Policy {
         max_age: feed.limits.max_age,
         processor: feed.limits.processor,
         quarantine_bytes: feed.limits.quarantine_bytes,
+        broker: feed.broker.kind,
     }
 }
 
@@ -137,6 +139,7 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
         host: broker.host.clone(),
         port: broker.port,
         websocket: broker.websocket.clone(),
+        proxy: broker.proxy.as_ref().map(proxy),
         tls: broker.tls.clone(),
         client_id: feed.client_id(site),
         username: broker.username.clone(),
@@ -154,17 +157,26 @@ pub(crate) fn broker(site: &str, feed: &config::FeedConfig) -> BrokerSettings {
             retain: true,
             properties: None,
         }),
-        habits: habits(&broker.habits),
+        habits: habits(&broker.habits, broker.kind),
     }
 }
 
-fn habits(habits: &config::BrokerHabits) -> BrokerHabits {
+fn proxy(proxy: &config::ProxyConfig) -> ProxySettings {
+    let login = proxy
+        .login
+        .clone()
+        .map(|(user, password)| -> (String, ReadPassword) { (user, Box::new(move || password.read())) });
+    ProxySettings { host: proxy.host.clone(), port: proxy.port, login }
+}
+
+fn habits(habits: &config::BrokerHabits, kind: Option<&BrokerLimits>) -> BrokerHabits {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     BrokerHabits {
         retain: habits.retain,
         max_packet: habits.max_packet,
         clean_start: habits.clean_start,
         session_expiry_s: habits.session_expiry.map(seconds),
+        keep_alive: kind.map(|kind| kind.keep_alive),
     }
 }
 

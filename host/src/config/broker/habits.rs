@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bessai_domain::broker_limits::BrokerLimits;
 use bessai_domain::settings::SettingsTable;
 use bessai_domain::topic;
 
@@ -53,13 +54,23 @@ impl Default for BrokerHabits {
 }
 
 impl BrokerHabits {
-    pub(super) fn read(table: &SettingsTable<'_>) -> Self {
+    /// What a kind of broker accepts.
+    fn of(kind: Option<&BrokerLimits>) -> Self {
         let default = Self::default();
+        let Some(kind) = kind else { return default };
+        let status_topic = if kind.has_status { OwnTopic::Default } else { OwnTopic::Off };
+        let max_packet = kind.max_packet.map(|(usual, _)| usual);
+        Self { status_topic, retain: kind.retains, max_packet, ..default }
+    }
+
+    /// Reads the keys; what is not set is as the broker's kind has it.
+    pub(super) fn read(table: &SettingsTable<'_>, kind: Option<&BrokerLimits>) -> Self {
+        let default = Self::of(kind);
         Self {
-            status_topic: own_topic(table, "status_topic", table.value("status_topic")),
-            will: own_topic(table, "will", table.value("will")),
+            status_topic: own_topic(table, "status_topic", table.value("status_topic"), default.status_topic),
+            will: own_topic(table, "will", table.value("will"), default.will),
             retain: table.boolean("retain").unwrap_or(default.retain),
-            max_packet: table.integer("max_packet", SMALLEST_PACKET..=u32::MAX),
+            max_packet: table.integer("max_packet", SMALLEST_PACKET..=u32::MAX).or(default.max_packet),
             clean_start: table.boolean("clean_start").unwrap_or(default.clean_start),
             session_expiry: table.duration("session_expiry", Duration::from_secs(1)..=LONGEST_EXPIRY),
         }
@@ -86,9 +97,9 @@ impl OwnTopic {
     }
 }
 
-fn own_topic(table: &SettingsTable<'_>, key: &str, value: Option<&toml::Value>) -> OwnTopic {
+fn own_topic(table: &SettingsTable<'_>, key: &str, value: Option<&toml::Value>, default: OwnTopic) -> OwnTopic {
     match value {
-        None => OwnTopic::Default,
+        None => default,
         Some(toml::Value::Boolean(false)) => OwnTopic::Off,
         Some(toml::Value::String(named)) if topic::check(named).is_ok() => OwnTopic::Named(named.clone()),
         Some(_) => {
@@ -106,7 +117,7 @@ mod tests {
 
     fn read(text: &str) -> (BrokerHabits, String) {
         let (mistakes, settings) = (Mistakes::default(), text.parse().unwrap());
-        let habits = BrokerHabits::read(&SettingsTable::new("broker", &settings, &mistakes));
+        let habits = BrokerHabits::read(&SettingsTable::new("broker", &settings, &mistakes), None);
         (habits, format!("{:?}", mistakes.into_vec()))
     }
 

@@ -6,7 +6,7 @@ use bessai_tls::SettingNames;
 use super::super::environment::Variables;
 
 /// The variables that set keys of `[broker]`.
-const VARIABLES: [(&str, &str); 11] = [
+const VARIABLES: [(&str, &str); 12] = [
     ("url", "MQTT_BROKER_URL"),
     ("username", "MQTT_USERNAME"),
     ("password", "MQTT_PASSWORD"),
@@ -17,6 +17,7 @@ const VARIABLES: [(&str, &str); 11] = [
     ("cert", "MQTT_TLS_CERTFILE"),
     ("key", "MQTT_TLS_KEYFILE"),
     ("key_password", "MQTT_TLS_KEY_PASSWORD"),
+    ("proxy", "MQTT_PROXY"),
     ("pkcs11_module", "MQTT_TLS_PKCS11_MODULE"),
 ];
 

@@ -171,3 +171,46 @@ fn settings_are_named_where_they_are_set_or_belong() {
     let in_file = names(Case::new().set("MQTT_BROKER_URL", "").file("bessai.toml", file).set("MQTT_USERNAME", "u"));
     assert_eq!((in_file.of("ca").as_str(), in_file.of("username").as_str()), ("broker.ca", "MQTT_USERNAME"));
 }
+
+#[test]
+fn a_proxy_is_a_url_or_a_secret_with_one() {
+    let proxy = |case: Case| {
+        let proxy = case.config().broker.unwrap().proxy.unwrap();
+        (proxy.name(), proxy.login.map(|(user, password)| (user, password.read().unwrap())))
+    };
+    let login = Some(("u".to_owned(), "hunter2".to_owned()));
+    let expected = ("proxy:3128".to_owned(), login);
+    let url = "http://u:hunter2@proxy:3128";
+    assert_eq!(proxy(Case::new().set("MQTT_PROXY", url)), expected);
+    let file = format!("[broker]\nproxy = \"{url}\"");
+    assert_eq!(proxy(Case::new().file("bessai.toml", &file)), expected);
+    let file = "[broker]\nproxy = { file = \"proxy\" }";
+    assert_eq!(proxy(Case::new().file("bessai.toml", file).file("proxy", &format!("{url}\n"))), expected);
+    let case = Case::new().file("bessai.toml", "[broker]\nproxy = \"http://other:1\"").set("MQTT_PROXY", url);
+    assert_eq!(proxy(case), expected);
+    let config = Case::new().set("MQTT_PROXY", url).config();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_named_where_it_stands_without_its_password() {
+    let hint =
+        "only http:// proxies are supported, not socks5://; write http://host:3128 or http://user:password@host:3128";
+    let case = Case::new().set("MQTT_PROXY", "socks5://u:hunter2@proxy:1080");
+    assert_eq!(case.mistakes(), [format!("MQTT_PROXY = socks5://…@proxy:1080: {hint}")]);
+    let case = Case::new().file("bessai.toml", "[broker]\nproxy = \"socks5://u:hunter2@proxy:1080\"");
+    assert_eq!(case.mistakes(), [format!("broker.proxy = socks5://…@proxy:1080: {hint}")]);
+    let text = "[broker]\nurl = \"mqtt://b\"\nproxy = { file = \"proxy\" }";
+    let case = Case::new().file("plugins/a.wasm", "").file("plugins/a.toml", text);
+    assert_eq!(
+        case.mistakes(),
+        ["a.toml: broker.proxy: plugins/proxy cannot be read: No such file or directory (os error 2)"]
+    );
+    let warnings = Case::new().set("MQTT_PROXY", "http://u:hunter2@proxy.example.com:3128").config().warnings;
+    assert_eq!(
+        warnings,
+        [
+            "MQTT_PROXY: the proxy's password is sent unencrypted to proxy.example.com:3128, which is not in a private network"
+        ]
+    );
+}

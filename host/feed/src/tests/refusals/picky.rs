@@ -23,14 +23,14 @@ use tokio::time::{Instant, sleep};
 use super::super::fakes::{Outside, TestCursor, clock};
 use super::super::running::{frame, policy};
 use crate::{
-    BrokerGates, Feed, FeedSettings, Quarantine, QuarantineContent, QuarantineEntry, SharedFeedHealth, Storing,
+    BrokerGates, Feed, FeedSettings, Policy, Quarantine, QuarantineContent, QuarantineEntry, SharedFeedHealth, Storing,
 };
 
 /// Events that come once a second, whether or not somebody reads them.
-pub(super) struct Ticking {
-    pub(super) events: VecDeque<Arc<Event>>,
-    pub(super) outside: Rc<Outside>,
-    pub(super) began: Instant,
+pub(in super::super) struct Ticking {
+    pub(in super::super) events: VecDeque<Arc<Event>>,
+    pub(in super::super) outside: Rc<Outside>,
+    pub(in super::super) began: Instant,
 }
 
 impl Events for Ticking {
@@ -53,7 +53,7 @@ impl Events for Ticking {
 
 /// What a broker does with a message.
 #[derive(Clone, Debug)]
-pub(super) enum Reaction {
+pub(in super::super) enum Reaction {
     Accept,
     Refuse(Refusal),
     Close(CloseCause),
@@ -63,23 +63,25 @@ pub(super) enum Reaction {
     AcceptAndClose,
 }
 
-pub(super) type Rule = Box<dyn Fn(&Message, Instant) -> Reaction>;
+pub(in super::super) type Rule = Box<dyn Fn(&Message, Instant) -> Reaction>;
 
 /// The broker, the quarantine and what happened to each message, by its payload.
-pub(super) struct Customer {
-    pub(super) rule: Rule,
+pub(in super::super) struct Customer {
+    pub(in super::super) rule: Rule,
     /// Sessions end by themselves after this time on average.
-    pub(super) drops_after: Cell<Option<Duration>>,
-    pub(super) delivered: RefCell<BTreeMap<String, Instant>>,
-    pub(super) quarantined: RefCell<BTreeMap<String, String>>,
-    pub(super) sign_ins: Cell<u32>,
+    pub(in super::super) drops_after: Cell<Option<Duration>>,
+    pub(in super::super) delivered: RefCell<BTreeMap<String, Instant>>,
+    pub(in super::super) quarantined: RefCell<BTreeMap<String, String>>,
+    pub(in super::super) sign_ins: Cell<u32>,
     /// Messages that were published retained.
-    pub(super) retained: Cell<u32>,
-    pub(super) random: Cell<u64>,
+    pub(in super::super) retained: Cell<u32>,
+    pub(in super::super) random: Cell<u64>,
+    /// Time that it takes for a message.
+    pub(in super::super) handles_in: Cell<Duration>,
 }
 
 impl Customer {
-    pub(super) fn new(rule: impl Fn(&Message, Instant) -> Reaction + 'static) -> Rc<Self> {
+    pub(in super::super) fn new(rule: impl Fn(&Message, Instant) -> Reaction + 'static) -> Rc<Self> {
         Rc::new(Self {
             rule: Box::new(rule),
             drops_after: Cell::default(),
@@ -88,6 +90,7 @@ impl Customer {
             sign_ins: Cell::default(),
             retained: Cell::default(),
             random: Cell::new(88_172_645_463_325_252),
+            handles_in: Cell::new(Duration::from_millis(20)),
         })
     }
 
@@ -101,17 +104,17 @@ impl Customer {
         f64::from(u32::try_from(seed >> 40).unwrap()) / f64::from(1 << 24)
     }
 
-    pub(super) fn delivered(&self, topic: &str) -> usize {
+    pub(in super::super) fn delivered(&self, topic: &str) -> usize {
         self.delivered.borrow().keys().filter(|payload| payload.starts_with(topic)).count()
     }
 
-    pub(super) fn quarantined(&self, topic: &str) -> usize {
+    pub(in super::super) fn quarantined(&self, topic: &str) -> usize {
         self.quarantined.borrow().keys().filter(|payload| payload.starts_with(topic)).count()
     }
 }
 
 /// Publishes a message to each topic for each event; the payload is `topic number` with some padding.
-pub(super) struct Topics {
+pub(in super::super) struct Topics {
     topics: Vec<(&'static str, bool, usize)>,
     state: PluginState,
     is_running: bool,
@@ -193,10 +196,10 @@ impl Topics {
     }
 }
 
-pub(super) struct PickyBroker(Rc<Customer>);
+pub(in super::super) struct PickyBroker(Rc<Customer>);
 
-pub(super) struct PickySession {
-    pub(super) customer: Rc<Customer>,
+pub(in super::super) struct PickySession {
+    pub(in super::super) customer: Rc<Customer>,
     waiting: VecDeque<(u64, Message)>,
     next: u64,
     closed: Option<Closing>,
@@ -273,7 +276,7 @@ impl Session for PickySession {
         unreachable!("nothing arrives")
     }
 
-    /// Handles a message in 20 ms.
+    /// Handles one message after the other.
     async fn notice(&mut self) -> Notice {
         loop {
             if self.drops_at.is_some_and(|at| at <= Instant::now()) {
@@ -291,7 +294,7 @@ impl Session for PickySession {
                 }
                 continue;
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(self.customer.handles_in.get()).await;
             let Some((number, message)) = self.waiting.pop_front() else { continue };
             if let Some(notice) = self.react(number, &message) {
                 return notice;
@@ -330,12 +333,12 @@ impl Quarantine for Rc<Customer> {
 }
 
 /// A feed that gets an event a second.
-pub(super) struct Delivering {
-    pub(super) customer: Rc<Customer>,
-    pub(super) outside: Rc<Outside>,
-    pub(super) health: SharedFeedHealth,
-    pub(super) began: Instant,
-    pub(super) events: u64,
+pub(in super::super) struct Delivering {
+    pub(in super::super) customer: Rc<Customer>,
+    pub(in super::super) outside: Rc<Outside>,
+    pub(in super::super) health: SharedFeedHealth,
+    pub(in super::super) began: Instant,
+    pub(in super::super) events: u64,
     _replacements: mpsc::Sender<Box<crate::Replacement<Topics, PickyBroker>>>,
     _stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
@@ -347,11 +350,21 @@ impl Drop for Delivering {
     }
 }
 
-pub(super) fn deliver(
+pub(in super::super) fn deliver(
     customer: &Rc<Customer>,
     topics: &[(&'static str, bool, usize)],
     status_topic: Option<&str>,
     events: u64,
+) -> Delivering {
+    deliver_with(customer, topics, status_topic, events, policy())
+}
+
+pub(in super::super) fn deliver_with(
+    customer: &Rc<Customer>,
+    topics: &[(&'static str, bool, usize)],
+    status_topic: Option<&str>,
+    events: u64,
+    policy: Policy,
 ) -> Delivering {
     let (outside, health) = (Rc::<Outside>::default(), SharedFeedHealth::default());
     let (replacements, received) = mpsc::channel(4);
@@ -366,7 +379,7 @@ pub(super) fn deliver(
             quarantine: Rc::new(Rc::clone(customer)),
             gates: BrokerGates::default(),
         },
-        policy: policy(),
+        policy,
         events: Ticking { events: list.into(), outside: Rc::clone(&outside), began: Instant::now() },
         plugin: Topics { topics: topics.to_vec(), state: PluginState::default(), is_running: false },
         broker: PickyBroker(Rc::clone(customer)),
@@ -388,7 +401,7 @@ pub(super) fn deliver(
 }
 
 impl Delivering {
-    pub(super) async fn finishes(&self) {
+    pub(in super::super) async fn finishes(&self) {
         let finished = async {
             while self.outside.position.get() < self.events {
                 sleep(Duration::from_millis(100)).await;
@@ -399,11 +412,11 @@ impl Delivering {
     }
 
     /// Waits that many seconds after the start.
-    pub(super) async fn at(&self, seconds: u64) {
+    pub(in super::super) async fn at(&self, seconds: u64) {
         tokio::time::sleep_until(self.began + Duration::from_secs(seconds)).await;
     }
 
-    pub(super) fn state(&self) -> String {
+    pub(in super::super) fn state(&self) -> String {
         let customer = &self.customer;
         format!(
             "position {}, {} delivered, {} quarantined, {} sign-ins, {:?}",
@@ -416,7 +429,7 @@ impl Delivering {
     }
 
     /// How long after its event the latest message to this topic was delivered.
-    pub(super) fn longest_delay(&self, topic: &str) -> Duration {
+    pub(in super::super) fn longest_delay(&self, topic: &str) -> Duration {
         let delivered = self.customer.delivered.borrow();
         let of_topic = delivered.iter().filter(|(payload, _)| payload.split(' ').next() == Some(topic));
         let delay = |(payload, at): (&String, &Instant)| {
@@ -427,7 +440,7 @@ impl Delivering {
     }
 }
 
-pub(super) fn closes_on(is_bad: impl Fn(&Message) -> bool + 'static) -> Rc<Customer> {
+pub(in super::super) fn closes_on(is_bad: impl Fn(&Message) -> bool + 'static) -> Rc<Customer> {
     Customer::new(move |message, _| {
         if is_bad(message) { Reaction::Close(CloseCause::Message(Objection::Unknown)) } else { Reaction::Accept }
     })
