@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "the test uses more")]
 #[path = "../../host/mqtt/tests/fuzz/bodies.rs"]
 mod bodies;
+#[allow(dead_code, reason = "shared with another target")]
 #[path = "../../host/mqtt/tests/fuzz/seeds.rs"]
 mod inputs;
 #[path = "../memory.rs"]

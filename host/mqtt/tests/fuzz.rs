@@ -22,3 +22,9 @@ fn any_packets_end_the_session() {
     let words = ["\x20\x02\0\0", "\x40\x02\0\x01", "\u{7f}\u{7f}\u{7f}\x7f", "\0\x04MQTT", "\x1f\0\x03abc"];
     mutations::run(&seeds::hostile_broker(), &words, bodies::hostile_broker);
 }
+
+#[test]
+fn any_answer_of_a_proxy_ends_the_sign_in() {
+    let words = ["HTTP/1.1 ", "\r\n\r\n", "Proxy-Authenticate: ", " 200 ", " 407 ", " 100 "];
+    mutations::run(&seeds::hostile_proxy(), &words, bodies::hostile_proxy);
+}

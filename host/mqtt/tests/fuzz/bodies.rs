@@ -8,7 +8,7 @@ use bessai_domain::command::Subscription;
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{Broker, Notice, Session};
 use bessai_domain::session::{Login, Protocol, ProtocolChoice};
-use bessai_mqtt::{BrokerSettings, MqttBroker};
+use bessai_mqtt::{BrokerSettings, MqttBroker, ProxySettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -53,6 +53,34 @@ pub fn acknowledged(data: &[u8]) -> Option<usize> {
             }
         })
     })
+}
+
+/// A proxy that answers CONNECT with any bytes and closes: the sign-in fails with a sentence. The first byte holds options.
+pub fn hostile_proxy(data: &[u8]) {
+    let Some((options, bytes)) = data.split_first() else { return };
+    PEERS.with_borrow_mut(|peers| {
+        let (runtime, listener) = peers.get_or_insert_with(start);
+        runtime.block_on(async {
+            let proxy = ProxySettings {
+                host: "127.0.0.1".into(),
+                port: listener.local_addr().unwrap().port(),
+                login: Some(("user".into(), Box::new(|| Ok("hunter2".into())))),
+            };
+            let settings =
+                BrokerSettings { proxy: Some(proxy), host: "broker.invalid".into(), ..settings(listener, *options) };
+            let mut broker = MqttBroker::new(settings);
+            tokio::select! {
+                () = serve(listener, *options & !ACCEPTED, bytes) => {}
+                signed_in = timeout(ENDS_WITHIN, broker.sign_in(Login::default())) => {
+                    // Bytes behind a good answer may be a CONNACK.
+                    if let Err(reason) = signed_in.expect("the sign-in does not end") {
+                        assert_sentence(&reason.to_string());
+                        assert!(!reason.to_string().contains("hunter2"), "{reason} shows the password");
+                    }
+                }
+            }
+        });
+    });
 }
 
 fn start() -> (Runtime, TcpListener) {

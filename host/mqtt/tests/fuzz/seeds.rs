@@ -35,3 +35,17 @@ pub fn hostile_broker() -> Vec<Vec<u8>> {
     });
     connacks.chain(packets).collect()
 }
+
+/// Answers of a proxy, complete and in pieces, good and bad, and what is none.
+pub fn hostile_proxy() -> Vec<Vec<u8>> {
+    let answers: [&[u8]; 6] = [
+        b"HTTP/1.1 200 Connection established\r\nVia: 1.1 squid\r\n\r\n\x20\x02\0\0",
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"a\"\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 502\r\n\r\n",
+        b"HTTP/1.1 403 Forbidden\n\n<html>",
+        b"\x15\x03\x01\0\x02\x02\x28",
+        b"SSH-2.0-x\r\n",
+    ];
+    let seed = |options: u8, bytes: &[u8]| [&[options], bytes].concat();
+    answers.iter().flat_map(|bytes| [0, IN_PIECES].map(|options| seed(options, bytes))).collect()
+}
