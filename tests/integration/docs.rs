@@ -8,6 +8,7 @@ mod links;
 pub mod page;
 mod payloads;
 mod quotations;
+mod reason_codes;
 mod session;
 mod settings;
 

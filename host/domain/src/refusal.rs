@@ -1,5 +1,7 @@
 //! Why a broker did not take a message, and why a session ended: what a feed decides by, and the words for people.
 
+pub mod reason_codes;
+
 /// What of a message a broker does not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Objection {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use bessai_domain::refusal::reason_codes::ReasonCode;
 use bessai_domain::refusal::{CloseCause, Objection};
 
 use crate::connect_options::ConnectOptions;
@@ -14,6 +15,8 @@ use crate::proxy::ProxyError;
 pub(crate) enum SessionError {
     /// The broker does not speak this version of MQTT.
     UnsupportedProtocol,
+    /// The broker speaks no version of MQTT that this client knows.
+    NoKnownProtocol,
     /// The broker sent something that is not MQTT in this version.
     NotMqtt,
     /// The broker broke a rule of MQTT; what it sent, as an object.
@@ -32,8 +35,8 @@ pub(crate) enum SessionError {
     WillQos,
     /// The broker does not support retained messages, and so no retained last will.
     WillRetain,
-    /// CONNACK with another reason, given as code and name.
-    Refused(String),
+    /// CONNACK with another reason.
+    Refused(&'static ReasonCode),
     /// The CONNACK allows no message at all.
     NothingGranted,
     /// DISCONNECT from the broker: the reason as code and name, what to change, and whether a message may have caused it.
@@ -68,6 +71,10 @@ impl SessionError {
         };
         match self {
             Self::UnsupportedProtocol => format!("{address} does not speak this MQTT version; set protocol = \"auto\""),
+            Self::NoKnownProtocol => format!(
+                "{address} refused MQTT 5 and 3.1.1 (unsupported protocol version); check the port in {}",
+                names.of("url")
+            ),
             Self::NotMqtt | Self::Violation(_) => hints::not_mqtt(options),
             Self::ConnectionClosed => hints::closed(options),
             Self::BadCredentials(code) => format!(
@@ -87,9 +94,18 @@ impl SessionError {
                 "{address} was not contacted: MQTT 3.1.1 allows no password without a user name; set {}",
                 names.of("username")
             ),
-            Self::WillQos => format!("{address} refused the last will's quality of service (0x9b QoS not supported)"),
-            Self::WillRetain => format!("{address} refused the last will's retain flag (0x9a retain not supported)"),
-            Self::Refused(reason) => format!("{address} refused the connection ({reason})"),
+            Self::WillQos => format!(
+                "{address} refused the last will's quality of service (0x9b QoS not supported); write false in {}",
+                names.of("will")
+            ),
+            Self::WillRetain => format!(
+                "{address} refused the last will's retain flag (0x9a retain not supported); write false in {}",
+                names.of("will")
+            ),
+            Self::Refused(code) => {
+                let hint = code.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                format!("{address} refused the connection ({}){hint}", code.label())
+            }
             Self::NothingGranted => {
                 format!("{address} accepts no messages: its Receive Maximum or Maximum Packet Size is 0")
             }

@@ -38,7 +38,10 @@ pub(crate) fn closed(options: &ConnectOptions) -> String {
         let url = names.of("url");
         let hint = match options.websocket {
             Some(_) => String::new(),
-            None => format!("; if that port is for TLS, write mqtts:// in {url}; if it is a WebSocket, write ws://"),
+            None => format!(
+                "; if that port is for TLS, write mqtts:// in {url}; if it is a WebSocket, write ws://; else it refuses the client \
+                 id {client_id:?}, the user or this version of MQTT, and its log says which"
+            ),
         };
         return format!("{address} closed the connection before answering CONNECT{hint}");
     };

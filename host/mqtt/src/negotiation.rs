@@ -111,7 +111,10 @@ impl KnownBroker {
         {
             protocol = Protocol::V311;
             tracing::debug!(broker = %options.address(), "MQTT 5 failed with {error:?}; trying MQTT 3.1.1");
-            result = connection::sign_in(protocol, options).await;
+            result = match connection::sign_in(protocol, options).await {
+                Err(SessionError::UnsupportedProtocol) => Err(SessionError::NoKnownProtocol),
+                result => result,
+            };
         }
         if result.is_ok() {
             self.protocol = Some(protocol);

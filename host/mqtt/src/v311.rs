@@ -2,6 +2,7 @@
 
 use bessai_domain::command::Subscription;
 use bessai_domain::message::{Message, Qos};
+use bessai_domain::refusal::reason_codes::{CONNACK_V311, find};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::{Error as Malformed, Protocol, valid_topic};
 use rumqttc::{
@@ -218,7 +219,9 @@ fn refused(code: ConnectReturnCode) -> SessionError {
     match code {
         ConnectReturnCode::RefusedProtocolVersion => SessionError::UnsupportedProtocol,
         ConnectReturnCode::BadClientId => SessionError::BadClientId(2),
-        ConnectReturnCode::ServiceUnavailable => SessionError::Refused("0x03 server unavailable".into()),
+        ConnectReturnCode::ServiceUnavailable => {
+            find(&CONNACK_V311, 3).map_or(SessionError::NotMqtt, SessionError::Refused)
+        }
         ConnectReturnCode::BadUserNamePassword => SessionError::BadCredentials(4),
         ConnectReturnCode::NotAuthorized => SessionError::NotAuthorized(5),
         ConnectReturnCode::Success => SessionError::NotMqtt,

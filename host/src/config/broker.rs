@@ -212,13 +212,14 @@ impl<'a> PartialBroker<'a> {
         let secret = |name| variables.get(name).map(|variable| Secret::Text(without_newline(variable, findings)));
         let text = |name| variables.get(name).map(|variable| variable.value.trim().to_owned());
         let url = variables.get("MQTT_BROKER_URL");
-        let username = variables.get("MQTT_USERNAME").map(|variable| variable.value);
+        let username = variables.get("MQTT_USERNAME").map(|variable| without_newline(variable, findings));
         let password = secret("MQTT_PASSWORD");
         self.overrides_url = url.is_none() && (username.is_some() || password.is_some());
         self.url = url.or(self.url.take());
         self.username = username.or(self.username.take());
         self.password = password.or(self.password.take());
-        self.client_id = variables.get("MQTT_CLIENT_ID").map(|variable| variable.value).or(self.client_id.take());
+        let client_id = variables.get("MQTT_CLIENT_ID").map(|variable| without_newline(variable, findings));
+        self.client_id = client_id.or(self.client_id.take());
         self.proxy = proxy::of_variables(variables, findings).or(self.proxy.take());
         self.ca = variables.path("MQTT_TLS_CA_CERT_PATH").or(self.ca.take());
         let pin = variables.get("MQTT_TLS_PIN");

@@ -31,6 +31,11 @@ pub(super) struct ScriptedFeeds {
 impl ScriptedFeeds {
     /// Feeds whose name ends in `-311` use 3.1.1, others 5.
     pub(super) async fn start(scripts: Vec<(String, Script)>) -> Self {
+        Self::start_with("", scripts).await
+    }
+
+    /// The same with further settings of the broker.
+    pub(super) async fn start_with(settings: &str, scripts: Vec<(String, Script)>) -> Self {
         let device = Device::counting();
         let wasm = std::fs::read(component("bessai-json")).unwrap();
         let mut setup = counting(&device).file("plugins/default.toml", "enabled = false\n");
@@ -40,13 +45,17 @@ impl ScriptedFeeds {
             let broker = ScriptedBroker::start(script).await.unwrap();
             let protocol = if name.ends_with("-311") { "3.1.1" } else { "5" };
             let feed = format!(
-                "component = \"shared.wasm\"\nstart = \"oldest\"\n[broker]\nurl = \"mqtt://{}\"\nprotocol = \"{protocol}\"\n",
+                "component = \"shared.wasm\"\nstart = \"oldest\"\n[broker]\nurl = \"mqtt://{}\"\nprotocol = \"{protocol}\"\n{settings}\n",
                 broker.address()
             );
             setup = setup.file(&format!("plugins/{name}.toml"), feed);
             brokers.push((name, broker));
         }
         Self { device, gateway: setup.run(), brokers }
+    }
+
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.gateway
     }
 
     pub(super) fn brokers(&self) -> impl Iterator<Item = &ScriptedBroker> {

@@ -2,7 +2,8 @@
 
 use bessai_domain::message::Qos;
 use bessai_domain::ports::{Notice, Session};
-use bessai_domain::refusal::{CloseCause, Objection, RefusalKind};
+use bessai_domain::refusal::reason_codes::{ACKNOWLEDGEMENT, DISCONNECT, Effect, find};
+use bessai_domain::refusal::{CloseCause, Objection};
 use bessai_domain::session::Protocol;
 use bessai_simulator::scripted::{self, ObjectionReply, Script, ScriptedBroker};
 
@@ -18,71 +19,56 @@ async fn answer(protocol: Protocol, reply: ObjectionReply, qos: Qos) -> Notice {
     within("an answer", session.notice()).await
 }
 
-/// Reason codes of PUBACK and PUBREC (5.0 §3.4.2.1, §3.5.2.1).
-const ACKNOWLEDGEMENTS: [(u8, Option<RefusalKind>, &str); 9] = [
-    (0x00, None, ""),
-    (0x10, None, ""),
-    (0x80, Some(RefusalKind::Temporary), "0x80 unspecified error"),
-    (0x83, Some(RefusalKind::Temporary), "0x83 implementation specific error"),
-    (0x87, Some(RefusalKind::Final(Objection::Topic)), "0x87 not authorized; allow this client to publish"),
-    (0x90, Some(RefusalKind::Final(Objection::Topic)), "0x90 topic name invalid"),
-    (0x91, Some(RefusalKind::Temporary), "0x91 packet identifier in use"),
-    (0x97, Some(RefusalKind::Temporary), "0x97 quota exceeded"),
-    (0x99, Some(RefusalKind::Final(Objection::Content)), "0x99 payload format invalid"),
-];
-
 #[tokio::test]
 async fn every_code_of_an_acknowledgement_is_temporary_or_final() {
     for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
-        for (code, kind, reason) in
-            ACKNOWLEDGEMENTS.into_iter().filter(|(code, ..)| qos == Qos::AtLeastOnce || *code >= 0x80)
-        {
-            let notice = answer(Protocol::V5, ObjectionReply::Reason(code), qos).await;
-            let Notice::Acknowledged { number: 0, refusal } = notice else { panic!("{code:#04x}: {notice:?}") };
-            assert_eq!(refusal.as_ref().map(|refusal| refusal.kind), kind, "{code:#04x}");
-            assert!(refusal.is_none_or(|refusal| refusal.reason.starts_with(reason)), "{code:#04x}");
+        for entry in ACKNOWLEDGEMENT.iter().filter(|entry| qos == Qos::AtLeastOnce || entry.code >= 0x80) {
+            let notice = answer(Protocol::V5, ObjectionReply::Reason(entry.code), qos).await;
+            let Notice::Acknowledged { number: 0, refusal } = notice else { panic!("{entry:?}: {notice:?}") };
+            assert_eq!(refusal, entry.refusal(), "{entry:?}");
+            assert_eq!(refusal.is_some(), entry.code >= 0x80, "{entry:?}");
         }
     }
+    let kind = |code| find(&ACKNOWLEDGEMENT, code).unwrap().effect;
+    for code in [0x80, 0x83, 0x91, 0x97] {
+        assert_eq!(kind(code), Effect::Retry, "{code:#04x}");
+    }
+    assert_eq!((kind(0x87), kind(0x90)), (Effect::Suspect(Objection::Topic), Effect::Suspect(Objection::Topic)));
+    assert_eq!(kind(0x99), Effect::Suspect(Objection::Content));
 }
-
-/// Reason codes of DISCONNECT that a server sends (5.0 §3.14.2.1), and what the reason has to say.
-const DISCONNECTS: [(u8, CloseCause, &str); 27] = [
-    (0x00, CloseCause::Other, "0x00 normal disconnection"),
-    (0x80, CloseCause::Message(Objection::Unknown), "0x80 unspecified error"),
-    (0x81, CloseCause::Message(Objection::Unknown), "0x81 malformed packet"),
-    (0x82, CloseCause::Message(Objection::Unknown), "0x82 protocol error"),
-    (0x83, CloseCause::Message(Objection::Unknown), "0x83 implementation specific error"),
-    (0x87, CloseCause::Message(Objection::Topic), "check what the broker's policy allows this client"),
-    (0x89, CloseCause::Other, "0x89 server busy"),
-    (0x8b, CloseCause::Other, "0x8b server shutting down"),
-    (0x8d, CloseCause::Other, "0x8d keep alive timeout"),
-    (0x8e, CloseCause::Other, "another client signed in as"),
-    (0x8f, CloseCause::Other, "0x8f topic filter invalid"),
-    (0x90, CloseCause::Message(Objection::Topic), "0x90 topic name invalid"),
-    (0x93, CloseCause::Overload, "set a lower in_flight"),
-    (0x94, CloseCause::Message(Objection::Unknown), "0x94 topic alias invalid"),
-    (0x95, CloseCause::Message(Objection::Size), "set a lower max_packet"),
-    (0x96, CloseCause::Overload, "set a rate in [limits]"),
-    (0x97, CloseCause::Overload, "raise the broker's quota"),
-    (0x98, CloseCause::Other, "the broker's operator ended it"),
-    (0x99, CloseCause::Message(Objection::Content), "0x99 payload format invalid"),
-    (0x9a, CloseCause::Message(Objection::Retain), "set retain = false"),
-    (0x9b, CloseCause::Message(Objection::Qos), "set a lower qos in [limits]"),
-    (0x9c, CloseCause::Other, "ask the broker's operator for its new address"),
-    (0x9d, CloseCause::Other, "ask the broker's operator for its new address"),
-    (0x9e, CloseCause::Other, "0x9e shared subscriptions not supported"),
-    (0x9f, CloseCause::Other, "the broker limits how often clients sign in"),
-    (0xa0, CloseCause::Other, "0xa0 maximum connect time"),
-    (0xa2, CloseCause::Other, "0xa2 wildcard subscriptions not supported"),
-];
 
 #[tokio::test]
 async fn every_code_of_a_disconnect_says_whether_a_message_may_be_its_cause() {
-    for (code, cause, reason) in DISCONNECTS {
-        let notice = answer(Protocol::V5, ObjectionReply::Disconnect(code), Qos::AtLeastOnce).await;
-        let Notice::Closed(closing) = notice else { panic!("{code:#04x}: {notice:?}") };
-        assert_eq!(closing.cause, cause, "{code:#04x}");
-        assert!(closing.reason.contains(reason), "{code:#04x}: {}", closing.reason);
+    // Those that only a client sends are not among a server's (5.0 §3.14.2.1).
+    for entry in DISCONNECT.iter().filter(|entry| ![0x04].contains(&entry.code)) {
+        let notice = answer(Protocol::V5, ObjectionReply::Disconnect(entry.code), Qos::AtLeastOnce).await;
+        let Notice::Closed(closing) = notice else { panic!("{entry:?}: {notice:?}") };
+        assert_eq!(Effect::Ended(closing.cause), entry.effect, "{entry:?}");
+        assert!(closing.reason.contains(&entry.label()), "{entry:?}: {}", closing.reason);
+        let hint = if entry.code == 0x8e { Some("another client signed in as \"gateway\"") } else { entry.hint };
+        assert!(closing.reason.contains(hint.unwrap_or_default()), "{entry:?}: {}", closing.reason);
+    }
+    let cause = |code| find(&DISCONNECT, code).unwrap().effect;
+    for (code, objection) in [
+        (0x80, Objection::Unknown),
+        (0x81, Objection::Unknown),
+        (0x82, Objection::Unknown),
+        (0x83, Objection::Unknown),
+        (0x87, Objection::Topic),
+        (0x90, Objection::Topic),
+        (0x94, Objection::Unknown),
+        (0x95, Objection::Size),
+        (0x99, Objection::Content),
+        (0x9a, Objection::Retain),
+        (0x9b, Objection::Qos),
+    ] {
+        assert_eq!(cause(code), Effect::Ended(CloseCause::Message(objection)), "{code:#04x}");
+    }
+    for code in [0x93, 0x96, 0x97] {
+        assert_eq!(cause(code), Effect::Ended(CloseCause::Overload), "{code:#04x}");
+    }
+    for code in [0x00, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x98, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2] {
+        assert_eq!(cause(code), Effect::Ended(CloseCause::Other), "{code:#04x}");
     }
 }
 

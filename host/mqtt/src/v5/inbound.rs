@@ -4,6 +4,8 @@ use bessai_domain::command::{ArrivedMessage, Subscription};
 use bessai_domain::message::{Properties, Qos};
 use rumqttc::v5::mqttbytes::v5::{Filter, Publish, PublishProperties, Subscribe, SubscribeReasonCode};
 
+use super::reasons;
+
 /// SUBSCRIBE. What is retained under a filter is sent at once, marked as retained.
 pub(super) fn subscribe(packet_id: u16, subscriptions: &[Subscription]) -> Subscribe {
     let filter = |subscription: &Subscription| Filter::new(subscription.filter.clone(), super::qos(subscription.qos));
@@ -12,19 +14,10 @@ pub(super) fn subscribe(packet_id: u16, subscriptions: &[Subscription]) -> Subsc
 
 /// What the broker granted for one filter, or its reason (5.0 §3.9.3).
 pub(super) fn granted(code: &SubscribeReasonCode) -> Result<Qos, String> {
-    let reason = match code {
-        SubscribeReasonCode::Success(qos) => return Ok(domain_qos(*qos)),
-        SubscribeReasonCode::Failure | SubscribeReasonCode::Unspecified => "0x80 unspecified error",
-        SubscribeReasonCode::ImplementationSpecific => "0x83 implementation specific error",
-        SubscribeReasonCode::NotAuthorized => "0x87 not authorized",
-        SubscribeReasonCode::TopicFilterInvalid => "0x8f topic filter invalid",
-        SubscribeReasonCode::PkidInUse => "0x91 packet identifier in use",
-        SubscribeReasonCode::QuotaExceeded => "0x97 quota exceeded",
-        SubscribeReasonCode::SharedSubscriptionsNotSupported => "0x9e shared subscriptions not supported",
-        SubscribeReasonCode::SubscriptionIdNotSupported => "0xa1 subscription identifiers not supported",
-        SubscribeReasonCode::WildcardSubscriptionsNotSupported => "0xa2 wildcard subscriptions not supported",
-    };
-    Err(reason.into())
+    match (code, reasons::of_suback(code)) {
+        (SubscribeReasonCode::Success(qos), _) => Ok(domain_qos(*qos)),
+        (_, reason) => Err(reason.unwrap_or_default()),
+    }
 }
 
 /// A message; a topic that is not UTF-8 matches no subscription.
@@ -61,19 +54,25 @@ fn domain_qos(qos: rumqttc::v5::mqttbytes::QoS) -> Qos {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bessai_domain::refusal::reason_codes::{Effect, SUBSCRIPTION};
     use bytes::BytesMut;
     use rumqttc::v5::mqttbytes::v5::Packet;
 
     #[test]
-    fn what_a_broker_grants_or_refuses_has_its_code() {
-        let mut suback = BytesMut::from(&[0x90, 6, 0xff, 0xff, 0, 1, 0x87, 0x8f][..]);
-        let Packet::SubAck(answer) = crate::v5::read(&mut suback).unwrap() else { panic!("no SUBACK") };
-        let granted: Vec<_> = answer.return_codes.iter().map(granted).collect();
-        let refused = |reason: &str| Err(reason.to_owned());
-        assert_eq!(
-            granted,
-            [Ok(Qos::AtLeastOnce), refused("0x87 not authorized"), refused("0x8f topic filter invalid")]
-        );
+    fn every_code_of_a_subscription_is_granted_or_has_its_reason() {
+        for entry in &SUBSCRIPTION {
+            let mut suback = BytesMut::from(&[0x90, 4, 0xff, 0xff, 0, entry.code][..]);
+            let Packet::SubAck(answer) = crate::v5::read(&mut suback).unwrap() else { panic!("no SUBACK") };
+            let granted: Vec<_> = answer.return_codes.iter().map(granted).collect();
+            let expected = match entry.code {
+                0 => Ok(Qos::AtMostOnce),
+                1 => Ok(Qos::AtLeastOnce),
+                2 => Ok(Qos::ExactlyOnce),
+                _ => Err(entry.reason()),
+            };
+            assert_eq!(granted, [expected]);
+            assert_eq!(granted[0].is_ok(), entry.effect == Effect::Accepted, "{entry:?}");
+        }
     }
 
     #[test]

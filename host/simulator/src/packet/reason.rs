@@ -44,10 +44,12 @@ pub(crate) const SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED: u8 = 0xa1;
 /// The code of a SUBACK of 3.1.1 for a filter that was refused, whatever the reason.
 pub(crate) const SUBSCRIPTION_FAILED_V311: u8 = 0x80;
 
-/// The return code of a CONNACK of 3.1.1 that is nearest to a reason code of 5.
+/// The return code of a CONNACK of 3.1.1 that is nearest to a reason code of 5; return codes stay as they are.
 pub(crate) fn v311_return_code(reason: u8) -> u8 {
     match reason {
         SUCCESS => 0,
+        // A return code of 3.1.1 itself, or AWS's own 7.
+        1..=7 => reason,
         UNSUPPORTED_PROTOCOL_VERSION => 1,
         CLIENT_IDENTIFIER_NOT_VALID => 2,
         // Bad user name or password.

@@ -214,3 +214,26 @@ fn a_proxy_that_cannot_be_used_is_named_where_it_stands_without_its_password() {
         ]
     );
 }
+
+#[test]
+fn a_newline_at_the_end_of_a_variable_or_a_file_is_no_part_of_the_value() {
+    for newline in ["\n", "\r\n"] {
+        let mut case = Case::new();
+        for name in ["MQTT_USERNAME", "MQTT_PASSWORD", "MQTT_CLIENT_ID"] {
+            case = case.set(name, &format!("v{newline}"));
+        }
+        let config = case.config();
+        let broker = config.broker.unwrap();
+        assert_eq!((broker.username.as_deref(), broker.client_id.as_deref()), (Some("v"), Some("v")));
+        assert_eq!(broker.password.unwrap().read().as_deref(), Ok("v"));
+        let mut warned = config.warnings;
+        warned.sort();
+        let expected = ["MQTT_CLIENT_ID", "MQTT_PASSWORD", "MQTT_USERNAME"];
+        assert_eq!(warned, expected.map(|name| format!("{name}: the newline at its end is ignored; remove it")));
+        let file = "[broker]\npassword = { file = \"secret\" }\nkey_password = { file = \"secret\" }";
+        let case = Case::new().file("bessai.toml", file).file("secret", &format!(" v {newline}"));
+        let broker = case.config().broker.unwrap();
+        assert_eq!(broker.password.unwrap().read().as_deref(), Ok(" v "));
+        assert_eq!(broker.key_password.unwrap().read().as_deref(), Ok(" v "));
+    }
+}
