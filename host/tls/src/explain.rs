@@ -100,15 +100,22 @@ fn closed(context: &Context, error: &io::Error, phase: Phase) -> String {
             scheme_hint(context)
         );
     }
-    if context.was_asked() && context.presented.is_none() {
-        let (cert, key) = (names.of("cert"), names.of("key"));
-        return format!(
-            "the {peer} asked for a client certificate and closed the connection when there was none; set {cert} and {key}"
-        );
+    let cert = names.of("cert");
+    match &context.presented {
+        None if context.was_asked() => format!(
+            "the {peer} asked for a client certificate and closed the connection when there was none; set {cert} and {}",
+            names.of("key")
+        ),
+        // A reset may overtake the alert with which it refuses the certificate.
+        Some(own) if context.was_asked() => format!(
+            "the {peer} asked for a client certificate, got {:?} of {cert}, and closed the connection; set {cert} to one from a \
+             CA that it trusts, or see in its log why it does so",
+            own.subject
+        ),
+        _ => format!(
+            "the {peer} closed the connection in the middle of the TLS handshake, after {received} bytes; its log says why"
+        ),
     }
-    format!(
-        "the {peer} closed the connection in the middle of the TLS handshake, after {received} bytes; its log says why"
-    )
 }
 
 /// What to change when the other end does not speak TLS.
