@@ -209,7 +209,7 @@ async fn the_brokers_disconnect_reason_is_reported() {
             0x8e,
             "(0x8e session taken over): another client signed in as \"gateway\"; two gateways must not share a client id",
         ),
-        (0x8b, "(0x8b server shutting down)"),
+        (0x8b, "(0x8b server shutting down); it is restarting or in maintenance"),
     ] {
         let script = Script { disconnect_after_message: Some(reason), ..Script::default() };
         let broker = ScriptedBroker::start(script).await.unwrap();

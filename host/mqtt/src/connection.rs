@@ -34,6 +34,11 @@ pub(crate) async fn sign_in(protocol: Protocol, options: &ConnectOptions) -> Res
     let limit = Duration::from_secs(CONNECT_LIMIT_S);
     let signed_in = timeout(limit, connect(protocol, options)).await;
     let mut connection = signed_in.map_err(|_| SessionError::Timeout)?.map_err(|error| match error {
+        SessionError::Violation(_) | SessionError::NotMqtt
+            if protocol == Protocol::V5 && options.trace.borrow().is_old_connack() =>
+        {
+            SessionError::UnsupportedProtocol
+        }
         // Whatever is there, it does not speak this version of MQTT.
         SessionError::Violation(_) => SessionError::NotMqtt,
         error => error,

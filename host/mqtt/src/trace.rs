@@ -33,6 +33,13 @@ impl Trace {
         self.answer = bytes.iter().take(HEAD_BYTES).copied().collect();
     }
 
+    /// Whether the answer is a CONNACK of 3.1.1, which has no properties: brokers that know nothing newer send it.
+    pub(crate) fn is_old_connack(&self) -> bool {
+        /// Its beginning: the packet's type, and two bytes that follow.
+        const OLD_CONNACK: [u8; 2] = [0x20, 2];
+        self.answer.starts_with(&OLD_CONNACK)
+    }
+
     /// The protocol of an answer, if it is a well-known one.
     pub(crate) fn protocol(&self) -> Option<&'static str> {
         /// First bytes with the protocols that they belong to: an alert of TLS (RFC 8446 §6), a response of HTTP, a banner of SSH.

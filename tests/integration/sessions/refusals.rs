@@ -4,10 +4,11 @@ use bessai_domain::message::Qos;
 use bessai_domain::ports::{Notice, Session};
 use bessai_domain::refusal::reason_codes::{ACKNOWLEDGEMENT, DISCONNECT, Effect, find};
 use bessai_domain::refusal::{CloseCause, Objection};
-use bessai_domain::session::Protocol;
-use bessai_simulator::scripted::{self, ObjectionReply, Script, ScriptedBroker};
+use bessai_domain::session::{Protocol, ProtocolChoice};
+use bessai_mqtt::BrokerSettings;
+use bessai_simulator::scripted::{self, ConnectReply, ObjectionReply, OnV5, Script, ScriptedBroker};
 
-use super::{message, settings, signed_in};
+use super::{message, settings, sign_in_error, signed_in};
 use crate::support::within;
 
 /// What a session reports about a message that the broker answers like this.
@@ -79,5 +80,27 @@ async fn a_closed_connection_may_be_because_of_a_message_in_both_protocols() {
         let Notice::Closed(closing) = notice else { panic!("{notice:?}") };
         assert_eq!(closing.cause, CloseCause::Message(Objection::Unknown));
         assert!(closing.reason.starts_with("connection closed by 127.0.0.1:"), "{}", closing.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_broker_of_another_version_and_one_that_only_closes_get_a_sentence_each() {
+    let error = async |script, choice| {
+        let broker = ScriptedBroker::start(script).await.unwrap();
+        sign_in_error(BrokerSettings { protocol: choice, ..settings(broker.address().port(), Protocol::V5) }).await
+    };
+    let old = Script { on_v5: OnV5::RefuseAsV311, ..Script::default() };
+    let only_v5 = error(old, ProtocolChoice::Only(Protocol::V5)).await;
+    assert!(only_v5.ends_with("does not speak this MQTT version; set protocol = \"auto\""), "{only_v5}");
+    let neither = Script { on_v5: OnV5::Refuse, ..Script::with_connect_reply(ConnectReply::Refuse(1)) };
+    let neither = error(neither, ProtocolChoice::Auto).await;
+    assert!(
+        neither.ends_with("refused MQTT 5 and 3.1.1 (unsupported protocol version); check the port in url"),
+        "{neither}"
+    );
+    let closing = error(Script::with_connect_reply(ConnectReply::Close), ProtocolChoice::Only(Protocol::V311)).await;
+    for expected in ["closed the connection before answering CONNECT", "write mqtts:// in url", "client id \"gateway\""]
+    {
+        assert!(closing.contains(expected), "{closing}");
     }
 }

@@ -36,6 +36,15 @@ fn a_kind_sets_what_nothing_else_sets() {
 }
 
 #[test]
+fn a_kind_applies_to_a_url_in_a_variable() {
+    let case = Case::new().file("bessai.toml", "[broker]\nkind = \"mosquitto\"");
+    assert_eq!(case.config().broker.unwrap().in_flight, 20);
+    let case = Case::new().file("bessai.toml", "[broker]\nkind = \"aws-iot\"").set("MQTT_CLIENT_ID", &"x".repeat(129));
+    let mistakes = case.mistakes();
+    assert!(mistakes[0].starts_with("MQTT_CLIENT_ID = \"xxx") && mistakes.len() == 1, "{mistakes:?}");
+}
+
+#[test]
 fn explicit_settings_apply_instead() {
     let settings =
         "url = \"mqtts://b.example\"\nretain = true\nmax_packet = 1048576\nin_flight = 7\nstatus_topic = \"a\"";
