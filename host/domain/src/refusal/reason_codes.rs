@@ -226,8 +226,10 @@ pub static DISCONNECT: [ReasonCode; 29] = [
 mod tests {
     use super::*;
 
-    /// Every table with the effects that its packet can have.
-    fn tables() -> [(&'static [ReasonCode], fn(Effect) -> bool); 6] {
+    /// A table, and whether its packet can have an effect.
+    type Table = (&'static [ReasonCode], fn(Effect) -> bool);
+
+    fn tables() -> [Table; 6] {
         let is_sign_in: fn(Effect) -> bool =
             |effect| matches!(effect, Effect::Accepted | Effect::BackOff | Effect::OtherVersion | Effect::OtherWill);
         [
