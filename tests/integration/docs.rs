@@ -3,6 +3,7 @@
 mod brokers;
 mod commands;
 mod keys;
+mod kinds;
 mod languages;
 mod links;
 pub mod page;
