@@ -36,7 +36,7 @@ const DEFAULT_IN_FLIGHT: u16 = 100;
 /// `protocol` if it is not set.
 const DEFAULT_PROTOCOL: ProtocolChoice = ProtocolChoice::Auto;
 /// The port of HTTPS, which firewalls let through.
-const DEFAULT_PORT_TLS_WEB: u16 = 443;
+const HTTPS_PORT: u16 = 443;
 /// The values of `protocol`.
 const PROTOCOLS: [(&str, ProtocolChoice); 3] = [
     ("auto", ProtocolChoice::Auto),

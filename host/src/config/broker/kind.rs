@@ -9,7 +9,7 @@ use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
 use super::super::broker_url::BrokerUrl;
 use super::super::findings::Findings;
 use super::habits::OwnTopic;
-use super::{DEFAULT_PORT_TLS_WEB, PartialBroker};
+use super::{HTTPS_PORT, PartialBroker};
 
 /// Reads the key.
 pub(super) fn read(table: &SettingsTable<'_>) -> Option<&'static BrokerLimits> {
@@ -31,7 +31,7 @@ impl PartialBroker<'_> {
         let in_flight = limits.in_flight.map(|(usual, _)| usual);
         self.in_flight = self.in_flight.or(in_flight);
         let with_certificate = usize::from(self.cert.is_none());
-        let is_web = url.tls && url.port == DEFAULT_PORT_TLS_WEB && url.websocket.is_none();
+        let is_web = url.tls && url.port == HTTPS_PORT && url.websocket.is_none();
         let alpn = limits.alpn_443.filter(|_| is_web).and_then(|names| names.get(with_certificate).copied());
         self.alpn = self.alpn.take().or(alpn.map(str::to_owned));
     }
@@ -134,7 +134,7 @@ impl KindCheck<'_, '_> {
         {
             self.warn("url", &format!("the path of {name}'s WebSocket is {wanted}"));
         }
-        if limits.websocket.is_some() && url.websocket.is_none() && url.port == DEFAULT_PORT_TLS_WEB {
+        if limits.websocket.is_some() && url.websocket.is_none() && url.port == HTTPS_PORT {
             let path = limits.websocket.unwrap_or_default();
             let port = url.port;
             self.warn("url", &format!("{name}'s port {port} is for WebSockets; write wss://{}:{port}{path}", url.host));
