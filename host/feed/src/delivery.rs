@@ -122,6 +122,7 @@ impl<C: Cursor> Delivery<C> {
     ) -> SessionEnd<B> {
         let SignedIn { session, renew_at, is_provisioning } = signed_in;
         self.context.forget_quarantine_fault();
+        self.suspicion.session_begins();
         let welcome = session.welcome(self.context.now().wall);
         let mut session = ActiveSession::new(session, welcome.protocol, self.renewal(renew_at));
         session.is_provisioning = is_provisioning;

@@ -13,7 +13,7 @@ use bessai_domain::session::Protocol;
 use tokio::time::Instant;
 
 use super::renewal::Renewal;
-use super::suspicion::MessageKey;
+use super::suspicion::{MessageKey, SOON};
 use crate::batches::{MessageId, OpenBatches};
 
 /// A session in which the broker acknowledges nothing for this long is abandoned.
@@ -30,6 +30,8 @@ pub(super) struct ActiveSession<S> {
     pub(super) status_topic: Option<String>,
     /// The last message without an acknowledgement: by topic, since it is complete once it is written.
     pub(super) last_unacknowledged: Option<(MessageKey, Instant)>,
+    /// When the first message without an acknowledgement was sent.
+    pub(super) first_unacknowledged: Option<Instant>,
     /// When the broker last refused a message.
     pub(super) refused: Option<Instant>,
     /// Not sent yet.
@@ -47,7 +49,7 @@ pub(super) struct ActiveSession<S> {
     pub(super) deadline: Option<Instant>,
     /// A message that the broker does not accept, while it is being quarantined; those behind it wait.
     pub(super) storing: Option<StoringMessage>,
-    /// When the feed's rate allows the next message.
+    /// When to look for messages to send again, though nothing has happened.
     pub(super) held_until: Option<Instant>,
     pub(super) renewal: Option<Renewal>,
     /// It is for provisioning only.
@@ -136,6 +138,7 @@ impl<S> ActiveSession<S> {
             is_alone: false,
             is_overtaken: false,
             last_unacknowledged: None,
+            first_unacknowledged: None,
             refused: None,
             in_flight: VecDeque::new(),
             next_number: 0,
@@ -152,6 +155,18 @@ impl<S> ActiveSession<S> {
     /// How long it has lasted.
     pub(super) fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Whether the broker has taken a message: it has acknowledged one, or the session has outlasted one that it does not
+    /// acknowledge.
+    pub(super) fn has_passed_others(&self, now: Instant) -> bool {
+        let has_outlasted = |sent: Instant| now.duration_since(sent) >= SOON;
+        self.has_acknowledged || self.first_unacknowledged.is_some_and(has_outlasted)
+    }
+
+    /// Looks for messages to send at this time at the latest.
+    pub(super) fn hold_until(&mut self, at: Instant) {
+        self.held_until = Some(self.held_until.map_or(at, |held| held.min(at)));
     }
 
     /// Restarts the deadline for the next acknowledgement.

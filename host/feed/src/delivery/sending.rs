@@ -19,6 +19,9 @@ use crate::quarantine::{self, QuarantinedMessage};
 /// A session that ends this soon after a refusal ended because of it.
 const SOON_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 
+/// The reason for which messages are sent without their retain flag.
+const ONLY_UNRETAINED: &str = "it accepts the message only without its retain flag";
+
 /// A message whose turn it is.
 struct NextMessage {
     message: UnsentMessage,
@@ -28,8 +31,8 @@ struct NextMessage {
 impl<C: Cursor> Delivery<C> {
     /// Publishes as many messages as the window and the rate allow.
     pub(super) fn fill_window<S: Session>(&mut self, session: &mut ActiveSession<S>) -> Result<(), Closing> {
-        session.held_until = None;
         let now = Instant::now();
+        session.held_until = self.clear_outlasted(now);
         while session.storing.is_none() && session.in_flight.len() < self.window(session) {
             let Some(NextMessage { message: next, attempt }) = self.next_message(session, now) else { break };
             let Some(message) = next.message(&self.batches) else { continue };
@@ -57,7 +60,7 @@ impl<C: Cursor> Delivery<C> {
                 }
             }
             if let Err(available) = self.take_rate(now) {
-                session.held_until = Some(available);
+                session.hold_until(available);
                 match attempt {
                     Attempt::Usual => session.queue.push_front(next),
                     Attempt::Alone { .. } => session.aside.insert(0, next),
@@ -67,6 +70,20 @@ impl<C: Cursor> Delivery<C> {
             self.publish(session, next, size, attempt, now)?;
         }
         Ok(())
+    }
+
+    /// Clears the suspects without acknowledgement that the session has outlasted; returns when to look again.
+    fn clear_outlasted(&mut self, now: Instant) -> Option<Instant> {
+        if self.suspicion.is_empty() {
+            return None;
+        }
+        if self.suspicion.clear_outlasted(now) {
+            self.lessons.refuses_retain(ONLY_UNRETAINED, now);
+        }
+        if self.suspicion.has_changed() {
+            self.show_broker();
+        }
+        self.suspicion.next_outlasted()
     }
 
     fn window<S: Session>(&self, session: &ActiveSession<S>) -> usize {
@@ -110,6 +127,7 @@ impl<C: Cursor> Delivery<C> {
         }
         if message.qos == Qos::AtMostOnce {
             session.last_unacknowledged = Some((next.key(message), now));
+            session.first_unacknowledged.get_or_insert(now);
         }
         session.note_in_flight(next, now, size, is_unretained);
         Ok(())
@@ -172,7 +190,7 @@ impl<C: Cursor> Delivery<C> {
                     continue;
                 }
             }
-            match self.suspicion.next_try(&key, session.started, session.has_acknowledged) {
+            match self.suspicion.next_try(&key, session.started, session.has_passed_others(now)) {
                 Some(at) if at <= now => {
                     let attempt = self.suspicion.attempt(&key);
                     if attempt != Attempt::Usual && !session.in_flight.is_empty() {
@@ -180,7 +198,7 @@ impl<C: Cursor> Delivery<C> {
                     }
                     return Some(Some(NextMessage { message: session.aside.remove(index), attempt }));
                 }
-                Some(at) => session.held_until = Some(session.held_until.map_or(at, |held| held.min(at))),
+                Some(at) => session.hold_until(at),
                 None => {}
             }
             index += 1;
@@ -310,7 +328,7 @@ impl<C: Cursor> Delivery<C> {
             self.suspicion.acknowledged(|| sent.message.key(message), now);
             self.lessons.accepted(message, sent.size, sent.is_unretained);
             if sent.is_unretained {
-                self.lessons.refuses_retain("it accepts the message only without its retain flag", now);
+                self.lessons.refuses_retain(ONLY_UNRETAINED, now);
             }
         }
         if let UnsentMessage::OfBatch(id) = sent.message {

@@ -20,7 +20,7 @@ use crate::batches::MessageId;
 /// Strikes that make a message suspect.
 const STRIKES: u32 = 3;
 /// A session that ends this soon after a message was sent may have ended because of it.
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 /// A suspect is tried alone in a session that has lasted this long without it, so that a link which drops every few seconds
 /// convicts nothing.
 pub(super) const TRIAL_AFTER: Duration = Duration::from_secs(10);
@@ -131,6 +131,13 @@ pub(super) struct Suspicion {
 }
 
 impl Suspicion {
+    /// A session begins: whatever was sent alone in an earlier one has not outlasted it.
+    pub(super) fn session_begins(&mut self) {
+        for suspect in self.suspects.values_mut() {
+            (suspect.on_trial, suspect.is_unretained) = (None, false);
+        }
+    }
+
     /// The broker ended a session, perhaps because of a message. `in_flight`: the messages that it had not acknowledged, and
     /// when they were sent, oldest first. Brokers handle messages in order, so the oldest is the likely cause.
     pub(super) fn session_ended(&mut self, in_flight: &[(MessageKey, Instant)], conviction: Conviction, now: Instant) {
@@ -223,6 +230,28 @@ impl Suspicion {
         }
     }
 
+    /// Clears the messages without acknowledgement that were sent alone and that the session has outlasted: there is no other
+    /// proof. Returns whether one of them had been sent without its retain flag.
+    pub(super) fn clear_outlasted(&mut self, now: Instant) -> bool {
+        let is_outlasted = |key: &MessageKey, suspect: &Suspect| {
+            matches!(key, MessageKey::OfTopic(_)) && suspect.on_trial.is_some_and(|at| now.duration_since(at) >= SOON)
+        };
+        let mut was_unretained = false;
+        self.suspects.retain(|key, suspect| {
+            let is_cleared = is_outlasted(key, suspect);
+            was_unretained |= is_cleared && suspect.is_unretained;
+            self.has_changed |= is_cleared;
+            !is_cleared
+        });
+        was_unretained
+    }
+
+    /// When the next message can be cleared by [`Self::clear_outlasted`].
+    pub(super) fn next_outlasted(&self) -> Option<Instant> {
+        let topics = self.suspects.iter().filter(|(key, _)| matches!(key, MessageKey::OfTopic(_)));
+        topics.filter_map(|(_, suspect)| suspect.on_trial.map(|at| at + SOON)).min()
+    }
+
     /// A message does not concern this feed any more.
     pub(super) fn forget(&mut self, key: &MessageKey) {
         self.suspects.remove(key);
@@ -258,8 +287,6 @@ impl Suspicion {
         }
         match self.suspects.get(&key()) {
             Some(suspect) if suspect.is_convicted => Admission::Convicted(suspect.conviction.clone()),
-            // It was sent, and the session went on: without acknowledgements that is the proof.
-            Some(suspect) if suspect.on_trial.is_some_and(|at| now.duration_since(at) > SOON) => Admission::Send,
             Some(suspect) if suspect.strikes >= STRIKES || suspect.not_before > now => Admission::Aside,
             _ => Admission::Send,
         }
@@ -269,6 +296,8 @@ impl Suspicion {
     pub(super) fn next_try(&self, key: &MessageKey, session_began: Instant, has_acknowledged: bool) -> Option<Instant> {
         match self.suspects.get(key) {
             Some(suspect) if suspect.strikes < STRIKES => Some(suspect.not_before),
+            // One of its topic was sent: it is cleared or convicted first.
+            Some(suspect) if suspect.on_trial.is_some() => None,
             Some(suspect) => has_acknowledged.then(|| suspect.not_before.max(session_began + TRIAL_AFTER)),
             None => None,
         }
@@ -397,6 +426,25 @@ mod tests {
         court.suspicion.begin_trial(&key("bad"), false, court.now);
         court.ends(&["bad"]);
         assert_eq!(court.admit("bad"), Admission::Convicted(conviction()));
+    }
+
+    #[test]
+    fn a_suspect_without_acknowledgement_is_cleared_by_the_session_that_outlasts_it() {
+        for is_unretained in [false, true] {
+            let mut court = Court::new();
+            for _ in 0..3 {
+                court.ends(&["quiet"]);
+            }
+            court.suspicion.begin_trial(&key("quiet"), is_unretained, court.now);
+            assert_eq!(court.suspicion.next_outlasted(), Some(court.now + SOON));
+            court.pass(SOON - SECOND);
+            assert!(!court.suspicion.clear_outlasted(court.now) && !court.suspicion.has_changed());
+            assert_eq!((court.admit("quiet"), court.suspicion.waiting()), (Admission::Aside, 1));
+            court.pass(SECOND);
+            assert_eq!(court.suspicion.clear_outlasted(court.now), is_unretained);
+            assert_eq!((court.admit("quiet"), court.suspicion.waiting()), (Admission::Send, 0));
+            assert!(court.suspicion.has_changed() && court.suspicion.next_outlasted().is_none());
+        }
     }
 
     #[test]

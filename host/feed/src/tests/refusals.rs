@@ -89,6 +89,26 @@ async fn a_status_topic_that_the_broker_does_not_accept_is_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_topic_without_acknowledgement_is_no_suspect_once_a_session_outlasts_it() {
+    on_one_thread(async {
+        let began = Instant::now();
+        let customer = Customer::new(move |message, now| {
+            let is_forbidden = message.topic == "quiet/bad" && now.duration_since(began) < Duration::from_secs(15);
+            if is_forbidden { Reaction::Close(CloseCause::Message(Objection::Unknown)) } else { Reaction::Accept }
+        });
+        let feed = deliver(&customer, &[("quiet/a", false, 0), ("quiet/bad", false, 0)], None, 120);
+        feed.at(14).await;
+        assert_eq!(feed.health.borrow().suspects, 1, "{}", feed.state());
+        feed.at(60).await;
+        assert_eq!((feed.health.borrow().suspects, customer.quarantined("quiet/bad")), (0, 0), "{}", feed.state());
+        let delivered = customer.delivered("quiet/bad");
+        feed.finishes().await;
+        assert!(customer.delivered("quiet/bad") >= delivered + 60, "{}", feed.state());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn if_no_message_passes_none_is_quarantined() {
     on_one_thread(async {
         let customer = closes_on(|_| true);

@@ -113,7 +113,8 @@ impl Customer {
     }
 }
 
-/// Publishes a message to each topic for each event; the payload is `topic number` with some padding.
+/// Publishes a message to each topic for each event; the payload is `topic number` with some padding. Topics whose names
+/// begin with `quiet` are not acknowledged.
 pub(in super::super) struct Topics {
     topics: Vec<(&'static str, bool, usize)>,
     state: PluginState,
@@ -139,7 +140,8 @@ impl Plugin for Topics {
             let number = recorded.event.sequence.0;
             self.topics.iter().map(move |&(topic, retain, bytes)| {
                 let payload = format!("{topic} {number:06} {}", "x".repeat(bytes)).into_bytes();
-                Message { topic: topic.into(), payload, qos: Qos::AtLeastOnce, retain, properties: None }
+                let qos = if topic.starts_with("quiet") { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+                Message { topic: topic.into(), payload, qos, retain, properties: None }
             })
         });
         Ok(Processed { messages: messages.collect(), state: self.state.clone(), took: Duration::ZERO })
@@ -249,7 +251,8 @@ impl PickySession {
             Reaction::Silence => None,
             Reaction::Close(cause) => {
                 self.closed = Some(Closing { cause, reason });
-                None
+                // Without acknowledgement a message is complete when it is written.
+                (message.qos == Qos::AtMostOnce).then_some(Notice::Acknowledged { number, refusal: None })
             }
             Reaction::AcceptAndClose => {
                 deliver();
