@@ -13,7 +13,7 @@ use crate::refusal::{Closing, Refusal};
 use crate::session::{Login, SignInRequest, Welcome};
 use crate::site::Site;
 use crate::state::PluginState;
-use crate::time::{Moment, Timestamp};
+use crate::time::{Moment, MonotonicTime, Timestamp};
 
 /// How much may be handed over at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,18 @@ pub trait Events {
     type Cursor: Cursor;
     /// The site description that the next event refers to.
     fn site(&self) -> Option<Arc<Site>>;
-    /// Waits for the next batch, at most [`CALL_LIMIT`]. Cancelling the future loses no event.
+    /// Waits for the next batch, at most [`CALL_LIMIT`]; it is empty if there are no further events, which only happens in a
+    /// backlog. Cancelling the future loses no event.
     async fn next(&mut self) -> Vec<RecordedEvent>;
     /// The feed's position.
     fn cursor(&self) -> Self::Cursor;
+    /// If the oldest event that is not delivered is older than `age`, leaves the events up to now to a backlog with the state
+    /// that is saved, and continues after them. True if it did.
+    fn leave_backlog(&mut self, age: Duration, now: MonotonicTime) -> bool;
+    /// The oldest backlog, of this run or an earlier one, and the plugin's state that belongs to it.
+    fn backlog(&self) -> Option<(Self, PluginState)>
+    where
+        Self: Sized;
 }
 
 /// A feed's position in the journal, stored together with its plugin's state.
@@ -49,6 +57,8 @@ pub trait Cursor {
     /// Replaces the plugin's state without moving the position. The state is durable when this returns, unless the disk
     /// fails.
     async fn save_state(&mut self, state: &PluginState);
+    /// All events of this backlog are delivered.
+    fn finish_backlog(&mut self);
 }
 
 /// Why a call of the plugin failed.

@@ -8,6 +8,9 @@
 //! header   magic (8)  format (1)
 //! records  body length, body, CRC-32 of the body (4)
 //! ```
+//!
+//! A backlog that a feed left behind has a record of its own, named `<feed>/<number>`, which also has the number at which
+//! the backlog ends. Earlier versions skip that number and take the backlog for a feed that was removed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,6 +52,40 @@ pub(crate) struct FeedCursor {
     pub(crate) reported: u64,
     /// The plugin's state.
     pub(crate) state: PluginState,
+    /// Of a backlog: the number of the first event that does not belong to it.
+    pub(crate) end: Option<Sequence>,
+}
+
+impl FeedCursor {
+    /// Whether it is a backlog with events that are not delivered.
+    pub(crate) fn is_open_backlog(&self) -> bool {
+        self.end.is_some_and(|end| self.delivered.next() < end)
+    }
+}
+
+/// Separates a feed's name from the number of its backlog; no file name contains it.
+const BACKLOG_SEPARATOR: char = '/';
+
+/// The name of a backlog's record.
+pub(crate) fn backlog_key(feed: &str, number: usize) -> String {
+    format!("{feed}{BACKLOG_SEPARATOR}{number}")
+}
+
+/// The feed that a record belongs to.
+pub(crate) fn feed_of(key: &str) -> &str {
+    key.split_once(BACKLOG_SEPARATOR).map_or(key, |(feed, _)| feed)
+}
+
+/// Drops delivered backlogs, and completes what a kill interrupted between the record of a backlog and that of its feed.
+pub(crate) fn settle_backlogs(cursors: &mut FeedCursors) {
+    cursors.retain(|_, cursor| cursor.end.is_none() || cursor.is_open_backlog());
+    let ends: Vec<_> =
+        cursors.iter().filter_map(|(key, cursor)| Some((feed_of(key).to_owned(), cursor.end?))).collect();
+    for (feed, end) in ends {
+        if let Some(cursor) = cursors.get_mut(&feed) {
+            cursor.delivered = cursor.delivered.max(Sequence(end.0.saturating_sub(1)));
+        }
+    }
 }
 
 /// Cursors by the names of their feeds.
@@ -147,7 +184,8 @@ impl CursorFile {
             return self.rewrite(disk, all);
         };
         let mut records = Vec::new();
-        for (feed, cursor) in changed {
+        // Backlogs come before their feeds: a record of a feed that moved past its backlog must not be alone.
+        for (feed, cursor) in changed.iter().rev() {
             let state = match self.written.get(feed) {
                 Some(written) if written.state == cursor.state => None,
                 _ => Some(&cursor.state),
@@ -206,6 +244,9 @@ fn encode_record(bytes: &mut Vec<u8>, feed: &str, cursor: &FeedCursor, state: Op
             }
         }
     }
+    if let Some(end) = cursor.end {
+        put_number(&mut body, end.0);
+    }
     put_size(bytes, body.len());
     bytes.extend_from_slice(&body);
     bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
@@ -233,6 +274,7 @@ fn decode_record(bytes: &[u8], cursors: &mut FeedCursors) -> Result<usize, Inval
         }
         cursor.state = state;
     }
+    cursor.end = if body.0.is_empty() { None } else { Some(Sequence(body.number()?)) };
     Ok(bytes.len() - rest.0.len())
 }
 
@@ -251,7 +293,7 @@ mod tests {
         let mut state = PluginState::default();
         state.set("k".into(), value.to_vec()).unwrap();
         let at = Timestamp::from_nanos(delivered * 10);
-        FeedCursor { delivered: Sequence(delivered), at, lost: delivered / 2, reported: 1, state }
+        FeedCursor { delivered: Sequence(delivered), at, lost: delivered / 2, reported: 1, state, end: None }
     }
 
     #[test]

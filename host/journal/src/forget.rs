@@ -40,7 +40,7 @@ pub fn forget(folder: &Path, feed: &str) -> Result<(), ForgetError> {
         return Err(ForgetError::Damaged);
     }
     let mut file = CursorFile::open(disk, folder, &loaded);
-    loaded.cursors.remove(feed);
+    loaded.cursors.retain(|key, _| cursors::feed_of(key) != feed);
     file.rewrite(disk, &loaded.cursors).map_err(OpenError::io(&folder.join(cursors::FILE_NAME)))?;
     Ok(())
 }

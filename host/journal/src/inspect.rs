@@ -16,6 +16,7 @@ use crate::cursors::{self, FeedCursor};
 use crate::disk::SystemDisk;
 use crate::segment::{self, Segment, SegmentError};
 use crate::segment_reader::SegmentReader;
+use crate::state::open_backlogs;
 use crate::store::{quarantined_files, segment_files};
 use crate::timeline;
 use crate::{Lag, OpenError};
@@ -121,16 +122,29 @@ pub fn feeds(folder: &Path) -> Result<Vec<FeedEntry>, OpenError> {
     let mut segments = segments(folder)?;
     timeline::place_on_newest(&mut segments);
     let loaded = cursors::load(&SystemDisk, folder)?;
-    let newest = segments.iter().map(Segment::newest_occurred).max().unwrap_or_default();
-    let entry = |(name, cursor): (String, FeedCursor)| {
-        let events = segments.iter().map(|segment| segment.count_between(cursor.delivered, segment.end)).sum();
+    let mut cursors = loaded.cursors;
+    cursors::settle_backlogs(&mut cursors);
+    let entry = |(name, cursor): (&String, &FeedCursor)| {
+        let mut lag = lag(&segments, cursor);
+        for backlog in open_backlogs(&cursors, name).iter().filter_map(|key| cursors.get(key)) {
+            lag.add_backlog(self::lag(&segments, backlog));
+        }
         let delivered_at = (cursor.at != Timestamp::default()).then_some(cursor.at);
-        let first = segments.iter().find(|segment| segment.count_between(cursor.delivered, segment.end) > 0);
-        let seconds = first.map_or(0.0, |first| newest.since(first.occurred_after(&cursor)).as_secs_f64());
-        let lag = Lag { events, seconds, lost: cursor.lost };
-        FeedEntry { name, delivered: cursor.delivered, delivered_at, lag }
+        FeedEntry { name: name.clone(), delivered: cursor.delivered, delivered_at, lag }
     };
-    Ok(loaded.cursors.into_iter().map(entry).collect())
+    Ok(cursors.iter().filter(|(_, cursor)| cursor.end.is_none()).map(entry).collect())
+}
+
+/// How far a cursor is behind the written events.
+fn lag(segments: &[Segment], cursor: &FeedCursor) -> Lag {
+    let newest = segments.iter().map(Segment::newest_occurred).max().unwrap_or_default();
+    let count = |segment: &Segment| {
+        let end = cursor.end.map_or(segment.end, |end| end.min(segment.end));
+        segment.count_between(cursor.delivered, end)
+    };
+    let first = segments.iter().find(|segment| count(segment) > 0);
+    let seconds = first.map_or(0.0, |first| newest.since(first.occurred_after(cursor)).as_secs_f64());
+    Lag { events: segments.iter().map(count).sum(), seconds, lost: cursor.lost, backlog: 0 }
 }
 
 /// Writes events as lines of JSON, preceded by the site description in force; returns how many events.

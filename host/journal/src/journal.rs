@@ -56,6 +56,18 @@ pub struct Lag {
     pub seconds: f64,
     /// Events that were lost before it had delivered them.
     pub lost: u64,
+    /// Those of the events not delivered that it left to a backlog, to deliver newer ones first.
+    pub backlog: u64,
+}
+
+impl Lag {
+    /// Adds what a backlog of the feed lacks.
+    pub(crate) fn add_backlog(&mut self, backlog: Self) {
+        self.events += backlog.events;
+        self.seconds = self.seconds.max(backlog.seconds);
+        self.lost += backlog.lost;
+        self.backlog += backlog.events;
+    }
 }
 
 /// The journal's extent, losses and faults.

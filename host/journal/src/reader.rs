@@ -5,13 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::journal::StartAt;
 use bessai_domain::ports::{BatchLimit, CALL_LIMIT, Cursor, Events};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{MonotonicTime, Timestamp};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
@@ -47,6 +48,7 @@ pub struct JournalCursor {
 }
 
 impl JournalReader {
+    /// `feed`: the name of a feed, or the key of a backlog.
     pub(crate) fn new(shared: &Arc<SharedState>, feed: &str, start: StartAt) -> (Self, PluginState) {
         let mut locked = shared.lock();
         let (read, not_before, state) = locked.add_reader(feed, start);
@@ -73,6 +75,9 @@ impl JournalReader {
     pub(crate) async fn next_batch(&mut self, limit: BatchLimit) -> Vec<RecordedEvent> {
         loop {
             let events = self.take(limit).await;
+            if events.is_empty() {
+                return events;
+            }
             let Some(not_before) = self.not_before else { return events };
             let first = events.iter().position(|recorded| recorded.event.at >= not_before);
             let (skipped, events) = events.split_at(first.unwrap_or(events.len()));
@@ -84,6 +89,7 @@ impl JournalReader {
         }
     }
 
+    /// Empty after the end of a backlog.
     async fn take(&mut self, limit: BatchLimit) -> Vec<RecordedEvent> {
         loop {
             self.finish_fetch().await;
@@ -96,13 +102,19 @@ impl JournalReader {
             }
             let shared = Arc::clone(&self.shared);
             let events_added = shared.events_added.notified();
-            let location = shared.lock().locate(self.read, limit);
+            let (end, location) = {
+                let locked = shared.lock();
+                let end = locked.end_of(&self.feed);
+                (end, locked.locate(self.read, end, limit))
+            };
             match location {
                 EventLocation::Memory(events, site) => {
                     self.pieces = PieceReader::default();
                     return self.hand_out(events, site, limit);
                 }
                 EventLocation::Segments { until } => self.fetch(until).await,
+                // All events of a backlog are in the past.
+                EventLocation::Future if end.is_some() => return Vec::new(),
                 EventLocation::Future => events_added.await,
             }
         }
@@ -193,6 +205,27 @@ impl Events for JournalReader {
     fn cursor(&self) -> JournalCursor {
         JournalCursor { shared: Arc::clone(&self.shared), feed: self.feed.clone() }
     }
+
+    fn leave_backlog(&mut self, age: Duration, now: MonotonicTime) -> bool {
+        let mut locked = self.shared.lock();
+        if !locked.leave_backlog(&self.feed, age, now) {
+            return false;
+        }
+        self.read = locked.cursors.get(&self.feed).map_or(self.read, |cursor| cursor.delivered);
+        self.site = locked.site_after(self.read);
+        drop(locked);
+        self.shared.to_sync.notify_one();
+        self.known_site.clone_from(&self.site);
+        self.not_before = None;
+        (self.pieces, self.fetching) = (PieceReader::default(), None);
+        self.fetched.clear();
+        true
+    }
+
+    fn backlog(&self) -> Option<(Self, PluginState)> {
+        let key = self.shared.lock().oldest_backlog(&self.feed)?;
+        Some(Self::new(&self.shared, &key, StartAt::Now))
+    }
 }
 
 impl Drop for JournalReader {
@@ -210,6 +243,11 @@ impl Cursor for JournalCursor {
         if wakes_syncer {
             self.shared.to_sync.notify_one();
         }
+    }
+
+    fn finish_backlog(&mut self) {
+        self.shared.lock().finish_backlog(&self.feed);
+        self.shared.to_sync.notify_one();
     }
 
     async fn save_state(&mut self, state: &PluginState) {

@@ -65,7 +65,8 @@ pub(crate) fn open(disk: &dyn Disk, folder: &Path, boot: &Boot, now: Moment) -> 
             folder.display()
         );
     }
-    let loaded = cursors::load(disk, folder)?;
+    let mut loaded = cursors::load(disk, folder)?;
+    cursors::settle_backlogs(&mut loaded.cursors);
     handle_damage(disk, folder, loaded.condition)?;
     let mut segments = RecoveredSegments::default();
     for path in store::segment_files(disk, folder).map_err(&io)? {

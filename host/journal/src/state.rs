@@ -23,11 +23,13 @@ use crate::reserve::ReserveFile;
 use crate::segment::Segment;
 use crate::{JournalHealth, JournalSettings};
 
+mod backlogs;
 mod faults;
 mod feeds;
 mod progress;
 mod retention;
 
+pub(crate) use backlogs::open_backlogs;
 pub(crate) use faults::{DiskOperation, Faults, is_full, panicked};
 pub(crate) use progress::{JournalPhase, NextWrite, SaveRequests, ThreadActivity, Unsynced};
 
@@ -245,12 +247,12 @@ impl JournalState {
         if self.sync == SyncPolicy::EveryEvent && !self.faults.stop_syncs() { self.synced } else { self.next }
     }
 
-    /// Finds the events after a number; a batch at most.
-    pub(crate) fn locate(&self, read: Sequence, limit: BatchLimit) -> EventLocation {
-        if let Some(until) = self.in_segments(read) {
+    /// Finds the events after a number and before `end`, if there is one; a batch at most.
+    pub(crate) fn locate(&self, read: Sequence, end: Option<Sequence>, limit: BatchLimit) -> EventLocation {
+        if let Some(until) = self.in_segments(read, end) {
             return EventLocation::Segments { until };
         }
-        let end = self.visible_end();
+        let end = end.map_or(self.visible_end(), |end| end.min(self.visible_end()));
         let skipped = self.recent.partition_point(|recorded| recorded.event.sequence <= read);
         let visible = self.recent.iter().skip(skipped).take_while(|recorded| recorded.event.sequence < end);
         let events = limit_batch(visible.cloned(), limit);
@@ -263,16 +265,16 @@ impl JournalState {
         }
     }
 
-    /// The first number in memory, if the events after `read` are in segments before it.
-    fn in_segments(&self, read: Sequence) -> Option<Sequence> {
-        let until = self.first_in_memory();
+    /// The first number in memory or `end`, if there are events after `read` in segments before it.
+    fn in_segments(&self, read: Sequence, end: Option<Sequence>) -> Option<Sequence> {
+        let until = self.first_in_memory().min(end.unwrap_or(Sequence(u64::MAX)));
         let has_next = |segment: &Segment| segment.end > read.next() && segment.first < until;
         (read.next() < until && self.segments.iter().rev().any(has_next)).then_some(until)
     }
 
     /// The site description in force before the events after `read`; none if that is known only from the segments.
     pub(crate) fn site_after(&self, read: Sequence) -> Option<Arc<Site>> {
-        if self.in_segments(read).is_some() { None } else { self.known_site(read) }
+        if self.in_segments(read, None).is_some() { None } else { self.known_site(read) }
     }
 
     /// The site description in force before an event of this run.

@@ -13,6 +13,7 @@ use super::*;
 use crate::disk::{Access, DiskFile, DiskSpace, FolderLock, OpenFile};
 use crate::{cursors, inspect, reservation, segment, store};
 
+mod backlogs;
 mod descriptions;
 mod disk_state;
 mod faults;

@@ -8,7 +8,7 @@ use bessai_domain::journal::StartAt;
 use bessai_domain::state::PluginState;
 use bessai_domain::time::{MonotonicTime, Timestamp};
 
-use super::JournalState;
+use super::{JournalState, open_backlogs};
 use crate::Lag;
 use crate::cursors::{CursorFileCondition, FeedCursor};
 
@@ -28,6 +28,15 @@ pub(super) struct ActiveFeed {
     pending_gaps: VecDeque<(Sequence, u64)>,
     /// Why the feed lost events last.
     pub(super) loss_reason: &'static str,
+}
+
+impl ActiveFeed {
+    /// The feed continues after this event, whatever it was handed before.
+    pub(super) fn continue_after(&mut self, last: Sequence) {
+        self.read = last;
+        self.not_before = None;
+        self.pending_gaps.clear();
+    }
 }
 
 impl JournalState {
@@ -83,12 +92,22 @@ impl JournalState {
     /// How far a feed is behind.
     pub(crate) fn lag(&self, feed: &str, now: MonotonicTime) -> Lag {
         let Some(cursor) = self.cursors.get(feed) else { return Lag::default() };
-        let until = self.first_in_memory();
+        let mut lag = self.lag_of(cursor, now);
+        for backlog in open_backlogs(&self.cursors, feed).iter().filter_map(|key| self.cursors.get(key)) {
+            lag.add_backlog(self.lag_of(backlog, now));
+        }
+        lag
+    }
+
+    fn lag_of(&self, cursor: &FeedCursor, now: MonotonicTime) -> Lag {
+        let end = cursor.end.unwrap_or(self.next);
+        let until = self.first_in_memory().min(end);
         let in_segments =
             self.segments.iter().map(|segment| segment.count_between(cursor.delivered, until)).sum::<u64>();
-        let events = in_segments + (self.recent.len() - self.recent_after(cursor.delivered)) as u64;
+        let before_end = Sequence(end.0.saturating_sub(1)).max(cursor.delivered);
+        let in_memory = self.recent_after(before_end) - self.recent_after(cursor.delivered);
         let seconds = self.occurred_after(cursor).map_or(0.0, |occurred| now.since(occurred).as_secs_f64());
-        Lag { events, seconds, lost: cursor.lost }
+        Lag { events: in_segments + in_memory as u64, seconds, lost: cursor.lost, backlog: 0 }
     }
 
     /// Index of the first event in memory after a number.
@@ -97,11 +116,15 @@ impl JournalState {
     }
 
     /// When the oldest event that a feed has not delivered occurred; none if it has delivered all.
-    fn occurred_after(&self, cursor: &FeedCursor) -> Option<MonotonicTime> {
-        let until = self.first_in_memory();
+    pub(super) fn occurred_after(&self, cursor: &FeedCursor) -> Option<MonotonicTime> {
+        let end = cursor.end.unwrap_or(self.next);
+        let until = self.first_in_memory().min(end);
         let mut segments = self.segments.iter();
         let in_segment = segments.find(|segment| segment.count_between(cursor.delivered, until) > 0);
-        let in_memory = || self.recent.get(self.recent_after(cursor.delivered)).map(|recorded| recorded.occurred);
+        let in_memory = || {
+            let first = self.recent.get(self.recent_after(cursor.delivered));
+            first.filter(|recorded| recorded.event.sequence < end).map(|recorded| recorded.occurred)
+        };
         in_segment.map(|segment| segment.occurred_after(cursor)).or_else(in_memory)
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bessai_domain::event::Sequence;
 
 use super::{JournalState, NextWrite, memory_bytes};
+use crate::cursors::{FeedCursor, feed_of};
 use crate::segment::Segment;
 
 /// Memory for events that are written: feeds that keep up read from it.
@@ -46,9 +47,13 @@ impl JournalState {
     /// Counts events that exist nowhere any more as lost for the feeds that have not read them.
     fn record_loss(&mut self, first: Sequence, end: Sequence, reason: &'static str) {
         let mut most = 0;
-        for (feed, cursor) in &mut self.cursors {
+        for (key, cursor) in &mut self.cursors {
+            let feed = feed_of(key);
+            // A backlog that nobody reads yet belongs to a feed that has a reader.
+            let read = self.active_feeds.get(key).map_or(cursor.delivered, |active| active.read);
+            let end = cursor.end.map_or(end, |last| last.min(end));
             let Some(active) = self.active_feeds.get_mut(feed) else { continue };
-            let lost = end.0.saturating_sub(first.0.max(active.read.0.saturating_add(1)));
+            let lost = end.0.saturating_sub(first.0.max(read.0.saturating_add(1)));
             if lost > 0 {
                 if cursor.lost == cursor.reported {
                     tracing::error!(
@@ -58,7 +63,7 @@ impl JournalState {
                 }
                 active.loss_reason = reason;
                 cursor.lost += lost;
-                self.changed_cursors.insert(feed.clone());
+                self.changed_cursors.insert(key.clone());
                 most = most.max(lost);
             }
         }
@@ -116,7 +121,10 @@ impl JournalState {
     /// Frees space on a full disk: removes the oldest segment if every feed has delivered it or memory runs out; returns
     /// its file, to be deleted.
     pub(crate) fn free_space(&mut self) -> Option<PathBuf> {
-        let active = self.cursors.iter().filter(|(feed, _)| self.active_feeds.contains_key(*feed));
+        let is_read = |key: &str, cursor: &FeedCursor| {
+            self.active_feeds.contains_key(feed_of(key)) && (cursor.end.is_none() || cursor.is_open_backlog())
+        };
+        let active = self.cursors.iter().filter(|(key, cursor)| is_read(key, cursor));
         let slowest = active.map(|(_, cursor)| cursor.delivered).min().unwrap_or(self.next);
         let oldest = self.segments.front()?;
         let is_delivered = oldest.end <= slowest.next();
@@ -138,7 +146,10 @@ impl JournalState {
     fn drop_stale_cursors(&mut self) {
         let oldest = self.oldest();
         let active = &self.active_feeds;
-        self.cursors.retain(|feed, cursor| active.contains_key(feed) || cursor.delivered.next() >= oldest);
+        let is_read = |key: &str, cursor: &FeedCursor| {
+            active.contains_key(key) || (active.contains_key(feed_of(key)) && cursor.is_open_backlog())
+        };
+        self.cursors.retain(|key, cursor| is_read(key, cursor) || cursor.delivered.next() >= oldest);
     }
 
     /// Ends a segment at `valid_end`, because its later events cannot be read.
