@@ -146,6 +146,10 @@ pub trait Plugin {
     fn state(&self) -> &PluginState;
     /// Replaces its state and drops the instance.
     fn restore(&mut self, state: PluginState);
+    /// Another plugin of the same version with a state of its own; it has no instance yet.
+    fn twin(&self, state: PluginState) -> Self
+    where
+        Self: Sized;
 }
 
 /// What happened in a session.

@@ -29,10 +29,21 @@ pub(crate) struct SessionMessages {
     pub(crate) changes: StateChanges,
 }
 
+/// Which of a feed's events a batch was made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// Those at the feed's position.
+    #[default]
+    Live,
+    /// Those that it left to a backlog.
+    Backlog,
+}
+
 /// Identifies a message of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MessageId {
-    /// Counted over the whole run.
+    pub(crate) lane: Lane,
+    /// Counted in its lane over the whole run.
     batch: u64,
     /// Index in the batch.
     pub(crate) index: usize,
@@ -51,6 +62,7 @@ struct OpenBatch {
 /// The batches that are not delivered, and those behind them that are complete.
 #[derive(Default)]
 pub(crate) struct OpenBatches {
+    lane: Lane,
     /// By number. Of complete batches that follow each other only the last is kept.
     batches: VecDeque<OpenBatch>,
     next: u64,
@@ -67,7 +79,7 @@ impl OpenBatches {
 
     /// Adds a batch; returns the ids of its messages in order.
     pub(crate) fn push(&mut self, batch: Batch) -> impl Iterator<Item = MessageId> + use<> {
-        let number = self.next;
+        let (lane, number) = (self.lane, self.next);
         self.next += 1;
         let Batch { through, at, messages, state, session_messages: _ } = batch;
         let remaining = messages.len();
@@ -76,7 +88,7 @@ impl OpenBatches {
         if remaining == 0 {
             self.merge(self.batches.len() - 1);
         }
-        (0..remaining).map(move |index| MessageId { batch: number, index })
+        (0..remaining).map(move |index| MessageId { lane, batch: number, index })
     }
 
     /// A message, while it is not complete.
@@ -144,11 +156,61 @@ impl OpenBatches {
 
     /// Every message that is not acknowledged, in order, for a new session.
     pub(crate) fn unacknowledged(&self) -> VecDeque<MessageId> {
+        let lane = self.lane;
         let ids = self.batches.iter().flat_map(|batch| {
             let remaining = batch.messages.iter().enumerate().filter(|(_, message)| message.is_some());
-            remaining.map(move |(index, _)| MessageId { batch: batch.number, index })
+            remaining.map(move |(index, _)| MessageId { lane, batch: batch.number, index })
         });
         ids.collect()
+    }
+
+    /// Forgets all batches; their events are processed again.
+    pub(crate) fn clear(&mut self) {
+        self.batches.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+}
+
+/// The batches of all lanes.
+pub(crate) struct Lanes {
+    pub(crate) live: OpenBatches,
+    pub(crate) backlog: OpenBatches,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        let of = |lane| OpenBatches { lane, ..OpenBatches::default() };
+        Self { live: of(Lane::Live), backlog: of(Lane::Backlog) }
+    }
+}
+
+impl Lanes {
+    /// A message, while it is not complete.
+    pub(crate) fn message(&self, id: MessageId) -> Option<&Message> {
+        self.of(id.lane).message(id)
+    }
+
+    /// The last event of a message's batch.
+    pub(crate) fn through(&self, id: MessageId) -> Option<Sequence> {
+        self.of(id.lane).through(id)
+    }
+
+    /// A message is acknowledged, or is not sent any more.
+    pub(crate) fn complete(&mut self, id: MessageId) {
+        match id.lane {
+            Lane::Live => self.live.complete(id),
+            Lane::Backlog => self.backlog.complete(id),
+        }
+    }
+
+    fn of(&self, lane: Lane) -> &OpenBatches {
+        match lane {
+            Lane::Live => &self.live,
+            Lane::Backlog => &self.backlog,
+        }
     }
 }
 

@@ -5,10 +5,12 @@ use std::cell::{Cell, RefCell};
 use bessai_domain::broker_limits::BrokerLimits;
 use bessai_domain::event::Sequence;
 use bessai_domain::time::Moment;
+use tokio::sync::Notify;
 
 use crate::health::SharedFeedHealth;
 use crate::inbox::Inbox;
-use crate::policy::Policy;
+use crate::policy::{DeliveryOrder, Policy};
+use crate::processor::ProcessorBudget;
 use crate::rate::RateLimiter;
 use crate::settings::FeedSettings;
 use crate::turn::Turn;
@@ -23,6 +25,12 @@ pub(crate) struct TaskContext {
     pub(crate) rate_per_s: Cell<Option<u32>>,
     /// What the broker accepts, if its kind is known; set by the transformer with each policy.
     pub(crate) broker_limits: Cell<Option<&'static BrokerLimits>>,
+    /// Which events go first after an outage; set like the rate.
+    pub(crate) order: Cell<DeliveryOrder>,
+    /// The processor time that the plugin's instances have used together.
+    pub(crate) processor: RefCell<ProcessorBudget>,
+    /// Another version of the plugin runs, or the previous one again.
+    pub(crate) version_changed: Notify,
     /// The most bytes of the feed's quarantine; set by the transformer with each policy.
     pub(crate) quarantine_bytes: Cell<u64>,
     /// Limits how many events and messages the feed quarantines in a second.
@@ -42,6 +50,9 @@ impl TaskContext {
             delivered_through: Cell::default(),
             rate_per_s: Cell::new(policy.rate_per_s),
             broker_limits: Cell::new(policy.broker),
+            order: Cell::new(policy.order),
+            processor: RefCell::default(),
+            version_changed: Notify::new(),
             quarantine_bytes: Cell::new(policy.quarantine_bytes),
             quarantine_rate: RefCell::default(),
             logged_quarantine_fault: RefCell::default(),
@@ -54,6 +65,7 @@ impl TaskContext {
     pub(crate) fn apply(&self, policy: &Policy) {
         self.rate_per_s.set(policy.rate_per_s);
         self.broker_limits.set(policy.broker);
+        self.order.set(policy.order);
         self.quarantine_bytes.set(policy.quarantine_bytes);
         self.forget_quarantine_fault();
     }

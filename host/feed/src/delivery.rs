@@ -1,25 +1,26 @@
 //! Delivers in one session: first the plugin's messages for the session, then unacknowledged ones again, then new ones, with
 //! at most a window of them in flight; last the plugin's messages for the end.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::ports::{Cursor, Events, Plugin, Session};
 use bessai_domain::refusal::Closing;
+use bessai_domain::session::Welcome;
 use bessai_domain::state::{PluginState, StateChanges};
 use bessai_domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::batches::{Batch, OpenBatches, SessionMessages};
+use crate::batches::{Batch, Lanes, SessionMessages};
 use crate::context::TaskContext;
 use crate::rate::RateLimiter;
 use crate::replacement::Replacements;
-use crate::transform::{Replaced, Transformer};
+use crate::transform::Replaced;
 
 mod active_session;
+mod backlog;
 mod capacity;
 mod closing;
 mod inbound;
@@ -30,6 +31,8 @@ mod sending;
 mod suspicion;
 
 pub use learnt::{Lesson, RefusedByBroker};
+
+pub(crate) use backlog::Producers;
 
 use active_session::{ACKNOWLEDGED_WITHIN, ActiveSession, UnsentMessage};
 use capacity::BrokerCapacity;
@@ -60,6 +63,36 @@ pub(crate) enum SessionEnd<B> {
     Replaced(Option<B>),
 }
 
+/// Why the delivery stops.
+enum DeliveryEnd<B> {
+    Session(SessionEnd<B>),
+    /// The backlog is delivered; the session goes on.
+    BacklogDelivered,
+    /// The backlog too is to be processed by another version.
+    VersionChanged,
+}
+
+impl<B> From<SessionEnd<B>> for DeliveryEnd<B> {
+    fn from(end: SessionEnd<B>) -> Self {
+        Self::Session(end)
+    }
+}
+
+/// The batches of a lane, and the work that makes them.
+struct Produced<'a, F> {
+    batches: &'a mut mpsc::Receiver<Box<Batch>>,
+    /// None when it has ended.
+    work: Option<Pin<&'a mut F>>,
+}
+
+/// Works until the end; then it never ends again. May be cancelled.
+async fn finished<F: Future>(work: &mut Option<Pin<&mut F>>) -> F::Output {
+    let Some(current) = work else { return std::future::pending().await };
+    let output = current.as_mut().await;
+    *work = None;
+    output
+}
+
 /// A session whose connection is gone.
 pub(crate) struct LostSession {
     pub(crate) closing: Closing,
@@ -72,8 +105,11 @@ pub(crate) struct LostSession {
 /// What outlives a session.
 pub(crate) struct Delivery<C> {
     context: Rc<TaskContext>,
-    batches: OpenBatches,
+    batches: Lanes,
     cursor: C,
+    // Of the backlog that is being delivered.
+    backlog_cursor: Option<C>,
+    backlog_rate: RateLimiter,
     // The plugin's state at the feed's position, as it is saved.
     saved_state: PluginState,
     rate: RateLimiter,
@@ -89,8 +125,10 @@ impl<C: Cursor> Delivery<C> {
     pub(crate) fn new(context: Rc<TaskContext>, cursor: C, saved_state: PluginState) -> Self {
         Self {
             context,
-            batches: OpenBatches::default(),
+            batches: Lanes::default(),
             cursor,
+            backlog_cursor: None,
+            backlog_rate: RateLimiter::default(),
             saved_state,
             rate: RateLimiter::default(),
             capacity: BrokerCapacity::default(),
@@ -107,16 +145,15 @@ impl<C: Cursor> Delivery<C> {
             return;
         }
         self.saved_state.apply(changes);
-        self.batches.overlay(changes);
+        self.batches.live.overlay(changes);
         self.cursor.save_state(&self.saved_state).await;
     }
 
     /// Serves one session until it ends.
-    pub(crate) async fn serve<S: Session, E: Events, P: Plugin, B>(
+    pub(crate) async fn serve<S: Session, E: Events<Cursor = C>, P: Plugin, B>(
         &mut self,
         signed_in: SignedIn<S>,
-        events: &mut E,
-        transformer: &mut Transformer<P>,
+        producers: &mut Producers<E, P>,
         replacements: &mut Replacements<P, B>,
         stop: &mut watch::Receiver<bool>,
     ) -> SessionEnd<B> {
@@ -126,6 +163,10 @@ impl<C: Cursor> Delivery<C> {
         let welcome = session.welcome(self.context.now().wall);
         let mut session = ActiveSession::new(session, welcome.protocol, self.renewal(renew_at));
         session.is_provisioning = is_provisioning;
+        if !is_provisioning {
+            Box::pin(self.leave_backlog(producers)).await;
+        }
+        let transformer = &mut producers.transformer;
         if let Err(reason) = self.subscribe(&mut session, &welcome, transformer).await {
             return lost(&session, Closing::other(reason));
         }
@@ -137,17 +178,15 @@ impl<C: Cursor> Delivery<C> {
             session.status_topic.clone_from(&self.context.settings.status_topic);
         }
         self.queue_session_messages(&mut session, first_messages).await;
-        let unacknowledged = if is_provisioning { VecDeque::new() } else { self.batches.unacknowledged() };
-        session.queue.extend(unacknowledged.into_iter().map(UnsentMessage::OfBatch));
-        let (sender, mut batches) = mpsc::channel(1);
-        let end = {
-            let mut work = std::pin::pin!(transformer.produce(events, sender, replacements));
-            self.deliver(&mut session, &mut batches, work.as_mut(), stop).await
-        };
-        // A batch that was computed but not received yet is open like any other.
-        while let Ok(batch) = batches.try_recv() {
-            self.queue_batch(&mut session, batch).await;
+        if !is_provisioning {
+            session.queue.extend(self.batches.live.unacknowledged().into_iter().map(UnsentMessage::OfBatch));
+            session.backlog.extend(self.batches.backlog.unacknowledged().into_iter().map(UnsentMessage::OfBatch));
         }
+        if let Some(status) = session.status("online") {
+            session.queue.push_front(UnsentMessage::Status(Box::new(status)));
+        }
+        let end = self.deliver_lanes(&mut session, producers, welcome, replacements, stop).await;
+        let transformer = &mut producers.transformer;
         if let Some(handled) = self.context.inbox.take_handled() {
             self.handled(&mut session, handled).await;
         }
@@ -158,6 +197,49 @@ impl<C: Cursor> Delivery<C> {
         }
         self.advance();
         end
+    }
+
+    /// Delivers what the plugin makes of the newest events, and of a backlog if there is one, until the session ends.
+    async fn deliver_lanes<S: Session, E: Events<Cursor = C>, P: Plugin, B>(
+        &mut self,
+        session: &mut ActiveSession<S>,
+        producers: &mut Producers<E, P>,
+        welcome: Welcome,
+        replacements: &mut Replacements<P, B>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> SessionEnd<B> {
+        loop {
+            if !session.is_provisioning {
+                self.open_backlog(producers, welcome);
+            }
+            let ((sender, mut batches), (backlog_sender, mut backlog_batches)) = (mpsc::channel(1), mpsc::channel(1));
+            let Producers { events, transformer, backlog } = &mut *producers;
+            let has_backlog = backlog.is_some();
+            let end = {
+                let work = pin!(transformer.produce(events, sender, replacements));
+                let backlog_work = pin!(async {
+                    if let Some(backlog) = backlog {
+                        Box::pin(backlog.produce(backlog_sender)).await;
+                    }
+                });
+                let mut live = Produced { batches: &mut batches, work: Some(work) };
+                let backlog_work = has_backlog.then_some(backlog_work);
+                let mut backlog = Produced { batches: &mut backlog_batches, work: backlog_work };
+                self.deliver(session, &mut live, &mut backlog, stop).await
+            };
+            // A batch that was computed but not received yet is open like any other.
+            while let Ok(batch) = batches.try_recv() {
+                self.queue_batch(session, batch).await;
+            }
+            while let Ok(batch) = backlog_batches.try_recv() {
+                self.queue_backlog(session, *batch);
+            }
+            match end {
+                DeliveryEnd::Session(end) => return end,
+                DeliveryEnd::BacklogDelivered => self.finish_backlog(producers),
+                DeliveryEnd::VersionChanged => producers.update_backlog(),
+            }
+        }
     }
 
     fn renewal(&mut self, renew_at: Option<Timestamp>) -> Option<Renewal> {
@@ -181,53 +263,60 @@ impl<C: Cursor> Delivery<C> {
         if let Some(messages) = batch.session_messages.take() {
             self.queue_session_messages(session, messages).await;
         }
-        session.queue.extend(self.batches.push(*batch).map(UnsentMessage::OfBatch));
+        session.queue.extend(self.batches.live.push(*batch).map(UnsentMessage::OfBatch));
     }
 
-    /// Sends batches and handles acknowledgements until there is a reason to end the session.
+    /// Sends batches and handles acknowledgements until there is a reason to stop.
     async fn deliver<S: Session, B>(
         &mut self,
         session: &mut ActiveSession<S>,
-        batches: &mut mpsc::Receiver<Box<Batch>>,
-        mut work: Pin<&mut impl Future<Output = Replaced<B>>>,
+        live: &mut Produced<'_, impl Future<Output = Option<Replaced<B>>>>,
+        backlog: &mut Produced<'_, impl Future<Output = ()>>,
         stop: &mut watch::Receiver<bool>,
-    ) -> SessionEnd<B> {
-        if let Some(status) = session.status("online") {
-            session.queue.push_front(UnsentMessage::Status(Box::new(status)));
-        }
+    ) -> DeliveryEnd<B> {
+        let has_backlog = backlog.work.is_some();
         loop {
             if let Err(closing) = self.fill_window(session) {
-                return lost(session, closing);
+                return lost(session, closing).into();
             }
             self.advance();
+            if has_backlog && backlog.work.is_none() && backlog.batches.is_empty() && self.batches.backlog.is_empty() {
+                return DeliveryEnd::BacklogDelivered;
+            }
             self.context.give_way().await;
             // The next batch is received before the window runs empty.
-            let wants_batch =
-                session.queue.len() < session.window() && self.batches.open() < MAX_OPEN_BATCHES + session.aside.len();
+            let wants_batch = session.queue.len() < session.window()
+                && self.batches.live.open() < MAX_OPEN_BATCHES + session.aside.len();
+            let wants_backlog = has_backlog && self.wants_backlog(session);
             let deadline = session.deadline.unwrap_or_else(Instant::now);
             let held_until = session.held_until.unwrap_or(deadline);
             let (renewal, unanswered) = (session.renewal.as_ref().map(Renewal::next_check), session.unanswered_at());
             tokio::select! {
                 biased;
                 event = session.event() => if let Err(closing) = self.handle_events(session, event).await {
-                    return lost(session, closing);
+                    return lost(session, closing).into();
                 },
-                _ = stop.wait_for(|stop| *stop) => return SessionEnd::Stopped,
+                _ = stop.wait_for(|stop| *stop) => return SessionEnd::Stopped.into(),
                 handled = self.context.inbox.handled() => Box::pin(self.handled(session, handled)).await,
-                Some(batch) = batches.recv(), if wants_batch => self.queue_batch(session, batch).await,
-                replaced = &mut work => return SessionEnd::Replaced(replaced.broker),
+                Some(batch) = live.batches.recv(), if wants_batch => self.queue_batch(session, batch).await,
+                replaced = finished(&mut live.work) => {
+                    return SessionEnd::Replaced(replaced.and_then(|replaced| replaced.broker)).into();
+                }
+                () = self.context.version_changed.notified(), if has_backlog => return DeliveryEnd::VersionChanged,
+                Some(batch) = backlog.batches.recv(), if wants_backlog => self.queue_backlog(session, *batch),
+                () = finished(&mut backlog.work), if has_backlog => {}
                 () = sleep_until(held_until), if session.held_until.is_some() => {}
                 () = sleep_until(renewal.unwrap_or(deadline)), if renewal.is_some() => {
                     if session.renewal.as_ref().is_some_and(Renewal::is_due) {
-                        return SessionEnd::Renewed;
+                        return SessionEnd::Renewed.into();
                     }
                 }
                 () = sleep_until(unanswered.unwrap_or(deadline)), if unanswered.is_some() => {
-                    return lost(session, self.unanswered(session));
+                    return lost(session, self.unanswered(session)).into();
                 }
                 () = sleep_until(deadline), if session.deadline.is_some() => {
                     let reason = format!("the broker acknowledged nothing for {ACKNOWLEDGED_WITHIN:?}");
-                    return lost(session, Closing::other(reason));
+                    return lost(session, Closing::other(reason)).into();
                 }
             }
         }
@@ -243,7 +332,8 @@ impl<C: Cursor> Delivery<C> {
 
     /// Moves the feed's position past the delivered batches.
     fn advance(&mut self) {
-        if let Some((through, at, state)) = self.batches.take_delivered() {
+        self.advance_backlog();
+        if let Some((through, at, state)) = self.batches.live.take_delivered() {
             tracing::debug!(feed = %self.context.name(), through = through.0, "delivered up to event {}", through.0);
             self.cursor.advance(through, at, &state);
             self.context.delivered_through.set(through);

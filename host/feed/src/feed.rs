@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::context::TaskContext;
-use crate::delivery::{Delivery, SessionEnd, SignedIn};
+use crate::delivery::{Delivery, Producers, SessionEnd, SignedIn};
 use crate::health::SharedFeedHealth;
 use crate::policy::Policy;
 use crate::replacement::{Replacement, Replacements};
@@ -45,14 +45,14 @@ impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
         let delivery = Delivery::new(Rc::clone(&context), events.cursor(), plugin.state().clone());
         let transformer = Transformer::new(Rc::clone(&context), policy, plugin);
         let (sign_ins, context) = (SignIns::new(Rc::clone(&context)), context);
-        let feed = RunningFeed { events, transformer, delivery, broker, sign_ins, context: Rc::clone(&context) };
+        let producers = Producers { events, transformer, backlog: None };
+        let feed = RunningFeed { producers, delivery, broker, sign_ins, context: Rc::clone(&context) };
         context.in_turns(feed.run(replacements, stop)).await;
     }
 }
 
 struct RunningFeed<E: Events, P, B> {
-    events: E,
-    transformer: Transformer<P>,
+    producers: Producers<E, P>,
     delivery: Delivery<E::Cursor>,
     broker: B,
     sign_ins: SignIns,
@@ -79,9 +79,9 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
                 }
             };
             self.sign_ins.succeeded();
-            let RunningFeed { events, transformer, delivery, .. } = &mut self;
-            let end = delivery.serve(session, events, transformer, &mut replacements, &mut stop).await;
-            transformer.session_ended();
+            let RunningFeed { producers, delivery, .. } = &mut self;
+            let end = delivery.serve(session, producers, &mut replacements, &mut stop).await;
+            producers.transformer.session_ended();
             if let SessionEnd::Stopped = end {
                 self.sign_ins.disconnected();
                 return;
@@ -92,7 +92,8 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
 
     /// Waits out the pause, asks the plugin for a login, signs in. May be cancelled and called again.
     async fn sign_in(&mut self) -> Result<SignedIn<B::Session>, String> {
-        if self.transformer.has_session() && self.transformer.is_off() {
+        let Producers { events, transformer, .. } = &mut self.producers;
+        if transformer.has_session() && transformer.is_off() {
             // Only a new version can sign in again.
             std::future::pending::<()>().await;
         }
@@ -109,7 +110,7 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
         }
         let request = self.broker.request(self.context.now().wall, self.sign_ins.attempt);
         self.sign_ins.begins(&request);
-        let (login, changes) = self.transformer.connect(&mut self.events, &request).await?;
+        let (login, changes) = transformer.connect(events, &request).await?;
         self.delivery.save(&changes).await;
         let (renew_at, is_provisioning) = (login.renew_at, login.provisioning);
         let reached = login.endpoint.clone().unwrap_or(endpoint);
@@ -123,7 +124,7 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
 
     /// Replaces the plugin while there is no session.
     async fn replace(&mut self, replacement: Replacement<P, B>) {
-        let Some(replaced) = self.transformer.replace(replacement).await else { return };
+        let Some(replaced) = self.producers.transformer.replace(replacement).await else { return };
         self.restart_with(replaced.broker);
     }
 

@@ -62,6 +62,8 @@ pub struct FeedHealth {
     pub(crate) processor: AverageShare,
     /// Messages from the broker.
     pub commands: CommandsHealth,
+    /// Why the plugin does not process the backlog, until its file changes.
+    pub backlog_off: Option<String>,
     /// Why the newest version does not run.
     pub update_error: Option<String>,
     /// Why the feed is off until its file changes.

@@ -25,7 +25,7 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 /// Messages that a plugin gets in a second: each call may take as long as the processing of a batch of events.
 const RECEIVED_PER_S: u32 = 20;
 /// A message that has waited this long is historical, as an event is.
-const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
 /// In a resumed session, messages are taken for the broker's backlog until none arrived for this long.
 const BACKLOG_GAP: Duration = Duration::from_secs(2);
 

@@ -34,7 +34,7 @@ pub use delivery::{Lesson, RefusedByBroker};
 pub use feed::Feed;
 pub use gates::BrokerGates;
 pub use health::{CommandsHealth, FeedHealth, SharedFeedHealth, SubscriptionState};
-pub use policy::{Admitted, Policy};
+pub use policy::{Admitted, DeliveryOrder, Policy};
 pub use processor::ProcessorShare;
 pub use quarantine::{Quarantine, QuarantineContent, QuarantineEntry, QuarantinedEvent, QuarantinedMessage, Storing};
 pub use replacement::{Replacement, Replacements};

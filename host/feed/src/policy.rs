@@ -43,6 +43,21 @@ pub struct Policy {
     pub quarantine_bytes: u64,
     /// What the broker accepts, if its kind is known.
     pub broker: Option<&'static BrokerLimits>,
+    /// Which events go first after an outage.
+    pub order: DeliveryOrder,
+}
+
+/// Which events go first after an outage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeliveryOrder {
+    /// The oldest.
+    #[default]
+    InOrder,
+    /// The newest; the backlog follows beside them.
+    LiveFirst {
+        /// Messages of the backlog per second; without it the backlog gets what the newest events leave.
+        backlog_rate: Option<u32>,
+    },
 }
 
 /// A call's messages after the check.
@@ -170,6 +185,7 @@ mod tests {
             processor: ProcessorShare::default(),
             quarantine_bytes: 0,
             broker: None,
+            order: DeliveryOrder::InOrder,
         }
     }
 

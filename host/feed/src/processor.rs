@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Processor time that a plugin may use at once after it used little: a start, a report, a new description.
-const BURST: Duration = Duration::from_secs(1);
+pub(crate) const BURST: Duration = Duration::from_secs(1);
+/// The same for a backlog: it takes no time that the feed's newest events need.
+pub(crate) const BURST_OF_BACKLOG: Duration = Duration::from_millis(500);
 /// Processor time per event that is not counted. Work that is done once for each event is bounded by the events, so the
 /// share does not slow down an ordinary plugin that catches up after an outage.
 const FREE_PER_EVENT: Duration = Duration::from_micros(100);
@@ -47,10 +49,10 @@ impl ProcessorBudget {
         self.used += busy.saturating_sub(free);
     }
 
-    /// When the next call may begin, if it has to wait.
-    pub(crate) fn available_at(&mut self, share: ProcessorShare, now: Instant) -> Option<Instant> {
+    /// When the next call may begin, if it has to wait until no more than `burst` is used.
+    pub(crate) fn available_at(&mut self, share: ProcessorShare, burst: Duration, now: Instant) -> Option<Instant> {
         self.settle(share, now);
-        let excess = self.used.checked_sub(BURST).filter(|excess| !excess.is_zero())?;
+        let excess = self.used.checked_sub(burst).filter(|excess| !excess.is_zero())?;
         Some(now + excess * 100 / share.0)
     }
 
@@ -91,7 +93,7 @@ mod tests {
         let start = Instant::now();
         let (mut now, mut busy) = (start, Duration::ZERO);
         while now < start + Duration::from_mins(1) {
-            match budget.available_at(share, now) {
+            match budget.available_at(share, BURST, now) {
                 Some(available) => now = available,
                 None => {
                     now += call;

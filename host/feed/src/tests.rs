@@ -13,6 +13,7 @@ use crate::Replacement;
 mod commands;
 mod fakes;
 mod kinds;
+mod live_first;
 mod outage;
 mod quotas;
 mod refusals;

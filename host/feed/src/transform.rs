@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::{Backoff, LONGEST};
-use crate::batches::Batch;
+use crate::batches::{Batch, Lane};
 use crate::context::TaskContext;
 use crate::policy::Policy;
-use crate::processor::ProcessorBudget;
+use crate::processor::{BURST, BURST_OF_BACKLOG};
 use crate::replacement::Replacements;
 
+mod backlog;
 mod calls;
 mod commands;
 mod isolation;
@@ -45,11 +46,11 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A plugin, and the events that it has yet to process.
 pub(crate) struct Transformer<P> {
     context: Rc<TaskContext>,
+    lane: Lane,
     policy: Policy,
     plugin: P,
     pending: PendingEvents,
     work: Work,
-    processor: ProcessorBudget,
     // The state before a probe that is running or was cancelled.
     before_probe: Option<PluginState>,
     since_progress: SinceProgress,
@@ -86,7 +87,7 @@ impl<P: Plugin> Transformer<P> {
             policy,
             plugin,
             work: Work::START,
-            processor: ProcessorBudget::default(),
+            lane: Lane::Live,
             before_probe: None,
             since_progress: SinceProgress::default(),
             previous: None,
@@ -100,15 +101,16 @@ impl<P: Plugin> Transformer<P> {
         self.work == Work::Off
     }
 
-    /// Runs events through the plugin while it is polled; ends with a new version that needs another session. May be
-    /// cancelled and called again: the pending events stay.
+    /// Runs events through the plugin while it is polled; ends with a new version that needs another session, or with none
+    /// after the end of a backlog. May be cancelled and called again: the pending events stay.
     pub(crate) async fn produce<E: Events, B>(
         &mut self,
         events: &mut E,
         batches: mpsc::Sender<Box<Batch>>,
         replacements: &mut Replacements<P, B>,
-    ) -> Replaced<B> {
-        loop {
+    ) -> Option<Replaced<B>> {
+        let mut has_ended = false;
+        while !has_ended || !self.pending.is_empty() {
             let (has_pending, gets_events) = (!self.pending.is_empty(), !self.is_provisioning);
             let paused_until = self.work.paused_until();
             tokio::select! {
@@ -116,7 +118,7 @@ impl<P: Plugin> Transformer<P> {
                 Some(replacement) = replacements.recv() => {
                     let replaced = Box::pin(self.replace(*replacement)).await;
                     if let Some(replaced) = replaced.filter(|replaced| replaced.needs_session) {
-                        return replaced;
+                        return Some(replaced);
                     }
                 }
                 () = self.context.inbox.ready(), if self.can_receive() => {
@@ -130,7 +132,8 @@ impl<P: Plugin> Transformer<P> {
                     }
                     self.context.give_way().await;
                 }
-                batch = events.next(), if gets_events && self.work.wants_events(has_pending) => {
+                batch = events.next(), if gets_events && !has_ended && self.work.wants_events(has_pending) => {
+                    has_ended = batch.is_empty();
                     // Finding the site description means a search in the journal.
                     let site = if self.pending.needs_site() { events.site() } else { None };
                     self.take(batch, site);
@@ -142,6 +145,7 @@ impl<P: Plugin> Transformer<P> {
                 else => std::future::pending().await,
             }
         }
+        None
     }
 
     /// `site`: the description before these events.
@@ -166,7 +170,9 @@ impl<P: Plugin> Transformer<P> {
     /// A step, if the plugin may use the processor now; else the calls pause until it may.
     async fn step_within_share(&mut self) -> Option<Box<Batch>> {
         let (share, now) = (self.policy.processor, Instant::now());
-        if let Some(available) = self.processor.available_at(share, now) {
+        let burst = if self.lane == Lane::Live { BURST } else { BURST_OF_BACKLOG };
+        let available = self.context.processor.borrow_mut().available_at(share, burst, now);
+        if let Some(available) = available {
             self.context.health.borrow_mut().throttled += available - now;
             self.work.pause(available);
             return None;
@@ -175,7 +181,7 @@ impl<P: Plugin> Transformer<P> {
         let batch = self.step().await;
         // A version that was rolled back has used less than the one that failed; its own time counts from now on.
         let (busy, now) = (self.plugin.processor_time().saturating_sub(before), Instant::now());
-        self.processor.charge(busy, events - self.pending.len(), share, now);
+        self.context.processor.borrow_mut().charge(busy, events - self.pending.len(), share, now);
         self.context.health.borrow_mut().processor.add(busy, now);
         batch
     }
@@ -257,8 +263,18 @@ impl<P: Plugin> Transformer<P> {
             return FailureOutcome::Counted;
         }
         let reason = format!("the plugin failed {MAX_FAILURES} times in a row, last: {error}");
-        tracing::error!(feed = %self.context.name(), "switched off until its file changes: {reason}");
-        self.context.health.borrow_mut().off = Some(reason);
+        let (feed, mut health) = (self.context.name(), self.context.health.borrow_mut());
+        match self.lane {
+            Lane::Live => {
+                tracing::error!(%feed, "switched off until its file changes: {reason}");
+                health.off = Some(reason);
+            }
+            Lane::Backlog => {
+                tracing::error!(%feed, "the backlog is not delivered until the feed's file changes: {reason}");
+                health.backlog_off = Some(reason);
+            }
+        }
+        drop(health);
         self.work = Work::Off;
         FailureOutcome::SwitchedOff
     }

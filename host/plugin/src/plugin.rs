@@ -295,6 +295,10 @@ impl ports::Plugin for Plugin {
         &self.state
     }
 
+    fn twin(&self, state: PluginState) -> Self {
+        Self::new(self.component.clone(), self.settings.clone(), state)
+    }
+
     fn restore(&mut self, state: PluginState) {
         self.state = state;
         self.instance = None;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::renewal::Renewal;
 use super::suspicion::{MessageKey, SOON};
-use crate::batches::{MessageId, OpenBatches};
+use crate::batches::{Lane, Lanes, MessageId};
 
 /// A session in which the broker acknowledges nothing for this long is abandoned.
 pub(super) const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
@@ -36,6 +36,8 @@ pub(super) struct ActiveSession<S> {
     pub(super) refused: Option<Instant>,
     /// Not sent yet.
     pub(super) queue: VecDeque<UnsentMessage>,
+    /// Messages of a backlog, which are sent when none of the queue wait.
+    pub(super) backlog: VecDeque<UnsentMessage>,
     /// Messages that wait because of the broker, in order; those behind them go first.
     pub(super) aside: Vec<UnsentMessage>,
     /// Sent and not acknowledged, by number.
@@ -98,8 +100,16 @@ pub(super) enum UnsentMessage {
 }
 
 impl UnsentMessage {
+    /// Which of the feed's events it was made of; messages of the session are live.
+    pub(super) fn lane(&self) -> Lane {
+        match self {
+            Self::OfBatch(id) => id.lane,
+            Self::OfSession(_) | Self::Status(_) => Lane::Live,
+        }
+    }
+
     /// The message itself; none if it is complete.
-    pub(super) fn message<'a>(&'a self, batches: &'a OpenBatches) -> Option<&'a Message> {
+    pub(super) fn message<'a>(&'a self, batches: &'a Lanes) -> Option<&'a Message> {
         match self {
             Self::OfBatch(id) => batches.message(*id),
             Self::OfSession(message) | Self::Status(message) => Some(message),
@@ -134,6 +144,7 @@ impl<S> ActiveSession<S> {
             protocol,
             status_topic: None,
             queue: VecDeque::new(),
+            backlog: VecDeque::new(),
             aside: Vec::new(),
             is_alone: false,
             is_overtaken: false,
@@ -178,8 +189,21 @@ impl<S> ActiveSession<S> {
     pub(super) fn requeue(&mut self, message: UnsentMessage) {
         let UnsentMessage::OfBatch(id) = message else { return self.queue.push_front(message) };
         let is_behind = |other: &UnsentMessage| matches!(other, UnsentMessage::OfBatch(other) if *other > id);
-        let index = self.queue.iter().position(is_behind).unwrap_or(self.queue.len());
-        self.queue.insert(index, message);
+        let queue = self.queue_of(id.lane);
+        let index = queue.iter().position(is_behind).unwrap_or(queue.len());
+        queue.insert(index, message);
+    }
+
+    /// Puts a message back that was to be sent next.
+    pub(super) fn put_back(&mut self, message: UnsentMessage) {
+        self.queue_of(message.lane()).push_front(message);
+    }
+
+    fn queue_of(&mut self, lane: Lane) -> &mut VecDeque<UnsentMessage> {
+        match lane {
+            Lane::Live => &mut self.queue,
+            Lane::Backlog => &mut self.backlog,
+        }
     }
 
     /// Bytes of a message as the broker counts them, or a few more.

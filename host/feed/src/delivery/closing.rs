@@ -56,6 +56,8 @@ impl<C: Cursor> Delivery<C> {
         mut session: ActiveSession<S>,
         transformer: &mut Transformer<P>,
     ) {
+        // A stop does not wait for a backlog.
+        session.backlog.clear();
         let finish = async {
             self.finish_all(&mut session).await?;
             let last_messages = transformer.closing(self.context.now().wall).await;
@@ -78,7 +80,7 @@ impl<C: Cursor> Delivery<C> {
             Err(_) => tracing::warn!(%feed, "closed the session with messages unacknowledged after {DRAIN_LIMIT:?}"),
         }
         self.advance();
-        let undelivered = self.batches.unacknowledged().len();
+        let undelivered = self.batches.live.unacknowledged().len();
         if undelivered > 0 {
             let feed = self.context.name();
             tracing::warn!(%feed, undelivered, "{undelivered} messages are not acknowledged; they are sent again");

@@ -62,7 +62,7 @@ impl<C: Cursor> Delivery<C> {
             if let Err(available) = self.take_rate(now) {
                 session.hold_until(available);
                 match attempt {
-                    Attempt::Usual => session.queue.push_front(next),
+                    Attempt::Usual => session.put_back(next),
                     Attempt::Alone { .. } => session.aside.insert(0, next),
                 }
                 break;
@@ -141,7 +141,7 @@ impl<C: Cursor> Delivery<C> {
             return next;
         }
         loop {
-            let next = session.queue.pop_front()?;
+            let next = session.queue.pop_front().or_else(|| self.next_of_backlog(session, now))?;
             let Some(message) = next.message(&self.batches) else { continue };
             match self.suspicion.admit(|| next.key(message), now) {
                 Admission::Send if self.waits_for_verdict(session, message) => session.aside.push(next),

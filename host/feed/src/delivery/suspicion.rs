@@ -15,7 +15,7 @@ use bessai_domain::refusal::Objection;
 use tokio::time::Instant;
 
 use super::learnt::SuspectTraits;
-use crate::batches::MessageId;
+use crate::batches::{Lane, MessageId};
 
 /// Strikes that make a message suspect.
 const STRIKES: u32 = 3;
@@ -250,6 +250,11 @@ impl Suspicion {
     pub(super) fn next_outlasted(&self) -> Option<Instant> {
         let topics = self.suspects.iter().filter(|(key, _)| matches!(key, MessageKey::OfTopic(_)));
         topics.filter_map(|(_, suspect)| suspect.on_trial.map(|at| at + SOON)).min()
+    }
+
+    /// The messages of a lane are made again.
+    pub(super) fn forget_lane(&mut self, lane: Lane) {
+        self.suspects.retain(|key, _| !matches!(key, MessageKey::OfBatch(id) if id.lane == lane));
     }
 
     /// A message does not concern this feed any more.

@@ -16,7 +16,7 @@ use bessai_domain::refusal::{CloseCause, Closing, Objection};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::{Moment, Timestamp};
+use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
 use tokio::sync::Notify;
 
 use super::sessions::SessionScript;
@@ -42,6 +42,8 @@ pub(super) struct Outside {
     pub(super) quarantine_fault: RefCell<Option<String>>,
     // The broker closes each session at once.
     pub(super) closes_sessions: Cell<bool>,
+    // Nobody answers at the broker's address.
+    pub(super) is_unreachable: Cell<bool>,
     // The broker closes the current session.
     pub(super) closes_session: Cell<bool>,
     // Messages that arrive from the broker, with QoS 1.
@@ -98,6 +100,14 @@ impl Events for EventList {
     fn cursor(&self) -> TestCursor {
         TestCursor(Rc::clone(&self.outside))
     }
+
+    fn leave_backlog(&mut self, _age: Duration, _now: MonotonicTime) -> bool {
+        false
+    }
+
+    fn backlog(&self) -> Option<(Self, PluginState)> {
+        None
+    }
 }
 
 pub(super) struct TestCursor(pub(super) Rc<Outside>);
@@ -113,6 +123,10 @@ impl Cursor for TestCursor {
         tokio::time::sleep(Duration::from_millis(1)).await;
         self.0.saved.replace(state.clone());
         self.0.note("save");
+    }
+
+    fn finish_backlog(&mut self) {
+        unreachable!("it leaves no backlog")
     }
 }
 
@@ -236,6 +250,11 @@ impl Plugin for RulePlugin {
     fn restore(&mut self, state: PluginState) {
         (self.state, self.is_running) = (state, false);
     }
+
+    fn twin(&self, state: PluginState) -> Self {
+        let session = self.session.clone();
+        Self { state, session, busy_per_call: self.busy_per_call, ..rule(self.version, self.fails) }
+    }
 }
 
 pub(super) fn message(topic: String, bytes: usize) -> Message {
@@ -266,6 +285,9 @@ impl Broker for TestBroker {
     }
 
     async fn sign_in(&mut self, _login: Login) -> Result<TestSession, SignInError> {
+        if self.0.is_unreachable.get() {
+            return Err(SignInError::Unreachable("nobody answers".into()));
+        }
         self.0.note("CONNECT");
         self.0.closes_session.set(false);
         Ok(TestSession { outside: Rc::clone(&self.0), in_flight: VecDeque::new(), next: 0 })

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::fakes::*;
-use crate::{BrokerGates, Feed, FeedSettings, Policy, ProcessorShare, Replacement, SharedFeedHealth};
+use crate::{BrokerGates, DeliveryOrder, Feed, FeedSettings, Policy, ProcessorShare, Replacement, SharedFeedHealth};
 
 pub(super) struct TestFeed {
     pub(super) outside: Rc<Outside>,
@@ -42,6 +42,7 @@ pub(super) fn policy() -> Policy {
         processor: ProcessorShare::default(),
         quarantine_bytes: 64 << 20,
         broker: None,
+        order: DeliveryOrder::InOrder,
     }
 }
 

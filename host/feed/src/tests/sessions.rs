@@ -13,6 +13,7 @@ use super::running::*;
 use crate::Policy;
 
 /// What a plugin with a session does at its sign-ins.
+#[derive(Clone)]
 pub(super) struct SessionScript {
     pub(super) outside: Rc<Outside>,
     connect: fn(u8, &SignInRequest) -> Result<Login, ConnectError>,
@@ -39,7 +40,7 @@ impl RulePlugin {
     }
 }
 
-fn leaves_it_to_the_settings(_nth: u8, _request: &SignInRequest) -> Result<Login, ConnectError> {
+pub(super) fn leaves_it_to_the_settings(_nth: u8, _request: &SignInRequest) -> Result<Login, ConnectError> {
     Ok(Login::default())
 }
 

@@ -12,7 +12,7 @@ use bessai_domain::state::{PluginState, StateChanges};
 use tokio::time::Instant;
 
 use super::Transformer;
-use crate::batches::SessionMessages;
+use crate::batches::{Lane, SessionMessages};
 use crate::health::SubscriptionState;
 use crate::inbox::Tries;
 
@@ -66,7 +66,7 @@ impl<P: Plugin> Transformer<P> {
 
     /// Whether the plugin may get messages now.
     pub(super) fn can_receive(&self) -> bool {
-        self.plugin.has_commands() && !self.is_off()
+        self.lane == Lane::Live && self.plugin.has_commands() && !self.is_off()
     }
 
     /// Hands the next message to the plugin; what it made of it is in the inbox then.
@@ -80,7 +80,7 @@ impl<P: Plugin> Transformer<P> {
             Err(failure) => self.not_received(failure, tries, &topic),
         }
         let (busy, now) = (self.plugin.processor_time().saturating_sub(busy_before), Instant::now());
-        self.processor.charge(busy, 1, share, now);
+        self.context.processor.borrow_mut().charge(busy, 1, share, now);
         self.context.health.borrow_mut().processor.add(busy, now);
     }
 

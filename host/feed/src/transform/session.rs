@@ -57,7 +57,7 @@ impl<P: Plugin> Transformer<P> {
     }
 
     /// Waits for a site description: an instance needs one to be configured.
-    async fn find_site<E: Events>(&mut self, events: &mut E) {
+    pub(super) async fn find_site<E: Events>(&mut self, events: &mut E) {
         if self.pending.needs_site() && self.pending.is_empty() {
             self.take(Vec::new(), events.site());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bessai_domain::event::Sequence;
 use bessai_domain::ports::{CallError, Plugin};
-use bessai_domain::state::StateChanges;
+use bessai_domain::state::{PluginState, StateChanges};
 use bessai_domain::view::FeedView;
 use tokio::time::sleep;
 
@@ -121,6 +121,7 @@ impl<P: Plugin> Transformer<P> {
         let mut health = self.context.health.borrow_mut();
         (health.off, health.update_error) = (None, None);
         health.version = self.plugin.version();
+        self.context.version_changed.notify_one();
     }
 
     /// Goes back to the previous version, if the running one fails before its first batch is delivered.
@@ -136,6 +137,7 @@ impl<P: Plugin> Transformer<P> {
         let mut health = self.context.health.borrow_mut();
         health.update_error = Some(error.to_string());
         health.version = self.plugin.version();
+        self.context.version_changed.notify_one();
         true
     }
 
@@ -145,6 +147,13 @@ impl<P: Plugin> Transformer<P> {
         let mut state = previous.plugin.state().clone();
         state.apply(changes);
         previous.plugin.restore(state);
+    }
+
+    /// The events after the saved state are processed again: the previous version too starts with it.
+    pub(super) fn restore_previous(&mut self, state: &PluginState) {
+        if let Some(previous) = &mut self.previous {
+            previous.plugin.restore(state.clone());
+        }
     }
 
     /// Another version with other rights: starts again with what is pending.

@@ -16,7 +16,7 @@ use bessai_domain::refusal::{CloseCause, Closing, Objection, Refusal};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::{Moment, Timestamp};
+use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
@@ -48,6 +48,14 @@ impl Events for Ticking {
 
     fn cursor(&self) -> TestCursor {
         TestCursor(Rc::clone(&self.outside))
+    }
+
+    fn leave_backlog(&mut self, _age: Duration, _now: MonotonicTime) -> bool {
+        false
+    }
+
+    fn backlog(&self) -> Option<(Self, PluginState)> {
+        None
     }
 }
 
@@ -185,6 +193,10 @@ impl Plugin for Topics {
 
     fn state(&self) -> &PluginState {
         &self.state
+    }
+
+    fn twin(&self, _state: PluginState) -> Self {
+        unreachable!("it leaves no backlog")
     }
 
     fn restore(&mut self, state: PluginState) {
