@@ -16,6 +16,7 @@ use bessai_journal::JournalSettings;
 
 mod broker;
 mod broker_url;
+mod delivery;
 mod device;
 mod devices;
 mod env_file;
@@ -36,6 +37,7 @@ mod plugins;
 mod profile_lookup;
 mod profiles;
 mod public_host;
+mod rate;
 mod rights;
 mod safety;
 mod secret;

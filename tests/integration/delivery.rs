@@ -8,6 +8,7 @@ use crate::support::gateway::Setup;
 
 mod clock;
 mod disk;
+mod live_first;
 mod network;
 mod outage;
 mod refused;

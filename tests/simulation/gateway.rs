@@ -193,6 +193,7 @@ fn feed(
             processor: ProcessorShare::default(),
             quarantine_bytes: u64::MAX,
             broker: None,
+            order: plan.order,
             max_age: (index % 2 == 1).then_some(FEED_MAX_AGE),
         },
         events: SimEvents { reader, world: Rc::clone(world), feed: index, wake: Rc::clone(wake), has_stopped: false },

@@ -5,7 +5,7 @@ mod safety;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use delivery::{Account, Crash, DeliveryRecord};
+pub(crate) use delivery::{Account, Crash, DeliveryRecord, Expectation};
 pub(crate) use safety::{LimitedChannel, SafetyRecord};
 
 /// An invariant that was violated.

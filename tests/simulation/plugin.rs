@@ -197,6 +197,10 @@ impl Plugin for SimPlugin {
         &self.state
     }
 
+    fn twin(&self, state: PluginState) -> Self {
+        Self::new(&self.world, self.feed, state)
+    }
+
     fn restore(&mut self, state: PluginState) {
         (self.state, self.is_running) = (state, false);
     }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bessai_domain::journal::SyncPolicy;
+use bessai_feed::DeliveryOrder;
 use bessai_simulator::server::Framing;
 
+use crate::observer::Expectation;
 use crate::random::Random;
 
 /// The longest time in which things fail.
@@ -48,6 +50,8 @@ pub(crate) struct FeedPlan {
     pub(crate) broker: BrokerFaults,
     /// Messages a second.
     pub(crate) rate_per_s: Option<u32>,
+    /// Which events go first after an outage.
+    pub(crate) order: DeliveryOrder,
 }
 
 /// What a plugin does wrong, as probabilities of each call unless noted.
@@ -102,9 +106,13 @@ impl Scenario {
         }
     }
 
-    /// Feeds by name, and whether they behave.
-    pub(crate) fn feed_names(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.feeds.iter().map(|feed| (feed.name.as_str(), feed.is_neighbour()))
+    /// The order in which a feed delivers.
+    pub(crate) fn expectation(feed: &FeedPlan) -> Expectation {
+        match feed.order {
+            _ if feed.is_neighbour() => Expectation::InTime,
+            DeliveryOrder::InOrder => Expectation::InOrder,
+            DeliveryOrder::LiveFirst { .. } => Expectation::AnyOrder,
+        }
     }
 }
 
@@ -124,7 +132,13 @@ impl FeedPlan {
     /// The customer who does nothing wrong.
     fn neighbour() -> Self {
         let broker = BrokerFaults { window: 16, ..BrokerFaults::default() };
-        Self { name: "neighbour".into(), plugin: PluginFaults::default(), broker, rate_per_s: None }
+        Self {
+            name: "neighbour".into(),
+            plugin: PluginFaults::default(),
+            broker,
+            rate_per_s: None,
+            order: DeliveryOrder::InOrder,
+        }
     }
 
     fn is_neighbour(&self) -> bool {
@@ -158,6 +172,8 @@ impl FeedPlan {
         let broker = BrokerFaults { session, window: random.pick(&[1, 4, 16, 100]), ..broker };
         let plugin = PluginFaults { session: random.chance(0.3).then(|| random.pick(&[0.0, 0.2])), ..plugin };
         let rate_per_s = random.chance(0.2).then_some(20);
-        Self { name: format!("feed-{index}"), plugin, broker, rate_per_s }
+        let live_first = DeliveryOrder::LiveFirst { backlog_rate: random.chance(0.5).then_some(50) };
+        let order = if random.chance(0.4) { live_first } else { DeliveryOrder::InOrder };
+        Self { name: format!("feed-{index}"), plugin, broker, rate_per_s, order }
     }
 }

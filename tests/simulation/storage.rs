@@ -11,7 +11,7 @@ use bessai_domain::journal::SyncPolicy;
 use bessai_domain::ports::{Cursor, Events};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::Timestamp;
+use bessai_domain::time::{MonotonicTime, Timestamp};
 use bessai_feed::{Quarantine, QuarantineContent, QuarantineEntry, Storing};
 use bessai_journal::{JournalCursor, JournalReader, JournalSteps};
 use tokio::sync::Notify;
@@ -132,6 +132,22 @@ impl Events for SimEvents {
         let (world, wake) = (Rc::clone(&self.world), Rc::clone(&self.wake));
         SimCursor { cursor: self.reader.cursor(), world, wake, feed: self.feed }
     }
+
+    fn leave_backlog(&mut self, age: Duration, now: MonotonicTime) -> bool {
+        let has_left = self.reader.leave_backlog(age, now);
+        if has_left {
+            self.world.note(&format!("feed {} leaves a backlog", self.feed));
+            self.wake.notify_one();
+        }
+        has_left
+    }
+
+    fn backlog(&self) -> Option<(Self, PluginState)> {
+        let (reader, state) = self.reader.backlog()?;
+        self.world.note(&format!("feed {} opens a backlog", self.feed));
+        let (world, wake) = (Rc::clone(&self.world), Rc::clone(&self.wake));
+        Some((Self { reader, world, feed: self.feed, wake, has_stopped: false }, state))
+    }
 }
 
 /// The cursor of a feed.
@@ -150,6 +166,12 @@ impl Cursor for SimCursor {
         self.world.report(violation);
         self.world.note(&format!("feed {} is saved at {}", self.feed, sequence.0));
         self.cursor.advance(sequence, at, state);
+        self.wake.notify_one();
+    }
+
+    fn finish_backlog(&mut self) {
+        self.world.note(&format!("feed {} has delivered a backlog", self.feed));
+        self.cursor.finish_backlog();
         self.wake.notify_one();
     }
 

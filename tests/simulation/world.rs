@@ -36,7 +36,9 @@ impl World {
         let mut random = Random::new(seed);
         let scenario = Scenario::of(&mut random);
         Rc::new(Self {
-            delivery: RefCell::new(DeliveryRecord::new(scenario.feed_names())),
+            delivery: RefCell::new(DeliveryRecord::new(
+                scenario.feeds.iter().map(|feed| (feed.name.as_str(), Scenario::expectation(feed))),
+            )),
             safety: RefCell::default(),
             trace: RefCell::default(),
             poison: random.number(0..u64::MAX),

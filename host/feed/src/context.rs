@@ -29,6 +29,8 @@ pub(crate) struct TaskContext {
     pub(crate) order: Cell<DeliveryOrder>,
     /// The processor time that the plugin's instances have used together.
     pub(crate) processor: RefCell<ProcessorBudget>,
+    /// The running version has processed an event at the feed's position since it last failed.
+    pub(crate) is_proved: Cell<bool>,
     /// Another version of the plugin runs, or the previous one again.
     pub(crate) version_changed: Notify,
     /// The most bytes of the feed's quarantine; set by the transformer with each policy.
@@ -52,6 +54,7 @@ impl TaskContext {
             broker_limits: Cell::new(policy.broker),
             order: Cell::new(policy.order),
             processor: RefCell::default(),
+            is_proved: Cell::default(),
             version_changed: Notify::new(),
             quarantine_bytes: Cell::new(policy.quarantine_bytes),
             quarantine_rate: RefCell::default(),

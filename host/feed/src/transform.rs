@@ -47,6 +47,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Transformer<P> {
     context: Rc<TaskContext>,
     lane: Lane,
+    /// There are no further events: it has taken the end of a backlog.
+    has_ended: bool,
     policy: Policy,
     plugin: P,
     pending: PendingEvents,
@@ -88,6 +90,7 @@ impl<P: Plugin> Transformer<P> {
             plugin,
             work: Work::START,
             lane: Lane::Live,
+            has_ended: false,
             before_probe: None,
             since_progress: SinceProgress::default(),
             previous: None,
@@ -109,8 +112,7 @@ impl<P: Plugin> Transformer<P> {
         batches: mpsc::Sender<Box<Batch>>,
         replacements: &mut Replacements<P, B>,
     ) -> Option<Replaced<B>> {
-        let mut has_ended = false;
-        while !has_ended || !self.pending.is_empty() {
+        while !self.has_ended || !self.pending.is_empty() {
             let (has_pending, gets_events) = (!self.pending.is_empty(), !self.is_provisioning);
             let paused_until = self.work.paused_until();
             tokio::select! {
@@ -132,8 +134,7 @@ impl<P: Plugin> Transformer<P> {
                     }
                     self.context.give_way().await;
                 }
-                batch = events.next(), if gets_events && !has_ended && self.work.wants_events(has_pending) => {
-                    has_ended = batch.is_empty();
+                batch = events.next(), if gets_events && !self.has_ended && self.work.wants_events(has_pending) => {
                     // Finding the site description means a search in the journal.
                     let site = if self.pending.needs_site() { events.site() } else { None };
                     self.take(batch, site);
@@ -151,10 +152,11 @@ impl<P: Plugin> Transformer<P> {
     /// `site`: the description before these events.
     fn take(&mut self, events: Vec<RecordedEvent>, site: Option<Arc<Site>>) {
         let known = self.pending.len();
+        self.has_ended = self.lane == Lane::Backlog && events.is_empty();
         let too_old = self.pending.push(events, site, &self.policy, self.context.now().monotonic);
         self.context.health.borrow_mut().too_old += too_old;
         // Heartbeats between two readings say nothing about a plugin that fails on the first one.
-        if self.pending.is_decided_since(known) || self.pending.len() >= MAX_AWAITED {
+        if self.has_ended || self.pending.is_decided_since(known) || self.pending.len() >= MAX_AWAITED {
             self.work.events_arrived();
         }
     }
@@ -216,6 +218,9 @@ impl<P: Plugin> Transformer<P> {
     fn complete(&mut self, count: usize, processed: Processed) -> Option<Box<Batch>> {
         let completed = self.pending.complete(count)?;
         if completed.has_processed {
+            if self.lane == Lane::Live {
+                self.context.is_proved.set(true);
+            }
             self.since_progress = SinceProgress::default();
         }
         if self.pending.is_empty() {
@@ -254,6 +259,9 @@ impl<P: Plugin> Transformer<P> {
     /// Handles a failure of the plugin: one log line, one counter.
     fn failed(&mut self, error: &CallError) -> FailureOutcome {
         self.context.health.borrow_mut().failures += 1;
+        if self.lane == Lane::Live {
+            self.context.is_proved.set(false);
+        }
         if self.roll_back(error) {
             return FailureOutcome::RolledBack;
         }

@@ -194,6 +194,8 @@ fn feed(health: &SharedFeedHealth, lag: Lag, metrics: Value) -> Value {
         "lag": lag.events,
         "lag_s": lag.seconds,
         "lost": lag.lost,
+        "backlog": lag.backlog,
+        "backlog_off": health.backlog_off,
         "version": health.version,
         "calls": health.calls,
         "slow_calls": health.slow_calls,

@@ -7,8 +7,10 @@ use bessai_domain::broker_limits::{BrokerLimits, TopicRules};
 use bessai_domain::journal::StartAt;
 use bessai_domain::session::{Endpoint, EndpointRight};
 use bessai_domain::settings::{Mistake, SettingsTable};
+use bessai_feed::DeliveryOrder;
 
 use super::broker::{self, BrokerConfig, SiteBroker};
+use super::delivery;
 use super::device::Devices;
 use super::findings::Findings;
 use super::limits::{self, FeedLimits};
@@ -40,6 +42,8 @@ pub(crate) struct FeedConfig {
     pub(crate) rights: Rights,
     /// How much its plugin may use.
     pub(crate) limits: FeedLimits,
+    /// Which events go first after an outage.
+    pub(crate) order: DeliveryOrder,
     /// Whether it is the site's own feed.
     pub(crate) is_default: bool,
     /// Whether it may publish at the site's broker, where the topics of the site's own feed are reserved.
@@ -125,6 +129,7 @@ impl FeedReader<'_> {
         let sources = SecretSources { folder: dir, settings: &file, environment };
         let own_broker = table.table("broker").map(|table| broker::of_feed(&table, sources, findings));
         let component = self.component(&table, source);
+        let order = table.table("delivery").map(|table| delivery::read(&table)).unwrap_or_default();
         let limits = table.table("limits").map(|table| limits::read(&table)).unwrap_or_default();
         let devices = devices.known();
         let rights = table.table("rights").map(|table| rights::read(&table, devices.as_deref())).unwrap_or_default();
@@ -149,6 +154,7 @@ impl FeedReader<'_> {
             secrets,
             rights,
             limits,
+            order,
             is_default,
             shares_site_broker,
         })

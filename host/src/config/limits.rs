@@ -9,6 +9,7 @@ use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
 use bessai_feed::ProcessorShare;
 
 use super::findings::Findings;
+use super::rate;
 use super::size::{self, MIB};
 
 /// `memory` if it is not set: language runtimes need this much.
@@ -74,7 +75,7 @@ pub(super) fn read(table: &SettingsTable<'_>) -> FeedLimits {
     let limits = FeedLimits {
         memory_bytes: memory.unwrap_or(default.memory_bytes),
         call: table.duration("call", CALLS).unwrap_or(default.call),
-        rate_per_s: read_rate(table),
+        rate_per_s: rate::read(table, "rate"),
         qos: qos.unwrap_or(default.qos),
         max_age: table.duration("max_age", MAX_AGES),
         processor: read_processor(table).unwrap_or(default.processor),
@@ -111,13 +112,4 @@ fn read_processor(table: &SettingsTable<'_>) -> Option<ProcessorShare> {
         table.add_mistake("processor", format!("write the share of a core from {min}% to {max}%, such as \"25%\""));
     }
     percent.map(ProcessorShare::percent)
-}
-
-fn read_rate(table: &SettingsTable<'_>) -> Option<u32> {
-    let text = table.value("rate")?.as_str();
-    let rate = text.and_then(|text| text.strip_suffix("/s")?.trim().parse().ok()).filter(|rate| *rate > 0);
-    if rate.is_none() {
-        table.add_mistake("rate", "write the messages per second, such as \"100/s\"");
-    }
-    rate
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::ports::CALL_LIMIT;
-use bessai_feed::Policy;
+use bessai_feed::{DeliveryOrder, Policy};
 use bessai_plugin_runtime::{
     CompileIn, CompileLimits, DEFAULT_MEMORY_BYTES, EngineSettings, LogSink, PluginSettings, ReadSecret, Secrets,
 };
@@ -91,6 +91,7 @@ impl RunSettings {
             processor: self.limits.processor,
             quarantine_bytes: self.limits.quarantine_bytes,
             broker: None,
+            order: DeliveryOrder::InOrder,
         }
     }
 

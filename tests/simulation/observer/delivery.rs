@@ -30,6 +30,17 @@ pub(crate) enum Account {
     Refused,
 }
 
+/// What a feed owes its customer, apart from every event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Expectation {
+    /// It behaves: each event in order and in time.
+    InTime,
+    #[default]
+    InOrder,
+    /// The newest events first, after an outage.
+    AnyOrder,
+}
+
 /// The record of all events and feeds.
 #[derive(Default)]
 pub(crate) struct DeliveryRecord {
@@ -50,7 +61,7 @@ struct AppendedEvent {
 #[derive(Default)]
 struct FeedRecord {
     name: String,
-    is_neighbour: bool,
+    expectation: Expectation,
     delivered: BTreeSet<u64>,
     accounted: BTreeMap<u64, Account>,
     /// Events that later ones may overtake.
@@ -60,11 +71,11 @@ struct FeedRecord {
 }
 
 impl DeliveryRecord {
-    /// `feeds`: their names, and whether they behave.
-    pub(crate) fn new<'a>(feeds: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
-        let feed = |(name, is_neighbour): (&str, bool)| FeedRecord {
+    /// `feeds`: their names, and what is expected of them.
+    pub(crate) fn new<'a>(feeds: impl IntoIterator<Item = (&'a str, Expectation)>) -> Self {
+        let feed = |(name, expectation): (&str, Expectation)| FeedRecord {
             name: name.into(),
-            is_neighbour,
+            expectation,
             ..FeedRecord::default()
         };
         Self { feeds: feeds.into_iter().map(feed).collect(), ..Self::default() }
@@ -80,7 +91,7 @@ impl DeliveryRecord {
             _ => None,
         };
         self.events.insert(number, AppendedEvent { fingerprint, may_be_lost: false });
-        for feed in self.feeds.iter_mut().filter(|feed| feed.is_neighbour) {
+        for feed in self.feeds.iter_mut().filter(|feed| feed.expectation == Expectation::InTime) {
             feed.waiting.push_back((number, now + NEIGHBOUR_LIMIT));
         }
         violation.map(|detail| Violation::new(Invariant::NumbersAreUnique, detail))
@@ -100,7 +111,9 @@ impl DeliveryRecord {
     /// quarantine.
     pub(crate) fn positioned(&self, feed: usize, through: u64, processed: u64) -> Option<Violation> {
         let feed = &self.feeds[feed];
-        let is_passed = |number: &u64| feed.accounted.get(number) != Some(&Account::Quarantined);
+        // With live first, what is between them may be in a backlog.
+        let has_backlogs = feed.expectation == Expectation::AnyOrder;
+        let is_passed = |number: &u64| !has_backlogs && feed.accounted.get(number) != Some(&Account::Quarantined);
         let missing = self.events.range(processed.saturating_add(1)..=through.max(processed.saturating_add(1)));
         let missing = missing.map(|(number, _)| *number).filter(|number| *number <= through).find(is_passed);
         let detail = match missing {
@@ -136,7 +149,7 @@ impl DeliveryRecord {
     pub(crate) fn started(&mut self, now: Duration) {
         let kept: Vec<_> =
             self.events.iter().filter(|(_, event)| !event.may_be_lost).map(|(number, _)| *number).collect();
-        for feed in self.feeds.iter_mut().filter(|feed| feed.is_neighbour) {
+        for feed in self.feeds.iter_mut().filter(|feed| feed.expectation == Expectation::InTime) {
             let missing = kept.iter().filter(|number| !feed.has(**number));
             feed.waiting = missing.map(|number| (*number, now + START_LIMIT)).collect();
         }
@@ -156,7 +169,8 @@ impl DeliveryRecord {
             let detail = format!("feed {} got event {number}, which never happened", feed.name);
             return Some(Violation::new(Invariant::NumbersAreUnique, detail));
         }
-        let last = feed.delivered.last().copied().unwrap_or(0);
+        let has_order = feed.expectation != Expectation::AnyOrder;
+        let last = if has_order { feed.delivered.last().copied().unwrap_or(0) } else { 0 };
         // What was given up may come after all, if the position was not saved.
         let is_new = !feed.has(number);
         feed.delivered.insert(number);

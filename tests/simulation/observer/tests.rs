@@ -9,7 +9,7 @@ use bessai_domain::time::MonotonicTime;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn record() -> DeliveryRecord {
-    let mut record = DeliveryRecord::new([("good", true), ("other", false)]);
+    let mut record = DeliveryRecord::new([("good", Expectation::InTime), ("other", Expectation::InOrder)]);
     for number in 1..=3 {
         assert_eq!(record.appended(number, number, SECOND), None);
     }

@@ -115,10 +115,19 @@ fn policy_of(order: DeliveryOrder) -> Policy {
 }
 
 fn run_live_first(plugin: RulePlugin, backlog_rate: Option<u32>, poisoned: fn(u64) -> bool) -> LiveFirst {
+    run_after(plugin, backlog_rate, poisoned, None)
+}
+
+/// `left`: the one event of a backlog that an earlier run has left.
+fn run_after(plugin: RulePlugin, backlog_rate: Option<u32>, poisoned: fn(u64) -> bool, left: Option<u64>) -> LiveFirst {
     let (outside, health, began) = (Rc::<Outside>::default(), SharedFeedHealth::default(), Instant::now());
     let (replacements, received) = mpsc::channel(4);
     let (stop, stopped) = watch::channel(false);
-    let (position, backlogs) = (Rc::<Position>::default(), Rc::default());
+    let (position, backlogs) = (Rc::<Position>::default(), Rc::<RefCell<VecDeque<_>>>::default());
+    let read = left.unwrap_or(0);
+    position.delivered.set(read);
+    let backlog = |last: u64| Position { delivered: Cell::new(last - 1), last: Some(last), ..Position::default() };
+    backlogs.borrow_mut().extend(left.map(backlog).map(Rc::new));
     let feed = Feed {
         settings: FeedSettings {
             name: "acme".into(),
@@ -129,7 +138,7 @@ fn run_live_first(plugin: RulePlugin, backlog_rate: Option<u32>, poisoned: fn(u6
             gates: BrokerGates::default(),
         },
         policy: policy_of(DeliveryOrder::LiveFirst { backlog_rate }),
-        events: Timeline { began, read: 0, position: Rc::clone(&position), backlogs: Rc::clone(&backlogs), poisoned },
+        events: Timeline { began, read, position: Rc::clone(&position), backlogs: Rc::clone(&backlogs), poisoned },
         plugin,
         broker: TestBroker(Rc::clone(&outside)),
         health: Rc::clone(&health),
@@ -278,6 +287,18 @@ async fn a_plugin_that_fails_on_the_backlog_stops_it_alone_until_it_is_replaced(
         assert_eq!(run.feed.health.borrow().backlog_off, None);
         let published = run.feed.published();
         assert!((11..60).all(|number| published.contains(&format!("good/{number}"))), "{published:?}");
+        run.feed.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_event_of_a_backlog_is_quarantined_if_the_plugin_fails_on_it_alone() {
+    on_one_thread(async {
+        // All of the backlog: no event of it shows whether the plugin or the events are at fault.
+        let run = run_after(rule("a", fails_on_poison), None, |number| number == 3, Some(3));
+        run.with_backlog(false, 0).await;
+        assert_eq!((run.feed.quarantined(), run.feed.health.borrow().backlog_off.clone()), (vec![3], None));
         run.feed.stop().await;
     })
     .await;

@@ -33,6 +33,8 @@ impl<P: Plugin> Transformer<P> {
 
     /// A session begins. What the plugin returns from `connected` was sent by the feed's other plugin already.
     pub(crate) fn begin_session_of_backlog(&mut self, welcome: Welcome) {
+        // It may have grown since its end was read.
+        self.has_ended = false;
         self.session = if self.plugin.has_session() { SessionState::NotAnnounced(welcome) } else { SessionState::None };
     }
 

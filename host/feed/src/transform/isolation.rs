@@ -49,6 +49,7 @@ impl<P: Plugin> Transformer<P> {
                 FailureOutcome::SwitchedOff => return None,
                 FailureOutcome::Counted => {}
             }
+            let reason = error.to_string();
             let mut outcome = self.judge(&event).await;
             if was_processed && matches!(outcome, ComparisonOutcome::EventProcessed) {
                 outcome = ComparisonOutcome::EventAtFault(error);
@@ -60,6 +61,15 @@ impl<P: Plugin> Transformer<P> {
                 }
                 ComparisonOutcome::EventProcessed => was_processed = true,
                 ComparisonOutcome::RolledBack => {}
+                ComparisonOutcome::Undecided if self.has_ended => {
+                    // No event follows that could decide. The feed's other plugin shows whether this version works.
+                    if self.context.is_proved.get() {
+                        self.pending.set_fault_of_first(reason.clone());
+                        return self.quarantine(event.event, reason).await;
+                    }
+                    self.work.pause(Instant::now() + RETRY_PAUSE);
+                    return None;
+                }
                 ComparisonOutcome::Undecided => {
                     self.work.await_events();
                     return None;

@@ -121,6 +121,12 @@ impl<P: Plugin> Transformer<P> {
         let mut health = self.context.health.borrow_mut();
         (health.off, health.update_error) = (None, None);
         health.version = self.plugin.version();
+        self.note_version();
+    }
+
+    /// Another version runs.
+    fn note_version(&self) {
+        self.context.is_proved.set(false);
         self.context.version_changed.notify_one();
     }
 
@@ -137,7 +143,8 @@ impl<P: Plugin> Transformer<P> {
         let mut health = self.context.health.borrow_mut();
         health.update_error = Some(error.to_string());
         health.version = self.plugin.version();
-        self.context.version_changed.notify_one();
+        drop(health);
+        self.note_version();
         true
     }
 

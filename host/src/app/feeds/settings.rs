@@ -116,6 +116,7 @@ pub(in crate::app) fn policy(site: &str, feed: &config::FeedConfig) -> Policy {
         processor: feed.limits.processor,
         quarantine_bytes: feed.limits.quarantine_bytes,
         broker: feed.broker.kind,
+        order: feed.order,
     }
 }
 

@@ -40,6 +40,7 @@ fn feed_json(feed: &FeedEntry, is_removed: bool) -> Value {
         "at": feed.delivered_at.map(|at| at.to_string()),
         "lag": lag.events,
         "lag_s": lag.seconds,
+        "backlog": lag.backlog,
         "lost": lag.lost,
         "removed": is_removed,
     })

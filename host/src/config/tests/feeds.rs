@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use bessai_domain::session::EndpointRight;
-use bessai_feed::ProcessorShare;
+use bessai_feed::{DeliveryOrder, ProcessorShare};
 
 use super::*;
 
@@ -105,6 +105,9 @@ fn a_complete_feed() {
         max_age = "72h"
         processor = "40 %"
         quarantine_size = "16MiB"
+        [delivery]
+        order = "live-first"
+        backlog_rate = "50/s"
     "#;
     let case = Case::new()
         .set("OTHER", "x")
@@ -145,6 +148,7 @@ fn a_complete_feed() {
         quarantine_bytes: 16 << 20,
     };
     assert_eq!((feed.limits, feed.is_default), (limits, false));
+    assert_eq!(feed.order, DeliveryOrder::LiveFirst { backlog_rate: Some(50) });
 }
 
 #[test]
@@ -250,6 +254,18 @@ fn invalid_limits() {
     let hint = "write a size from 8MiB to 4096MiB, such as \"64MiB\"";
     check("[limits]\nquarantine_size = \"1MiB\"", &format!("limits.quarantine_size = \"1MiB\": {hint}"));
     check("[limits]\nmemmory = 1", "limits.memmory: is unknown; did you mean `memory`?");
+}
+
+#[test]
+fn invalid_delivery() {
+    let hint = "write \"in-order\" or \"live-first\"";
+    check("[delivery]\norder = \"newest\"", &format!("delivery.order = \"newest\": {hint}"));
+    let hint = "write the messages per second, such as \"100/s\"";
+    let text = "[delivery]\norder = \"live-first\"\nbacklog_rate = 50";
+    check(text, &format!("delivery.backlog_rate = 50: {hint}"));
+    let hint = "has no effect without order = \"live-first\"; add that, or remove it";
+    check("[delivery]\nbacklog_rate = \"5/s\"", &format!("delivery.backlog_rate = \"5/s\": {hint}"));
+    check("[delivery]\nrate = \"5/s\"", "delivery.rate: is unknown; remove it");
 }
 
 #[test]
