@@ -24,6 +24,7 @@ mod completions;
 mod configuration;
 mod device;
 mod error;
+mod feed;
 mod health;
 mod journal;
 mod man;
@@ -37,6 +38,7 @@ use completions::CompletionShell;
 use configuration::ConfigArgument;
 use device::DeviceCommand;
 use error::CommandError;
+use feed::FeedCommand;
 use journal::JournalCommand;
 use plugin::PluginCommand;
 
@@ -127,6 +129,15 @@ Examples:
   bessai-edge broker test --feed acme"
     )]
     Broker(BrokerCommand),
+    /// List and deliver again what a feed has quarantined, also while a gateway runs.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  bessai-edge feed quarantine acme
+  bessai-edge feed requeue acme"
+    )]
+    Feed(FeedCommand),
     /// List and export recorded events, also while a gateway runs.
     #[command(
         subcommand,
@@ -192,6 +203,7 @@ fn run(command: Command) -> Result<(), CommandError> {
         Command::Plugin(command) => plugin::run(command),
         Command::Device(command) => device::run(command),
         Command::Broker(command) => broker::run(command),
+        Command::Feed(command) => feed::run(command),
         Command::Journal(command) => journal::run(command),
         Command::Health => health::run(),
         Command::Completions { shell } => Ok(completions::run(shell, Arguments::command())?),

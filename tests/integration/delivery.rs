@@ -23,3 +23,9 @@ const PERIOD_S: &str = "0.03";
 fn counting(device: &Device) -> Setup {
     Setup::new().device(device.port()).with("WATCHDOG_TIMEOUT", PERIOD_S)
 }
+
+/// One whose default feed speaks this version of MQTT.
+pub fn speaking(device: &Device, protocol: &str, url: String) -> Setup {
+    let broker = format!("[broker]\nurl = \"{url}\"\nprotocol = \"{protocol}\"\n");
+    counting(device).file("plugins/default.toml", broker)
+}

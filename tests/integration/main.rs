@@ -36,6 +36,7 @@ mod private;
 mod program;
 mod proxy;
 mod pymodbus;
+mod requeue;
 mod sessions;
 mod sign_in;
 mod supervision;

@@ -12,7 +12,7 @@ use bessai_domain::ports::{Cursor, Events};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
 use bessai_domain::time::{MonotonicTime, Timestamp};
-use bessai_feed::{Quarantine, QuarantineContent, QuarantineEntry, Storing};
+use bessai_feed::{Deleting, Quarantine, QuarantineContent, QuarantineEntry, ReadingRequeued, StoredEntry, Storing};
 use bessai_journal::{JournalCursor, JournalReader, JournalSteps};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -207,8 +207,20 @@ impl Quarantine for SimQuarantine {
                     }
                 }
             }
-            Ok("quarantine".into())
+            Ok(StoredEntry { location: "quarantine".into(), deleted: 0 })
         })
+    }
+
+    fn requeued(&self, _feed: &str) -> Rc<Notify> {
+        Rc::default()
+    }
+
+    fn read_requeued(&self, _feed: &str) -> ReadingRequeued {
+        Box::pin(async { None })
+    }
+
+    fn delete_requeued(&self, _feed: &str, _name: &str) -> Deleting {
+        Box::pin(async {})
     }
 }
 

@@ -1,8 +1,8 @@
 //! Events as lines of JSON, the format of test cases and recordings: convenient for people to write, exact for
 //! programs.
 //!
-//! Each line is an object with one key that names the kind, such as `"frame":{…}`, in addition to `at`, `sequence` and
-//! `note`. The fields are those of `wit/types.wit`, with `_` for `-`. Reading returns exactly the value that was
+//! Each line is an object with one key that names the kind, such as `"frame":{…}`, in addition to `at`, `sequence`, `note`
+//! and, for a quarantined event, `plugin`. The fields are those of `wit/types.wit`, with `_` for `-`. Reading returns exactly the value that was
 //! written: numbers to the last bit, times to the nanosecond.
 
 use std::sync::Arc;
@@ -80,6 +80,8 @@ impl EventParser {
         let sequence = self.sequence(&object);
         let at = object.required("at", read_time);
         object.optional("note", JsonField::text);
+        // Of a quarantined event: the plugin before it.
+        object.optional("plugin", |field| Some(field.value()));
         let body = self.body(line, &object);
         object.report_unknown_keys();
         let is_valid = mistakes.count() == before;

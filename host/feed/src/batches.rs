@@ -37,6 +37,8 @@ pub(crate) enum Lane {
     Live,
     /// Those that it left to a backlog.
     Backlog,
+    /// Those of the quarantine that were requeued.
+    Requeued,
 }
 
 /// Identifies a message of a batch.
@@ -178,12 +180,13 @@ impl OpenBatches {
 pub(crate) struct Lanes {
     pub(crate) live: OpenBatches,
     pub(crate) backlog: OpenBatches,
+    pub(crate) requeued: OpenBatches,
 }
 
 impl Default for Lanes {
     fn default() -> Self {
         let of = |lane| OpenBatches { lane, ..OpenBatches::default() };
-        Self { live: of(Lane::Live), backlog: of(Lane::Backlog) }
+        Self { live: of(Lane::Live), backlog: of(Lane::Backlog), requeued: of(Lane::Requeued) }
     }
 }
 
@@ -203,6 +206,7 @@ impl Lanes {
         match id.lane {
             Lane::Live => self.live.complete(id),
             Lane::Backlog => self.backlog.complete(id),
+            Lane::Requeued => self.requeued.complete(id),
         }
     }
 
@@ -210,6 +214,7 @@ impl Lanes {
         match lane {
             Lane::Live => &self.live,
             Lane::Backlog => &self.backlog,
+            Lane::Requeued => &self.requeued,
         }
     }
 }

@@ -12,8 +12,12 @@ use crate::inbox::Inbox;
 use crate::policy::{DeliveryOrder, Policy};
 use crate::processor::ProcessorBudget;
 use crate::rate::RateLimiter;
+use crate::requeue::Requeue;
 use crate::settings::FeedSettings;
 use crate::turn::Turn;
+
+/// Characters of a refusal that are logged: a topic may have a mebibyte.
+const LOGGED_CHARACTERS: usize = 300;
 
 /// What the parts of one feed share.
 pub(crate) struct TaskContext {
@@ -39,6 +43,8 @@ pub(crate) struct TaskContext {
     pub(crate) quarantine_rate: RefCell<RateLimiter>,
     /// The fault of the quarantine that was logged last, until an entry is stored.
     pub(crate) logged_quarantine_fault: RefCell<Option<String>>,
+    /// The entry of the quarantine that is being delivered after all.
+    pub(crate) requeue: Requeue,
     /// Messages from the broker: the delivery puts them in, the transformer takes them.
     pub(crate) inbox: Inbox,
     pub(crate) turn: Turn,
@@ -59,6 +65,7 @@ impl TaskContext {
             quarantine_bytes: Cell::new(policy.quarantine_bytes),
             quarantine_rate: RefCell::default(),
             logged_quarantine_fault: RefCell::default(),
+            requeue: Requeue::default(),
             inbox: Inbox::default(),
             turn: Turn::new(),
         }
@@ -79,5 +86,16 @@ impl TaskContext {
 
     pub(crate) fn now(&self) -> Moment {
         (self.settings.clock)()
+    }
+
+    /// Counts messages that the feed has no right to publish, and logs the first.
+    pub(crate) fn count_refusals(&self, refusals: &[String]) {
+        let Some(first) = refusals.first() else { return };
+        let mut health = self.health.borrow_mut();
+        if health.refused == 0 {
+            let first: String = first.chars().take(LOGGED_CHARACTERS).collect();
+            tracing::error!(feed = %self.name(), "a message is not published: {first}");
+        }
+        health.refused += u64::try_from(refusals.len()).unwrap_or(u64::MAX);
     }
 }

@@ -10,7 +10,7 @@ use bessai_domain::refusal::Closing;
 use bessai_domain::session::Welcome;
 use bessai_domain::state::{PluginState, StateChanges};
 use bessai_domain::time::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::batches::{Batch, Lanes, SessionMessages};
@@ -68,8 +68,12 @@ enum DeliveryEnd<B> {
     Session(SessionEnd<B>),
     /// The backlog is delivered; the session goes on.
     BacklogDelivered,
-    /// The backlog too is to be processed by another version.
+    /// The backlog and what is requeued are to be processed by another version.
     VersionChanged,
+    /// Entries of the quarantine were requeued.
+    Requeued,
+    /// None of them is left.
+    RequeueHandled,
 }
 
 impl<B> From<SessionEnd<B>> for DeliveryEnd<B> {
@@ -110,6 +114,8 @@ pub(crate) struct Delivery<C> {
     // Of the backlog that is being delivered.
     backlog_cursor: Option<C>,
     backlog_rate: RateLimiter,
+    // Notified when entries of the quarantine were requeued.
+    requeued: Rc<Notify>,
     // The plugin's state at the feed's position, as it is saved.
     saved_state: PluginState,
     rate: RateLimiter,
@@ -123,12 +129,14 @@ pub(crate) struct Delivery<C> {
 
 impl<C: Cursor> Delivery<C> {
     pub(crate) fn new(context: Rc<TaskContext>, cursor: C, saved_state: PluginState) -> Self {
+        let requeued = context.settings.quarantine.requeued(context.name());
         Self {
             context,
             batches: Lanes::default(),
             cursor,
             backlog_cursor: None,
             backlog_rate: RateLimiter::default(),
+            requeued,
             saved_state,
             rate: RateLimiter::default(),
             capacity: BrokerCapacity::default(),
@@ -180,6 +188,7 @@ impl<C: Cursor> Delivery<C> {
         self.queue_session_messages(&mut session, first_messages).await;
         if !is_provisioning {
             session.queue.extend(self.batches.live.unacknowledged().into_iter().map(UnsentMessage::OfBatch));
+            session.queue.extend(self.batches.requeued.unacknowledged().into_iter().map(UnsentMessage::OfBatch));
             session.backlog.extend(self.batches.backlog.unacknowledged().into_iter().map(UnsentMessage::OfBatch));
         }
         if let Some(status) = session.status("online") {
@@ -211,10 +220,14 @@ impl<C: Cursor> Delivery<C> {
         loop {
             if !session.is_provisioning {
                 self.open_backlog(producers, welcome);
+                if self.context.requeue.is_open() && producers.requeue.is_none() {
+                    self.begin_requeue(producers, welcome);
+                }
             }
             let ((sender, mut batches), (backlog_sender, mut backlog_batches)) = (mpsc::channel(1), mpsc::channel(1));
-            let Producers { events, transformer, backlog } = &mut *producers;
-            let has_backlog = backlog.is_some();
+            let (requeue_sender, mut requeued) = mpsc::channel(1);
+            let Producers { events, transformer, backlog, requeue } = &mut *producers;
+            let (has_backlog, has_requeued) = (backlog.is_some(), requeue.is_some());
             let end = {
                 let work = pin!(transformer.produce(events, sender, replacements));
                 let backlog_work = pin!(async {
@@ -222,10 +235,17 @@ impl<C: Cursor> Delivery<C> {
                         Box::pin(backlog.produce(backlog_sender)).await;
                     }
                 });
+                let requeue_work = pin!(async {
+                    if let Some(requeue) = requeue {
+                        Box::pin(requeue.produce(requeue_sender)).await;
+                    }
+                });
+                let requeue_work = has_requeued.then_some(requeue_work);
+                let mut requeued = Produced { batches: &mut requeued, work: requeue_work };
                 let mut live = Produced { batches: &mut batches, work: Some(work) };
                 let backlog_work = has_backlog.then_some(backlog_work);
                 let mut backlog = Produced { batches: &mut backlog_batches, work: backlog_work };
-                self.deliver(session, &mut live, &mut backlog, stop).await
+                self.deliver(session, &mut live, &mut backlog, &mut requeued, stop).await
             };
             // A batch that was computed but not received yet is open like any other.
             while let Ok(batch) = batches.try_recv() {
@@ -234,10 +254,15 @@ impl<C: Cursor> Delivery<C> {
             while let Ok(batch) = backlog_batches.try_recv() {
                 self.queue_backlog(session, *batch);
             }
+            while let Ok(batch) = requeued.try_recv() {
+                self.queue_requeued(session, *batch);
+            }
             match end {
                 DeliveryEnd::Session(end) => return end,
                 DeliveryEnd::BacklogDelivered => self.finish_backlog(producers),
-                DeliveryEnd::VersionChanged => producers.update_backlog(),
+                DeliveryEnd::VersionChanged => producers.update(welcome),
+                DeliveryEnd::Requeued => self.begin_requeue(producers, welcome),
+                DeliveryEnd::RequeueHandled => producers.requeue = None,
             }
         }
     }
@@ -259,6 +284,10 @@ impl<C: Cursor> Delivery<C> {
         session.queue.extend(messages.map(UnsentMessage::OfSession));
     }
 
+    fn queue_requeued<S>(&mut self, session: &mut ActiveSession<S>, batch: Batch) {
+        session.queue.extend(self.batches.requeued.push(batch).map(UnsentMessage::OfBatch));
+    }
+
     async fn queue_batch<S>(&mut self, session: &mut ActiveSession<S>, mut batch: Box<Batch>) {
         if let Some(messages) = batch.session_messages.take() {
             self.queue_session_messages(session, messages).await;
@@ -272,9 +301,10 @@ impl<C: Cursor> Delivery<C> {
         session: &mut ActiveSession<S>,
         live: &mut Produced<'_, impl Future<Output = Option<Replaced<B>>>>,
         backlog: &mut Produced<'_, impl Future<Output = ()>>,
+        requeued: &mut Produced<'_, impl Future<Output = ()>>,
         stop: &mut watch::Receiver<bool>,
     ) -> DeliveryEnd<B> {
-        let has_backlog = backlog.work.is_some();
+        let (has_backlog, has_requeued) = (backlog.work.is_some(), requeued.work.is_some());
         loop {
             if let Err(closing) = self.fill_window(session) {
                 return lost(session, closing).into();
@@ -302,7 +332,14 @@ impl<C: Cursor> Delivery<C> {
                 replaced = finished(&mut live.work) => {
                     return SessionEnd::Replaced(replaced.and_then(|replaced| replaced.broker)).into();
                 }
-                () = self.context.version_changed.notified(), if has_backlog => return DeliveryEnd::VersionChanged,
+                () = self.context.version_changed.notified(), if has_backlog || has_requeued => {
+                    return DeliveryEnd::VersionChanged;
+                }
+                () = self.requeued.notified(), if !has_requeued && !session.is_provisioning => {
+                    return DeliveryEnd::Requeued;
+                }
+                Some(batch) = requeued.batches.recv(), if has_requeued => self.queue_requeued(session, *batch),
+                () = finished(&mut requeued.work), if has_requeued => return DeliveryEnd::RequeueHandled,
                 Some(batch) = backlog.batches.recv(), if wants_backlog => self.queue_backlog(session, *batch),
                 () = finished(&mut backlog.work), if has_backlog => {}
                 () = sleep_until(held_until), if session.held_until.is_some() => {}
@@ -333,6 +370,9 @@ impl<C: Cursor> Delivery<C> {
     /// Moves the feed's position past the delivered batches.
     fn advance(&mut self) {
         self.advance_backlog();
+        if self.batches.requeued.take_delivered().is_some() {
+            self.context.requeue.note_handled();
+        }
         if let Some((through, at, state)) = self.batches.live.take_delivered() {
             tracing::debug!(feed = %self.context.name(), through = through.0, "delivered up to event {}", through.0);
             self.cursor.advance(through, at, &state);

@@ -45,7 +45,7 @@ impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
         let delivery = Delivery::new(Rc::clone(&context), events.cursor(), plugin.state().clone());
         let transformer = Transformer::new(Rc::clone(&context), policy, plugin);
         let (sign_ins, context) = (SignIns::new(Rc::clone(&context)), context);
-        let producers = Producers { events, transformer, backlog: None };
+        let producers = Producers { events, transformer, backlog: None, requeue: None };
         let feed = RunningFeed { producers, delivery, broker, sign_ins, context: Rc::clone(&context) };
         context.in_turns(feed.run(replacements, stop)).await;
     }

@@ -31,6 +31,10 @@ pub struct FeedHealth {
     pub delivered: u64,
     /// Events quarantined because the plugin cannot process them, and messages because the broker does not accept them.
     pub quarantined: u64,
+    /// Quarantined events and messages that were deleted, because the quarantine had no room for further ones.
+    pub deleted: u64,
+    /// Quarantined events and messages that were requeued and handled since the start.
+    pub requeued: u64,
     /// Why an event or a message cannot be quarantined now; the feed waits.
     pub quarantine_fault: Option<String>,
     /// Messages refused for good: the feed has no right to publish them, or they are invalid.

@@ -23,6 +23,7 @@ mod processor;
 mod quarantine;
 mod rate;
 mod replacement;
+mod requeue;
 mod settings;
 mod sign_ins;
 #[cfg(test)]
@@ -36,6 +37,9 @@ pub use gates::BrokerGates;
 pub use health::{CommandsHealth, FeedHealth, SharedFeedHealth, SubscriptionState};
 pub use policy::{Admitted, DeliveryOrder, Policy};
 pub use processor::ProcessorShare;
-pub use quarantine::{Quarantine, QuarantineContent, QuarantineEntry, QuarantinedEvent, QuarantinedMessage, Storing};
+pub use quarantine::{
+    Deleting, Quarantine, QuarantineContent, QuarantineEntry, QuarantinedEvent, QuarantinedMessage, ReadingRequeued,
+    RequeuedContent, RequeuedEntry, StoredEntry, Storing,
+};
 pub use replacement::{Replacement, Replacements};
 pub use settings::FeedSettings;

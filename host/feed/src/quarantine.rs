@@ -11,6 +11,8 @@ use std::time::Duration;
 use bessai_domain::event::{Event, Sequence};
 use bessai_domain::message::Message;
 use bessai_domain::site::Site;
+use bessai_domain::state::PluginState;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::context::TaskContext;
@@ -21,13 +23,62 @@ pub(crate) const ENTRIES_PER_S: u32 = 20;
 /// Pause after an entry could not be stored: the disk is full or fails, and a person has to act.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// An entry that is being stored; ends with its location, for the log, or with the reason why it is not stored.
-pub type Storing = Pin<Box<dyn Future<Output = Result<String, String>>>>;
+/// An entry that is being stored; ends with the reason why it is not stored, if it is not.
+pub type Storing = Pin<Box<dyn Future<Output = Result<StoredEntry, String>>>>;
+/// The oldest requeued entry that is being read; none if there is none, or if it cannot be read now.
+pub type ReadingRequeued = Pin<Box<dyn Future<Output = Option<RequeuedEntry>>>>;
+/// A requeued entry that is being deleted.
+pub type Deleting = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Stores what a feed cannot deliver, away from the feed's thread.
 pub trait Quarantine {
     /// Stores an entry. It is on the disk when the future ends without an error.
     fn store(&self, entry: QuarantineEntry) -> Storing;
+    /// Notified when entries of this feed were requeued: a person wants them to be delivered after all.
+    fn requeued(&self, feed: &str) -> Rc<Notify>;
+    /// Reads the oldest requeued entry of a feed.
+    fn read_requeued(&self, feed: &str) -> ReadingRequeued;
+    /// Deletes a requeued entry, which is delivered or stored again.
+    fn delete_requeued(&self, feed: &str, name: &str) -> Deleting;
+}
+
+/// An entry on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// For the log.
+    pub location: String,
+    /// Older entries that were deleted for it.
+    pub deleted: u64,
+}
+
+/// An entry of the quarantine that is to be delivered after all.
+pub struct RequeuedEntry {
+    /// Identifies it.
+    pub name: String,
+    /// The event or message.
+    pub content: RequeuedContent,
+}
+
+/// An event or a message.
+pub enum RequeuedContent {
+    /// An event for the plugin.
+    Event {
+        /// The site description that the event refers to.
+        site: Option<Arc<Site>>,
+        /// The event.
+        event: Arc<Event>,
+        /// The plugin's state before it, if that was kept.
+        state: Option<PluginState>,
+    },
+    /// A message for the broker.
+    Message {
+        /// See [`QuarantinedMessage`].
+        through: Sequence,
+        /// See [`QuarantinedMessage`].
+        index: usize,
+        /// The message.
+        message: Message,
+    },
 }
 
 /// What a feed stores.
@@ -41,6 +92,7 @@ pub struct QuarantineEntry {
 }
 
 /// An event or a message.
+#[derive(Clone)]
 pub enum QuarantineContent {
     /// An event that the plugin cannot process.
     Event(QuarantinedEvent),
@@ -49,6 +101,7 @@ pub enum QuarantineContent {
 }
 
 /// An event that the plugin cannot process.
+#[derive(Clone)]
 pub struct QuarantinedEvent {
     /// The site description that the event refers to, as far as the feed may see it.
     pub site: Option<Arc<Site>>,
@@ -56,6 +109,10 @@ pub struct QuarantinedEvent {
     pub event: Arc<Event>,
     /// How the plugin failed.
     pub reason: String,
+    /// The version of the plugin.
+    pub version: String,
+    /// The plugin's state before the event.
+    pub state: PluginState,
 }
 
 /// A message that the broker does not accept.
@@ -92,8 +149,15 @@ impl TaskContext {
         let stored = self.settings.quarantine.store(QuarantineEntry { feed, quota_bytes, content }).await;
         let mut health = self.health.borrow_mut();
         match &stored {
-            Ok(_) => {
+            Ok(StoredEntry { deleted, .. }) => {
                 health.quarantined += 1;
+                if *deleted > 0 {
+                    if health.deleted == 0 {
+                        let feed = self.name();
+                        tracing::error!(%feed, "the quarantine is full; its oldest entries are lost, `lost` counts them");
+                    }
+                    health.deleted += deleted;
+                }
                 health.quarantine_fault = None;
                 if self.logged_quarantine_fault.take().is_some() {
                     tracing::info!(feed = %self.name(), "the quarantine is written again; the feed goes on");
@@ -110,7 +174,20 @@ impl TaskContext {
                 }
             }
         }
-        stored
+        stored.map(|entry| entry.location)
+    }
+
+    /// Stores an entry, however long that takes; ends with its location.
+    pub(crate) async fn store(&self, content: QuarantineContent) -> String {
+        loop {
+            while let Err(available) = self.may_quarantine() {
+                sleep_until(available).await;
+            }
+            if let Ok(location) = self.try_quarantine(content.clone()).await {
+                return location;
+            }
+            sleep(RETRY_PAUSE).await;
+        }
     }
 }
 
@@ -119,15 +196,5 @@ pub(crate) fn store_message(
     context: Rc<TaskContext>,
     message: QuarantinedMessage,
 ) -> Pin<Box<dyn Future<Output = String>>> {
-    Box::pin(async move {
-        loop {
-            while let Err(available) = context.may_quarantine() {
-                sleep_until(available).await;
-            }
-            if let Ok(location) = context.try_quarantine(QuarantineContent::Message(message.clone())).await {
-                return location;
-            }
-            sleep(RETRY_PAUSE).await;
-        }
-    })
+    Box::pin(async move { context.store(QuarantineContent::Message(message)).await })
 }

@@ -17,6 +17,7 @@ mod live_first;
 mod outage;
 mod quotas;
 mod refusals;
+mod requeue;
 mod running;
 mod sessions;
 

@@ -277,7 +277,7 @@ impl<P: Plugin> Transformer<P> {
                 tracing::error!(%feed, "switched off until its file changes: {reason}");
                 health.off = Some(reason);
             }
-            Lane::Backlog => {
+            Lane::Backlog | Lane::Requeued => {
                 tracing::error!(%feed, "the backlog is not delivered until the feed's file changes: {reason}");
                 health.backlog_off = Some(reason);
             }

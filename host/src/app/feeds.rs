@@ -16,7 +16,7 @@ use bessai_feed::{BrokerGates, Feed, Replacement, SharedFeedHealth};
 use bessai_journal::{Journal, JournalReader};
 use bessai_mqtt::MqttBroker;
 use bessai_plugin_runtime::{CompiledComponent, Engine, Plugin, PluginMetrics};
-use bessai_supervision::Supervised;
+use bessai_supervision::{OnFailure, Supervised};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -131,7 +131,7 @@ impl Feeds {
         Self {
             site: config.site.clone(),
             plugins: Arc::clone(&config.plugins),
-            quarantine: Rc::new(QuarantineWriter::new(&config.data_dir.join("quarantine"))),
+            quarantine: Rc::new(QuarantineWriter::new(&config.data_dir)),
             gates: BrokerGates::default(),
             engine,
             journal: journal.clone(),
@@ -166,6 +166,10 @@ impl Feeds {
             }
         }
         off.into_iter().for_each(|feed| self.refuse(feed));
+        let quarantine = Rc::clone(&self.quarantine);
+        let watch = async move || quarantine.watch_requeued().await;
+        // It ends with the runtime.
+        drop(bessai_supervision::spawn("requeue", OnFailure::Restart, self.stop.clone(), watch));
         folder
     }
 

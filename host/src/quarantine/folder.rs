@@ -17,7 +17,7 @@ const FREE_FLOOR: u64 = 64 << 20;
 /// On a small disk the floor is the size of the disk divided by this.
 const FLOOR_DIVISOR: u64 = 10;
 /// The folders, in which readings and what customers publish can be seen, are the gateway's own.
-const FOLDER_MODE: u32 = 0o700;
+pub(super) const FOLDER_MODE: u32 = 0o700;
 /// The same for the files.
 const FILE_MODE: u32 = 0o600;
 /// Extension of a file that is not complete.
@@ -47,17 +47,17 @@ impl FeedFolder {
         Ok(folder)
     }
 
-    /// Writes a file, then deletes the oldest ones beyond the limits. The file is on the disk when this returns; the error
-    /// is for people.
-    pub(super) fn write(&mut self, name: &str, content: &[u8], quota_bytes: u64) -> Result<PathBuf, String> {
+    /// Writes a file, then deletes the oldest ones beyond the limits, and returns how many. The file is on the disk when this
+    /// returns; the error is for people.
+    pub(super) fn write(&mut self, name: &str, content: &[u8], quota_bytes: u64) -> Result<(PathBuf, u64), String> {
         let path = self.path.join(name);
         let failed = |error: Error| format!("{}: {error}", path.display());
         create(&self.path).map_err(failed)?;
         self.check_free_space()?;
         write_file(&path, content).map_err(failed)?;
         self.count(name.to_owned(), u64::try_from(content.len()).unwrap_or(u64::MAX));
-        self.delete_oldest(name, quota_bytes).map_err(failed)?;
-        Ok(path)
+        let deleted = self.delete_oldest(name, quota_bytes).map_err(failed)?;
+        Ok((path, deleted))
     }
 
     fn check_free_space(&self) -> Result<(), String> {
@@ -79,17 +79,21 @@ impl FeedFolder {
     }
 
     /// Keeps the newest files; the one that was just written stays, also where it is the oldest event.
-    fn delete_oldest(&mut self, written: &str, quota_bytes: u64) -> Result<(), Error> {
+    fn delete_oldest(&mut self, written: &str, quota_bytes: u64) -> Result<u64, Error> {
+        let mut deleted = 0;
         while self.files.len() > FILES_PER_FEED || self.bytes > quota_bytes {
             let Some(oldest) = self.files.keys().find(|name| *name != written).cloned() else { break };
             match fs::remove_file(self.path.join(&oldest)) {
                 // Somebody has taken it away.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                result => result?,
+                result => {
+                    result?;
+                    deleted += 1;
+                }
             }
             self.bytes -= self.files.remove(&oldest).unwrap_or(0);
         }
-        Ok(())
+        Ok(deleted)
     }
 }
 
@@ -144,7 +148,8 @@ mod tests {
         let path = parent.path().join("acme");
         let mut folder = FeedFolder::open(&path).unwrap();
         for sequence in 0..FILES_PER_FEED + 2 {
-            folder.write(&name(sequence), &[b'x'; 10], LARGE).unwrap();
+            let (_, deleted) = folder.write(&name(sequence), &[b'x'; 10], LARGE).unwrap();
+            assert_eq!(deleted, u64::from(sequence >= FILES_PER_FEED));
         }
         let left = names(&path);
         assert_eq!((left.len(), &left[0]), (FILES_PER_FEED, &name(2)));
@@ -169,7 +174,7 @@ mod tests {
         let mut folder = FeedFolder::open(&path).unwrap();
         folder.write(&name(2), b"one", 5).unwrap();
         fs::remove_dir_all(&path).unwrap();
-        let stored = folder.write(&name(3), b"two", 5).unwrap();
+        let (stored, _) = folder.write(&name(3), b"two", 5).unwrap();
         assert_eq!(names(&path), [name(3)]);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&stored)), (FOLDER_MODE, FILE_MODE));

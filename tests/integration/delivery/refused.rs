@@ -4,22 +4,16 @@
 use bessai_simulator::scripted::{Objection, ObjectionReply, Script, ScriptedBroker};
 use serde_json::{Value, json};
 
-use super::counting;
+use super::speaking;
 use crate::support::broker::{Broker, BrokerSetup};
 use crate::support::device::Device;
-use crate::support::gateway::{Gateway, Setup};
+use crate::support::gateway::Gateway;
 use crate::support::reading_subscriber::{ReadingSubscriber, Subscription};
 use crate::support::readings::DeliveredReadings;
 use crate::support::{folder, within};
 
 /// The topic that the tests' brokers object to; the default feed publishes to it every 5 s.
 const HEARTBEAT: &str = "/system/heartbeat";
-
-/// A gateway whose default feed speaks this version of MQTT.
-fn speaking(device: &Device, protocol: &str, url: String) -> Setup {
-    let broker = format!("[broker]\nurl = \"{url}\"\nprotocol = \"{protocol}\"\n");
-    counting(device).file("plugins/default.toml", broker)
-}
 
 /// Why the first quarantined message of the default feed was refused.
 fn quarantined_reason(gateway: &Gateway) -> String {

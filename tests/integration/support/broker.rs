@@ -89,6 +89,11 @@ impl Broker {
     /// Changes a user's password; mosquitto disconnects clients signed in with the previous one.
     pub fn set_password(&self, user: &str, password: &str) {
         add_password(&self.folder.path().join("passwords"), &["-b"], user, password);
+        self.reload();
+    }
+
+    /// Reads passwords and access rights again.
+    pub fn reload(&self) {
         signal(self.child.as_ref().unwrap(), libc::SIGHUP);
     }
 

@@ -201,7 +201,7 @@ impl<S> ActiveSession<S> {
 
     fn queue_of(&mut self, lane: Lane) -> &mut VecDeque<UnsentMessage> {
         match lane {
-            Lane::Live => &mut self.queue,
+            Lane::Live | Lane::Requeued => &mut self.queue,
             Lane::Backlog => &mut self.backlog,
         }
     }

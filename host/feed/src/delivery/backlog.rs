@@ -6,11 +6,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::active_session::{ActiveSession, UnsentMessage};
+use super::learnt::BrokerLessons;
 use super::{Delivery, MAX_OPEN_BATCHES};
 use crate::batches::{Batch, Lane};
 use crate::inbox::HISTORICAL_AFTER;
 use crate::policy::DeliveryOrder;
 use crate::replacement::Replacements;
+use crate::requeue::RequeueProducer;
 use crate::transform::Transformer;
 
 /// The part of the window that a backlog may fill, so that a new message need not wait for many acknowledgements.
@@ -21,6 +23,8 @@ pub(crate) struct Producers<E, P> {
     pub(crate) events: E,
     pub(crate) transformer: Transformer<P>,
     pub(crate) backlog: Option<BacklogProducer<E, P>>,
+    /// While entries of the quarantine are requeued.
+    pub(crate) requeue: Option<RequeueProducer<P>>,
 }
 
 /// The events of a backlog, and the plugin that processes them.
@@ -30,10 +34,13 @@ pub(crate) struct BacklogProducer<E, P> {
 }
 
 impl<E, P: Plugin> Producers<E, P> {
-    /// The backlog continues with the version that runs now.
-    pub(super) fn update_backlog(&mut self) {
+    /// The backlog continues with the version that runs now, as does what is requeued.
+    pub(super) fn update(&mut self, welcome: Welcome) {
         if let Some(backlog) = &mut self.backlog {
             backlog.transformer.follow(&self.transformer);
+        }
+        if self.requeue.is_some() {
+            self.requeue = Some(self.transformer.for_requeue(welcome));
         }
     }
 }
@@ -83,6 +90,13 @@ impl<C: Cursor> Delivery<C> {
         if let Some(backlog) = &mut producers.backlog {
             backlog.transformer.begin_session_of_backlog(welcome);
         }
+    }
+
+    /// Begins to deliver what a person requeued: perhaps the broker accepts now what it did not.
+    pub(super) fn begin_requeue<E, P: Plugin>(&mut self, producers: &mut Producers<E, P>, welcome: Welcome) {
+        producers.requeue = Some(producers.transformer.for_requeue(welcome));
+        self.lessons = BrokerLessons::default();
+        self.show_broker();
     }
 
     /// The backlog is delivered.

@@ -14,6 +14,7 @@ use super::active_session::{
 };
 use super::learnt::KnownRefusal;
 use super::suspicion::{Admission, Attempt, Conviction, MessageKey};
+use crate::batches::Lane;
 use crate::quarantine::{self, QuarantinedMessage};
 
 /// A session that ends this soon after a refusal ended because of it.
@@ -235,7 +236,10 @@ impl<C: Cursor> Delivery<C> {
         let (through, index) = match &queued {
             UnsentMessage::Status(_) => return None,
             UnsentMessage::OfSession(_) => (delivered, 0),
-            UnsentMessage::OfBatch(id) => (self.batches.through(*id).unwrap_or(delivered), id.index),
+            UnsentMessage::OfBatch(id) => {
+                let first = if id.lane == Lane::Requeued { self.context.requeue.first_index.get() } else { 0 };
+                (self.batches.through(*id).unwrap_or(delivered), first + id.index)
+            }
         };
         let message = queued.message(&self.batches)?.clone();
         let message = QuarantinedMessage { through, index, message, size, limit, reason: reason.clone() };

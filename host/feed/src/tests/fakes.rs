@@ -20,7 +20,10 @@ use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
 use tokio::sync::Notify;
 
 use super::sessions::SessionScript;
-use crate::{Quarantine, QuarantineContent, QuarantineEntry, Storing};
+use crate::{
+    Deleting, Quarantine, QuarantineContent, QuarantineEntry, ReadingRequeued, RequeuedContent, RequeuedEntry,
+    StoredEntry, Storing,
+};
 
 pub(super) const AT: Timestamp = Timestamp::from_nanos(1_740_151_200_000_000_000);
 
@@ -38,6 +41,9 @@ pub(super) struct Outside {
     // Everything that is observed, in order.
     pub(super) actions: RefCell<Vec<String>>,
     pub(super) quarantined_messages: RefCell<Vec<(u64, usize, Option<usize>)>>,
+    // Names of requeued entries: their kind, their number and what they are like.
+    pub(super) requeued: RefCell<Vec<String>>,
+    pub(super) requeue: Rc<Notify>,
     // Why nothing can be stored in the quarantine.
     pub(super) quarantine_fault: RefCell<Option<String>>,
     // The broker closes each session at once.
@@ -376,7 +382,40 @@ impl Quarantine for TestQuarantine {
                     outside.quarantined_messages.borrow_mut().push((through, message.index, message.limit));
                 }
             }
-            Ok("a file".into())
+            Ok(StoredEntry { location: "a file".into(), deleted: 0 })
+        })
+    }
+
+    fn requeued(&self, _feed: &str) -> Rc<Notify> {
+        Rc::clone(&self.0.requeue)
+    }
+
+    fn read_requeued(&self, _feed: &str) -> ReadingRequeued {
+        let outside = Rc::clone(&self.0);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let name = outside.requeued.borrow().first()?.clone();
+            let sequence: u64 = name.split('-').nth(1).unwrap().parse().unwrap();
+            let content = if name.starts_with("event") {
+                let site = Site { id: "S".into(), revision: 1, devices: vec![], sources: vec![], attributes: vec![] };
+                let mut state = PluginState::default();
+                state.set("seen".into(), vec![100]).unwrap();
+                let value = if name.ends_with("poison") { 66.6 } else { 1.0 };
+                let event = super::running::frame(sequence, value);
+                RequeuedContent::Event { site: Some(Arc::new(site)), event, state: Some(state) }
+            } else {
+                let message = message(format!("again/{sequence}"), 0);
+                RequeuedContent::Message { through: Sequence(sequence), index: 5, message }
+            };
+            Some(RequeuedEntry { name, content })
+        })
+    }
+
+    fn delete_requeued(&self, _feed: &str, name: &str) -> Deleting {
+        let (outside, name) = (Rc::clone(&self.0), name.to_owned());
+        Box::pin(async move {
+            outside.note(format!("delete {name}"));
+            outside.requeued.borrow_mut().retain(|known| *known != name);
         })
     }
 }

@@ -11,12 +11,19 @@ use super::session_state::SessionState;
 use super::work::Work;
 use super::{PendingEvents, SinceProgress, Transformer};
 use crate::batches::Lane;
+use crate::requeue::RequeueProducer;
 
 impl<P: Plugin> Transformer<P> {
     /// One for a backlog of the same feed; the plugin starts with this state.
     pub(crate) fn for_backlog(&self, state: PluginState) -> Self {
         let plugin = self.plugin.twin(state);
         Self { lane: Lane::Backlog, ..Self::new(Rc::clone(&self.context), self.policy.clone(), plugin) }
+    }
+
+    /// What handles requeued entries of the same feed.
+    pub(crate) fn for_requeue(&self, welcome: Welcome) -> RequeueProducer<P> {
+        let plugin = self.plugin.twin(self.plugin.state().clone());
+        RequeueProducer::new(Rc::clone(&self.context), plugin, self.policy.clone(), welcome)
     }
 
     /// The feed's plugin was replaced: continues the backlog with the same version.

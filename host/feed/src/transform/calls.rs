@@ -10,14 +10,11 @@ use bessai_domain::site::Site;
 use super::Transformer;
 use super::pending::site_of;
 
-/// Characters of a refusal that are logged: a topic may have a mebibyte.
-const LOGGED_CHARACTERS: usize = 300;
-
 impl<P: Plugin> Transformer<P> {
     /// Events through a started instance, and its messages through the policy.
     pub(super) async fn call(&mut self, events: &[RecordedEvent]) -> Result<Processed, CallError> {
         let (processed, refusals) = self.admitted(events).await?;
-        self.count_refusals(&refusals);
+        self.context.count_refusals(&refusals);
         Ok(processed)
     }
 
@@ -61,15 +58,5 @@ impl<P: Plugin> Transformer<P> {
         self.context.health.borrow_mut().starts += 1;
         self.session.forget_announcement();
         Box::pin(self.plugin.start(&site, self.context.now().wall)).await
-    }
-
-    pub(super) fn count_refusals(&self, refusals: &[String]) {
-        let Some(first) = refusals.first() else { return };
-        let mut health = self.context.health.borrow_mut();
-        if health.refused == 0 {
-            let first: String = first.chars().take(LOGGED_CHARACTERS).collect();
-            tracing::error!(feed = %self.context.name(), "a message is not published: {first}");
-        }
-        health.refused += u64::try_from(refusals.len()).unwrap_or(u64::MAX);
     }
 }

@@ -107,7 +107,7 @@ impl<P: Plugin> Transformer<P> {
         let admitted = if count > MAX_ACTIONS { Err(too_many) } else { self.policy.admit(messages) };
         let mut messages = match admitted {
             Ok(admitted) => {
-                self.count_refusals(&admitted.refusals);
+                self.context.count_refusals(&admitted.refusals);
                 admitted.messages
             }
             Err(error) => {
@@ -151,7 +151,7 @@ impl<P: Plugin> Transformer<P> {
             self.plugin.restore(before);
             CallError::Broken(error)
         })?;
-        self.count_refusals(&admitted.refusals);
+        self.context.count_refusals(&admitted.refusals);
         Ok(admitted.messages)
     }
 

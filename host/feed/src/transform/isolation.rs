@@ -122,7 +122,8 @@ impl<P: Plugin> Transformer<P> {
             return None;
         }
         let (sequence, site) = (event.sequence.0, self.pending.visible_site().cloned());
-        let entry = QuarantinedEvent { site, event, reason: reason.clone() };
+        let (version, state) = (self.plugin.version(), self.plugin.state().clone());
+        let entry = QuarantinedEvent { site, event, reason: reason.clone(), version, state };
         match self.context.try_quarantine(QuarantineContent::Event(entry)).await {
             Ok(location) => {
                 let feed = self.context.name();

@@ -135,7 +135,7 @@ impl<P: Plugin> Transformer<P> {
     ) -> Result<SessionMessages, CallError> {
         match self.policy.admit(processed.messages) {
             Ok(admitted) => {
-                self.count_refusals(&admitted.refusals);
+                self.context.count_refusals(&admitted.refusals);
                 Ok(SessionMessages { messages: admitted.messages, changes: self.changes_since(&before) })
             }
             Err(error) => {

@@ -105,9 +105,6 @@ fn a_complete_feed() {
         max_age = "72h"
         processor = "40 %"
         quarantine_size = "16MiB"
-        [delivery]
-        order = "live-first"
-        backlog_rate = "50/s"
     "#;
     let case = Case::new()
         .set("OTHER", "x")
@@ -148,7 +145,6 @@ fn a_complete_feed() {
         quarantine_bytes: 16 << 20,
     };
     assert_eq!((feed.limits, feed.is_default), (limits, false));
-    assert_eq!(feed.order, DeliveryOrder::LiveFirst { backlog_rate: Some(50) });
 }
 
 #[test]
@@ -257,7 +253,19 @@ fn invalid_limits() {
 }
 
 #[test]
-fn invalid_delivery() {
+fn delivery() {
+    let order = |text: &str| {
+        let case = Case::new().file("plugins/acme.wasm", "").file("plugins/acme.toml", text);
+        case.config().feeds[1].order
+    };
+    let live_first = |backlog_rate| DeliveryOrder::LiveFirst { backlog_rate };
+    assert_eq!(
+        (order(""), order("[delivery]\norder = \"in-order\"")),
+        (DeliveryOrder::InOrder, DeliveryOrder::InOrder)
+    );
+    assert_eq!(order("[delivery]\norder = \"live-first\""), live_first(None));
+    let text = "[delivery]\norder = \"live-first\"\nbacklog_rate = \"50/s\"";
+    assert_eq!(order(text), live_first(Some(50)));
     let hint = "write \"in-order\" or \"live-first\"";
     check("[delivery]\norder = \"newest\"", &format!("delivery.order = \"newest\": {hint}"));
     let hint = "write the messages per second, such as \"100/s\"";

@@ -23,7 +23,8 @@ use tokio::time::{Instant, sleep};
 use super::super::fakes::{Outside, TestCursor, clock};
 use super::super::running::{frame, policy};
 use crate::{
-    BrokerGates, Feed, FeedSettings, Policy, Quarantine, QuarantineContent, QuarantineEntry, SharedFeedHealth, Storing,
+    BrokerGates, Deleting, Feed, FeedSettings, Policy, Quarantine, QuarantineContent, QuarantineEntry, ReadingRequeued,
+    SharedFeedHealth, StoredEntry, Storing,
 };
 
 /// Events that come once a second, whether or not somebody reads them.
@@ -342,8 +343,20 @@ impl Quarantine for Rc<Customer> {
             let text = String::from_utf8(message.message.payload).unwrap();
             let key = text.split(' ').take(2).collect::<Vec<_>>().join(" ");
             customer.quarantined.borrow_mut().insert(key, message.reason);
-            Ok("a file".into())
+            Ok(StoredEntry { location: "a file".into(), deleted: 0 })
         })
+    }
+
+    fn requeued(&self, _feed: &str) -> Rc<Notify> {
+        Rc::default()
+    }
+
+    fn read_requeued(&self, _feed: &str) -> ReadingRequeued {
+        Box::pin(async { None })
+    }
+
+    fn delete_requeued(&self, _feed: &str, _name: &str) -> Deleting {
+        Box::pin(async {})
     }
 }
 
