@@ -37,6 +37,7 @@ mod program;
 mod proxy;
 mod pymodbus;
 mod requeue;
+mod second_broker;
 mod sessions;
 mod sign_in;
 mod supervision;

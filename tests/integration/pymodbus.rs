@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::{BufRead, BufReader, Lines};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -16,13 +15,11 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
-use crate::support::{root, within};
+use crate::support::{cache, root, within};
 
 /// The Python interpreter with pymodbus that scripts/setup installs.
 fn python() -> Command {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()).map_or_else(home, PathBuf::from);
-    let python = cache.join("bessai-edge/pymodbus/bin/python");
+    let python = cache().join("pymodbus/bin/python");
     assert!(python.exists(), "{} is missing: run scripts/setup", python.display());
     let mut command = Command::new(python);
     command.arg(root().join("tests/peers/pymodbus_vectors.py"));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub mod aedes;
 pub mod broker;
 pub mod certificates;
 pub mod cgroup;
@@ -79,4 +80,11 @@ pub fn component(name: &str) -> PathBuf {
     let hint = "run scripts/build-guests and scripts/build-examples";
     assert!(path.is_file(), "{} is missing: {hint}", path.display());
     path
+}
+
+/// Where scripts/setup installs what the tests need from other registries.
+pub fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()).map_or_else(home, PathBuf::from);
+    cache.join("bessai-edge")
 }
