@@ -60,6 +60,15 @@ impl Commanded {
         health.await["feeds"]["commander"].clone()
     }
 
+    /// The events `write` of the journal.
+    fn exported_writes(&self) -> Vec<Value> {
+        let output = self.gateway.output(&["journal", "export", "--last", "1h", "--out", "events.jsonl"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let exported = std::fs::read_to_string(self.gateway.path("events.jsonl")).unwrap();
+        let events = exported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.filter(|event| event["write"].is_object()).collect()
+    }
+
     async fn answer(&mut self) -> String {
         self.customer.next("acme/answer").await.payload
     }
@@ -87,6 +96,35 @@ async fn messages_are_answered_in_both_versions_of_mqtt() {
         assert_eq!(metrics[0]["name"], json!("frames_total"));
         assert_eq!((&metrics[0]["kind"], &metrics[0]["labels"]), (&json!("counter"), &json!({ "topic": "acme" })));
     }
+}
+
+#[tokio::test]
+async fn a_proposal_and_its_refusal_are_events_of_every_feed() {
+    let broker = Broker::start();
+    let mut auditor = Subscriber::with(broker.port, "auditor/#", None).await;
+    let feed = format!(
+        "component = \"commander.wasm\"\n[broker]\nurl = \"mqtt://127.0.0.1:{}\"\n[rights]\nread = [\"battery\"]\n\
+         subscribe = [\"auditor/cmd\"]\n[config]\ntopic = \"auditor\"\nfilters = \"auditor/cmd\"\n",
+        broker.port
+    );
+    let mut acme = Commanded::with(broker, "", "", |setup| setup.file("plugins/auditor.toml", feed)).await;
+    acme.subscribed().await;
+    auditor.next("/frame").await;
+    acme.publish("acme/cmd/a", "write a1").await;
+    let proposal = "feed/commander battery/power_kw Some(Value::Number(20.0)) kW a1";
+    let refused = "Some(Outcome::Refused(\"not yet: this gateway does not write set-points\"))";
+    for expected in [format!("made {proposal} None"), format!("1 {proposal} {refused}")] {
+        assert_eq!(auditor.next("/write").await.payload, expected);
+        assert_eq!(acme.customer.next("acme/write").await.payload, expected);
+    }
+    let exported = acme.exported_writes();
+    let [made, outcome] = &exported[..] else { panic!("{exported:?}") };
+    let step = json!({
+        "proposer": "feed/commander", "device": "battery", "channel": "power_kw", "value": 20.0, "unit": "kW", "reference": "a1",
+    });
+    assert_eq!(made["write"], step);
+    assert_eq!(outcome["write"]["proposed"], made["sequence"]);
+    assert_eq!(outcome["write"]["outcome"], json!({ "refused": "not yet: this gateway does not write set-points" }));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use bessai_domain::message::Qos;
 use bessai_domain::safety::SafetyLimits;
 use bessai_domain::time::{Clock, Moment};
 use bessai_feed::{
-    BrokerGates, Feed, FeedSettings, Policy, ProcessorShare, Replacement, Replacements, SharedFeedHealth,
+    BrokerGates, Feed, FeedSettings, Policy, ProcessorShare, RecordWrite, Replacement, Replacements, SharedFeedHealth,
 };
 use bessai_journal::{Journal, JournalSettings};
 use bessai_modbus::{StreamFraming, WriteQueue};
@@ -161,6 +161,12 @@ impl<F: Future<Output = ()>> Future for PanicGuard<F> {
     }
 }
 
+/// Appends what feeds propose to the journal.
+fn record_in(journal: &Journal) -> RecordWrite {
+    let journal = journal.clone();
+    Rc::new(move |at, step| journal.append(at, EventBody::Write(Box::new(step))))
+}
+
 fn feed(
     world: &Rc<World>,
     index: usize,
@@ -181,6 +187,7 @@ fn feed(
             quarantine: Rc::new(SimQuarantine { world: Rc::clone(world), feed: index }),
             // Each feed has a broker of its own.
             gates: BrokerGates::default(),
+            record_write: record_in(journal),
         },
         policy: Policy {
             read: None,

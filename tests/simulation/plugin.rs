@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::command::{InboundMessage, Subscription, WriteOutcome};
+use bessai_domain::command::{InboundMessage, Subscription};
 use bessai_domain::event::{EventBody, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{CallError, ConnectError, Plugin, Processed, Received};
+use bessai_domain::proposal::WriteOutcome;
 use bessai_domain::session::{Login, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;

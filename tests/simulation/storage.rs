@@ -89,6 +89,7 @@ pub(crate) fn kind(body: &EventBody) -> &'static str {
         EventBody::Dispatch(_) => "dispatch",
         EventBody::Device(_) => "device",
         EventBody::Heartbeat => "heartbeat",
+        EventBody::Write(_) => "write",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Messages from a feed's broker: what its plugin subscribes to, what arrives, and what the plugin wants to happen.
 
 use crate::message::{Message, Properties, Qos};
+use crate::proposal::Proposal;
 use crate::time::Timestamp;
 
 /// The most subscriptions of one feed: AWS IoT Core allows 50 per connection, Azure IoT Hub 5.
@@ -53,45 +54,6 @@ pub struct InboundMessage {
     pub properties: Option<Properties>,
 }
 
-/// What a channel is set to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SetValue {
-    /// In the channel's own unit.
-    Number(f64),
-    /// For a channel whose value is text.
-    Text(String),
-}
-
-/// A set-point that somebody asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Proposal {
-    /// The device's name.
-    pub device: String,
-    /// The channel's name.
-    pub channel: String,
-    /// The value.
-    pub value: SetValue,
-    /// The set-point is void from this time on.
-    pub until: Option<Timestamp>,
-    /// Chosen by the proposer, to match the outcome with its proposal.
-    pub reference: String,
-}
-
-/// What became of a proposal.
-#[derive(Clone, Debug, PartialEq)]
-pub enum WriteOutcome {
-    /// Written, and read back as this value.
-    Verified(SetValue),
-    /// Not written, and why.
-    Refused(String),
-    /// Written without effect, and why.
-    Failed(String),
-    /// A newer write to the same channel replaced it.
-    Superseded,
-    /// Not written in time.
-    Expired,
-}
-
 /// What a plugin wants to happen after it received a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -102,6 +64,3 @@ pub enum Action {
     /// End the session and sign in with a fresh login.
     SignInAgain,
 }
-
-/// What every proposal gets while the gateway does not write.
-pub const WRITES_REFUSED: &str = "not yet: this gateway does not write set-points";

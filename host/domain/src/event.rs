@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::proposal::WriteStep;
 use crate::site::Site;
 use crate::time::{Moment, MonotonicTime, Timestamp};
 
@@ -65,6 +66,8 @@ pub enum EventBody {
     Device(DeviceStatus),
     /// A tick of the gateway's clock.
     Heartbeat,
+    /// A step of a proposed set-point; boxed because it is much larger than the others and rare.
+    Write(Box<WriteStep>),
 }
 
 impl EventBody {

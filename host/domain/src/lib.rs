@@ -20,6 +20,7 @@ pub mod outage;
 pub mod plan;
 pub mod ports;
 pub mod profile;
+pub mod proposal;
 pub mod record;
 pub mod refusal;
 pub mod register;

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Action, ArrivedMessage, InboundMessage, Subscription, WriteOutcome};
+use crate::command::{Action, ArrivedMessage, InboundMessage, Subscription};
 use crate::event::{RecordedEvent, Sequence};
 use crate::message::{Message, Qos};
+use crate::proposal::WriteOutcome;
 use crate::refusal::{Closing, Refusal};
 use crate::session::{Login, SignInRequest, Welcome};
 use crate::site::Site;

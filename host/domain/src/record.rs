@@ -17,6 +17,7 @@ mod description;
 mod frame;
 pub mod json_reader;
 pub mod json_writer;
+mod proposal;
 mod read;
 pub mod strict_json;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use frame::Described;
 use json_reader::{JsonField, JsonObject, lines};
 
 /// The keys that name the kind of an event.
-const KINDS: [&str; 8] = ["site", "gap", "frame", "safety", "anomaly", "dispatch", "device", "heartbeat"];
+const KINDS: [&str; 9] = ["site", "gap", "frame", "safety", "anomaly", "dispatch", "device", "heartbeat", "write"];
 
 /// Reads one event per line, or returns every mistake with its line and key. Blank lines are ignored.
 pub fn read_events(text: &str) -> Result<Vec<Event>, Vec<Mistake>> {
@@ -133,6 +134,7 @@ impl EventParser {
             "dispatch" => EventBody::Dispatch(read::dispatch(object)),
             "device" => EventBody::Device(read::device_status(object)),
             "heartbeat" => EventBody::Heartbeat,
+            "write" => EventBody::Write(Box::new(proposal::read(object))),
             _ => return None,
         })
     }

@@ -61,6 +61,7 @@ impl FeedView {
             EventBody::Device(status) => self.allows(&status.device).then(|| body.clone()),
             EventBody::Dispatch(dispatch) => self.allows(&dispatch.device).then(|| body.clone()),
             EventBody::Anomaly(anomaly) => self.allows(&anomaly.device).then(|| body.clone()),
+            EventBody::Write(write) => self.allows(&write.proposal.device).then(|| body.clone()),
             EventBody::Safety(safety) => {
                 let mut visible = Safety::clone(safety);
                 visible.violations.retain(|violation| self.allows(&violation.device));
@@ -75,6 +76,7 @@ impl FeedView {
 mod tests {
     use super::*;
     use crate::event::{DeviceStatus, Sequence};
+    use crate::proposal::{Proposal, WriteStep};
     use crate::site::{Device, Source};
     use crate::time::Timestamp;
     use std::time::Duration;
@@ -116,6 +118,13 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|source| frame_of(&mut view, source)), [None, Some(0), Some(1), None]);
         let status = EventBody::Device(DeviceStatus { device: "a".into(), online: true, detail: String::new() });
         assert_eq!(view.body(&status), None);
+        for (device, visible) in [("a", false), ("b", true)] {
+            let (channel, reference) = ("power_kw".into(), String::new());
+            let proposal = Proposal { device: device.into(), channel, value: None, until: None, reference };
+            let (proposer, unit) = ("operator".into(), "kW".into());
+            let step = WriteStep { proposed: None, proposer, proposal, unit, outcome: None };
+            assert_eq!(view.body(&EventBody::Write(Box::new(step))).is_some(), visible, "{device}");
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) struct TaskContext {
     pub(crate) quarantine_bytes: Cell<u64>,
     /// Limits how many events and messages the feed quarantines in a second.
     pub(crate) quarantine_rate: RefCell<RateLimiter>,
+    /// Limits how many proposals of the plugin become events in a second.
+    pub(crate) proposal_rate: RefCell<RateLimiter>,
     /// The fault of the quarantine that was logged last, until an entry is stored.
     pub(crate) logged_quarantine_fault: RefCell<Option<String>>,
     /// The entry of the quarantine that is being delivered after all.
@@ -64,6 +66,7 @@ impl TaskContext {
             version_changed: Notify::new(),
             quarantine_bytes: Cell::new(policy.quarantine_bytes),
             quarantine_rate: RefCell::default(),
+            proposal_rate: RefCell::default(),
             logged_quarantine_fault: RefCell::default(),
             requeue: Requeue::default(),
             inbox: Inbox::default(),

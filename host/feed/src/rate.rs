@@ -18,9 +18,14 @@ impl RateLimiter {
     /// Takes a token, or returns when the next one is available.
     pub(crate) fn take(&mut self, per_second: Option<u32>, now: Instant) -> Result<(), Instant> {
         let Some(per_second) = per_second.filter(|rate| *rate > 0) else { return Ok(()) };
+        self.take_in_bursts(per_second, BURST, now)
+    }
+
+    /// The same, where a burst may contain what comes in this time at a rate that is not 0.
+    pub(crate) fn take_in_bursts(&mut self, per_second: u32, burst: Duration, now: Instant) -> Result<(), Instant> {
         let token = Duration::from_secs(1) / per_second;
         let full_at = self.full_at.unwrap_or(now).max(now);
-        let burst = BURST.max(token);
+        let burst = burst.max(token);
         let next_full = full_at + token;
         if next_full > now + burst {
             return Err(next_full - burst);

@@ -3,10 +3,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_domain::time::Clock;
+use bessai_domain::event::Sequence;
+use bessai_domain::proposal::WriteStep;
+use bessai_domain::time::{Clock, Moment};
 
 use crate::gates::BrokerGates;
 use crate::quarantine::Quarantine;
+
+/// Appends a step of a proposal to the events of the site; returns the event's number.
+pub type RecordWrite = Rc<dyn Fn(Moment, WriteStep) -> Sequence>;
 
 /// A feed's settings, apart from plugin, broker and policy.
 pub struct FeedSettings {
@@ -22,4 +27,6 @@ pub struct FeedSettings {
     pub quarantine: Rc<dyn Quarantine>,
     /// Shared by all feeds.
     pub gates: BrokerGates,
+    /// Where the plugin's proposals become events.
+    pub record_write: RecordWrite,
 }

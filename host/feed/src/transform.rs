@@ -24,6 +24,7 @@ mod calls;
 mod commands;
 mod isolation;
 mod pending;
+mod proposals;
 mod session;
 mod session_state;
 mod update;

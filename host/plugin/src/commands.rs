@@ -1,7 +1,8 @@
 //! Converts messages from the broker, and what a plugin makes of them, between the domain and the contract.
 
-use bessai_domain::command::{Action, InboundMessage, Proposal, SetValue, Subscription, WriteOutcome};
+use bessai_domain::command::{Action, InboundMessage, Subscription};
 use bessai_domain::message::{Properties, Qos};
+use bessai_domain::proposal::{Proposal, SetValue};
 use bessai_domain::time::Timestamp;
 
 use crate::bindings::{self as guest, commands};
@@ -54,22 +55,11 @@ fn proposal(proposal: guest::Proposal) -> Proposal {
     Proposal {
         device: proposal.device,
         channel: proposal.channel,
-        value: match proposal.value {
+        value: proposal.value.map(|value| match value {
             guest::Value::Number(number) => SetValue::Number(number),
             guest::Value::Text(text) => SetValue::Text(text),
-        },
+        }),
         until: proposal.until.map(Timestamp::from_nanos),
         reference: proposal.reference,
-    }
-}
-
-pub(crate) fn outcome(outcome: &WriteOutcome) -> guest::Outcome {
-    match outcome {
-        WriteOutcome::Verified(SetValue::Number(number)) => guest::Outcome::Verified(guest::Value::Number(*number)),
-        WriteOutcome::Verified(SetValue::Text(text)) => guest::Outcome::Verified(guest::Value::Text(text.clone())),
-        WriteOutcome::Refused(reason) => guest::Outcome::Refused(reason.clone()),
-        WriteOutcome::Failed(reason) => guest::Outcome::Failed(reason.clone()),
-        WriteOutcome::Superseded => guest::Outcome::Superseded,
-        WriteOutcome::Expired => guest::Outcome::Expired,
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{self, EventBody, RecordedEvent};
 use bessai_domain::message;
+use bessai_domain::proposal::{Proposal, SetValue, WriteOutcome, WriteStep};
 use bessai_domain::site;
 use bessai_domain::time::MonotonicTime;
 
@@ -19,12 +20,12 @@ pub(crate) fn event(recorded: &RecordedEvent, now: MonotonicTime) -> guest::Even
         sequence: event.sequence.0,
         at: event.at.nanos(),
         historical: now.since(recorded.occurred) > HISTORICAL_AFTER,
-        body: body(&event.body),
+        body: body(event),
     }
 }
 
-fn body(body: &EventBody) -> guest::EventBody {
-    match body {
+fn body(event: &event::Event) -> guest::EventBody {
+    match &event.body {
         EventBody::Site(description) => guest::EventBody::Site(site(description)),
         EventBody::Gap(gap) => guest::EventBody::Gap(guest::Gap { lost: gap.lost, reason: gap.reason.clone() }),
         EventBody::Frame(frame) => guest::EventBody::Frame(self::frame(frame)),
@@ -51,6 +52,7 @@ fn body(body: &EventBody) -> guest::EventBody {
             detail: status.detail.clone(),
         }),
         EventBody::Heartbeat => guest::EventBody::Heartbeat,
+        EventBody::Write(step) => guest::EventBody::Write(write(step, event.sequence)),
     }
 }
 
@@ -93,6 +95,45 @@ fn safety(safety: &event::Safety) -> guest::Safety {
         },
         power_limit_kw: safety.power_limit_kw,
         violations: safety.violations.iter().map(violation).collect(),
+    }
+}
+
+fn write(step: &WriteStep, sequence: event::Sequence) -> guest::Write {
+    guest::Write {
+        proposed: step.proposed.unwrap_or(sequence).0,
+        proposer: step.proposer.clone(),
+        proposal: proposal(&step.proposal),
+        unit: step.unit.clone(),
+        outcome: step.outcome.as_ref().map(outcome),
+    }
+}
+
+fn proposal(proposal: &Proposal) -> guest::Proposal {
+    guest::Proposal {
+        device: proposal.device.clone(),
+        channel: proposal.channel.clone(),
+        value: proposal.value.as_ref().map(value),
+        until: proposal.until.map(|until| until.nanos()),
+        reference: proposal.reference.clone(),
+    }
+}
+
+fn value(value: &SetValue) -> guest::Value {
+    match value {
+        SetValue::Number(number) => guest::Value::Number(*number),
+        SetValue::Text(text) => guest::Value::Text(text.clone()),
+    }
+}
+
+pub(crate) fn outcome(outcome: &WriteOutcome) -> guest::Outcome {
+    match outcome {
+        WriteOutcome::Verified(read) => guest::Outcome::Verified(value(read)),
+        WriteOutcome::Acknowledged => guest::Outcome::Acknowledged,
+        WriteOutcome::Refused(reason) => guest::Outcome::Refused(reason.clone()),
+        WriteOutcome::Failed(reason) => guest::Outcome::Failed(reason.clone()),
+        WriteOutcome::Superseded(proposer) => guest::Outcome::Superseded(proposer.clone()),
+        WriteOutcome::Expired => guest::Outcome::Expired,
+        WriteOutcome::Released(reason) => guest::Outcome::Released(reason.clone()),
     }
 }
 

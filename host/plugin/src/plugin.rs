@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::command::{InboundMessage, Subscription, WriteOutcome};
+use bessai_domain::command::{InboundMessage, Subscription};
 use bessai_domain::event::RecordedEvent;
 use bessai_domain::ports::{self, CallError, ConnectError, Processed, Received};
+use bessai_domain::proposal::WriteOutcome;
 use bessai_domain::session::{Login, SignInRequest, Welcome};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
@@ -282,7 +283,7 @@ impl ports::Plugin for Plugin {
     }
 
     async fn wrote(&mut self, at: Timestamp, reference: &str, outcome: &WriteOutcome) -> Result<Processed, CallError> {
-        let (reference, outcome) = (reference.to_owned(), commands::outcome(outcome));
+        let (reference, outcome) = (reference.to_owned(), convert::outcome(outcome));
         let returned = self.call(at, |instance| instance.wrote(at.nanos(), reference, outcome)).await;
         self.take_messages(returned?)
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bessai_domain::journal::StartAt;
 use bessai_domain::state::PluginState;
 use bessai_domain::text::visible;
-use bessai_feed::{BrokerGates, Feed, Replacement, SharedFeedHealth};
+use bessai_feed::{BrokerGates, Feed, RecordWrite, Replacement, SharedFeedHealth};
 use bessai_journal::{Journal, JournalReader};
 use bessai_mqtt::MqttBroker;
 use bessai_plugin_runtime::{CompiledComponent, Engine, Plugin, PluginMetrics};
@@ -51,6 +51,7 @@ pub(super) struct Feeds {
     plugins: Arc<config::Plugins>,
     quarantine: Rc<QuarantineWriter>,
     gates: BrokerGates,
+    record_write: RecordWrite,
     engine: Arc<Engine>,
     journal: Journal,
     report: Rc<RefCell<StatusReport>>,
@@ -133,6 +134,7 @@ impl Feeds {
             plugins: Arc::clone(&config.plugins),
             quarantine: Rc::new(QuarantineWriter::new(&config.data_dir)),
             gates: BrokerGates::default(),
+            record_write: settings::record_in(journal),
             engine,
             journal: journal.clone(),
             report: Rc::clone(report),
@@ -387,7 +389,7 @@ impl Feeds {
         let (previous, journal) = (self.ending.remove(&name), self.journal.clone());
         let broker = MqttBroker::new(settings::broker_of(&self.site, &settings, &component));
         let policy = settings::policy(&self.site, &settings);
-        let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine, &self.gates);
+        let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine, &self.gates, &self.record_write);
         entry.running = Some(Running {
             component: component.clone(),
             replacements,

@@ -97,3 +97,30 @@ fn a_replay_shows_what_a_session_leads_to() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{MESSAGES}{WANTED}"), "{}", text(&output));
     assert!(output.status.success());
 }
+
+#[test]
+fn a_case_contains_proposals_and_their_outcomes() {
+    let write = r#""proposer":"operator","device":"battery","channel":"power_kw","unit":"kW""#;
+    let events = format!(
+        "{}\n{}\n{}\n{}\n",
+        EVENTS.lines().next().unwrap(),
+        format_args!(
+            r#"{{"sequence":7,"at":"2025-02-21T15:20:05Z","write":{{{write},"value":-5,"until":"2025-02-21T15:21:05Z"}}}}"#
+        ),
+        format_args!(
+            r#"{{"at":"2025-02-21T15:20:06Z","write":{{{write},"value":-5,"proposed":7,"outcome":{{"verified":-5}}}}}}"#
+        ),
+        format_args!(r#"{{"at":"2025-02-21T15:20:07Z","write":{{{write},"proposed":7,"outcome":"expired"}}}}"#),
+    );
+    let expected = concat!(
+        r#"{"topic":"S/write","text":"made operator battery/power_kw Some(Value::Number(-5.0)) kW  None"}"#,
+        "\n",
+        r#"{"topic":"S/write","text":"1 operator battery/power_kw Some(Value::Number(-5.0)) kW  Some(Outcome::Verified(Value::Number(-5.0)))"}"#,
+        "\n",
+        r#"{"topic":"S/write","text":"2 operator battery/power_kw None kW  Some(Outcome::Expired)"}"#,
+        "\n",
+    );
+    let setup = Setup::new().file("commander.wasm", guests::commander()).file("cases/first/events.jsonl", events);
+    let output = setup.file("cases/first/expected.jsonl", expected).output(&["plugin", "test", "commander.wasm"]);
+    assert!(output.status.success(), "{}", text(&output));
+}

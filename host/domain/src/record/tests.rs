@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::{Anomaly, DeviceStatus, Dispatch, Fault, FaultKind, Frame, Gap, Safety, Text, Violation, Watchdog};
+use crate::proposal::{Proposal, SetValue, WriteOutcome, WriteStep};
 use crate::site::{Channel, ChannelKind, Device, Site, Source};
 
 const SITE: &str = r#"{"at":0,"site":{"id":"S","devices":[{"name":"battery"}],"sources":[{"device":"battery","period_ms":1000,"channels":[{"name":"soc_pct","unit":"%"},{"name":"power_kw","unit":"kW"},{"name":"serial","unit":"1","kind":"text"}]}]}}"#;
@@ -92,7 +93,30 @@ fn bodies() -> Vec<EventBody> {
         EventBody::Gap(Gap { lost: Some(u64::MAX), reason: "trimmed".into() }),
         EventBody::Gap(Gap { lost: None, reason: String::new() }),
         EventBody::Heartbeat,
+        write(None, None),
+        write(Some(SetValue::Text("auto".into())), Some(WriteOutcome::Verified(SetValue::Text("auto".into())))),
+        write(Some(SetValue::Number(-0.1)), Some(WriteOutcome::Verified(SetValue::Number(-0.1)))),
+        write(None, Some(WriteOutcome::Acknowledged)),
+        write(None, Some(WriteOutcome::Refused("not yet".into()))),
+        write(None, Some(WriteOutcome::Failed("still 20 %".into()))),
+        write(None, Some(WriteOutcome::Superseded("operator".into()))),
+        write(None, Some(WriteOutcome::Expired)),
+        write(None, Some(WriteOutcome::Released(String::new()))),
     ]
+}
+
+fn write(value: Option<SetValue>, outcome: Option<WriteOutcome>) -> EventBody {
+    let (device, channel, reference) = ("battery".into(), "power_kw".into(), "a1".into());
+    let until = value.is_some().then_some(Timestamp::from_nanos(1_740_151_220_250_000_001));
+    let proposal = Proposal { device, channel, value, until, reference };
+    let proposed = outcome.is_some().then_some(Sequence(7));
+    EventBody::Write(Box::new(WriteStep {
+        proposed,
+        proposer: "feed/acme".into(),
+        proposal,
+        unit: "kW".into(),
+        outcome,
+    }))
 }
 
 /// The debug form, because NaN is not equal to itself.
@@ -126,6 +150,12 @@ fn defaults_are_not_written() {
     check(frame(&[f64::NAN, 4.0], &[(0, FaultKind::Missing)], &[]), r#""frame":{"source":0,"values":[null,4.0]}"#);
     check(frame(&[f64::NAN, 4.0], &[], &[]), r#""frame":{"source":0,"values":["NaN",4.0]}"#);
     check(EventBody::Heartbeat, r#""heartbeat":{}"#);
+    let (device, channel, reference) = ("battery".into(), "power_kw".into(), String::new());
+    let proposal = Proposal { device, channel, value: None, until: None, reference };
+    let (proposer, unit) = ("operator".into(), String::new());
+    let step = WriteStep { proposed: None, proposer, proposal, unit, outcome: None };
+    let expected = r#""write":{"proposer":"operator","device":"battery","channel":"power_kw"}"#;
+    check(EventBody::Write(Box::new(step)), expected);
     check(EventBody::Gap(Gap { lost: None, reason: "x".into() }), r#""gap":{"lost":null,"reason":"x"}"#);
 }
 
@@ -157,7 +187,10 @@ fn check(line: &str, expected: &str) {
 fn lines_that_are_not_an_event_are_reported() {
     check("5", ": is not an object; write {…}");
     check("{", ": is not JSON: EOF while parsing an object at column 1");
-    check(r#"{"at":1}"#, ": has no event; write one of site, gap, frame, safety, anomaly, dispatch, device, heartbeat");
+    check(
+        r#"{"at":1}"#,
+        ": has no event; write one of site, gap, frame, safety, anomaly, dispatch, device, heartbeat, write",
+    );
     check(r#"{"at":1,"fraem":{}}"#, ": fraem: is unknown; did you mean `frame`?");
     check(r#"{"at":1,"heartbeat":{},"gap":{"reason":""}}"#, ": has `gap` and `heartbeat`; write one event per line");
     check(r#"{"at":1,"heartbeat":{},"heartbeat":{}}"#, ": is not JSON: the key `heartbeat` occurs twice at column 34");
@@ -169,6 +202,22 @@ fn lines_that_are_not_an_event_are_reported() {
     check(r#"{"at":1,"heartbeat":{"x":1}}"#, ": heartbeat.x: is unknown; remove it");
     check(r#"{"at":1,"heartbeat":[]}"#, ": heartbeat = []: write an object, {…}");
     check(r#"{"at":1,"note":5,"heartbeat":{}}"#, ": note = 5: write a text in quotes");
+}
+
+#[test]
+fn invalid_proposals_are_reported() {
+    let write = |more: &str, expected: &str| {
+        let step = format!(r#"{{"proposer":"operator","device":"battery","channel":"power_kw"{more}}}"#);
+        check(&format!(r#"{{"at":1,"write":{step}}}"#), &format!(": write.{expected}"));
+    };
+    let outcomes = "write \"acknowledged\", \"expired\", {\"verified\": VALUE}, or {\"refused\": \"why\"}, likewise failed, \
+                    superseded or released";
+    write(r#","outcome":"verified""#, &format!("outcome = \"verified\": {outcomes}"));
+    write(r#","outcome":{}"#, &format!("outcome = {{}}: {outcomes}"));
+    let two = r#"{"refused":"a","failed":"b"}"#;
+    write(&format!(r#","outcome":{two}"#), &format!("outcome = {two}: {outcomes}"));
+    write(r#","value":[1]"#, "value = [1]: write a number, or null where there is none");
+    write(r#","refrence":"a1""#, "refrence: is unknown; did you mean `reference`?");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::frame;
 use super::json_writer::{number, number_not_null, object, pairs, text, word};
+use super::{frame, proposal};
 use crate::event::{Anomaly, DeviceStatus, Dispatch, Event, EventBody, Gap, Safety, Violation, Watchdog};
 use crate::site::{Channel, ChannelKind, Device, Site, Source};
 
@@ -36,6 +36,7 @@ fn body(line: &mut String, body: &EventBody) {
         EventBody::Dispatch(body) => member(line, "dispatch", &dispatch(body)),
         EventBody::Device(body) => member(line, "device", &device_status(body)),
         EventBody::Heartbeat => member(line, "heartbeat", &object([])),
+        EventBody::Write(body) => member(line, "write", &proposal::write(body)),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_domain::command::{Action, ArrivedMessage, Proposal, SetValue};
+use bessai_domain::command::{Action, ArrivedMessage};
 use bessai_domain::message::Qos;
 use bessai_domain::ports::{CallError, ConnectError};
+use bessai_domain::proposal::{Proposal, SetValue, WRITES_REFUSED, WriteOutcome};
 use bessai_domain::session::{Login, SignInRequest};
 
 use super::fakes::*;
@@ -153,17 +154,51 @@ async fn a_plugin_that_is_off_subscribes_to_nothing_and_stays_signed_in() {
     .await;
 }
 
+fn write(reference: &str, value: f64) -> Action {
+    let (device, channel) = ("battery".into(), "power_kw".into());
+    let value = Some(SetValue::Number(value));
+    Action::Write(Proposal { device, channel, value, until: None, reference: reference.into() })
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_write_is_refused_with_a_reason() {
+async fn a_write_is_refused_with_a_reason_and_both_are_events() {
     on_one_thread(async {
-        let writes: Receive = |_| {
-            let (device, channel, reference) = ("battery".into(), "power_kw".into(), "a1".into());
-            let value = SetValue::Number(20.0);
-            Ok(vec![Action::Write(Proposal { device, channel, value, until: None, reference })])
-        };
-        let feed = commander(writes, vec![arrived("cmd/a", 1)]);
-        feed.does("a/a1 Refused(\"not yet: this gateway does not write set-points\")").await;
-        assert_eq!(feed.health.borrow().commands.refused_writes, 1);
+        let feed = commander(|_| Ok(vec![write("a1", 20.0), write("a2", 30.0)]), vec![arrived("cmd/a", 1)]);
+        feed.does("a/a2 Refused(\"not yet: this gateway does not write set-points\")").await;
+        assert_eq!(feed.health.borrow().commands.refused_writes, 2);
+        let writes = feed.outside.writes.borrow();
+        let steps: Vec<_> = writes
+            .iter()
+            .map(|step| (step.proposal.reference.as_str(), step.proposed.map(|number| number.0), &step.outcome))
+            .collect();
+        let refused = Some(WriteOutcome::Refused(WRITES_REFUSED.into()));
+        let expected =
+            [("a1", None, &None), ("a1", Some(101), &refused), ("a2", None, &None), ("a2", Some(103), &refused)];
+        assert_eq!(steps, expected);
+        assert!(writes.iter().all(|step| step.proposer == "feed/acme"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_proposes_in_a_loop_makes_few_events() {
+    on_one_thread(async {
+        let many: Receive = |_| Ok((0..100).map(|number| write(&format!("a{number}"), 1.0)).collect());
+        let feed = commander(many, vec![arrived("cmd/a", 1)]);
+        feed.does("a/a99 Refused(\"more than 20 proposals in a second\")").await;
+        assert_eq!((feed.outside.writes.borrow().len(), feed.health.borrow().commands.refused_writes), (40, 100));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proposal_that_is_too_long_or_no_number_is_no_event() {
+    on_one_thread(async {
+        let wrong: Receive = |_| Ok(vec![write("a1", f64::NAN), write(&"x".repeat(257), 1.0)]);
+        let feed = commander(wrong, vec![arrived("cmd/a", 1)]);
+        feed.does("a/a1 Refused(\"its value is NaN\")").await;
+        feed.does("PUBACK 1").await;
+        assert_eq!((feed.outside.writes.borrow().len(), feed.health.borrow().commands.refused_writes), (0, 2));
     })
     .await;
 }

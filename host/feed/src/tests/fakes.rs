@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::command::{Action, ArrivedMessage, InboundMessage, Subscription, WriteOutcome};
+use bessai_domain::command::{Action, ArrivedMessage, InboundMessage, Subscription};
 use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{
     Broker, CallError, ConnectError, Cursor, Events, Notice, Plugin, Processed, Receipt, Received, Session, SignInError,
 };
+use bessai_domain::proposal::{WriteOutcome, WriteStep};
 use bessai_domain::refusal::{CloseCause, Closing, Objection};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
@@ -21,8 +22,8 @@ use tokio::sync::Notify;
 
 use super::sessions::SessionScript;
 use crate::{
-    Deleting, Quarantine, QuarantineContent, QuarantineEntry, ReadingRequeued, RequeuedContent, RequeuedEntry,
-    StoredEntry, Storing,
+    Deleting, Quarantine, QuarantineContent, QuarantineEntry, ReadingRequeued, RecordWrite, RequeuedContent,
+    RequeuedEntry, StoredEntry, Storing,
 };
 
 pub(super) const AT: Timestamp = Timestamp::from_nanos(1_740_151_200_000_000_000);
@@ -54,6 +55,8 @@ pub(super) struct Outside {
     pub(super) closes_session: Cell<bool>,
     // Messages that arrive from the broker, with QoS 1.
     pub(super) arriving: RefCell<VecDeque<ArrivedMessage>>,
+    // What became of proposals.
+    pub(super) writes: RefCell<Vec<WriteStep>>,
     // What the broker answers to subscriptions.
     pub(super) answer: RefCell<Option<Answer>>,
     pub(super) changed: Notify,
@@ -64,6 +67,16 @@ impl Outside {
         self.actions.borrow_mut().push(action.into());
         self.changed.notify_waiters();
     }
+}
+
+/// Numbers proposals from 101.
+pub(super) fn record_in(outside: &Rc<Outside>) -> RecordWrite {
+    let outside = Rc::clone(outside);
+    Rc::new(move |_, step| {
+        let mut writes = outside.writes.borrow_mut();
+        writes.push(step);
+        Sequence(100 + u64::try_from(writes.len()).unwrap())
+    })
 }
 
 /// The paused time of the test, on both clocks.

@@ -136,6 +136,7 @@ fn run_after(plugin: RulePlugin, backlog_rate: Option<u32>, poisoned: fn(u64) ->
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(TestQuarantine(Rc::clone(&outside))),
             gates: BrokerGates::default(),
+            record_write: record_in(&outside),
         },
         policy: policy_of(DeliveryOrder::LiveFirst { backlog_rate }),
         events: Timeline { began, read, position: Rc::clone(&position), backlogs: Rc::clone(&backlogs), poisoned },

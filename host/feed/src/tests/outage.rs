@@ -49,6 +49,7 @@ fn sign_ins() -> SignIns {
         slow_call: Duration::from_millis(50),
         quarantine: Rc::new(TestQuarantine(Rc::default())),
         gates: BrokerGates::default(),
+        record_write: record_in(&Rc::default()),
     };
     SignIns::new(Rc::new(TaskContext::new(settings, SharedFeedHealth::default(), &policy())))
 }

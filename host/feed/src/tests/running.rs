@@ -68,6 +68,7 @@ pub(super) fn run_in(
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(TestQuarantine(Rc::clone(&outside))),
             gates: BrokerGates::default(),
+            record_write: record_in(&outside),
         },
         policy: policy(),
         events: EventList { events: events.into(), outside: Rc::clone(&outside), batch_size, pause },

@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use bessai_domain::command::{Action, InboundMessage, Proposal, Subscription, WRITES_REFUSED, WriteOutcome};
-use bessai_domain::message::Message;
-use bessai_domain::ports::{CallError, Plugin, Processed, Received};
+use bessai_domain::command::{Action, InboundMessage, Subscription};
+use bessai_domain::ports::{CallError, Plugin, Received};
 use bessai_domain::state::{PluginState, StateChanges};
 use tokio::time::Instant;
 
@@ -122,37 +121,6 @@ impl<P: Plugin> Transformer<P> {
         self.context.health.borrow_mut().commands.received += 1;
         let messages = SessionMessages { messages, changes: self.changes_since(before) };
         self.context.inbox.finish(messages, signs_in_again);
-    }
-
-    /// This gateway writes no set-points: tells the plugin, and returns its messages about that.
-    async fn refuse_write(&mut self, proposal: Proposal) -> Vec<Message> {
-        let Proposal { device, channel, reference, .. } = proposal;
-        let feed = self.context.name();
-        tracing::warn!(%feed, %device, %channel, "the plugin's write to {device}/{channel} is refused: {WRITES_REFUSED}");
-        self.context.health.borrow_mut().commands.refused_writes += 1;
-        let (before, outcome) = (self.plugin.state().clone(), WriteOutcome::Refused(WRITES_REFUSED.into()));
-        let processed = match self.start_if_stopped().await {
-            Ok(()) => self.plugin.wrote(self.context.now().wall, &reference, &outcome).await,
-            Err(error) => Err(error),
-        };
-        self.admit_answer(processed, before).unwrap_or_else(|error| {
-            self.context.health.borrow_mut().failures += u64::from(!matches!(error, CallError::Host(_)));
-            tracing::warn!(feed = %self.context.name(), "the plugin failed in `wrote`: {error}");
-            Vec::new()
-        })
-    }
-
-    fn admit_answer(
-        &mut self,
-        processed: Result<Processed, CallError>,
-        before: PluginState,
-    ) -> Result<Vec<Message>, CallError> {
-        let admitted = self.policy.admit(processed?.messages).map_err(|error| {
-            self.plugin.restore(before);
-            CallError::Broken(error)
-        })?;
-        self.context.count_refusals(&admitted.refusals);
-        Ok(admitted.messages)
     }
 
     fn not_received(&mut self, failure: Failure, mut tries: Tries, topic: &str) {

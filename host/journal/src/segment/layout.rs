@@ -9,7 +9,7 @@
 //!
 //! The footer's zero stands where the next record's length would be; no record has the length zero. Earliest and latest are
 //! times of the wall clock, oldest and newest of the monotonic clock. Format 1 has neither distance and boot nor oldest and
-//! newest.
+//! newest. Up to format 2 no record is an event `write`.
 
 use std::io;
 use std::path::Path;
@@ -25,8 +25,9 @@ use crate::bytes::{ByteReader, put_number, put_string, unzigzag, zigzag};
 use crate::disk::{DiskFile, read_up_to};
 use crate::timeline::{Boot, ClockDistance, TimeLine};
 
-/// The format that is written. It rises with every change of the bytes; files of lower formats stay readable.
-pub(crate) const FORMAT: u16 = 2;
+/// The format that is written. It rises with every change of the bytes and with every new kind of event, so that a program
+/// that does not know them refuses the file instead of repairing it; files of lower formats stay readable.
+pub(crate) const FORMAT: u16 = 3;
 /// The last format without monotonic times.
 const WALL_CLOCK_FORMAT: u16 = 1;
 /// First bytes of a segment.

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{DeviceStatus, EventBody, Fault, FaultKind, Frame, Text};
+use bessai_domain::event::{DeviceStatus, EventBody, Fault, FaultKind, Frame, Sequence, Text};
 use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::ports::{Cursor, Events};
+use bessai_domain::proposal::{Proposal, SetValue, WriteOutcome, WriteStep};
 use bessai_domain::site::{Channel, ChannelKind, Device, Site, Source};
 use bessai_domain::time::{Moment, Timestamp};
 use bessai_journal::{Journal, JournalSettings};
@@ -92,6 +93,7 @@ fn write(folder: &Path) {
                 journal.append(at, EventBody::Heartbeat);
                 let status = DeviceStatus { device: "battery".into(), online: count > 0, detail: "answers".into() };
                 journal.append(at, EventBody::Device(status));
+                journal.append(at, EventBody::Write(Box::new(write_step())));
             }
         }
         for (mut reader, mut state) in readers {
@@ -102,6 +104,13 @@ fn write(folder: &Path) {
         }
         journal.close().await;
     });
+}
+
+fn write_step() -> WriteStep {
+    let (device, channel, reference) = ("battery".into(), "power_kw".into(), "a1".into());
+    let proposal = Proposal { device, channel, value: Some(SetValue::Number(20.0)), until: Some(AT), reference };
+    let outcome = Some(WriteOutcome::Refused("not yet".into()));
+    WriteStep { proposed: Some(Sequence(2)), proposer: "feed/acme".into(), proposal, unit: "kW".into(), outcome }
 }
 
 fn frame(count: u32) -> Frame {

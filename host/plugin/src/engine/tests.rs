@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody, RecordedEvent, Sequence};
 use bessai_domain::ports::Plugin as _;
+use bessai_domain::proposal::{Proposal, WriteStep};
 use bessai_domain::session::{Endpoint, Password, Protocol, SignInRequest};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
@@ -78,10 +79,16 @@ async fn a_plugin_that_was_built_for_0_1_runs_unchanged() {
     let Some(Password(token)) = login.password else { panic!("there is no token") };
     assert!(token.starts_with(b"SharedAccessSignature sr="), "{}", String::from_utf8_lossy(&token));
     assert_eq!(plugin.state().get("sign-ins"), Some(&b"1"[..]));
-    let heartbeat = Event { sequence: Sequence(7), at: NOW, body: EventBody::Heartbeat };
-    let heartbeat = RecordedEvent::by_wall_clock(Arc::new(heartbeat));
-    let processed = plugin.process(&[heartbeat], Moment::by_wall_clock(NOW)).await.unwrap();
-    assert_eq!(processed.messages[0].topic, "devices/device-1/messages/events/");
+    // It makes a message of each event that it gets, and does not get those that 0.1.0 does not know.
+    let (device, channel, reference) = ("battery".into(), "power_kw".into(), String::new());
+    let proposal = Proposal { device, channel, value: None, until: None, reference };
+    let step = WriteStep { proposed: None, proposer: "operator".into(), proposal, unit: "kW".into(), outcome: None };
+    let events = [(7, EventBody::Heartbeat), (8, EventBody::Write(Box::new(step))), (9, EventBody::Heartbeat)]
+        .map(|(number, body)| Arc::new(Event { sequence: Sequence(number), at: NOW, body }))
+        .map(RecordedEvent::by_wall_clock);
+    let processed = plugin.process(&events, Moment::by_wall_clock(NOW)).await.unwrap();
+    let topics: Vec<_> = processed.messages.iter().map(|message| message.topic.as_str()).collect();
+    assert_eq!(topics, ["devices/device-1/messages/events/"; 2]);
 }
 
 #[test]

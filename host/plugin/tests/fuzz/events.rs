@@ -7,6 +7,7 @@ use bessai_domain::event::{
     Anomaly, DeviceStatus, Dispatch, Event, EventBody, Fault, FaultKind, Frame, Gap, Safety, Sequence, Text, Violation,
     Watchdog,
 };
+use bessai_domain::proposal::{Proposal, SetValue, WriteOutcome, WriteStep};
 use bessai_domain::site::{Channel, ChannelKind, Device, Site, Source};
 use bessai_domain::time::Timestamp;
 
@@ -45,11 +46,12 @@ pub fn kind(body: &EventBody) -> u8 {
         EventBody::Dispatch(_) => 5,
         EventBody::Device(_) => 6,
         EventBody::Heartbeat => 7,
+        EventBody::Write(_) => 8,
     }
 }
 
 fn body(input: &mut Input<'_>) -> EventBody {
-    match input.byte() % 8 {
+    match input.byte() % 9 {
         0 => EventBody::Site(Arc::new(site(input))),
         1 => EventBody::Gap(Gap { lost: input.flag().then(|| input.number::<8>()), reason: text(input) }),
         2 => EventBody::Frame(frame(input)),
@@ -71,8 +73,38 @@ fn body(input: &mut Input<'_>) -> EventBody {
             inference_ms: float(input),
         }),
         6 => EventBody::Device(DeviceStatus { device: text(input), online: input.flag(), detail: text(input) }),
-        _ => EventBody::Heartbeat,
+        7 => EventBody::Heartbeat,
+        _ => EventBody::Write(Box::new(write(input))),
     }
+}
+
+fn write(input: &mut Input<'_>) -> WriteStep {
+    WriteStep {
+        proposed: input.flag().then(|| Sequence(input.number::<8>())),
+        proposer: text(input),
+        proposal: Proposal {
+            device: text(input),
+            channel: text(input),
+            value: input.flag().then(|| value(input)),
+            until: input.flag().then(|| Timestamp::from_nanos(input.number::<8>())),
+            reference: text(input),
+        },
+        unit: text(input),
+        outcome: match input.byte() % 8 {
+            0 => None,
+            1 => Some(WriteOutcome::Verified(value(input))),
+            2 => Some(WriteOutcome::Acknowledged),
+            3 => Some(WriteOutcome::Refused(text(input))),
+            4 => Some(WriteOutcome::Failed(text(input))),
+            5 => Some(WriteOutcome::Superseded(text(input))),
+            6 => Some(WriteOutcome::Expired),
+            _ => Some(WriteOutcome::Released(text(input))),
+        },
+    }
+}
+
+fn value(input: &mut Input<'_>) -> SetValue {
+    if input.flag() { SetValue::Number(float(input)) } else { SetValue::Text(text(input)) }
 }
 
 fn site(input: &mut Input<'_>) -> Site {

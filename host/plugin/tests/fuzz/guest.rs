@@ -10,7 +10,7 @@ pub const RESULT_BYTES: usize = 0x8_0000;
 /// The source of a frame whose values are not a reading but the bytes to return. Also in the module's text.
 pub const RESULT_SOURCE: u32 = 0xfeed_face;
 /// Bytes of an event in the guest's memory.
-pub const EVENT_BYTES: usize = 128;
+pub const EVENT_BYTES: usize = 152;
 
 /// One event of the source `RESULT_SOURCE` stores its values at `RESULT_AT` and returns them as the result of `process`; with
 /// a second event behind it, it only stores them. Any other events are returned as the payload of one message, as they lie
@@ -42,7 +42,7 @@ const MODULE: &str = r#"(module
         (i32.store offset=4 (i32.const 512) (i32.const 1024))
         (i32.store offset=8 (i32.const 512) (i32.const 1))
         (i32.store offset=8 (i32.const 1024) (local.get $events))
-        (i32.store offset=12 (i32.const 1024) (i32.mul (local.get $count) (i32.const 128)))
+        (i32.store offset=12 (i32.const 1024) (i32.mul (local.get $count) (i32.const 152)))
         (i32.const 512))
     (func (export "bessai:edge/session@0.2.0#connect") (param i32 i32 i32 i32 i64 i32) (result i32)
         (call $reset) (i32.const 0x10000))

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::broker_limits::BrokerLimits;
+use bessai_domain::event::EventBody;
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::settings::Mistake;
-use bessai_feed::{BrokerGates, FeedSettings, Policy};
+use bessai_feed::{BrokerGates, FeedSettings, Policy, RecordWrite};
 use bessai_files::Access;
+use bessai_journal::Journal;
 use bessai_mqtt::{BrokerHabits, BrokerSettings, ProxySettings, ReadPassword};
 use bessai_plugin_runtime::{
     self as plugin, CompiledComponent, Engine, LogSink, PluginMetrics, PluginSettings, ReadSecret, Secrets,
@@ -81,11 +83,18 @@ pub(in crate::app) fn of_plugin(feed: &config::FeedConfig, metrics: Arc<PluginMe
     }
 }
 
+/// Where the proposals of all feeds become events.
+pub(super) fn record_in(journal: &Journal) -> RecordWrite {
+    let journal = journal.clone();
+    Rc::new(move |at, step| journal.append(at, EventBody::Write(Box::new(step))))
+}
+
 pub(super) fn of_feed(
     site: &str,
     feed: &config::FeedConfig,
     quarantine: &Rc<QuarantineWriter>,
     gates: &BrokerGates,
+    record_write: &RecordWrite,
 ) -> FeedSettings {
     FeedSettings {
         name: feed.name.clone(),
@@ -94,6 +103,7 @@ pub(super) fn of_feed(
         slow_call: plugin::SLOW_CALL,
         quarantine: Rc::<QuarantineWriter>::clone(quarantine),
         gates: gates.clone(),
+        record_write: Rc::clone(record_write),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The calls of a session beside `process`: under the feed's rights, as in a gateway that writes no set-points.
 
-use bessai_domain::command::{Action, InboundMessage, WRITES_REFUSED, WriteOutcome};
+use bessai_domain::command::{Action, InboundMessage};
 use bessai_domain::message::Message;
 use bessai_domain::ports::{CallError, Plugin as _};
+use bessai_domain::proposal::{WRITES_REFUSED, WriteOutcome};
 use bessai_domain::session::{SignInRequest, Welcome};
 
 use super::PluginRun;

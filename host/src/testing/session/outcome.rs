@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bessai_domain::command::{Proposal, SetValue, Subscription};
+use bessai_domain::command::Subscription;
+use bessai_domain::proposal::{Proposal, SetValue};
 use bessai_domain::record::json_writer::{object, pairs, text};
 use bessai_domain::record::strict_json;
 use bessai_domain::session::{Login, Protocol};
@@ -82,14 +83,14 @@ pub(in crate::testing) fn subscriptions(subscriptions: &[Subscription]) -> Value
 }
 
 pub(in crate::testing) fn proposal(proposal: &Proposal) -> Value {
-    let value = match &proposal.value {
+    let value = proposal.value.as_ref().map(|value| match value {
         SetValue::Number(number) => json!(number),
         SetValue::Text(text) => json!(text),
-    };
+    });
     json!({ "write": object([
         ("device", text(&proposal.device)),
         ("channel", text(&proposal.channel)),
-        ("value", Some(value)),
+        ("value", value),
         ("until", proposal.until.map(|until| until.nanos().into())),
         ("reference", text(&proposal.reference)),
     ]) })

@@ -16,9 +16,9 @@ pub mod exports {
             /// A plugin that receives messages from the broker. What it returns are proposals: the host decides.
             ///
             /// Messages come in the order in which they arrived, one per call, at least once: the broker's message is acknowledged after
-            /// `receive` returned and what it set in `state` is on disk. One that fails in a trap is tried three times in fresh
-            /// instances, and one that asks to be tried again, 60 times; then it is dropped, counted and logged, and the next one
-            /// follows. Events and messages alternate: neither waits for the other.
+            /// `receive` returned and what it set in `state` is on disk. A message on which `receive` traps is tried three times, in
+            /// fresh instances, and one for which it returns `retry`, 60 times; then it is dropped, counted and logged, and the next
+            /// one follows. Events and messages alternate: neither waits for the other.
             ///
             /// Limits: 16 subscriptions; payloads up to 128 KiB, larger messages are dropped; 20 messages a second on average. More wait,
             /// up to 256 messages or 1 MiB; beyond that a message with quality of service 0 is dropped, and the others wait at the broker.
@@ -63,10 +63,10 @@ pub mod exports {
                     pub topic: _rt::String,
                     pub payload: _rt::Vec<u8>,
                     pub qos: Qos,
-                    /// The broker sends the topic's last value because of the subscription: it may be of any age, and comes at every sign-in.
+                    /// The topic's last value, which the broker sends after each SUBSCRIBE; it may be of any age.
                     pub retained: bool,
-                    /// It may be older than it looks, and may be a repetition: the broker sends it again, or kept it while the gateway was
-                    /// away, or it waited in the gateway for more than 10 s. Also true for a retained message.
+                    /// It may be old, or a repetition: it is retained, the broker sent it again or kept it while the gateway was away, or it
+                    /// waited in the gateway for more than 10 s.
                     pub historical: bool,
                     /// None with MQTT 3.1.1. `expiry-s` is the time that is left.
                     pub properties: ::core::option::Option<Properties>,
@@ -90,10 +90,11 @@ pub mod exports {
                 /// What the plugin wants to happen, in this order.
                 #[derive(Clone, PartialEq)]
                 pub enum Action {
-                    /// Published in this session: dropped if it ends first.
+                    /// Publish a message in this session; it is dropped if the session ends first.
                     Publish(Message),
-                    /// Ask for a set-point. The outcome is handed to `wrote`. A gateway of this version refuses each of them, with a text that
-                    /// begins with `not yet`: it writes no set-points.
+                    /// Propose a set-point. The proposal and its outcomes are events `write`, and the first outcome is handed to `wrote`. A
+                    /// gateway of this version writes no set-points: it refuses each proposal with a text that begins with `not yet`. More
+                    /// than 20 proposals in a second on average, and invalid ones, are refused without an event.
                     Write(Proposal),
                     /// End this session and sign in with a fresh login, after the message is acknowledged. A session that ends so lasts at
                     /// least 10 s, or 1 s if it is for provisioning.
@@ -644,44 +645,56 @@ pub mod exports {
                                                 *base
                                                     .add(8 + 2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>() = ptr50.cast_mut();
-                                                use super::super::super::super::__with_name0::Value as V52;
                                                 match value48 {
-                                                    V52::Number(e) => {
+                                                    Some(e) => {
+                                                        *base
+                                                            .add(8 + 4 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<u8>() = (1i32) as u8;
+                                                        use super::super::super::super::__with_name0::Value as V52;
+                                                        match e {
+                                                            V52::Number(e) => {
+                                                                *base
+                                                                    .add(16 + 4 * ::core::mem::size_of::<*const u8>())
+                                                                    .cast::<u8>() = (0i32) as u8;
+                                                                *base
+                                                                    .add(24 + 4 * ::core::mem::size_of::<*const u8>())
+                                                                    .cast::<f64>() = _rt::as_f64(e);
+                                                            }
+                                                            V52::Text(e) => {
+                                                                *base
+                                                                    .add(16 + 4 * ::core::mem::size_of::<*const u8>())
+                                                                    .cast::<u8>() = (1i32) as u8;
+                                                                let vec51 = (e.into_bytes()).into_boxed_slice();
+                                                                let ptr51 = vec51.as_ptr().cast::<u8>();
+                                                                let len51 = vec51.len();
+                                                                ::core::mem::forget(vec51);
+                                                                *base
+                                                                    .add(24 + 5 * ::core::mem::size_of::<*const u8>())
+                                                                    .cast::<usize>() = len51;
+                                                                *base
+                                                                    .add(24 + 4 * ::core::mem::size_of::<*const u8>())
+                                                                    .cast::<*mut u8>() = ptr51.cast_mut();
+                                                            }
+                                                        }
+                                                    }
+                                                    None => {
                                                         *base
                                                             .add(8 + 4 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (0i32) as u8;
-                                                        *base
-                                                            .add(16 + 4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<f64>() = _rt::as_f64(e);
                                                     }
-                                                    V52::Text(e) => {
-                                                        *base
-                                                            .add(8 + 4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<u8>() = (1i32) as u8;
-                                                        let vec51 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr51 = vec51.as_ptr().cast::<u8>();
-                                                        let len51 = vec51.len();
-                                                        ::core::mem::forget(vec51);
-                                                        *base
-                                                            .add(16 + 5 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len51;
-                                                        *base
-                                                            .add(16 + 4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr51.cast_mut();
-                                                    }
-                                                }
+                                                };
                                                 match until48 {
                                                     Some(e) => {
                                                         *base
-                                                            .add(16 + 6 * ::core::mem::size_of::<*const u8>())
+                                                            .add(24 + 6 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
                                                         *base
-                                                            .add(24 + 6 * ::core::mem::size_of::<*const u8>())
+                                                            .add(32 + 6 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<i64>() = _rt::as_i64(e);
                                                     }
                                                     None => {
                                                         *base
-                                                            .add(16 + 6 * ::core::mem::size_of::<*const u8>())
+                                                            .add(24 + 6 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
@@ -690,10 +703,10 @@ pub mod exports {
                                                 let len53 = vec53.len();
                                                 ::core::mem::forget(vec53);
                                                 *base
-                                                    .add(32 + 7 * ::core::mem::size_of::<*const u8>())
+                                                    .add(40 + 7 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>() = len53;
                                                 *base
-                                                    .add(32 + 6 * ::core::mem::size_of::<*const u8>())
+                                                    .add(40 + 6 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>() = ptr53.cast_mut();
                                             }
                                             Action::SignInAgain => {
@@ -762,10 +775,10 @@ pub mod exports {
                                 let l2 = *arg0
                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base36 = l1;
-                                let len36 = l2;
-                                for i in 0..len36 {
-                                    let base = base36
+                                let base37 = l1;
+                                let len37 = l2;
+                                for i in 0..len37 {
+                                    let base = base37
                                         .add(i * (16 + 18 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let l3 = i32::from(*base.add(0).cast::<u8>());
@@ -901,55 +914,65 @@ pub mod exports {
                                                 match l31 {
                                                     0 => {}
                                                     _ => {
-                                                        let l32 = *base
-                                                            .add(16 + 4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>();
-                                                        let l33 = *base
-                                                            .add(16 + 5 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>();
-                                                        _rt::cabi_dealloc(l32, l33, 1);
+                                                        let l32 = i32::from(
+                                                            *base
+                                                                .add(16 + 4 * ::core::mem::size_of::<*const u8>())
+                                                                .cast::<u8>(),
+                                                        );
+                                                        match l32 {
+                                                            0 => {}
+                                                            _ => {
+                                                                let l33 = *base
+                                                                    .add(24 + 4 * ::core::mem::size_of::<*const u8>())
+                                                                    .cast::<*mut u8>();
+                                                                let l34 = *base
+                                                                    .add(24 + 5 * ::core::mem::size_of::<*const u8>())
+                                                                    .cast::<usize>();
+                                                                _rt::cabi_dealloc(l33, l34, 1);
+                                                            }
+                                                        }
                                                     }
                                                 }
-                                                let l34 = *base
-                                                    .add(32 + 6 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
                                                 let l35 = *base
-                                                    .add(32 + 7 * ::core::mem::size_of::<*const u8>())
+                                                    .add(40 + 6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l36 = *base
+                                                    .add(40 + 7 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l34, l35, 1);
+                                                _rt::cabi_dealloc(l35, l36, 1);
                                             }
                                             _ => {}
                                         }
                                     }
                                 }
                                 _rt::cabi_dealloc(
-                                    base36,
-                                    len36 * (16 + 18 * ::core::mem::size_of::<*const u8>()),
+                                    base37,
+                                    len37 * (16 + 18 * ::core::mem::size_of::<*const u8>()),
                                     8,
                                 );
                             }
                             _ => {
-                                let l37 = i32::from(
+                                let l38 = i32::from(
                                     *arg0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                match l37 {
+                                match l38 {
                                     0 => {
-                                        let l38 = *arg0
+                                        let l39 = *arg0
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l39 = *arg0
+                                        let l40 = *arg0
                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        _rt::cabi_dealloc(l38, l39, 1);
+                                        _rt::cabi_dealloc(l39, l40, 1);
                                     }
                                     _ => {
-                                        let l40 = *arg0
+                                        let l41 = *arg0
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l41 = *arg0
+                                        let l42 = *arg0
                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        _rt::cabi_dealloc(l40, l41, 1);
+                                        _rt::cabi_dealloc(l41, l42, 1);
                                     }
                                 }
                             }
@@ -969,17 +992,17 @@ pub mod exports {
                 ) -> *mut u8 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result6 = {
+                        let result8 = {
                             let len0 = arg2;
                             let bytes0 = _rt::Vec::from_raw_parts(
                                 arg1.cast(),
                                 len0,
                                 len0,
                             );
-                            use super::super::super::super::__with_name0::Outcome as V5;
-                            let v5 = match arg3 {
+                            use super::super::super::super::__with_name0::Outcome as V7;
+                            let v7 = match arg3 {
                                 0 => {
-                                    let e5 = {
+                                    let e7 = {
                                         use super::super::super::super::__with_name0::Value as V2;
                                         let v2 = match arg4 as i32 {
                                             0 => {
@@ -1002,10 +1025,11 @@ pub mod exports {
                                         };
                                         v2
                                     };
-                                    V5::Verified(e5)
+                                    V7::Verified(e7)
                                 }
-                                1 => {
-                                    let e5 = {
+                                1 => V7::Acknowledged,
+                                2 => {
+                                    let e7 = {
                                         let len3 = arg5.assume_init() as i64 as usize;
                                         let bytes3 = _rt::Vec::from_raw_parts(
                                             arg4.cast(),
@@ -1014,10 +1038,10 @@ pub mod exports {
                                         );
                                         _rt::string_lift(bytes3)
                                     };
-                                    V5::Refused(e5)
+                                    V7::Refused(e7)
                                 }
-                                2 => {
-                                    let e5 = {
+                                3 => {
+                                    let e7 = {
                                         let len4 = arg5.assume_init() as i64 as usize;
                                         let bytes4 = _rt::Vec::from_raw_parts(
                                             arg4.cast(),
@@ -1026,101 +1050,122 @@ pub mod exports {
                                         );
                                         _rt::string_lift(bytes4)
                                     };
-                                    V5::Failed(e5)
+                                    V7::Failed(e7)
                                 }
-                                3 => V5::Superseded,
+                                4 => {
+                                    let e7 = {
+                                        let len5 = arg5.assume_init() as i64 as usize;
+                                        let bytes5 = _rt::Vec::from_raw_parts(
+                                            arg4.cast(),
+                                            len5,
+                                            len5,
+                                        );
+                                        _rt::string_lift(bytes5)
+                                    };
+                                    V7::Superseded(e7)
+                                }
+                                5 => V7::Expired,
                                 n => {
-                                    debug_assert_eq!(n, 4, "invalid enum discriminant");
-                                    V5::Expired
+                                    debug_assert_eq!(n, 6, "invalid enum discriminant");
+                                    let e7 = {
+                                        let len6 = arg5.assume_init() as i64 as usize;
+                                        let bytes6 = _rt::Vec::from_raw_parts(
+                                            arg4.cast(),
+                                            len6,
+                                            len6,
+                                        );
+                                        _rt::string_lift(bytes6)
+                                    };
+                                    V7::Released(e7)
                                 }
                             };
-                            T_::wrote(arg0 as u64, _rt::string_lift(bytes0), v5)
+                            T_::wrote(arg0 as u64, _rt::string_lift(bytes0), v7)
                         };
-                        let ptr7 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        match result6 {
+                        let ptr9 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result8 {
                             Ok(e) => {
-                                *ptr7.add(0).cast::<u8>() = (0i32) as u8;
-                                let vec19 = e;
-                                let len19 = vec19.len();
-                                let layout19 = _rt::alloc::Layout::from_size_align(
-                                        vec19.len()
+                                *ptr9.add(0).cast::<u8>() = (0i32) as u8;
+                                let vec21 = e;
+                                let len21 = vec21.len();
+                                let layout21 = _rt::alloc::Layout::from_size_align(
+                                        vec21.len()
                                             * (8 + 18 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result19, _cleanup19) = wit_bindgen::rt::Cleanup::new(
-                                    layout19,
+                                let (result21, _cleanup21) = wit_bindgen::rt::Cleanup::new(
+                                    layout21,
                                 );
-                                if let Some(cleanup) = _cleanup19 {
+                                if let Some(cleanup) = _cleanup21 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec19.into_iter().enumerate() {
-                                    let base = result19
+                                for (i, e) in vec21.into_iter().enumerate() {
+                                    let base = result21
                                         .add(i * (8 + 18 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let super::super::super::super::__with_name0::Message {
-                                            topic: topic8,
-                                            payload: payload8,
-                                            qos: qos8,
-                                            retain: retain8,
-                                            properties: properties8,
+                                            topic: topic10,
+                                            payload: payload10,
+                                            qos: qos10,
+                                            retain: retain10,
+                                            properties: properties10,
                                         } = e;
-                                        let vec9 = (topic8.into_bytes()).into_boxed_slice();
-                                        let ptr9 = vec9.as_ptr().cast::<u8>();
-                                        let len9 = vec9.len();
-                                        ::core::mem::forget(vec9);
+                                        let vec11 = (topic10.into_bytes()).into_boxed_slice();
+                                        let ptr11 = vec11.as_ptr().cast::<u8>();
+                                        let len11 = vec11.len();
+                                        ::core::mem::forget(vec11);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len9;
-                                        *base.add(0).cast::<*mut u8>() = ptr9.cast_mut();
-                                        let vec10 = <_ as Into<_rt::Vec<_>>>::into(payload8)
+                                            .cast::<usize>() = len11;
+                                        *base.add(0).cast::<*mut u8>() = ptr11.cast_mut();
+                                        let vec12 = <_ as Into<_rt::Vec<_>>>::into(payload10)
                                             .into_boxed_slice();
-                                        let ptr10 = vec10.as_ptr().cast::<u8>();
-                                        let len10 = vec10.len();
-                                        ::core::mem::forget(vec10);
+                                        let ptr12 = vec12.as_ptr().cast::<u8>();
+                                        let len12 = vec12.len();
+                                        ::core::mem::forget(vec12);
                                         *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len10;
+                                            .cast::<usize>() = len12;
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr10.cast_mut();
+                                            .cast::<*mut u8>() = ptr12.cast_mut();
                                         *base
                                             .add(4 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (qos8.clone() as i32) as u8;
+                                            .cast::<u8>() = (qos10.clone() as i32) as u8;
                                         *base
                                             .add(1 + 4 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (match retain8 {
+                                            .cast::<u8>() = (match retain10 {
                                             true => 1,
                                             false => 0,
                                         }) as u8;
-                                        match properties8 {
+                                        match properties10 {
                                             Some(e) => {
                                                 *base
                                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
                                                 let super::super::super::super::__with_name0::Properties {
-                                                    content_type: content_type11,
-                                                    expiry_s: expiry_s11,
-                                                    response_topic: response_topic11,
-                                                    correlation_data: correlation_data11,
-                                                    payload_utf8: payload_utf811,
-                                                    user: user11,
+                                                    content_type: content_type13,
+                                                    expiry_s: expiry_s13,
+                                                    response_topic: response_topic13,
+                                                    correlation_data: correlation_data13,
+                                                    payload_utf8: payload_utf813,
+                                                    user: user13,
                                                 } = e;
-                                                match content_type11 {
+                                                match content_type13 {
                                                     Some(e) => {
                                                         *base
                                                             .add(6 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec12 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr12 = vec12.as_ptr().cast::<u8>();
-                                                        let len12 = vec12.len();
-                                                        ::core::mem::forget(vec12);
+                                                        let vec14 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr14 = vec14.as_ptr().cast::<u8>();
+                                                        let len14 = vec14.len();
+                                                        ::core::mem::forget(vec14);
                                                         *base
                                                             .add(8 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len12;
+                                                            .cast::<usize>() = len14;
                                                         *base
                                                             .add(7 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr12.cast_mut();
+                                                            .cast::<*mut u8>() = ptr14.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -1128,7 +1173,7 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match expiry_s11 {
+                                                match expiry_s13 {
                                                     Some(e) => {
                                                         *base
                                                             .add(9 * ::core::mem::size_of::<*const u8>())
@@ -1143,21 +1188,21 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match response_topic11 {
+                                                match response_topic13 {
                                                     Some(e) => {
                                                         *base
                                                             .add(8 + 9 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec13 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr13 = vec13.as_ptr().cast::<u8>();
-                                                        let len13 = vec13.len();
-                                                        ::core::mem::forget(vec13);
+                                                        let vec15 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr15 = vec15.as_ptr().cast::<u8>();
+                                                        let len15 = vec15.len();
+                                                        ::core::mem::forget(vec15);
                                                         *base
                                                             .add(8 + 11 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len13;
+                                                            .cast::<usize>() = len15;
                                                         *base
                                                             .add(8 + 10 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr13.cast_mut();
+                                                            .cast::<*mut u8>() = ptr15.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -1165,22 +1210,22 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match correlation_data11 {
+                                                match correlation_data13 {
                                                     Some(e) => {
                                                         *base
                                                             .add(8 + 12 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec14 = <_ as Into<_rt::Vec<_>>>::into(e)
+                                                        let vec16 = <_ as Into<_rt::Vec<_>>>::into(e)
                                                             .into_boxed_slice();
-                                                        let ptr14 = vec14.as_ptr().cast::<u8>();
-                                                        let len14 = vec14.len();
-                                                        ::core::mem::forget(vec14);
+                                                        let ptr16 = vec16.as_ptr().cast::<u8>();
+                                                        let len16 = vec16.len();
+                                                        ::core::mem::forget(vec16);
                                                         *base
                                                             .add(8 + 14 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len14;
+                                                            .cast::<usize>() = len16;
                                                         *base
                                                             .add(8 + 13 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr14.cast_mut();
+                                                            .cast::<*mut u8>() = ptr16.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -1190,54 +1235,54 @@ pub mod exports {
                                                 };
                                                 *base
                                                     .add(8 + 15 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (match payload_utf811 {
+                                                    .cast::<u8>() = (match payload_utf813 {
                                                     true => 1,
                                                     false => 0,
                                                 }) as u8;
-                                                let vec18 = user11;
-                                                let len18 = vec18.len();
-                                                let layout18 = _rt::alloc::Layout::from_size_align(
-                                                        vec18.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                                let vec20 = user13;
+                                                let len20 = vec20.len();
+                                                let layout20 = _rt::alloc::Layout::from_size_align(
+                                                        vec20.len() * (4 * ::core::mem::size_of::<*const u8>()),
                                                         ::core::mem::size_of::<*const u8>(),
                                                     )
                                                     .unwrap();
-                                                let (result18, _cleanup18) = wit_bindgen::rt::Cleanup::new(
-                                                    layout18,
+                                                let (result20, _cleanup20) = wit_bindgen::rt::Cleanup::new(
+                                                    layout20,
                                                 );
-                                                if let Some(cleanup) = _cleanup18 {
+                                                if let Some(cleanup) = _cleanup20 {
                                                     cleanup.forget();
                                                 }
-                                                for (i, e) in vec18.into_iter().enumerate() {
-                                                    let base = result18
+                                                for (i, e) in vec20.into_iter().enumerate() {
+                                                    let base = result20
                                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                                     {
-                                                        let (t15_0, t15_1) = e;
-                                                        let vec16 = (t15_0.into_bytes()).into_boxed_slice();
-                                                        let ptr16 = vec16.as_ptr().cast::<u8>();
-                                                        let len16 = vec16.len();
-                                                        ::core::mem::forget(vec16);
+                                                        let (t17_0, t17_1) = e;
+                                                        let vec18 = (t17_0.into_bytes()).into_boxed_slice();
+                                                        let ptr18 = vec18.as_ptr().cast::<u8>();
+                                                        let len18 = vec18.len();
+                                                        ::core::mem::forget(vec18);
                                                         *base
                                                             .add(::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len16;
-                                                        *base.add(0).cast::<*mut u8>() = ptr16.cast_mut();
-                                                        let vec17 = (t15_1.into_bytes()).into_boxed_slice();
-                                                        let ptr17 = vec17.as_ptr().cast::<u8>();
-                                                        let len17 = vec17.len();
-                                                        ::core::mem::forget(vec17);
+                                                            .cast::<usize>() = len18;
+                                                        *base.add(0).cast::<*mut u8>() = ptr18.cast_mut();
+                                                        let vec19 = (t17_1.into_bytes()).into_boxed_slice();
+                                                        let ptr19 = vec19.as_ptr().cast::<u8>();
+                                                        let len19 = vec19.len();
+                                                        ::core::mem::forget(vec19);
                                                         *base
                                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len17;
+                                                            .cast::<usize>() = len19;
                                                         *base
                                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr17.cast_mut();
+                                                            .cast::<*mut u8>() = ptr19.cast_mut();
                                                     }
                                                 }
                                                 *base
                                                     .add(8 + 17 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len18;
+                                                    .cast::<usize>() = len20;
                                                 *base
                                                     .add(8 + 16 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = result18;
+                                                    .cast::<*mut u8>() = result20;
                                             }
                                             None => {
                                                 *base
@@ -1247,51 +1292,51 @@ pub mod exports {
                                         };
                                     }
                                 }
-                                *ptr7
+                                *ptr9
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len19;
-                                *ptr7
+                                    .cast::<usize>() = len21;
+                                *ptr9
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result19;
+                                    .cast::<*mut u8>() = result21;
                             }
                             Err(e) => {
-                                *ptr7.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::__with_name0::Failure as V22;
+                                *ptr9.add(0).cast::<u8>() = (1i32) as u8;
+                                use super::super::super::super::__with_name0::Failure as V24;
                                 match e {
-                                    V22::Retry(e) => {
-                                        *ptr7
+                                    V24::Retry(e) => {
+                                        *ptr9
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (0i32) as u8;
-                                        let vec20 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr20 = vec20.as_ptr().cast::<u8>();
-                                        let len20 = vec20.len();
-                                        ::core::mem::forget(vec20);
-                                        *ptr7
+                                        let vec22 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr22 = vec22.as_ptr().cast::<u8>();
+                                        let len22 = vec22.len();
+                                        ::core::mem::forget(vec22);
+                                        *ptr9
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len20;
-                                        *ptr7
+                                            .cast::<usize>() = len22;
+                                        *ptr9
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr20.cast_mut();
+                                            .cast::<*mut u8>() = ptr22.cast_mut();
                                     }
-                                    V22::Reject(e) => {
-                                        *ptr7
+                                    V24::Reject(e) => {
+                                        *ptr9
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (1i32) as u8;
-                                        let vec21 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr21 = vec21.as_ptr().cast::<u8>();
-                                        let len21 = vec21.len();
-                                        ::core::mem::forget(vec21);
-                                        *ptr7
+                                        let vec23 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr23 = vec23.as_ptr().cast::<u8>();
+                                        let len23 = vec23.len();
+                                        ::core::mem::forget(vec23);
+                                        *ptr9
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len21;
-                                        *ptr7
+                                            .cast::<usize>() = len23;
+                                        *ptr9
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr21.cast_mut();
+                                            .cast::<*mut u8>() = ptr23.cast_mut();
                                     }
                                 }
                             }
                         };
-                        ptr7
+                        ptr9
                     }
                 }
                 #[doc(hidden)]
@@ -1459,8 +1504,8 @@ pub mod exports {
                 }
                 pub trait Guest {
                     /// Called after each sign-in, before `connected`; SUBSCRIBE is sent before the messages of `connected`. A filter that is
-                    /// invalid or that `[rights] subscribe` does not cover is left out, and a refusal of the broker changes nothing else: both
-                    /// are logged and shown in `/health`.
+                    /// invalid, that `[rights] subscribe` does not cover or that the broker refuses is logged and shown in `/health`; the others
+                    /// apply.
                     #[allow(async_fn_in_trait)]
                     fn subscriptions() -> _rt::Vec<Subscription>;
                     /// A message arrived. `retry`: hand it over again after 1 s. `reject`: drop it.
@@ -1468,8 +1513,8 @@ pub mod exports {
                     fn receive(
                         message: Inbound,
                     ) -> ::core::result::Result<_rt::Vec<Action>, Failure>;
-                    /// The outcome of the proposal with this reference; called once for each `write`, in the order in which they are decided.
-                    /// The messages are published in this session. A failure is counted and logged, and nothing is called again.
+                    /// The first outcome of the proposal with this reference; called once for each `write`, in the order in which they are
+                    /// decided. The messages are published in this session. A failure is counted and logged; the call is not repeated.
                     #[allow(async_fn_in_trait)]
                     fn wrote(
                         at: Timestamp,
@@ -1700,10 +1745,10 @@ macro_rules! __export_commands_only_impl {
         : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.63.0:bessai:sdk:commands-only:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2225] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2273] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xad\x10\x01A\x02\x01\
-A\x0b\x01BJ\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05stat\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xdd\x10\x01A\x02\x01\
+A\x0b\x01BK\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05stat\
 e\x04flag\x04text\x04\0\x0cchannel-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04\
 names\x04units\x04kind\x03\x08writable\x7f\x0aattributes\x05\x04\0\x07channel\x03\
 \0\x06\x01r\x02\x04names\x0aattributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01\
@@ -1722,36 +1767,37 @@ larm\x7f\x04\0\x07anomaly\x03\0$\x01ks\x01r\x06\x05models\x06devices\x09target-k
 w\x20\x07applied\x7f\x07refusal&\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\
 \x06devices\x06online\x7f\x06details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\
 \x04lost+\x06reasons\x04\0\x03gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\
-\x04\0\x05value\x03\0.\x01k\x01\x01r\x05\x06devices\x07channels\x05value/\x05unt\
-il0\x09references\x04\0\x08proposal\x03\01\x01q\x05\x08verified\x01/\0\x07refuse\
-d\x01s\0\x06failed\x01s\0\x0asuperseded\0\0\x07expired\0\0\x04\0\x07outcome\x03\0\
-3\x01k4\x01r\x03\x08proposers\x08proposal2\x07outcome5\x04\0\x05write\x03\06\x01\
-r\x02\x04kinds\x04jsons\x04\0\x05other\x03\08\x01q\x0a\x04site\x01\x10\0\x03gap\x01\
--\0\x05frame\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06\
-device\x01*\0\x09heartbeat\0\0\x05write\x017\0\x05other\x019\0\x04\0\x0aevent-bo\
-dy\x03\0:\x01r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body;\x04\0\x05ev\
-ent\x03\0<\x01m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qo\
-s\x03\0>\x01ky\x01p}\x01k\xc1\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc0\0\x0er\
-esponse-topic&\x10correlation-data\xc2\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0a\
-properties\x03\0C\x01k\xc4\0\x01r\x05\x05topics\x07payload\xc1\0\x03qos?\x06reta\
-in\x7f\x0aproperties\xc5\0\x04\0\x07message\x03\0F\x01q\x02\x05retry\x01s\0\x06r\
-eject\x01s\0\x04\0\x07failure\x03\0H\x03\0\x17bessai:edge/types@0.2.0\x05\0\x02\x03\
-\0\0\x09timestamp\x02\x03\0\0\x03qos\x02\x03\0\0\x07message\x02\x03\0\0\x0aprope\
-rties\x02\x03\0\0\x07failure\x02\x03\0\0\x08proposal\x02\x03\0\0\x07outcome\x01B\
-!\x02\x03\x02\x01\x01\x04\0\x09timestamp\x03\0\0\x02\x03\x02\x01\x02\x04\0\x03qo\
-s\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\x04\x04\
-\0\x0aproperties\x03\0\x06\x02\x03\x02\x01\x05\x04\0\x07failure\x03\0\x08\x02\x03\
-\x02\x01\x06\x04\0\x08proposal\x03\0\x0a\x02\x03\x02\x01\x07\x04\0\x07outcome\x03\
-\0\x0c\x01r\x02\x06filters\x03qos\x03\x04\0\x0csubscription\x03\0\x0e\x01p}\x01k\
-\x07\x01r\x07\x02at\x01\x05topics\x07payload\x10\x03qos\x03\x08retained\x7f\x0ah\
-istorical\x7f\x0aproperties\x11\x04\0\x07inbound\x03\0\x12\x01q\x03\x07publish\x01\
-\x05\0\x05write\x01\x0b\0\x0dsign-in-again\0\0\x04\0\x06action\x03\0\x14\x01p\x0f\
-\x01@\0\0\x16\x04\0\x0dsubscriptions\x01\x17\x01p\x15\x01j\x01\x18\x01\x09\x01@\x01\
-\x07message\x13\0\x19\x04\0\x07receive\x01\x1a\x01p\x05\x01j\x01\x1b\x01\x09\x01\
-@\x03\x02at\x01\x09references\x07outcome\x0d\0\x1c\x04\0\x05wrote\x01\x1d\x04\0\x1a\
-bessai:edge/commands@0.2.0\x05\x08\x04\0\x18bessai:sdk/commands-only\x04\0\x0b\x13\
-\x01\0\x0dcommands-only\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-c\
-omponent\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\x04\0\x05value\x03\0.\x01k/\x01k\x01\x01r\x05\x06devices\x07channels\x05value0\x05\
+until1\x09references\x04\0\x08proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cack\
+nowledged\0\0\x07refused\x01s\0\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\
+\0\0\x08released\x01s\0\x04\0\x07outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08p\
+roposers\x08proposal3\x04units\x07outcome6\x04\0\x05write\x03\07\x01r\x02\x04kin\
+ds\x04jsons\x04\0\x05other\x03\09\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05fr\
+ame\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01\
+*\0\x09heartbeat\0\0\x05write\x018\0\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01\
+r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body<\x04\0\x05event\x03\0=\x01\
+m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\
+\x01p}\x01k\xc2\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\
+\x10correlation-data\xc3\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\
+\0D\x01k\xc5\0\x01r\x05\x05topics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0a\
+properties\xc6\0\x04\0\x07message\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\
+\0\x04\0\x07failure\x03\0I\x03\0\x17bessai:edge/types@0.2.0\x05\0\x02\x03\0\0\x09\
+timestamp\x02\x03\0\0\x03qos\x02\x03\0\0\x07message\x02\x03\0\0\x0aproperties\x02\
+\x03\0\0\x07failure\x02\x03\0\0\x08proposal\x02\x03\0\0\x07outcome\x01B!\x02\x03\
+\x02\x01\x01\x04\0\x09timestamp\x03\0\0\x02\x03\x02\x01\x02\x04\0\x03qos\x03\0\x02\
+\x02\x03\x02\x01\x03\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\x04\x04\0\x0apro\
+perties\x03\0\x06\x02\x03\x02\x01\x05\x04\0\x07failure\x03\0\x08\x02\x03\x02\x01\
+\x06\x04\0\x08proposal\x03\0\x0a\x02\x03\x02\x01\x07\x04\0\x07outcome\x03\0\x0c\x01\
+r\x02\x06filters\x03qos\x03\x04\0\x0csubscription\x03\0\x0e\x01p}\x01k\x07\x01r\x07\
+\x02at\x01\x05topics\x07payload\x10\x03qos\x03\x08retained\x7f\x0ahistorical\x7f\
+\x0aproperties\x11\x04\0\x07inbound\x03\0\x12\x01q\x03\x07publish\x01\x05\0\x05w\
+rite\x01\x0b\0\x0dsign-in-again\0\0\x04\0\x06action\x03\0\x14\x01p\x0f\x01@\0\0\x16\
+\x04\0\x0dsubscriptions\x01\x17\x01p\x15\x01j\x01\x18\x01\x09\x01@\x01\x07messag\
+e\x13\0\x19\x04\0\x07receive\x01\x1a\x01p\x05\x01j\x01\x1b\x01\x09\x01@\x03\x02a\
+t\x01\x09references\x07outcome\x0d\0\x1c\x04\0\x05wrote\x01\x1d\x04\0\x1abessai:\
+edge/commands@0.2.0\x05\x08\x04\0\x18bessai:sdk/commands-only\x04\0\x0b\x13\x01\0\
+\x0dcommands-only\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-compone\
+nt\x070.262.0\x10wit-bindgen-rust\x060.63.0";
         };
     };
 }
@@ -1764,9 +1810,9 @@ pub use __export_commands_only_impl as export_commands;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1766] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc2\x0c\x01A\x02\x01\
-A\x02\x01BJ\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05stat\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1814] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf2\x0c\x01A\x02\x01\
+A\x02\x01BK\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05stat\
 e\x04flag\x04text\x04\0\x0cchannel-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04\
 names\x04units\x04kind\x03\x08writable\x7f\x0aattributes\x05\x04\0\x07channel\x03\
 \0\x06\x01r\x02\x04names\x0aattributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01\
@@ -1785,23 +1831,24 @@ larm\x7f\x04\0\x07anomaly\x03\0$\x01ks\x01r\x06\x05models\x06devices\x09target-k
 w\x20\x07applied\x7f\x07refusal&\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\
 \x06devices\x06online\x7f\x06details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\
 \x04lost+\x06reasons\x04\0\x03gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\
-\x04\0\x05value\x03\0.\x01k\x01\x01r\x05\x06devices\x07channels\x05value/\x05unt\
-il0\x09references\x04\0\x08proposal\x03\01\x01q\x05\x08verified\x01/\0\x07refuse\
-d\x01s\0\x06failed\x01s\0\x0asuperseded\0\0\x07expired\0\0\x04\0\x07outcome\x03\0\
-3\x01k4\x01r\x03\x08proposers\x08proposal2\x07outcome5\x04\0\x05write\x03\06\x01\
-r\x02\x04kinds\x04jsons\x04\0\x05other\x03\08\x01q\x0a\x04site\x01\x10\0\x03gap\x01\
--\0\x05frame\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06\
-device\x01*\0\x09heartbeat\0\0\x05write\x017\0\x05other\x019\0\x04\0\x0aevent-bo\
-dy\x03\0:\x01r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body;\x04\0\x05ev\
-ent\x03\0<\x01m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qo\
-s\x03\0>\x01ky\x01p}\x01k\xc1\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc0\0\x0er\
-esponse-topic&\x10correlation-data\xc2\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0a\
-properties\x03\0C\x01k\xc4\0\x01r\x05\x05topics\x07payload\xc1\0\x03qos?\x06reta\
-in\x7f\x0aproperties\xc5\0\x04\0\x07message\x03\0F\x01q\x02\x05retry\x01s\0\x06r\
-eject\x01s\0\x04\0\x07failure\x03\0H\x03\0\x17bessai:edge/types@0.2.0\x05\0\x04\0\
-8bessai:sdk/commands-only-with-all-of-its-exports-removed\x04\0\x0b3\x01\0-comma\
-nds-only-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocesse\
-d-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\x04\0\x05value\x03\0.\x01k/\x01k\x01\x01r\x05\x06devices\x07channels\x05value0\x05\
+until1\x09references\x04\0\x08proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cack\
+nowledged\0\0\x07refused\x01s\0\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\
+\0\0\x08released\x01s\0\x04\0\x07outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08p\
+roposers\x08proposal3\x04units\x07outcome6\x04\0\x05write\x03\07\x01r\x02\x04kin\
+ds\x04jsons\x04\0\x05other\x03\09\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05fr\
+ame\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01\
+*\0\x09heartbeat\0\0\x05write\x018\0\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01\
+r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body<\x04\0\x05event\x03\0=\x01\
+m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\
+\x01p}\x01k\xc2\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\
+\x10correlation-data\xc3\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\
+\0D\x01k\xc5\0\x01r\x05\x05topics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0a\
+properties\xc6\0\x04\0\x07message\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\
+\0\x04\0\x07failure\x03\0I\x03\0\x17bessai:edge/types@0.2.0\x05\0\x04\08bessai:s\
+dk/commands-only-with-all-of-its-exports-removed\x04\0\x0b3\x01\0-commands-only-\
+with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -17,7 +17,7 @@ pub mod exports {
             ///
             /// Order in a session: `connect`, CONNECT, CONNACK, `subscriptions` (of `commands`), `connected`, then `process` and
             /// `receive`, last `closing`. A fresh instance within a session gets `configure`, then `connected` again. What these
-            /// functions set in `state` is on disk before the packet that it leads to is sent, and is never reverted.
+            /// functions set in `state` is on disk before the packet that follows is sent, and is never reverted.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod session {
                 #[used]
@@ -76,7 +76,7 @@ pub mod exports {
                         }
                     }
                 }
-                /// The sign-in as the feed's settings define it. `attempt`: how many failed since the last session, 0 at first.
+                /// The sign-in as the feed's settings define it. `attempt`: the number of sign-ins that failed since the last session.
                 #[derive(Clone, PartialEq)]
                 pub struct Request {
                     pub host: _rt::String,
@@ -155,8 +155,8 @@ pub mod exports {
                 /// A field that is none is taken from the feed's settings or chosen by the host.
                 #[derive(Clone, PartialEq)]
                 pub struct Login {
-                    /// Where to sign in instead; the feed needs the right to that host, `[rights] connect`. It gets neither the user name nor
-                    /// the password of the settings.
+                    /// Where to sign in instead; the feed needs the right to that host, `[rights] connect`. The user name and the
+                    /// password of the settings are not sent to it.
                     pub endpoint: ::core::option::Option<Endpoint>,
                     pub protocol: ::core::option::Option<Protocol>,
                     pub client_id: ::core::option::Option<_rt::String>,
@@ -175,8 +175,8 @@ pub mod exports {
                     /// When the host signs in again with a fresh login; the plugin chooses the margin before an expiry. A session lasts at
                     /// least 1 s.
                     pub renew_at: ::core::option::Option<Timestamp>,
-                    /// The session serves to find out where and how to sign in, at a provisioning service for example: no events are handed
-                    /// over in it, and no messages made of events are sent. `subscriptions`, `connected`, `receive` and `closing` are
+                    /// The session only serves to find out where and how to sign in, for example at a provisioning service: no events are
+                    /// handed over in it, and no messages made from events are sent. `subscriptions`, `connected`, `receive` and `closing` are
                     /// called as always. It ends with `sign-in-again`, at `renew-at`, or after 60 s at the latest.
                     pub provisioning: bool,
                 }
@@ -1961,10 +1961,10 @@ macro_rules! __export_session_only_impl {
         : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.63.0:bessai:sdk:session-only:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2342] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2390] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa3\x11\x01A\x02\x01\
-A\x08\x01BJ\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05stat\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd3\x11\x01A\x02\x01\
+A\x08\x01BK\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05stat\
 e\x04flag\x04text\x04\0\x0cchannel-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04\
 names\x04units\x04kind\x03\x08writable\x7f\x0aattributes\x05\x04\0\x07channel\x03\
 \0\x06\x01r\x02\x04names\x0aattributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01\
@@ -1983,38 +1983,39 @@ larm\x7f\x04\0\x07anomaly\x03\0$\x01ks\x01r\x06\x05models\x06devices\x09target-k
 w\x20\x07applied\x7f\x07refusal&\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\
 \x06devices\x06online\x7f\x06details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\
 \x04lost+\x06reasons\x04\0\x03gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\
-\x04\0\x05value\x03\0.\x01k\x01\x01r\x05\x06devices\x07channels\x05value/\x05unt\
-il0\x09references\x04\0\x08proposal\x03\01\x01q\x05\x08verified\x01/\0\x07refuse\
-d\x01s\0\x06failed\x01s\0\x0asuperseded\0\0\x07expired\0\0\x04\0\x07outcome\x03\0\
-3\x01k4\x01r\x03\x08proposers\x08proposal2\x07outcome5\x04\0\x05write\x03\06\x01\
-r\x02\x04kinds\x04jsons\x04\0\x05other\x03\08\x01q\x0a\x04site\x01\x10\0\x03gap\x01\
--\0\x05frame\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06\
-device\x01*\0\x09heartbeat\0\0\x05write\x017\0\x05other\x019\0\x04\0\x0aevent-bo\
-dy\x03\0:\x01r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body;\x04\0\x05ev\
-ent\x03\0<\x01m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qo\
-s\x03\0>\x01ky\x01p}\x01k\xc1\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc0\0\x0er\
-esponse-topic&\x10correlation-data\xc2\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0a\
-properties\x03\0C\x01k\xc4\0\x01r\x05\x05topics\x07payload\xc1\0\x03qos?\x06reta\
-in\x7f\x0aproperties\xc5\0\x04\0\x07message\x03\0F\x01q\x02\x05retry\x01s\0\x06r\
-eject\x01s\0\x04\0\x07failure\x03\0H\x03\0\x17bessai:edge/types@0.2.0\x05\0\x02\x03\
-\0\0\x09timestamp\x02\x03\0\0\x03qos\x02\x03\0\0\x07message\x02\x03\0\0\x07failu\
-re\x01B(\x02\x03\x02\x01\x01\x04\0\x09timestamp\x03\0\0\x02\x03\x02\x01\x02\x04\0\
-\x03qos\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\
-\x04\x04\0\x07failure\x03\0\x06\x01r\x02\x04hosts\x04port{\x04\0\x08endpoint\x03\
-\0\x08\x01m\x02\x04v311\x02v5\x04\0\x08protocol\x03\0\x0a\x01r\x05\x04hosts\x04p\
-ort{\x08protocol\x0b\x02at\x01\x07attempty\x04\0\x07request\x03\0\x0c\x01r\x06\x02\
-at\x01\x08protocol\x0b\x0fsession-present\x7f\x0amax-packety\x07max-qos\x03\x06r\
-etain\x7f\x04\0\x07welcome\x03\0\x0e\x01q\x02\x04text\x01s\0\x06secret\x01s\0\x04\
-\0\x08password\x03\0\x10\x01k\x09\x01k\x0b\x01ks\x01k\x11\x01k\x7f\x01ky\x01k{\x01\
-k\x05\x01o\x02ss\x01p\x1a\x01k\x01\x01r\x0c\x08endpoint\x12\x08protocol\x13\x09c\
-lient-id\x14\x08username\x14\x08password\x15\x0bclean-start\x16\x10session-expir\
-y-s\x17\x0ckeep-alive-s\x18\x04will\x19\x0aproperties\x1b\x08renew-at\x1c\x0cpro\
-visioning\x7f\x04\0\x05login\x03\0\x1d\x01j\x01\x1e\x01s\x01@\x01\x07request\x0d\
-\0\x1f\x04\0\x07connect\x01\x20\x01p\x05\x01j\x01!\x01\x07\x01@\x01\x07welcome\x0f\
-\0\"\x04\0\x09connected\x01#\x01@\x01\x02at\x01\0!\x04\0\x07closing\x01$\x04\0\x19\
-bessai:edge/session@0.2.0\x05\x05\x04\0\x17bessai:sdk/session-only\x04\0\x0b\x12\
-\x01\0\x0csession-only\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-co\
-mponent\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\x04\0\x05value\x03\0.\x01k/\x01k\x01\x01r\x05\x06devices\x07channels\x05value0\x05\
+until1\x09references\x04\0\x08proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cack\
+nowledged\0\0\x07refused\x01s\0\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\
+\0\0\x08released\x01s\0\x04\0\x07outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08p\
+roposers\x08proposal3\x04units\x07outcome6\x04\0\x05write\x03\07\x01r\x02\x04kin\
+ds\x04jsons\x04\0\x05other\x03\09\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05fr\
+ame\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01\
+*\0\x09heartbeat\0\0\x05write\x018\0\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01\
+r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body<\x04\0\x05event\x03\0=\x01\
+m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\
+\x01p}\x01k\xc2\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\
+\x10correlation-data\xc3\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\
+\0D\x01k\xc5\0\x01r\x05\x05topics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0a\
+properties\xc6\0\x04\0\x07message\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\
+\0\x04\0\x07failure\x03\0I\x03\0\x17bessai:edge/types@0.2.0\x05\0\x02\x03\0\0\x09\
+timestamp\x02\x03\0\0\x03qos\x02\x03\0\0\x07message\x02\x03\0\0\x07failure\x01B(\
+\x02\x03\x02\x01\x01\x04\0\x09timestamp\x03\0\0\x02\x03\x02\x01\x02\x04\0\x03qos\
+\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\x04\x04\
+\0\x07failure\x03\0\x06\x01r\x02\x04hosts\x04port{\x04\0\x08endpoint\x03\0\x08\x01\
+m\x02\x04v311\x02v5\x04\0\x08protocol\x03\0\x0a\x01r\x05\x04hosts\x04port{\x08pr\
+otocol\x0b\x02at\x01\x07attempty\x04\0\x07request\x03\0\x0c\x01r\x06\x02at\x01\x08\
+protocol\x0b\x0fsession-present\x7f\x0amax-packety\x07max-qos\x03\x06retain\x7f\x04\
+\0\x07welcome\x03\0\x0e\x01q\x02\x04text\x01s\0\x06secret\x01s\0\x04\0\x08passwo\
+rd\x03\0\x10\x01k\x09\x01k\x0b\x01ks\x01k\x11\x01k\x7f\x01ky\x01k{\x01k\x05\x01o\
+\x02ss\x01p\x1a\x01k\x01\x01r\x0c\x08endpoint\x12\x08protocol\x13\x09client-id\x14\
+\x08username\x14\x08password\x15\x0bclean-start\x16\x10session-expiry-s\x17\x0ck\
+eep-alive-s\x18\x04will\x19\x0aproperties\x1b\x08renew-at\x1c\x0cprovisioning\x7f\
+\x04\0\x05login\x03\0\x1d\x01j\x01\x1e\x01s\x01@\x01\x07request\x0d\0\x1f\x04\0\x07\
+connect\x01\x20\x01p\x05\x01j\x01!\x01\x07\x01@\x01\x07welcome\x0f\0\"\x04\0\x09\
+connected\x01#\x01@\x01\x02at\x01\0!\x04\0\x07closing\x01$\x04\0\x19bessai:edge/\
+session@0.2.0\x05\x05\x04\0\x17bessai:sdk/session-only\x04\0\x0b\x12\x01\0\x0cse\
+ssion-only\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070\
+.262.0\x10wit-bindgen-rust\x060.63.0";
         };
     };
 }
@@ -2027,9 +2028,9 @@ pub use __export_session_only_impl as export_session;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1764] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc1\x0c\x01A\x02\x01\
-A\x02\x01BJ\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05stat\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1812] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf1\x0c\x01A\x02\x01\
+A\x02\x01BK\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05stat\
 e\x04flag\x04text\x04\0\x0cchannel-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04\
 names\x04units\x04kind\x03\x08writable\x7f\x0aattributes\x05\x04\0\x07channel\x03\
 \0\x06\x01r\x02\x04names\x0aattributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01\
@@ -2048,23 +2049,24 @@ larm\x7f\x04\0\x07anomaly\x03\0$\x01ks\x01r\x06\x05models\x06devices\x09target-k
 w\x20\x07applied\x7f\x07refusal&\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\
 \x06devices\x06online\x7f\x06details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\
 \x04lost+\x06reasons\x04\0\x03gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\
-\x04\0\x05value\x03\0.\x01k\x01\x01r\x05\x06devices\x07channels\x05value/\x05unt\
-il0\x09references\x04\0\x08proposal\x03\01\x01q\x05\x08verified\x01/\0\x07refuse\
-d\x01s\0\x06failed\x01s\0\x0asuperseded\0\0\x07expired\0\0\x04\0\x07outcome\x03\0\
-3\x01k4\x01r\x03\x08proposers\x08proposal2\x07outcome5\x04\0\x05write\x03\06\x01\
-r\x02\x04kinds\x04jsons\x04\0\x05other\x03\08\x01q\x0a\x04site\x01\x10\0\x03gap\x01\
--\0\x05frame\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06\
-device\x01*\0\x09heartbeat\0\0\x05write\x017\0\x05other\x019\0\x04\0\x0aevent-bo\
-dy\x03\0:\x01r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body;\x04\0\x05ev\
-ent\x03\0<\x01m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qo\
-s\x03\0>\x01ky\x01p}\x01k\xc1\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc0\0\x0er\
-esponse-topic&\x10correlation-data\xc2\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0a\
-properties\x03\0C\x01k\xc4\0\x01r\x05\x05topics\x07payload\xc1\0\x03qos?\x06reta\
-in\x7f\x0aproperties\xc5\0\x04\0\x07message\x03\0F\x01q\x02\x05retry\x01s\0\x06r\
-eject\x01s\0\x04\0\x07failure\x03\0H\x03\0\x17bessai:edge/types@0.2.0\x05\0\x04\0\
-7bessai:sdk/session-only-with-all-of-its-exports-removed\x04\0\x0b2\x01\0,sessio\
-n-only-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-\
-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\x04\0\x05value\x03\0.\x01k/\x01k\x01\x01r\x05\x06devices\x07channels\x05value0\x05\
+until1\x09references\x04\0\x08proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cack\
+nowledged\0\0\x07refused\x01s\0\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\
+\0\0\x08released\x01s\0\x04\0\x07outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08p\
+roposers\x08proposal3\x04units\x07outcome6\x04\0\x05write\x03\07\x01r\x02\x04kin\
+ds\x04jsons\x04\0\x05other\x03\09\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05fr\
+ame\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01\
+*\0\x09heartbeat\0\0\x05write\x018\0\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01\
+r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body<\x04\0\x05event\x03\0=\x01\
+m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\
+\x01p}\x01k\xc2\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\
+\x10correlation-data\xc3\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\
+\0D\x01k\xc5\0\x01r\x05\x05topics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0a\
+properties\xc6\0\x04\0\x07message\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\
+\0\x04\0\x07failure\x03\0I\x03\0\x17bessai:edge/types@0.2.0\x05\0\x04\07bessai:s\
+dk/session-only-with-all-of-its-exports-removed\x04\0\x0b2\x01\0,session-only-wi\
+th-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -122,15 +122,15 @@ pub mod bessai {
                 }
             }
             impl ::core::error::Error for SecretError {}
-            /// What to sign with, and what the signature looks like.
+            /// Which kind of key signs, and the format of the signature.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Algorithm {
-                /// ECDSA on the curve P-256 with SHA-256. The signature has 64 bytes, r then s, as JWS wants it (RFC 7518 §3.4). It is
-                /// another one in every call.
+                /// ECDSA on the curve P-256 with SHA-256. The signature has 64 bytes, r then s, as in JWS (RFC 7518 §3.4), and
+                /// differs from call to call.
                 Es256,
                 /// RSA PKCS #1 v1.5 with SHA-256 (RFC 7518 §3.3); a key has 2,048 to 4,096 bits. The signature is as long as the key's
-                /// modulus, 256 to 512 bytes, and the same for the same data.
+                /// modulus, 256 to 512 bytes, and is the same for the same data.
                 Rs256,
                 /// Ed25519 (RFC 8032). The signature has 64 bytes and is the same for the same data.
                 Ed25519,
@@ -164,7 +164,7 @@ pub mod bessai {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The HMAC-SHA256 of `data`, 32 bytes. The key is the secret's bytes, after the decoding that `[secrets]` states.
+            /// The HMAC-SHA256 of `data`, 32 bytes. The key is the secret, decoded as `[secrets]` says.
             #[allow(async_fn_in_trait)]
             pub fn hmac_sha256(
                 secret: &str,
@@ -556,11 +556,11 @@ pub mod bessai {
             }
         }
         /// Numbers about the plugin itself, for the people who run the gateway: `/health` shows them in the feed's entry. They are
-        /// kept per feed while the gateway runs, across instances and versions of the plugin, and begin anew when the gateway
-        /// starts. Unlike `state` they also count what a failed call reported. A plugin cannot read them.
+        /// kept per feed while the gateway runs, across instances and versions of the plugin, and start again when the gateway
+        /// starts. Unlike `state`, they keep what a failed call reported. A plugin cannot read them.
         ///
         /// A metric has a name and labels, and each combination of both is a series. Names of metrics and labels consist of
-        /// `A`–`Z`, `a`–`z`, `0`–`9` and `_`, begin with no digit and have at most 64 characters; by convention a name ends with its
+        /// `A`–`Z`, `a`–`z`, `0`–`9` and `_`, do not begin with a digit, and have at most 64 characters; by convention a name ends with its
         /// unit, such as `_seconds` or `_bytes`, a counter's with `_total`. A series has at most 8 labels, in any order, each name
         /// once; a label's value has at most 64 characters. A feed has at most 100 series.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
@@ -1281,7 +1281,7 @@ pub mod bessai {
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Watchdog {
-                /// Safety is judged on no device.
+                /// There is no device whose readings safety is judged on.
                 Absent,
                 /// Readings arrive at their period.
                 Ok,
@@ -1443,16 +1443,19 @@ pub mod bessai {
                     }
                 }
             }
-            /// A set-point that somebody asks for. The host decides: it checks rights, range and safety, and only then writes.
+            /// A set-point that a feed, a model or the operator proposes. The host decides: it checks rights, range and safety, and
+            /// only then writes.
             #[derive(Clone, PartialEq)]
             pub struct Proposal {
-                /// Names as in `site`.
+                /// The name of a device in `site`; at most 256 bytes, as `channel` and `reference`.
                 pub device: _rt::String,
+                /// The name of one of its channels.
                 pub channel: _rt::String,
-                pub value: Value,
-                /// The set-point is void from this time on; none for the host's default of 60 s.
+                /// None ends the proposer's set-point for this channel before its `until`. A text has at most 1,024 bytes.
+                pub value: ::core::option::Option<Value>,
+                /// When the set-point ends, unless it is proposed again; none for the host's default of 60 s.
                 pub until: ::core::option::Option<Timestamp>,
-                /// Chosen by whoever proposes, to recognise the outcome by; may be empty.
+                /// Chosen by the proposer and returned with the outcome; may be empty.
                 pub reference: _rt::String,
             }
             impl ::core::fmt::Debug for Proposal {
@@ -1469,19 +1472,24 @@ pub mod bessai {
                         .finish()
                 }
             }
-            /// What became of a proposal.
+            /// What became of a proposal. While several set-points for one channel are valid, that of the highest priority applies:
+            /// the operator's before those of feeds, and those before models'; of one proposer the newest.
             #[derive(Clone, PartialEq)]
             pub enum Outcome {
                 /// Written, and read back as this value.
                 Verified(Value),
-                /// Not written: rights, range or safety forbid it. The text says which one, and why.
+                /// Written and acknowledged by the device, and the channel cannot be read back.
+                Acknowledged,
+                /// Not written: rights, range, safety or a limit forbid it. The text says which one, and why.
                 Refused(_rt::String),
                 /// Written, or tried to be written, without effect; the text says what the device answered or still shows.
                 Failed(_rt::String),
-                /// Not written, or not in force any more: a newer write to the same channel replaced it.
-                Superseded,
-                /// Not written before its `until`.
+                /// Another set-point applies instead, before or after this one was written. The text is its proposer.
+                Superseded(_rt::String),
+                /// Its `until` passed, before or after it was written.
                 Expired,
+                /// Ended before its `until`, by its proposer or by the host: the text says by whom, and why.
+                Released(_rt::String),
             }
             impl ::core::fmt::Debug for Outcome {
                 fn fmt(
@@ -1492,26 +1500,37 @@ pub mod bessai {
                         Outcome::Verified(e) => {
                             f.debug_tuple("Outcome::Verified").field(e).finish()
                         }
+                        Outcome::Acknowledged => {
+                            f.debug_tuple("Outcome::Acknowledged").finish()
+                        }
                         Outcome::Refused(e) => {
                             f.debug_tuple("Outcome::Refused").field(e).finish()
                         }
                         Outcome::Failed(e) => {
                             f.debug_tuple("Outcome::Failed").field(e).finish()
                         }
-                        Outcome::Superseded => {
-                            f.debug_tuple("Outcome::Superseded").finish()
+                        Outcome::Superseded(e) => {
+                            f.debug_tuple("Outcome::Superseded").field(e).finish()
                         }
                         Outcome::Expired => f.debug_tuple("Outcome::Expired").finish(),
+                        Outcome::Released(e) => {
+                            f.debug_tuple("Outcome::Released").field(e).finish()
+                        }
                     }
                 }
             }
-            /// A proposal, and what became of it. There are two such events for each proposal: one when it is made, one with its outcome.
+            /// A step of a proposal. There is one such event when it is made, one with its outcome, and, if it was written, one with
+            /// the outcome that says how it ended.
             #[derive(Clone, PartialEq)]
             pub struct Write {
+                /// The number of the event with the proposal, in each of its events.
+                pub proposed: u64,
                 /// `feed/<name>`, `model/<name>` or `operator`.
                 pub proposer: _rt::String,
                 pub proposal: Proposal,
-                /// None while it is not decided.
+                /// The unit of the value, as the channel has it in `site`; empty if there is no such channel.
+                pub unit: _rt::String,
+                /// None in the event with the proposal.
                 pub outcome: ::core::option::Option<Outcome>,
             }
             impl ::core::fmt::Debug for Write {
@@ -1520,8 +1539,10 @@ pub mod bessai {
                     f: &mut ::core::fmt::Formatter<'_>,
                 ) -> ::core::fmt::Result {
                     f.debug_struct("Write")
+                        .field("proposed", &self.proposed)
                         .field("proposer", &self.proposer)
                         .field("proposal", &self.proposal)
+                        .field("unit", &self.unit)
                         .field("outcome", &self.outcome)
                         .finish()
                 }
@@ -1554,7 +1575,7 @@ pub mod bessai {
                 Device(DeviceStatus),
                 /// A tick of the host's clock, and the only timer that a plugin has.
                 Heartbeat,
-                /// Never made by a gateway of this version, which writes no set-points.
+                /// A gateway of this version writes no set-points: the outcome of each proposal is `refused`.
                 Write(Write),
                 /// A kind added by a later host: a plugin that does not know it ignores it.
                 Other(Other),
@@ -1754,10 +1775,10 @@ pub mod exports {
         pub mod edge {
             /// Every plugin: events in, messages out.
             ///
-            /// What holds for every function that the host calls: one call at a time, and no call is interrupted, except one that exceeds
-            /// `[limits] call` (500 ms) or `[limits] memory` (64 MiB), which ends with the instance. A call that fails leaves neither
-            /// messages nor changes of `state`. The host may start a fresh instance between any two calls, `configure` first: what must
-            /// outlive a call belongs in `state`. A call returns at most 1,000 messages of 1 MiB in all.
+            /// For every function that the host calls: calls do not overlap, and none is interrupted unless it exceeds `[limits] call`
+            /// (500 ms) or `[limits] memory` (64 MiB), after which the instance is discarded. A call that fails leaves neither messages
+            /// nor changes of `state`. The host may start a fresh instance between any two calls, and then calls `configure` first: what
+            /// must outlive a call belongs in `state`. A call returns at most 1,000 messages of 1 MiB in all.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod transform {
                 #[used]
@@ -2153,22 +2174,22 @@ pub mod exports {
                 ) -> *mut u8 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result181 = {
-                            let base180 = arg0;
-                            let len180 = arg1;
-                            let mut result180 = _rt::Vec::with_capacity(len180);
-                            for i in 0..len180 {
-                                let base = base180
-                                    .add(i * (80 + 12 * ::core::mem::size_of::<*const u8>()));
-                                let e180 = {
+                        let result192 = {
+                            let base191 = arg0;
+                            let len191 = arg1;
+                            let mut result191 = _rt::Vec::with_capacity(len191);
+                            for i in 0..len191 {
+                                let base = base191
+                                    .add(i * (96 + 14 * ::core::mem::size_of::<*const u8>()));
+                                let e191 = {
                                     let l0 = *base.add(0).cast::<i64>();
                                     let l1 = *base.add(8).cast::<i64>();
                                     let l2 = i32::from(*base.add(16).cast::<u8>());
                                     let l3 = i32::from(*base.add(24).cast::<u8>());
-                                    use super::super::super::super::bessai::edge::types::EventBody as V179;
-                                    let v179 = match l3 {
+                                    use super::super::super::super::bessai::edge::types::EventBody as V190;
+                                    let v190 = match l3 {
                                         0 => {
-                                            let e179 = {
+                                            let e190 = {
                                                 let l4 = *base.add(32).cast::<*mut u8>();
                                                 let l5 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2503,10 +2524,10 @@ pub mod exports {
                                                     attributes: result67,
                                                 }
                                             };
-                                            V179::Site(e179)
+                                            V190::Site(e190)
                                         }
                                         1 => {
-                                            let e179 = {
+                                            let e190 = {
                                                 let l68 = i32::from(*base.add(32).cast::<u8>());
                                                 let l70 = *base.add(48).cast::<*mut u8>();
                                                 let l71 = *base
@@ -2533,10 +2554,10 @@ pub mod exports {
                                                     reason: _rt::string_lift(bytes72),
                                                 }
                                             };
-                                            V179::Gap(e179)
+                                            V190::Gap(e190)
                                         }
                                         2 => {
-                                            let e179 = {
+                                            let e190 = {
                                                 let l73 = *base.add(32).cast::<i32>();
                                                 let l74 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2618,10 +2639,10 @@ pub mod exports {
                                                     texts: result88,
                                                 }
                                             };
-                                            V179::Frame(e179)
+                                            V190::Frame(e190)
                                         }
                                         3 => {
-                                            let e179 = {
+                                            let e190 = {
                                                 let l89 = i32::from(*base.add(32).cast::<u8>());
                                                 let l90 = i32::from(*base.add(33).cast::<u8>());
                                                 let l91 = i32::from(*base.add(40).cast::<u8>());
@@ -2710,10 +2731,10 @@ pub mod exports {
                                                     violations: result106,
                                                 }
                                             };
-                                            V179::Safety(e179)
+                                            V190::Safety(e190)
                                         }
                                         4 => {
-                                            let e179 = {
+                                            let e190 = {
                                                 let l107 = *base.add(32).cast::<*mut u8>();
                                                 let l108 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2761,10 +2782,10 @@ pub mod exports {
                                                     alarm: _rt::bool_lift(l116 as u8),
                                                 }
                                             };
-                                            V179::Anomaly(e179)
+                                            V190::Anomaly(e190)
                                         }
                                         5 => {
-                                            let e179 = {
+                                            let e190 = {
                                                 let l117 = *base.add(32).cast::<*mut u8>();
                                                 let l118 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2847,10 +2868,10 @@ pub mod exports {
                                                     inference_ms: l130,
                                                 }
                                             };
-                                            V179::Dispatch(e179)
+                                            V190::Dispatch(e190)
                                         }
                                         6 => {
-                                            let e179 = {
+                                            let e190 = {
                                                 let l131 = *base.add(32).cast::<*mut u8>();
                                                 let l132 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
@@ -2884,220 +2905,283 @@ pub mod exports {
                                                     detail: _rt::string_lift(bytes137),
                                                 }
                                             };
-                                            V179::Device(e179)
+                                            V190::Device(e190)
                                         }
-                                        7 => V179::Heartbeat,
+                                        7 => V190::Heartbeat,
                                         8 => {
-                                            let e179 = {
-                                                let l138 = *base.add(32).cast::<*mut u8>();
-                                                let l139 = *base
-                                                    .add(32 + 1 * ::core::mem::size_of::<*const u8>())
+                                            let e190 = {
+                                                let l138 = *base.add(32).cast::<i64>();
+                                                let l139 = *base.add(40).cast::<*mut u8>();
+                                                let l140 = *base
+                                                    .add(40 + 1 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                let len140 = l139;
-                                                let bytes140 = _rt::Vec::from_raw_parts(
-                                                    l138.cast(),
-                                                    len140,
-                                                    len140,
+                                                let len141 = l140;
+                                                let bytes141 = _rt::Vec::from_raw_parts(
+                                                    l139.cast(),
+                                                    len141,
+                                                    len141,
                                                 );
-                                                let l141 = *base
-                                                    .add(32 + 2 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
                                                 let l142 = *base
-                                                    .add(32 + 3 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                let len143 = l142;
-                                                let bytes143 = _rt::Vec::from_raw_parts(
-                                                    l141.cast(),
-                                                    len143,
-                                                    len143,
-                                                );
-                                                let l144 = *base
-                                                    .add(32 + 4 * ::core::mem::size_of::<*const u8>())
+                                                    .add(40 + 2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
+                                                let l143 = *base
+                                                    .add(40 + 3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len144 = l143;
+                                                let bytes144 = _rt::Vec::from_raw_parts(
+                                                    l142.cast(),
+                                                    len144,
+                                                    len144,
+                                                );
                                                 let l145 = *base
-                                                    .add(32 + 5 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                let len146 = l145;
-                                                let bytes146 = _rt::Vec::from_raw_parts(
-                                                    l144.cast(),
-                                                    len146,
-                                                    len146,
-                                                );
-                                                let l147 = i32::from(
-                                                    *base
-                                                        .add(32 + 6 * ::core::mem::size_of::<*const u8>())
-                                                        .cast::<u8>(),
-                                                );
-                                                use super::super::super::super::bessai::edge::types::Value as V152;
-                                                let v152 = match l147 {
-                                                    0 => {
-                                                        let e152 = {
-                                                            let l148 = *base
-                                                                .add(40 + 6 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<f64>();
-                                                            l148
-                                                        };
-                                                        V152::Number(e152)
-                                                    }
-                                                    n => {
-                                                        debug_assert_eq!(n, 1, "invalid enum discriminant");
-                                                        let e152 = {
-                                                            let l149 = *base
-                                                                .add(40 + 6 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l150 = *base
-                                                                .add(40 + 7 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len151 = l150;
-                                                            let bytes151 = _rt::Vec::from_raw_parts(
-                                                                l149.cast(),
-                                                                len151,
-                                                                len151,
-                                                            );
-                                                            _rt::string_lift(bytes151)
-                                                        };
-                                                        V152::Text(e152)
-                                                    }
-                                                };
-                                                let l153 = i32::from(
-                                                    *base
-                                                        .add(40 + 8 * ::core::mem::size_of::<*const u8>())
-                                                        .cast::<u8>(),
-                                                );
-                                                let l155 = *base
-                                                    .add(56 + 8 * ::core::mem::size_of::<*const u8>())
+                                                    .add(40 + 4 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l156 = *base
-                                                    .add(56 + 9 * ::core::mem::size_of::<*const u8>())
+                                                let l146 = *base
+                                                    .add(40 + 5 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                let len157 = l156;
-                                                let bytes157 = _rt::Vec::from_raw_parts(
-                                                    l155.cast(),
-                                                    len157,
-                                                    len157,
+                                                let len147 = l146;
+                                                let bytes147 = _rt::Vec::from_raw_parts(
+                                                    l145.cast(),
+                                                    len147,
+                                                    len147,
                                                 );
-                                                let l158 = i32::from(
+                                                let l148 = i32::from(
                                                     *base
-                                                        .add(56 + 10 * ::core::mem::size_of::<*const u8>())
+                                                        .add(40 + 6 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<u8>(),
+                                                );
+                                                let l155 = i32::from(
+                                                    *base
+                                                        .add(56 + 8 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<u8>(),
+                                                );
+                                                let l157 = *base
+                                                    .add(72 + 8 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l158 = *base
+                                                    .add(72 + 9 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len159 = l158;
+                                                let bytes159 = _rt::Vec::from_raw_parts(
+                                                    l157.cast(),
+                                                    len159,
+                                                    len159,
+                                                );
+                                                let l160 = *base
+                                                    .add(72 + 10 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l161 = *base
+                                                    .add(72 + 11 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len162 = l161;
+                                                let bytes162 = _rt::Vec::from_raw_parts(
+                                                    l160.cast(),
+                                                    len162,
+                                                    len162,
+                                                );
+                                                let l163 = i32::from(
+                                                    *base
+                                                        .add(72 + 12 * ::core::mem::size_of::<*const u8>())
                                                         .cast::<u8>(),
                                                 );
                                                 super::super::super::super::bessai::edge::types::Write {
-                                                    proposer: _rt::string_lift(bytes140),
+                                                    proposed: l138 as u64,
+                                                    proposer: _rt::string_lift(bytes141),
                                                     proposal: super::super::super::super::bessai::edge::types::Proposal {
-                                                        device: _rt::string_lift(bytes143),
-                                                        channel: _rt::string_lift(bytes146),
-                                                        value: v152,
-                                                        until: match l153 {
+                                                        device: _rt::string_lift(bytes144),
+                                                        channel: _rt::string_lift(bytes147),
+                                                        value: match l148 {
                                                             0 => None,
                                                             1 => {
                                                                 let e = {
-                                                                    let l154 = *base
-                                                                        .add(48 + 8 * ::core::mem::size_of::<*const u8>())
-                                                                        .cast::<i64>();
-                                                                    l154 as u64
+                                                                    let l149 = i32::from(
+                                                                        *base
+                                                                            .add(48 + 6 * ::core::mem::size_of::<*const u8>())
+                                                                            .cast::<u8>(),
+                                                                    );
+                                                                    use super::super::super::super::bessai::edge::types::Value as V154;
+                                                                    let v154 = match l149 {
+                                                                        0 => {
+                                                                            let e154 = {
+                                                                                let l150 = *base
+                                                                                    .add(56 + 6 * ::core::mem::size_of::<*const u8>())
+                                                                                    .cast::<f64>();
+                                                                                l150
+                                                                            };
+                                                                            V154::Number(e154)
+                                                                        }
+                                                                        n => {
+                                                                            debug_assert_eq!(n, 1, "invalid enum discriminant");
+                                                                            let e154 = {
+                                                                                let l151 = *base
+                                                                                    .add(56 + 6 * ::core::mem::size_of::<*const u8>())
+                                                                                    .cast::<*mut u8>();
+                                                                                let l152 = *base
+                                                                                    .add(56 + 7 * ::core::mem::size_of::<*const u8>())
+                                                                                    .cast::<usize>();
+                                                                                let len153 = l152;
+                                                                                let bytes153 = _rt::Vec::from_raw_parts(
+                                                                                    l151.cast(),
+                                                                                    len153,
+                                                                                    len153,
+                                                                                );
+                                                                                _rt::string_lift(bytes153)
+                                                                            };
+                                                                            V154::Text(e154)
+                                                                        }
+                                                                    };
+                                                                    v154
                                                                 };
                                                                 Some(e)
                                                             }
                                                             _ => _rt::invalid_enum_discriminant(),
                                                         },
-                                                        reference: _rt::string_lift(bytes157),
+                                                        until: match l155 {
+                                                            0 => None,
+                                                            1 => {
+                                                                let e = {
+                                                                    let l156 = *base
+                                                                        .add(64 + 8 * ::core::mem::size_of::<*const u8>())
+                                                                        .cast::<i64>();
+                                                                    l156 as u64
+                                                                };
+                                                                Some(e)
+                                                            }
+                                                            _ => _rt::invalid_enum_discriminant(),
+                                                        },
+                                                        reference: _rt::string_lift(bytes159),
                                                     },
-                                                    outcome: match l158 {
+                                                    unit: _rt::string_lift(bytes162),
+                                                    outcome: match l163 {
                                                         0 => None,
                                                         1 => {
                                                             let e = {
-                                                                let l159 = i32::from(
+                                                                let l164 = i32::from(
                                                                     *base
-                                                                        .add(64 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                        .add(80 + 12 * ::core::mem::size_of::<*const u8>())
                                                                         .cast::<u8>(),
                                                                 );
-                                                                use super::super::super::super::bessai::edge::types::Outcome as V172;
-                                                                let v172 = match l159 {
+                                                                use super::super::super::super::bessai::edge::types::Outcome as V183;
+                                                                let v183 = match l164 {
                                                                     0 => {
-                                                                        let e172 = {
-                                                                            let l160 = i32::from(
+                                                                        let e183 = {
+                                                                            let l165 = i32::from(
                                                                                 *base
-                                                                                    .add(72 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                                    .add(88 + 12 * ::core::mem::size_of::<*const u8>())
                                                                                     .cast::<u8>(),
                                                                             );
-                                                                            use super::super::super::super::bessai::edge::types::Value as V165;
-                                                                            let v165 = match l160 {
+                                                                            use super::super::super::super::bessai::edge::types::Value as V170;
+                                                                            let v170 = match l165 {
                                                                                 0 => {
-                                                                                    let e165 = {
-                                                                                        let l161 = *base
-                                                                                            .add(80 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                                    let e170 = {
+                                                                                        let l166 = *base
+                                                                                            .add(96 + 12 * ::core::mem::size_of::<*const u8>())
                                                                                             .cast::<f64>();
-                                                                                        l161
+                                                                                        l166
                                                                                     };
-                                                                                    V165::Number(e165)
+                                                                                    V170::Number(e170)
                                                                                 }
                                                                                 n => {
                                                                                     debug_assert_eq!(n, 1, "invalid enum discriminant");
-                                                                                    let e165 = {
-                                                                                        let l162 = *base
-                                                                                            .add(80 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                                    let e170 = {
+                                                                                        let l167 = *base
+                                                                                            .add(96 + 12 * ::core::mem::size_of::<*const u8>())
                                                                                             .cast::<*mut u8>();
-                                                                                        let l163 = *base
-                                                                                            .add(80 + 11 * ::core::mem::size_of::<*const u8>())
+                                                                                        let l168 = *base
+                                                                                            .add(96 + 13 * ::core::mem::size_of::<*const u8>())
                                                                                             .cast::<usize>();
-                                                                                        let len164 = l163;
-                                                                                        let bytes164 = _rt::Vec::from_raw_parts(
-                                                                                            l162.cast(),
-                                                                                            len164,
-                                                                                            len164,
+                                                                                        let len169 = l168;
+                                                                                        let bytes169 = _rt::Vec::from_raw_parts(
+                                                                                            l167.cast(),
+                                                                                            len169,
+                                                                                            len169,
                                                                                         );
-                                                                                        _rt::string_lift(bytes164)
+                                                                                        _rt::string_lift(bytes169)
                                                                                     };
-                                                                                    V165::Text(e165)
+                                                                                    V170::Text(e170)
                                                                                 }
                                                                             };
-                                                                            v165
+                                                                            v170
                                                                         };
-                                                                        V172::Verified(e172)
+                                                                        V183::Verified(e183)
                                                                     }
-                                                                    1 => {
-                                                                        let e172 = {
-                                                                            let l166 = *base
-                                                                                .add(72 + 10 * ::core::mem::size_of::<*const u8>())
-                                                                                .cast::<*mut u8>();
-                                                                            let l167 = *base
-                                                                                .add(72 + 11 * ::core::mem::size_of::<*const u8>())
-                                                                                .cast::<usize>();
-                                                                            let len168 = l167;
-                                                                            let bytes168 = _rt::Vec::from_raw_parts(
-                                                                                l166.cast(),
-                                                                                len168,
-                                                                                len168,
-                                                                            );
-                                                                            _rt::string_lift(bytes168)
-                                                                        };
-                                                                        V172::Refused(e172)
-                                                                    }
+                                                                    1 => V183::Acknowledged,
                                                                     2 => {
-                                                                        let e172 = {
-                                                                            let l169 = *base
-                                                                                .add(72 + 10 * ::core::mem::size_of::<*const u8>())
+                                                                        let e183 = {
+                                                                            let l171 = *base
+                                                                                .add(88 + 12 * ::core::mem::size_of::<*const u8>())
                                                                                 .cast::<*mut u8>();
-                                                                            let l170 = *base
-                                                                                .add(72 + 11 * ::core::mem::size_of::<*const u8>())
+                                                                            let l172 = *base
+                                                                                .add(88 + 13 * ::core::mem::size_of::<*const u8>())
                                                                                 .cast::<usize>();
-                                                                            let len171 = l170;
-                                                                            let bytes171 = _rt::Vec::from_raw_parts(
-                                                                                l169.cast(),
-                                                                                len171,
-                                                                                len171,
+                                                                            let len173 = l172;
+                                                                            let bytes173 = _rt::Vec::from_raw_parts(
+                                                                                l171.cast(),
+                                                                                len173,
+                                                                                len173,
                                                                             );
-                                                                            _rt::string_lift(bytes171)
+                                                                            _rt::string_lift(bytes173)
                                                                         };
-                                                                        V172::Failed(e172)
+                                                                        V183::Refused(e183)
                                                                     }
-                                                                    3 => V172::Superseded,
+                                                                    3 => {
+                                                                        let e183 = {
+                                                                            let l174 = *base
+                                                                                .add(88 + 12 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<*mut u8>();
+                                                                            let l175 = *base
+                                                                                .add(88 + 13 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<usize>();
+                                                                            let len176 = l175;
+                                                                            let bytes176 = _rt::Vec::from_raw_parts(
+                                                                                l174.cast(),
+                                                                                len176,
+                                                                                len176,
+                                                                            );
+                                                                            _rt::string_lift(bytes176)
+                                                                        };
+                                                                        V183::Failed(e183)
+                                                                    }
+                                                                    4 => {
+                                                                        let e183 = {
+                                                                            let l177 = *base
+                                                                                .add(88 + 12 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<*mut u8>();
+                                                                            let l178 = *base
+                                                                                .add(88 + 13 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<usize>();
+                                                                            let len179 = l178;
+                                                                            let bytes179 = _rt::Vec::from_raw_parts(
+                                                                                l177.cast(),
+                                                                                len179,
+                                                                                len179,
+                                                                            );
+                                                                            _rt::string_lift(bytes179)
+                                                                        };
+                                                                        V183::Superseded(e183)
+                                                                    }
+                                                                    5 => V183::Expired,
                                                                     n => {
-                                                                        debug_assert_eq!(n, 4, "invalid enum discriminant");
-                                                                        V172::Expired
+                                                                        debug_assert_eq!(n, 6, "invalid enum discriminant");
+                                                                        let e183 = {
+                                                                            let l180 = *base
+                                                                                .add(88 + 12 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<*mut u8>();
+                                                                            let l181 = *base
+                                                                                .add(88 + 13 * ::core::mem::size_of::<*const u8>())
+                                                                                .cast::<usize>();
+                                                                            let len182 = l181;
+                                                                            let bytes182 = _rt::Vec::from_raw_parts(
+                                                                                l180.cast(),
+                                                                                len182,
+                                                                                len182,
+                                                                            );
+                                                                            _rt::string_lift(bytes182)
+                                                                        };
+                                                                        V183::Released(e183)
                                                                     }
                                                                 };
-                                                                v172
+                                                                v183
                                                             };
                                                             Some(e)
                                                         }
@@ -3105,142 +3189,142 @@ pub mod exports {
                                                     },
                                                 }
                                             };
-                                            V179::Write(e179)
+                                            V190::Write(e190)
                                         }
                                         n => {
                                             debug_assert_eq!(n, 9, "invalid enum discriminant");
-                                            let e179 = {
-                                                let l173 = *base.add(32).cast::<*mut u8>();
-                                                let l174 = *base
+                                            let e190 = {
+                                                let l184 = *base.add(32).cast::<*mut u8>();
+                                                let l185 = *base
                                                     .add(32 + 1 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                let len175 = l174;
-                                                let bytes175 = _rt::Vec::from_raw_parts(
-                                                    l173.cast(),
-                                                    len175,
-                                                    len175,
+                                                let len186 = l185;
+                                                let bytes186 = _rt::Vec::from_raw_parts(
+                                                    l184.cast(),
+                                                    len186,
+                                                    len186,
                                                 );
-                                                let l176 = *base
+                                                let l187 = *base
                                                     .add(32 + 2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l177 = *base
+                                                let l188 = *base
                                                     .add(32 + 3 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                let len178 = l177;
-                                                let bytes178 = _rt::Vec::from_raw_parts(
-                                                    l176.cast(),
-                                                    len178,
-                                                    len178,
+                                                let len189 = l188;
+                                                let bytes189 = _rt::Vec::from_raw_parts(
+                                                    l187.cast(),
+                                                    len189,
+                                                    len189,
                                                 );
                                                 super::super::super::super::bessai::edge::types::Other {
-                                                    kind: _rt::string_lift(bytes175),
-                                                    json: _rt::string_lift(bytes178),
+                                                    kind: _rt::string_lift(bytes186),
+                                                    json: _rt::string_lift(bytes189),
                                                 }
                                             };
-                                            V179::Other(e179)
+                                            V190::Other(e190)
                                         }
                                     };
                                     super::super::super::super::bessai::edge::types::Event {
                                         sequence: l0 as u64,
                                         at: l1 as u64,
                                         historical: _rt::bool_lift(l2 as u8),
-                                        body: v179,
+                                        body: v190,
                                     }
                                 };
-                                result180.push(e180);
+                                result191.push(e191);
                             }
                             _rt::cabi_dealloc(
-                                base180,
-                                len180 * (80 + 12 * ::core::mem::size_of::<*const u8>()),
+                                base191,
+                                len191 * (96 + 14 * ::core::mem::size_of::<*const u8>()),
                                 8,
                             );
-                            T_::process(result180)
+                            T_::process(result191)
                         };
-                        let ptr182 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        match result181 {
+                        let ptr193 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result192 {
                             Ok(e) => {
-                                *ptr182.add(0).cast::<u8>() = (0i32) as u8;
-                                let vec194 = e;
-                                let len194 = vec194.len();
-                                let layout194 = _rt::alloc::Layout::from_size_align(
-                                        vec194.len()
+                                *ptr193.add(0).cast::<u8>() = (0i32) as u8;
+                                let vec205 = e;
+                                let len205 = vec205.len();
+                                let layout205 = _rt::alloc::Layout::from_size_align(
+                                        vec205.len()
                                             * (8 + 18 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result194, _cleanup194) = wit_bindgen::rt::Cleanup::new(
-                                    layout194,
+                                let (result205, _cleanup205) = wit_bindgen::rt::Cleanup::new(
+                                    layout205,
                                 );
-                                if let Some(cleanup) = _cleanup194 {
+                                if let Some(cleanup) = _cleanup205 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec194.into_iter().enumerate() {
-                                    let base = result194
+                                for (i, e) in vec205.into_iter().enumerate() {
+                                    let base = result205
                                         .add(i * (8 + 18 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let super::super::super::super::bessai::edge::types::Message {
-                                            topic: topic183,
-                                            payload: payload183,
-                                            qos: qos183,
-                                            retain: retain183,
-                                            properties: properties183,
+                                            topic: topic194,
+                                            payload: payload194,
+                                            qos: qos194,
+                                            retain: retain194,
+                                            properties: properties194,
                                         } = e;
-                                        let vec184 = (topic183.into_bytes()).into_boxed_slice();
-                                        let ptr184 = vec184.as_ptr().cast::<u8>();
-                                        let len184 = vec184.len();
-                                        ::core::mem::forget(vec184);
+                                        let vec195 = (topic194.into_bytes()).into_boxed_slice();
+                                        let ptr195 = vec195.as_ptr().cast::<u8>();
+                                        let len195 = vec195.len();
+                                        ::core::mem::forget(vec195);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len184;
-                                        *base.add(0).cast::<*mut u8>() = ptr184.cast_mut();
-                                        let vec185 = <_ as Into<_rt::Vec<_>>>::into(payload183)
+                                            .cast::<usize>() = len195;
+                                        *base.add(0).cast::<*mut u8>() = ptr195.cast_mut();
+                                        let vec196 = <_ as Into<_rt::Vec<_>>>::into(payload194)
                                             .into_boxed_slice();
-                                        let ptr185 = vec185.as_ptr().cast::<u8>();
-                                        let len185 = vec185.len();
-                                        ::core::mem::forget(vec185);
+                                        let ptr196 = vec196.as_ptr().cast::<u8>();
+                                        let len196 = vec196.len();
+                                        ::core::mem::forget(vec196);
                                         *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len185;
+                                            .cast::<usize>() = len196;
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr185.cast_mut();
+                                            .cast::<*mut u8>() = ptr196.cast_mut();
                                         *base
                                             .add(4 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (qos183.clone() as i32) as u8;
+                                            .cast::<u8>() = (qos194.clone() as i32) as u8;
                                         *base
                                             .add(1 + 4 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (match retain183 {
+                                            .cast::<u8>() = (match retain194 {
                                             true => 1,
                                             false => 0,
                                         }) as u8;
-                                        match properties183 {
+                                        match properties194 {
                                             Some(e) => {
                                                 *base
                                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
                                                 let super::super::super::super::bessai::edge::types::Properties {
-                                                    content_type: content_type186,
-                                                    expiry_s: expiry_s186,
-                                                    response_topic: response_topic186,
-                                                    correlation_data: correlation_data186,
-                                                    payload_utf8: payload_utf8186,
-                                                    user: user186,
+                                                    content_type: content_type197,
+                                                    expiry_s: expiry_s197,
+                                                    response_topic: response_topic197,
+                                                    correlation_data: correlation_data197,
+                                                    payload_utf8: payload_utf8197,
+                                                    user: user197,
                                                 } = e;
-                                                match content_type186 {
+                                                match content_type197 {
                                                     Some(e) => {
                                                         *base
                                                             .add(6 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec187 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr187 = vec187.as_ptr().cast::<u8>();
-                                                        let len187 = vec187.len();
-                                                        ::core::mem::forget(vec187);
+                                                        let vec198 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr198 = vec198.as_ptr().cast::<u8>();
+                                                        let len198 = vec198.len();
+                                                        ::core::mem::forget(vec198);
                                                         *base
                                                             .add(8 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len187;
+                                                            .cast::<usize>() = len198;
                                                         *base
                                                             .add(7 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr187.cast_mut();
+                                                            .cast::<*mut u8>() = ptr198.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -3248,7 +3332,7 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match expiry_s186 {
+                                                match expiry_s197 {
                                                     Some(e) => {
                                                         *base
                                                             .add(9 * ::core::mem::size_of::<*const u8>())
@@ -3263,21 +3347,21 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match response_topic186 {
+                                                match response_topic197 {
                                                     Some(e) => {
                                                         *base
                                                             .add(8 + 9 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec188 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr188 = vec188.as_ptr().cast::<u8>();
-                                                        let len188 = vec188.len();
-                                                        ::core::mem::forget(vec188);
+                                                        let vec199 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr199 = vec199.as_ptr().cast::<u8>();
+                                                        let len199 = vec199.len();
+                                                        ::core::mem::forget(vec199);
                                                         *base
                                                             .add(8 + 11 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len188;
+                                                            .cast::<usize>() = len199;
                                                         *base
                                                             .add(8 + 10 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr188.cast_mut();
+                                                            .cast::<*mut u8>() = ptr199.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -3285,22 +3369,22 @@ pub mod exports {
                                                             .cast::<u8>() = (0i32) as u8;
                                                     }
                                                 };
-                                                match correlation_data186 {
+                                                match correlation_data197 {
                                                     Some(e) => {
                                                         *base
                                                             .add(8 + 12 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<u8>() = (1i32) as u8;
-                                                        let vec189 = <_ as Into<_rt::Vec<_>>>::into(e)
+                                                        let vec200 = <_ as Into<_rt::Vec<_>>>::into(e)
                                                             .into_boxed_slice();
-                                                        let ptr189 = vec189.as_ptr().cast::<u8>();
-                                                        let len189 = vec189.len();
-                                                        ::core::mem::forget(vec189);
+                                                        let ptr200 = vec200.as_ptr().cast::<u8>();
+                                                        let len200 = vec200.len();
+                                                        ::core::mem::forget(vec200);
                                                         *base
                                                             .add(8 + 14 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len189;
+                                                            .cast::<usize>() = len200;
                                                         *base
                                                             .add(8 + 13 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr189.cast_mut();
+                                                            .cast::<*mut u8>() = ptr200.cast_mut();
                                                     }
                                                     None => {
                                                         *base
@@ -3310,54 +3394,54 @@ pub mod exports {
                                                 };
                                                 *base
                                                     .add(8 + 15 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (match payload_utf8186 {
+                                                    .cast::<u8>() = (match payload_utf8197 {
                                                     true => 1,
                                                     false => 0,
                                                 }) as u8;
-                                                let vec193 = user186;
-                                                let len193 = vec193.len();
-                                                let layout193 = _rt::alloc::Layout::from_size_align(
-                                                        vec193.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                                let vec204 = user197;
+                                                let len204 = vec204.len();
+                                                let layout204 = _rt::alloc::Layout::from_size_align(
+                                                        vec204.len() * (4 * ::core::mem::size_of::<*const u8>()),
                                                         ::core::mem::size_of::<*const u8>(),
                                                     )
                                                     .unwrap();
-                                                let (result193, _cleanup193) = wit_bindgen::rt::Cleanup::new(
-                                                    layout193,
+                                                let (result204, _cleanup204) = wit_bindgen::rt::Cleanup::new(
+                                                    layout204,
                                                 );
-                                                if let Some(cleanup) = _cleanup193 {
+                                                if let Some(cleanup) = _cleanup204 {
                                                     cleanup.forget();
                                                 }
-                                                for (i, e) in vec193.into_iter().enumerate() {
-                                                    let base = result193
+                                                for (i, e) in vec204.into_iter().enumerate() {
+                                                    let base = result204
                                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                                     {
-                                                        let (t190_0, t190_1) = e;
-                                                        let vec191 = (t190_0.into_bytes()).into_boxed_slice();
-                                                        let ptr191 = vec191.as_ptr().cast::<u8>();
-                                                        let len191 = vec191.len();
-                                                        ::core::mem::forget(vec191);
+                                                        let (t201_0, t201_1) = e;
+                                                        let vec202 = (t201_0.into_bytes()).into_boxed_slice();
+                                                        let ptr202 = vec202.as_ptr().cast::<u8>();
+                                                        let len202 = vec202.len();
+                                                        ::core::mem::forget(vec202);
                                                         *base
                                                             .add(::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len191;
-                                                        *base.add(0).cast::<*mut u8>() = ptr191.cast_mut();
-                                                        let vec192 = (t190_1.into_bytes()).into_boxed_slice();
-                                                        let ptr192 = vec192.as_ptr().cast::<u8>();
-                                                        let len192 = vec192.len();
-                                                        ::core::mem::forget(vec192);
+                                                            .cast::<usize>() = len202;
+                                                        *base.add(0).cast::<*mut u8>() = ptr202.cast_mut();
+                                                        let vec203 = (t201_1.into_bytes()).into_boxed_slice();
+                                                        let ptr203 = vec203.as_ptr().cast::<u8>();
+                                                        let len203 = vec203.len();
+                                                        ::core::mem::forget(vec203);
                                                         *base
                                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len192;
+                                                            .cast::<usize>() = len203;
                                                         *base
                                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr192.cast_mut();
+                                                            .cast::<*mut u8>() = ptr203.cast_mut();
                                                     }
                                                 }
                                                 *base
                                                     .add(8 + 17 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len193;
+                                                    .cast::<usize>() = len204;
                                                 *base
                                                     .add(8 + 16 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = result193;
+                                                    .cast::<*mut u8>() = result204;
                                             }
                                             None => {
                                                 *base
@@ -3367,51 +3451,51 @@ pub mod exports {
                                         };
                                     }
                                 }
-                                *ptr182
+                                *ptr193
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len194;
-                                *ptr182
+                                    .cast::<usize>() = len205;
+                                *ptr193
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result194;
+                                    .cast::<*mut u8>() = result205;
                             }
                             Err(e) => {
-                                *ptr182.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::bessai::edge::types::Failure as V197;
+                                *ptr193.add(0).cast::<u8>() = (1i32) as u8;
+                                use super::super::super::super::bessai::edge::types::Failure as V208;
                                 match e {
-                                    V197::Retry(e) => {
-                                        *ptr182
+                                    V208::Retry(e) => {
+                                        *ptr193
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (0i32) as u8;
-                                        let vec195 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr195 = vec195.as_ptr().cast::<u8>();
-                                        let len195 = vec195.len();
-                                        ::core::mem::forget(vec195);
-                                        *ptr182
+                                        let vec206 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr206 = vec206.as_ptr().cast::<u8>();
+                                        let len206 = vec206.len();
+                                        ::core::mem::forget(vec206);
+                                        *ptr193
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len195;
-                                        *ptr182
+                                            .cast::<usize>() = len206;
+                                        *ptr193
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr195.cast_mut();
+                                            .cast::<*mut u8>() = ptr206.cast_mut();
                                     }
-                                    V197::Reject(e) => {
-                                        *ptr182
+                                    V208::Reject(e) => {
+                                        *ptr193
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (1i32) as u8;
-                                        let vec196 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr196 = vec196.as_ptr().cast::<u8>();
-                                        let len196 = vec196.len();
-                                        ::core::mem::forget(vec196);
-                                        *ptr182
+                                        let vec207 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr207 = vec207.as_ptr().cast::<u8>();
+                                        let len207 = vec207.len();
+                                        ::core::mem::forget(vec207);
+                                        *ptr193
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len196;
-                                        *ptr182
+                                            .cast::<usize>() = len207;
+                                        *ptr193
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr196.cast_mut();
+                                            .cast::<*mut u8>() = ptr207.cast_mut();
                                     }
                                 }
                             }
                         };
-                        ptr182
+                        ptr193
                     }
                 }
                 #[doc(hidden)]
@@ -3789,9 +3873,9 @@ macro_rules! __export_transformer_impl {
         =
         "component-type:wit-bindgen:0.63.0:bessai:edge@0.2.0:transformer:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2552] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2600] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf6\x12\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa6\x13\x01A\x02\x01\
 A\x10\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15bessai:\
 edge/log@0.2.0\x05\0\x01B\x0a\x01q\x03\x07unknown\0\0\x06denied\0\0\x0aunsuitabl\
@@ -3806,7 +3890,7 @@ ssai:edge/state@0.2.0\x05\x02\x01B\x0a\x01q\x03\x07invalid\x01s\0\x0aother-kind\
 \0\x04full\0\0\x04\0\x0cmetric-error\x03\0\0\x01o\x02ss\x01p\x02\x01j\0\x01\x01\x01\
 @\x03\x04names\x06labels\x03\x09incrementu\0\x04\x04\0\x07counter\x01\x05\x01@\x03\
 \x04names\x06labels\x03\x05valueu\0\x04\x04\0\x05gauge\x01\x06\x04\0\x09histogra\
-m\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\x01BJ\x01w\x04\0\x09timesta\
+m\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\x01BK\x01w\x04\0\x09timesta\
 mp\x03\0\0\x01m\x05\x05gauge\x07counter\x05state\x04flag\x04text\x04\0\x0cchanne\
 l-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04names\x04units\x04kind\x03\x08w\
 ritable\x7f\x0aattributes\x05\x04\0\x07channel\x03\0\x06\x01r\x02\x04names\x0aat\
@@ -3825,29 +3909,30 @@ es\x05scoreu\x0balert-county\x07trained\x7f\x05alarm\x7f\x04\0\x07anomaly\x03\0$
 \x01ks\x01r\x06\x05models\x06devices\x09target-kw\x20\x07applied\x7f\x07refusal&\
 \x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\x06devices\x06online\x7f\x06\
 details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\x04lost+\x06reasons\x04\0\x03\
-gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\0\x05value\x03\0.\x01k\x01\
-\x01r\x05\x06devices\x07channels\x05value/\x05until0\x09references\x04\0\x08prop\
-osal\x03\01\x01q\x05\x08verified\x01/\0\x07refused\x01s\0\x06failed\x01s\0\x0asu\
-perseded\0\0\x07expired\0\0\x04\0\x07outcome\x03\03\x01k4\x01r\x03\x08proposers\x08\
-proposal2\x07outcome5\x04\0\x05write\x03\06\x01r\x02\x04kinds\x04jsons\x04\0\x05\
-other\x03\08\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05frame\x01\x1b\0\x06safe\
-ty\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01*\0\x09heartbeat\0\0\
-\x05write\x017\0\x05other\x019\0\x04\0\x0aevent-body\x03\0:\x01r\x04\x08sequence\
-w\x02at\x01\x0ahistorical\x7f\x04body;\x04\0\x05event\x03\0<\x01m\x03\x0cat-most\
--once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0>\x01ky\x01p}\x01k\xc1\0\
-\x01r\x06\x0ccontent-type&\x08expiry-s\xc0\0\x0eresponse-topic&\x10correlation-d\
-ata\xc2\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\0C\x01k\xc4\0\x01\
-r\x05\x05topics\x07payload\xc1\0\x03qos?\x06retain\x7f\x0aproperties\xc5\0\x04\0\
-\x07message\x03\0F\x01q\x02\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\
-\0H\x03\0\x17bessai:edge/types@0.2.0\x05\x04\x02\x03\0\x04\x04site\x02\x03\0\x04\
-\x05event\x02\x03\0\x04\x07message\x02\x03\0\x04\x07failure\x01B\x10\x02\x03\x02\
-\x01\x05\x04\0\x04site\x03\0\0\x02\x03\x02\x01\x06\x04\0\x05event\x03\0\x02\x02\x03\
-\x02\x01\x07\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\x08\x04\0\x07failure\x03\
-\0\x06\x01j\0\x01s\x01@\x02\x04site\x01\x06configs\0\x08\x04\0\x09configure\x01\x09\
-\x01p\x03\x01p\x05\x01j\x01\x0b\x01\x07\x01@\x01\x06events\x0a\0\x0c\x04\0\x07pr\
-ocess\x01\x0d\x04\0\x1bbessai:edge/transform@0.2.0\x05\x09\x04\0\x1dbessai:edge/\
-transformer@0.2.0\x04\0\x0b\x11\x01\0\x0btransformer\x03\0\0\0G\x09producers\x01\
-\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\0\x05value\x03\0.\x01k/\x01\
+k\x01\x01r\x05\x06devices\x07channels\x05value0\x05until1\x09references\x04\0\x08\
+proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cacknowledged\0\0\x07refused\x01s\0\
+\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\0\0\x08released\x01s\0\x04\0\x07\
+outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08proposers\x08proposal3\x04units\x07\
+outcome6\x04\0\x05write\x03\07\x01r\x02\x04kinds\x04jsons\x04\0\x05other\x03\09\x01\
+q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05frame\x01\x1b\0\x06safety\x01#\0\x07ano\
+maly\x01%\0\x08dispatch\x01(\0\x06device\x01*\0\x09heartbeat\0\0\x05write\x018\0\
+\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01r\x04\x08sequencew\x02at\x01\x0ah\
+istorical\x7f\x04body<\x04\0\x05event\x03\0=\x01m\x03\x0cat-most-once\x0dat-leas\
+t-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\x01p}\x01k\xc2\0\x01r\x06\x0cco\
+ntent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\x10correlation-data\xc3\0\x0cpa\
+yload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\0D\x01k\xc5\0\x01r\x05\x05top\
+ics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0aproperties\xc6\0\x04\0\x07mes\
+sage\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\0I\x03\
+\0\x17bessai:edge/types@0.2.0\x05\x04\x02\x03\0\x04\x04site\x02\x03\0\x04\x05eve\
+nt\x02\x03\0\x04\x07message\x02\x03\0\x04\x07failure\x01B\x10\x02\x03\x02\x01\x05\
+\x04\0\x04site\x03\0\0\x02\x03\x02\x01\x06\x04\0\x05event\x03\0\x02\x02\x03\x02\x01\
+\x07\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\x08\x04\0\x07failure\x03\0\x06\x01\
+j\0\x01s\x01@\x02\x04site\x01\x06configs\0\x08\x04\0\x09configure\x01\x09\x01p\x03\
+\x01p\x05\x01j\x01\x0b\x01\x07\x01@\x01\x06events\x0a\0\x0c\x04\0\x07process\x01\
+\x0d\x04\0\x1bbessai:edge/transform@0.2.0\x05\x09\x04\0\x1dbessai:edge/transform\
+er@0.2.0\x04\0\x0b\x11\x01\0\x0btransformer\x03\0\0\0G\x09producers\x01\x0cproce\
+ssed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
         };
     };
 }
@@ -3860,8 +3945,8 @@ pub use __export_transformer_impl as export_transformer;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2396] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xba\x11\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2444] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xea\x11\x01A\x02\x01\
 A\x0a\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15bessai:\
 edge/log@0.2.0\x05\0\x01B\x0a\x01q\x03\x07unknown\0\0\x06denied\0\0\x0aunsuitabl\
@@ -3876,7 +3961,7 @@ ssai:edge/state@0.2.0\x05\x02\x01B\x0a\x01q\x03\x07invalid\x01s\0\x0aother-kind\
 \0\x04full\0\0\x04\0\x0cmetric-error\x03\0\0\x01o\x02ss\x01p\x02\x01j\0\x01\x01\x01\
 @\x03\x04names\x06labels\x03\x09incrementu\0\x04\x04\0\x07counter\x01\x05\x01@\x03\
 \x04names\x06labels\x03\x05valueu\0\x04\x04\0\x05gauge\x01\x06\x04\0\x09histogra\
-m\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\x01BJ\x01w\x04\0\x09timesta\
+m\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\x01BK\x01w\x04\0\x09timesta\
 mp\x03\0\0\x01m\x05\x05gauge\x07counter\x05state\x04flag\x04text\x04\0\x0cchanne\
 l-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04names\x04units\x04kind\x03\x08w\
 ritable\x7f\x0aattributes\x05\x04\0\x07channel\x03\0\x06\x01r\x02\x04names\x0aat\
@@ -3895,24 +3980,25 @@ es\x05scoreu\x0balert-county\x07trained\x7f\x05alarm\x7f\x04\0\x07anomaly\x03\0$
 \x01ks\x01r\x06\x05models\x06devices\x09target-kw\x20\x07applied\x7f\x07refusal&\
 \x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\x06devices\x06online\x7f\x06\
 details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\x04lost+\x06reasons\x04\0\x03\
-gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\0\x05value\x03\0.\x01k\x01\
-\x01r\x05\x06devices\x07channels\x05value/\x05until0\x09references\x04\0\x08prop\
-osal\x03\01\x01q\x05\x08verified\x01/\0\x07refused\x01s\0\x06failed\x01s\0\x0asu\
-perseded\0\0\x07expired\0\0\x04\0\x07outcome\x03\03\x01k4\x01r\x03\x08proposers\x08\
-proposal2\x07outcome5\x04\0\x05write\x03\06\x01r\x02\x04kinds\x04jsons\x04\0\x05\
-other\x03\08\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05frame\x01\x1b\0\x06safe\
-ty\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01*\0\x09heartbeat\0\0\
-\x05write\x017\0\x05other\x019\0\x04\0\x0aevent-body\x03\0:\x01r\x04\x08sequence\
-w\x02at\x01\x0ahistorical\x7f\x04body;\x04\0\x05event\x03\0<\x01m\x03\x0cat-most\
--once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0>\x01ky\x01p}\x01k\xc1\0\
-\x01r\x06\x0ccontent-type&\x08expiry-s\xc0\0\x0eresponse-topic&\x10correlation-d\
-ata\xc2\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\0C\x01k\xc4\0\x01\
-r\x05\x05topics\x07payload\xc1\0\x03qos?\x06retain\x7f\x0aproperties\xc5\0\x04\0\
-\x07message\x03\0F\x01q\x02\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\
-\0H\x03\0\x17bessai:edge/types@0.2.0\x05\x04\x04\0=bessai:edge/transformer-with-\
-all-of-its-exports-removed@0.2.0\x04\0\x0b1\x01\0+transformer-with-all-of-its-ex\
-ports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
-0.262.0\x10wit-bindgen-rust\x060.63.0";
+gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\0\x05value\x03\0.\x01k/\x01\
+k\x01\x01r\x05\x06devices\x07channels\x05value0\x05until1\x09references\x04\0\x08\
+proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cacknowledged\0\0\x07refused\x01s\0\
+\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\0\0\x08released\x01s\0\x04\0\x07\
+outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08proposers\x08proposal3\x04units\x07\
+outcome6\x04\0\x05write\x03\07\x01r\x02\x04kinds\x04jsons\x04\0\x05other\x03\09\x01\
+q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05frame\x01\x1b\0\x06safety\x01#\0\x07ano\
+maly\x01%\0\x08dispatch\x01(\0\x06device\x01*\0\x09heartbeat\0\0\x05write\x018\0\
+\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01r\x04\x08sequencew\x02at\x01\x0ah\
+istorical\x7f\x04body<\x04\0\x05event\x03\0=\x01m\x03\x0cat-most-once\x0dat-leas\
+t-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\x01p}\x01k\xc2\0\x01r\x06\x0cco\
+ntent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\x10correlation-data\xc3\0\x0cpa\
+yload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\0D\x01k\xc5\0\x01r\x05\x05top\
+ics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0aproperties\xc6\0\x04\0\x07mes\
+sage\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\0I\x03\
+\0\x17bessai:edge/types@0.2.0\x05\x04\x04\0=bessai:edge/transformer-with-all-of-\
+its-exports-removed@0.2.0\x04\0\x0b1\x01\0+transformer-with-all-of-its-exports-r\
+emoved\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262\
+.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -3,7 +3,7 @@
 
 use bessai_plugin::{
     Actions, Commands, Config, Event, Failure, Frame, Inbound, Login, Message, Messages, Outcome, Plugin, Proposal,
-    Request, SignsIn, Site, Subscription, Timestamp, Value, Welcome, metrics, secrets, state,
+    Request, SignsIn, Site, Subscription, Timestamp, Value, Welcome, Write, metrics, secrets, state,
 };
 
 /// The state's key that says where it is assigned to.
@@ -35,6 +35,16 @@ impl Plugin for Commander {
     fn frame(&mut self, event: &Event, _frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
         metrics::counter("frames_total", &[("topic", &self.topic)], 1.0);
         out.push(Message::new(format!("{}/frame", self.topic), event.sequence.to_string()));
+        Ok(())
+    }
+
+    fn write(&mut self, event: &Event, write: &Write, out: &mut Messages) -> Result<(), Failure> {
+        let Write { proposed, proposer, proposal, unit, outcome } = write;
+        let Proposal { device, channel, value, reference, .. } = proposal;
+        // The first event of a proposal refers to itself.
+        let number = if *proposed == event.sequence { "made".into() } else { format!("{}", event.sequence - proposed) };
+        let text = format!("{number} {proposer} {device}/{channel} {value:?} {unit} {reference} {outcome:?}");
+        out.push(Message::new(format!("{}/write", self.topic), text));
         Ok(())
     }
 }
@@ -76,7 +86,7 @@ impl Commands for Commander {
             "write" => out.write(Proposal {
                 device: "battery".into(),
                 channel: "power_kw".into(),
-                value: Value::Number(20.0),
+                value: Some(Value::Number(20.0)),
                 until: None,
                 reference: argument.into(),
             }),

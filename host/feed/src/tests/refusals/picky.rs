@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::command::{InboundMessage, Subscription, WriteOutcome};
+use bessai_domain::command::{InboundMessage, Subscription};
 use bessai_domain::event::{Event, RecordedEvent};
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::ports::{
     Broker, CallError, ConnectError, Events, Notice, Plugin, Processed, Receipt, Received, Session, SignInError,
 };
+use bessai_domain::proposal::WriteOutcome;
 use bessai_domain::refusal::{CloseCause, Closing, Objection, Refusal};
 use bessai_domain::session::{Endpoint, Login, Protocol, SignInRequest, Welcome};
 use bessai_domain::site::Site;
@@ -20,7 +21,7 @@ use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use super::super::fakes::{Outside, TestCursor, clock};
+use super::super::fakes::{Outside, TestCursor, clock, record_in};
 use super::super::running::{frame, policy};
 use crate::{
     BrokerGates, Deleting, Feed, FeedSettings, Policy, Quarantine, QuarantineContent, QuarantineEntry, ReadingRequeued,
@@ -406,6 +407,7 @@ pub(in super::super) fn deliver_with(
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(Rc::clone(customer)),
             gates: BrokerGates::default(),
+            record_write: record_in(&outside),
         },
         policy,
         events: Ticking { events: list.into(), outside: Rc::clone(&outside), began: Instant::now() },

@@ -1,0 +1,120 @@
+//! Set-points that somebody proposes, and what becomes of them.
+
+use crate::event::Sequence;
+use crate::site::Site;
+use crate::time::Timestamp;
+
+/// The most bytes of a device's or a channel's name, and of a reference: more than any configured name has.
+const MAX_NAME_BYTES: usize = 256;
+/// The most bytes of a text that a channel is set to.
+const MAX_TEXT_BYTES: usize = 1024;
+/// What every proposal gets while the gateway does not write.
+pub const WRITES_REFUSED: &str = "not yet: this gateway does not write set-points";
+
+/// What a channel is set to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SetValue {
+    /// In the channel's own unit.
+    Number(f64),
+    /// For a channel whose value is text.
+    Text(String),
+}
+
+/// A set-point that somebody asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// The device's name.
+    pub device: String,
+    /// The channel's name.
+    pub channel: String,
+    /// The value; none ends the proposer's set-point.
+    pub value: Option<SetValue>,
+    /// When the set-point ends.
+    pub until: Option<Timestamp>,
+    /// Chosen by the proposer, to match the outcome with its proposal.
+    pub reference: String,
+}
+
+/// What became of a proposal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WriteOutcome {
+    /// Written, and read back as this value.
+    Verified(SetValue),
+    /// Written and acknowledged; the channel cannot be read back.
+    Acknowledged,
+    /// Not written, and why.
+    Refused(String),
+    /// Written without effect, and why.
+    Failed(String),
+    /// The set-point of this proposer applies instead.
+    Superseded(String),
+    /// Its time is over.
+    Expired,
+    /// Ended before its time, by whom and why.
+    Released(String),
+}
+
+/// A step of a proposal: that it was made, or an outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WriteStep {
+    /// The number of the event with the proposal; none in that event itself.
+    pub proposed: Option<Sequence>,
+    /// `feed/<name>`, `model/<name>` or `operator`.
+    pub proposer: String,
+    /// What was proposed.
+    pub proposal: Proposal,
+    /// The unit of its value; empty if the site has no such channel.
+    pub unit: String,
+    /// What became of it; none in the event with the proposal.
+    pub outcome: Option<WriteOutcome>,
+}
+
+impl Proposal {
+    /// Whether it can be recorded as an event; the error says what is too long or not a number.
+    pub fn check(&self) -> Result<(), String> {
+        let names = [("device", &self.device), ("channel", &self.channel), ("reference", &self.reference)];
+        if let Some((name, text)) = names.into_iter().find(|(_, text)| text.len() > MAX_NAME_BYTES) {
+            return Err(format!("its {name} has {} bytes; at most {MAX_NAME_BYTES} are allowed", text.len()));
+        }
+        match &self.value {
+            Some(SetValue::Number(number)) if !number.is_finite() => Err(format!("its value is {number}")),
+            Some(SetValue::Text(text)) if text.len() > MAX_TEXT_BYTES => {
+                Err(format!("its value has {} bytes; at most {MAX_TEXT_BYTES} are allowed", text.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The unit of its channel; empty if the site has no such channel.
+    pub fn unit(&self, site: &Site) -> String {
+        let sources = site.sources.iter().filter(|source| source.device == self.device);
+        let channel = sources.flat_map(|source| source.channels.iter()).find(|channel| channel.name == self.channel);
+        channel.map(|channel| channel.unit.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proposal() -> Proposal {
+        let (device, channel, reference) = ("battery".into(), "power_kw".into(), "a1".into());
+        Proposal { device, channel, value: Some(SetValue::Number(20.0)), until: None, reference }
+    }
+
+    #[test]
+    fn what_is_too_long_or_no_number_is_named() {
+        let check = |proposal: Proposal, expected: Result<(), &str>| {
+            assert_eq!(proposal.check(), expected.map_err(str::to_owned));
+        };
+        check(proposal(), Ok(()));
+        check(Proposal { value: None, ..proposal() }, Ok(()));
+        let text = |length: usize| Some(SetValue::Text("x".repeat(length)));
+        check(Proposal { value: text(1024), ..proposal() }, Ok(()));
+        let expected = "its value has 1025 bytes; at most 1024 are allowed";
+        check(Proposal { value: text(1025), ..proposal() }, Err(expected));
+        check(Proposal { value: Some(SetValue::Number(f64::NAN)), ..proposal() }, Err("its value is NaN"));
+        let expected = "its reference has 257 bytes; at most 256 are allowed";
+        check(Proposal { reference: "x".repeat(257), ..proposal() }, Err(expected));
+    }
+}
