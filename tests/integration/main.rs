@@ -44,3 +44,4 @@ mod supervision;
 mod support;
 mod tidy;
 mod tls;
+mod wasi;

@@ -103,6 +103,9 @@ impl ComponentCache {
         if self.code.address_space == AddressSpace::Scarce {
             key.update("scarce address space");
         }
+        if self.code.concurrent {
+            key.update("concurrent");
+        }
         key.update(digest);
         folder.join(hexadecimal(&key.finalize())).with_extension(CODE)
     }
@@ -277,7 +280,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = ComponentCache::new(
             Some(folder.path().to_owned()),
-            CodeSettings { count_fuel: false, address_space: AddressSpace::Ample },
+            CodeSettings { count_fuel: false, address_space: AddressSpace::Ample, concurrent: false },
         );
         let (first, second) = (cache.create(&[1; 32], 10).unwrap(), cache.create(&[1; 32], 10).unwrap());
         assert_eq!(files(&folder.path().join(SUBFOLDER)), 2, "each compiler has a file of its own");
@@ -288,7 +291,7 @@ mod tests {
     #[test]
     fn what_would_fill_the_disk_is_kept_in_memory() {
         let folder = tempfile::tempdir().unwrap();
-        let code = CodeSettings { count_fuel: false, address_space: AddressSpace::Ample };
+        let code = CodeSettings { count_fuel: false, address_space: AddressSpace::Ample, concurrent: false };
         let cache = ComponentCache::new(Some(folder.path().to_owned()), code);
         let entry = cache.create(&[1; 32], usize::MAX).unwrap();
         assert!(entry.paths.is_none());

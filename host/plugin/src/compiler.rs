@@ -56,6 +56,8 @@ pub(crate) struct CodeSettings {
     pub(crate) count_fuel: bool,
     /// What is reserved for a guest's memory.
     pub(crate) address_space: AddressSpace,
+    /// The code may use async functions and streams.
+    pub(crate) concurrent: bool,
 }
 
 /// wasmtime's configuration, which must be the same where a component is compiled and where it runs.
@@ -63,7 +65,8 @@ pub(crate) fn wasmtime_config(code: CodeSettings) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.consume_fuel(code.count_fuel);
-    config.concurrency_support(false);
+    // It makes every call slower, so only the components that need it are compiled with it.
+    config.concurrency_support(code.concurrent);
     config.wasm_wide_arithmetic(true);
     config.memory_reservation_for_growth(GROWTH_BYTES);
     if code.address_space == AddressSpace::Scarce {
@@ -77,13 +80,12 @@ pub(crate) fn wasmtime_config(code: CodeSettings) -> Config {
 /// Compiles components that passed the check of their contract.
 pub(crate) struct Compiler {
     compile_in: CompileIn,
-    code: CodeSettings,
     budget: CompileBudget,
 }
 
 impl Compiler {
-    pub(crate) fn new(compile_in: CompileIn, code: CodeSettings) -> Self {
-        Self { compile_in, code, budget: CompileBudget::new(PathBuf::from("/")) }
+    pub(crate) fn new(compile_in: CompileIn) -> Self {
+        Self { compile_in, budget: CompileBudget::new(PathBuf::from("/")) }
     }
 
     /// Memory for compiling a component; waits for other compilers if their memory is needed. None if this
@@ -98,7 +100,7 @@ impl Compiler {
     /// Writes the component's machine code to a file.
     pub(crate) fn compile(
         &self,
-        engine: &Engine,
+        (engine, code): (&Engine, CodeSettings),
         wasm: &[u8],
         mut output: &File,
         grant: Option<Grant<'_>>,
@@ -109,8 +111,9 @@ impl Compiler {
         };
         let request = CompileRequest {
             limits: grant.limits,
-            count_fuel: self.code.count_fuel,
-            is_address_space_scarce: self.code.address_space == AddressSpace::Scarce,
+            count_fuel: code.count_fuel,
+            is_address_space_scarce: code.address_space == AddressSpace::Scarce,
+            is_concurrent: code.concurrent,
             threads: grant.threads,
         };
         child_process::compile(wasm, output, request, grant.limit)

@@ -59,6 +59,15 @@ impl Contract {
     pub fn check(&self) -> Result<Vec<PluginInterface>, Vec<String>> {
         fit::check(&self.exports, &self.imports)
     }
+
+    /// Whether it imports async functions, or functions with streams.
+    pub(crate) fn needs_concurrency(&self) -> bool {
+        let interfaces = self.imports.iter().filter_map(|import| match &import.item {
+            ExternItem::Interface(interface) => Some(interface),
+            _ => None,
+        });
+        interfaces.flat_map(|interface| &interface.functions).any(|(_, function)| function.needs_concurrency())
+    }
 }
 
 impl PluginInterface {
@@ -120,6 +129,5 @@ fn write_rest(out: &mut fmt::Formatter<'_>, indent: &str, length: usize) -> fmt:
 
 /// Whether the host provides this interface, with nothing behind it.
 fn is_wasi(name: &str) -> bool {
-    ExternName::parse(name)
-        .is_some_and(|name| matches!(grants::wasi(name), grants::Wasi::Provided | grants::Wasi::WithoutConcurrency))
+    ExternName::parse(name).is_some_and(|name| grants::wasi(name) == grants::Wasi::Provided)
 }

@@ -2,22 +2,24 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::component::{Component, InstancePre};
 
-use crate::bindings::Controller;
-use crate::cache::{ComponentCache, digest};
-use crate::compiler::{self, AddressSpace, CodeSettings, CompileIn, Compiler};
+use crate::cache::digest;
+use crate::compiler::{AddressSpace, CodeSettings, CompileIn, Compiler};
 use crate::epoch::EpochTicker;
 use crate::error::LoadError;
 use crate::exports::ExportIndices;
 use crate::guest_thread::GuestThread;
 use crate::store_data::StoreData;
-use crate::{previous, wasi};
+use crate::wasi;
 
+mod code_engine;
 #[cfg(test)]
 mod tests;
+
+use code_engine::CodeEngine;
 
 /// The contract's package, as the bindings are generated from it.
 const PACKAGE: &str = "bessai:edge@0.2.0";
@@ -37,13 +39,12 @@ pub struct EngineSettings {
 
 /// Compiles components and owns the threads that their instances share.
 pub struct Engine {
-    wasmtime: wasmtime::Engine,
-    linker: Linker<StoreData>,
-    epoch_ticker: Arc<EpochTicker>,
+    plain: CodeEngine,
+    // For components that import async functions or streams; made with the first of them.
+    concurrent: OnceLock<Result<CodeEngine, String>>,
     guest_thread: Arc<GuestThread>,
-    cache: ComponentCache,
+    cache_folder: Option<PathBuf>,
     compiler: Compiler,
-    count_fuel: bool,
     // By the file's digest: thirty feeds with the same component share its machine code.
     linked: Mutex<HashMap<[u8; 32], Weak<LinkedComponent>>>,
 }
@@ -69,25 +70,22 @@ impl Engine {
 
     fn within(settings: EngineSettings, address_space: AddressSpace) -> Result<Self, String> {
         let EngineSettings { cache_folder, compile_in, count_fuel } = settings;
-        let code = CodeSettings { count_fuel, address_space };
-        let wasmtime = wasmtime::Engine::new(&compiler::wasmtime_config(code))
-            .map_err(|error| format!("failed to set up wasmtime: {error}"))?;
-        let mut linker = Linker::new(&wasmtime);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-            .and_then(|()| Controller::add_to_linker::<_, HasSelf<_>>(&mut linker, |data| data))
-            .and_then(|()| previous::add_to_linker(&mut linker))
-            .and_then(|()| wasi::add_to_linker(&mut linker))
-            .map_err(|error| format!("failed to link the host's interfaces: {error}"))?;
+        let code = CodeSettings { count_fuel, address_space, concurrent: false };
         Ok(Self {
-            epoch_ticker: EpochTicker::start(wasmtime.clone())?,
+            plain: CodeEngine::new(code, cache_folder.clone())?,
+            concurrent: OnceLock::new(),
             guest_thread: GuestThread::start()?,
-            cache: ComponentCache::new(cache_folder, code),
-            wasmtime,
-            linker,
-            compiler: Compiler::new(compile_in, code),
-            count_fuel,
+            cache_folder,
+            compiler: Compiler::new(compile_in),
             linked: Mutex::default(),
         })
+    }
+
+    /// What compiles and runs components that need concurrency.
+    fn concurrent(&self) -> Result<&CodeEngine, LoadError> {
+        let code = CodeSettings { concurrent: true, ..self.plain.code };
+        let made = self.concurrent.get_or_init(|| CodeEngine::new(code, self.cache_folder.clone()));
+        made.as_ref().map_err(|error| LoadError::Host(error.clone()))
     }
 
     /// Takes a component from the cache, or checks it against the contract and compiles it, which blocks for seconds. The
@@ -98,8 +96,8 @@ impl Engine {
         if let Some(linked) = known {
             return Ok(CompiledComponent(linked));
         }
-        let component = self.component(wasm, &digest)?;
-        let linked = self.link(&component, digest);
+        let (component, code_engine) = self.component(wasm, &digest)?;
+        let linked = self.link(&component, code_engine, digest);
         let linked = linked.map_err(|error| LoadError::Component(format!("does not fit {PACKAGE}: {error:#}")))?;
         let linked = Arc::new(linked);
         let mut all = self.linked();
@@ -108,37 +106,49 @@ impl Engine {
         Ok(CompiledComponent(linked))
     }
 
-    fn component(&self, wasm: &[u8], digest: &[u8; 32]) -> Result<Component, LoadError> {
+    fn component(&self, wasm: &[u8], digest: &[u8; 32]) -> Result<(Component, &CodeEngine), LoadError> {
         let (version, bytes) = (version(digest), wasm.len());
-        if let Some(component) = self.cache.get(&self.wasmtime, digest) {
+        if let Some(component) = self.plain.cached(digest) {
             tracing::debug!(%version, bytes, "took component {version} from the cache");
-            return Ok(component);
+            return Ok((component, &self.plain));
+        }
+        // A component in the cache passed this check before it was compiled.
+        let contract = crate::inspect(wasm).map_err(LoadError::Component)?;
+        contract.check().map_err(|reasons| LoadError::Component(reasons.join("; ")))?;
+        let code_engine = if contract.needs_concurrency() { self.concurrent()? } else { &self.plain };
+        if let Some(component) = code_engine.cached(digest) {
+            tracing::debug!(%version, bytes, "took component {version} from the cache");
+            return Ok((component, code_engine));
         }
         tracing::debug!(%version, bytes, "compiling component {version}, which is not in the cache");
-        // A component in the cache passed this check before it was compiled.
-        let check = || crate::inspect(wasm)?.check().map_err(|reasons| reasons.join("; "));
-        check().map_err(LoadError::Component)?;
         let grant = self.compiler.grant(wasm)?;
         // While this one waited for memory, the same component may have been compiled for another feed.
-        if let Some(component) = self.cache.get(&self.wasmtime, digest) {
-            return Ok(component);
+        if let Some(component) = code_engine.cached(digest) {
+            return Ok((component, code_engine));
         }
-        let entry = self.cache.create(digest, wasm.len());
+        let CodeEngine { wasmtime, cache, code, .. } = code_engine;
+        let entry = cache.create(digest, wasm.len());
         let entry =
             entry.map_err(|error| LoadError::Host(format!("was not compiled: no room for its code: {error}")))?;
-        self.compiler.compile(&self.wasmtime, wasm, &entry.file, grant)?;
-        self.cache.finish(&self.wasmtime, entry).map_err(LoadError::Host)
+        self.compiler.compile((wasmtime, *code), wasm, &entry.file, grant)?;
+        Ok((cache.finish(wasmtime, entry).map_err(LoadError::Host)?, code_engine))
     }
 
-    fn link(&self, component: &Component, digest: [u8; 32]) -> Result<LinkedComponent, wasmtime::Error> {
-        let pre = self.linker.instantiate_pre(component)?;
+    fn link(
+        &self,
+        component: &Component,
+        code_engine: &CodeEngine,
+        digest: [u8; 32],
+    ) -> Result<LinkedComponent, wasmtime::Error> {
+        let with_rest = wasi::link_rest(&code_engine.linker, component)?;
+        let pre = with_rest.as_ref().unwrap_or(&code_engine.linker).instantiate_pre(component)?;
         let exports = ExportIndices::find(component, &pre)?;
         Ok(LinkedComponent {
             pre,
             exports,
-            epoch_ticker: Arc::clone(&self.epoch_ticker),
+            epoch_ticker: Arc::clone(&code_engine.epoch_ticker),
             guest_thread: Arc::clone(&self.guest_thread),
-            count_fuel: self.count_fuel,
+            count_fuel: code_engine.code.count_fuel,
             digest,
         })
     }

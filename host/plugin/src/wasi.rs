@@ -1,11 +1,12 @@
-//! The part of WASI 0.3 that a plugin can have, with nothing behind it: an empty environment, no terminal, no folder, the
-//! event's time as its clock, and the same random numbers in every instance.
+//! WASI 0.3 with nothing behind it: an empty environment, no terminal, no folder, the event's time as its clock, and the
+//! same random numbers in every instance.
 //!
-//! WASI 0.3 reads and writes through streams and waits in async functions. This host calls its guests without concurrency,
-//! so a component that needs those is refused (`contract/grants.rs`).
+//! What reads and writes through streams or waits fails when it is called: the gateway calls a plugin's functions one after
+//! the other, and they cannot wait for anything.
 
-use wasmtime::component::{ComponentType, Linker, Lower, Resource, ResourceType};
-use wasmtime::{Error, StoreContextMut};
+use wasmtime::component::types::{ComponentInstance, ComponentItem};
+use wasmtime::component::{Component, ComponentType, Linker, Lower, Resource, ResourceType};
+use wasmtime::{Engine, Error, StoreContextMut};
 
 use crate::store_data::StoreData;
 
@@ -32,6 +33,53 @@ pub(crate) fn add_to_linker(linker: &mut Linker<StoreData>) -> Result<(), Error>
     linker.instance("wasi:filesystem/types@0.3.0")?.resource("descriptor", absent(), |_, _| Ok(()))?;
     let mut preopens = linker.instance("wasi:filesystem/preopens@0.3.0")?;
     preopens.func_wrap("get-directories", |_: Context<'_>, (): ()| Ok((Vec::<(Resource<Absent>, String)>::new(),)))
+}
+
+/// The linker with the other functions of WASI 0.3 that a component imports: each fails when it is called.
+pub(crate) fn link_rest(linker: &Linker<StoreData>, component: &Component) -> Result<Option<Linker<StoreData>>, Error> {
+    let engine = component.engine();
+    let component = component.component_type();
+    let imports = component.imports(engine).filter_map(|(name, import)| match import.ty {
+        ComponentItem::ComponentInstance(interface) => Some((name, interface)),
+        _ => None,
+    });
+    let mut with_rest = None;
+    for (name, interface) in imports {
+        let Some((path, version)) = name.split_once('@').filter(|(path, _)| path.starts_with("wasi:")) else {
+            continue;
+        };
+        if version.starts_with("0.3.") {
+            link_failing(with_rest.get_or_insert_with(|| linker.clone()), engine, path, &interface)?;
+        }
+    }
+    Ok(with_rest)
+}
+
+/// Links what is not linked yet, under the release to which any other 0.3.x fits.
+fn link_failing(
+    linker: &mut Linker<StoreData>,
+    engine: &Engine,
+    path: &str,
+    interface: &ComponentInstance,
+) -> Result<(), Error> {
+    let mut linked = linker.instance(&format!("{path}@0.3.0"))?;
+    for (name, export) in interface.exports(engine) {
+        let call = format!("`{name}` of `{path}`");
+        let error = move || Error::msg(format!("the plugin called {call}, which the gateway does not provide"));
+        // A name that is linked already is an error, and stays as it is.
+        let _ = match export.ty {
+            ComponentItem::ComponentFunc(function) if function.async_() => {
+                linked.func_new_concurrent(name, move |_, _, _, _| {
+                    let error = error();
+                    Box::pin(async move { Err(error) })
+                })
+            }
+            ComponentItem::ComponentFunc(_) => linked.func_new(name, move |_, _, _, _| Err(error())),
+            ComponentItem::Resource(_) => linked.resource(name, ResourceType::host::<Absent>(), |_, _| Ok(())),
+            _ => Ok(()),
+        };
+    }
+    Ok(())
 }
 
 fn environment(linker: &mut Linker<StoreData>) -> Result<(), Error> {

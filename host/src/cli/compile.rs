@@ -19,6 +19,8 @@ struct CompileArguments {
     metered: bool,
     #[arg(long)]
     scarce_address_space: bool,
+    #[arg(long)]
+    concurrent: bool,
     #[arg(long, default_value_t = 1)]
     threads: u64,
 }
@@ -37,6 +39,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), CommandError> {
         limits,
         count_fuel: arguments.metered,
         is_address_space_scarce: arguments.scarce_address_space,
+        is_concurrent: arguments.concurrent,
         threads: arguments.threads,
     };
     run_compile_command(request).map_err(CommandError::Failed)

@@ -20,13 +20,15 @@ use crate::MAX_COMPONENT_BYTES;
 use crate::error::LoadError;
 
 /// The command under which a program runs [`run_compile_command`]. Its arguments are the limits in bytes and milliseconds,
-/// followed by `--metered` if fuel is counted, `--scarce-address-space` if guests' memories reserve little, and the number of
-/// `--threads`.
+/// followed by `--metered` if fuel is counted, `--scarce-address-space` if guests' memories reserve little, `--concurrent` if
+/// async functions and streams are allowed, and the number of `--threads`.
 pub const COMPILE_COMMAND: &str = "compile-component";
 /// The argument that asks for code that counts fuel.
 const COUNT_FUEL: &str = "--metered";
 /// The argument that asks for code that checks each access to memory.
 const SCARCE_ADDRESS_SPACE: &str = "--scarce-address-space";
+/// The argument that asks for code that may use async functions and streams.
+const CONCURRENT: &str = "--concurrent";
 /// The argument before the number of threads.
 const THREADS: &str = "--threads";
 /// The variable from which rayon, which runs wasmtime's threads, reads how many to start.
@@ -57,6 +59,8 @@ pub struct CompileRequest {
     pub count_fuel: bool,
     /// Guests' memories reserve no address space that they do not use.
     pub is_address_space_scarce: bool,
+    /// The code may use async functions and streams.
+    pub is_concurrent: bool,
     /// Threads that compile.
     pub threads: u64,
 }
@@ -88,6 +92,7 @@ fn start(output: &File, request: CompileRequest) -> io::Result<Child> {
         .arg(request.limits.time.as_millis().to_string())
         .args(request.count_fuel.then_some(COUNT_FUEL))
         .args(request.is_address_space_scarce.then_some(SCARCE_ADDRESS_SPACE))
+        .args(request.is_concurrent.then_some(CONCURRENT))
         .args([THREADS, &request.threads.to_string()])
         .env_clear()
         .env(THREADS_VARIABLE, request.threads.to_string())
@@ -180,7 +185,8 @@ pub fn run_compile_command(request: CompileRequest) -> Result<(), String> {
     let input = io::stdin().take(MAX_COMPONENT_BYTES + 1).read_to_end(&mut wasm);
     input.map_err(|error| format!("{HOST_FAILURE}read the component: {error}"))?;
     let address_space = if request.is_address_space_scarce { AddressSpace::Scarce } else { AddressSpace::Ample };
-    let mut config = wasmtime_config(CodeSettings { count_fuel: request.count_fuel, address_space });
+    let (count_fuel, concurrent) = (request.count_fuel, request.is_concurrent);
+    let mut config = wasmtime_config(CodeSettings { count_fuel, address_space, concurrent });
     config.parallel_compilation(request.threads > 1);
     let engine = Engine::new(&config).map_err(|error| format!("{HOST_FAILURE}set up wasmtime: {error}"))?;
     let code = precompile(&engine, &wasm)?;

@@ -11,10 +11,6 @@ const DIFFERENCES: usize = 20;
 /// Number of exports that are named of a component for another world.
 const NAMED: usize = 5;
 
-/// Why parts of WASI 0.3 are not available.
-const CONCURRENT: &str = "which is not available to plugins: it needs async functions or streams, and a plugin is called \
-                          without concurrency; build it for WASI 0.2";
-
 /// The interfaces that the plugin exports, or every difference.
 pub(super) fn check(exports: &[Extern], imports: &[Extern]) -> Result<Vec<PluginInterface>, Vec<String>> {
     let hosts = host_contract::contracts().map_err(|error| vec![error])?;
@@ -152,20 +148,12 @@ impl Comparison {
         }
         match grants::wasi(name) {
             Wasi::Provided => {}
-            Wasi::WithoutConcurrency => {
-                for (function, _) in theirs.functions.iter().filter(|(_, function)| function.needs_concurrency()) {
-                    let function = printable(function);
-                    self.report(format!("imports `{function}` of `{full}`, {CONCURRENT}"));
-                }
-            }
             Wasi::OtherVersion => {
                 self.report(format!("imports `{full}`; this host provides the releases 0.2 and 0.3 of WASI"));
             }
-            Wasi::OtherInterface if name.version.is_some_and(|version| version.starts_with("0.3.")) => {
-                self.report(format!("imports `{full}`, {CONCURRENT}"));
-            }
             Wasi::OtherInterface => {
-                self.report(format!("imports `{full}`, which is not in the WASI 0.2 of this host"));
+                let minor = if name.version.is_some_and(|version| version.starts_with("0.3.")) { "0.3" } else { "0.2" };
+                self.report(format!("imports `{full}`, which is not in the WASI {minor} of this host"));
             }
             Wasi::NotProvided => self.report(format!("imports `{full}`, {}", unavailable(name.package))),
         }

@@ -1,5 +1,4 @@
-//! Which interfaces from other packages a plugin gets: an empty WASI 0.2 and the part of 0.3 that needs no concurrency, and
-//! for the rest the reason why not.
+//! Which interfaces from other packages a plugin gets: an empty WASI 0.2 and 0.3, and for the rest the reason why not.
 
 use super::shape::ExternName;
 
@@ -30,13 +29,16 @@ const WASI: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// The interfaces of WASI 0.3 that the engine links: those with functions that are neither async nor use streams.
-const WASI_0_3: [(&str, &[&str]); 4] = [
+/// The interfaces of WASI 0.3, some functions of which fail when they are called (`wasi.rs`).
+const WASI_0_3: [(&str, &[&str]); 5] = [
     (
         "wasi:cli",
         &[
             "environment",
             "exit",
+            "stdin",
+            "stdout",
+            "stderr",
             "terminal-input",
             "terminal-output",
             "terminal-stdin",
@@ -47,6 +49,7 @@ const WASI_0_3: [(&str, &[&str]); 4] = [
     ("wasi:clocks", &["monotonic-clock", "system-clock"]),
     ("wasi:filesystem", &["preopens", "types"]),
     ("wasi:random", &["insecure", "insecure-seed", "random"]),
+    ("wasi:sockets", &["ip-name-lookup", "types"]),
 ];
 
 /// Well-known packages that the host does not provide, with the reason or the alternative.
@@ -66,8 +69,6 @@ const REASONS: [(&str, &str); 9] = [
 #[derive(Debug, PartialEq)]
 pub(super) enum Wasi {
     Provided,
-    /// The host provides those functions of the interface that need no concurrency.
-    WithoutConcurrency,
     /// The host provides the package in another version.
     OtherVersion,
     /// The host provides other interfaces of the package.
@@ -80,7 +81,7 @@ pub(super) fn wasi(name: ExternName<'_>) -> Wasi {
         list.iter().any(|(package, interfaces)| *package == name.package && interfaces.contains(&name.interface))
     };
     if is_release(name, "0.3.") && provides(&WASI_0_3) {
-        return Wasi::WithoutConcurrency;
+        return Wasi::Provided;
     }
     let Some((_, interfaces)) = WASI.iter().find(|(package, _)| *package == name.package) else {
         return Wasi::NotProvided;

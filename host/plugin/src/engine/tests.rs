@@ -39,7 +39,7 @@ fn a_compiled_component_is_cached_for_the_next_engine() {
     let wasm = shipped();
     let is_cached = |settings: &EngineSettings| {
         let engine = Engine::new(settings.clone()).unwrap();
-        engine.cache.get(&engine.wasmtime, &digest(&wasm)).is_some()
+        engine.plain.cached(&digest(&wasm)).is_some()
     };
     assert!(!is_cached(&cached));
     let first = Engine::new(cached.clone()).unwrap().load(&wasm).unwrap();
@@ -126,8 +126,8 @@ fn every_interface_of_wasi_0_3_is_linked() {
             (export "get-insecure-random-u64" (func (result u64)))))
         (import "wasi:random/insecure-seed@0.3.0" (instance
             (export "get-insecure-seed" (func (result (tuple u64 u64)))))))"#;
-    let component = Component::new(&engine.wasmtime, wat::parse_str(text).unwrap()).unwrap();
-    engine.linker.instantiate_pre(&component).map(drop).unwrap();
+    let component = Component::new(&engine.plain.wasmtime, wat::parse_str(text).unwrap()).unwrap();
+    engine.plain.linker.instantiate_pre(&component).map(drop).unwrap();
 }
 
 #[test]
@@ -146,7 +146,7 @@ async fn a_plugin_runs_where_address_space_is_scarce() {
         // Each has machine code of its own in the same cache.
         for is_cached in [false, true] {
             let engine = Engine::within(cached.clone(), address_space).unwrap();
-            assert_eq!(engine.cache.get(&engine.wasmtime, &digest(&shipped())).is_some(), is_cached);
+            assert_eq!(engine.plain.cached(&digest(&shipped())).is_some(), is_cached);
             let mut plugin = Plugin::new(engine.load(&shipped()).unwrap(), settings(), PluginState::default());
             plugin.start(&site, NOW).await.unwrap();
             let heartbeat = Event { sequence: Sequence(1), at: NOW, body: EventBody::Heartbeat };
