@@ -10,7 +10,15 @@ use crate::support::within;
 /// Where Debian puts SoftHSM's module.
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-/// A broker that requires client certificates, and a token `gateway` with the keys of the certificates `ec` and `rsa`.
+/// Further keys of the token, and how openssl makes them.
+const OTHER_KEYS: [(&str, &str); 3] = [
+    ("p384", "-algorithm EC -pkeyopt ec_paramgen_curve:P-384"),
+    ("ed25519", "-algorithm ED25519"),
+    ("p521", "-algorithm EC -pkeyopt ec_paramgen_curve:P-521"),
+];
+
+/// A broker that requires client certificates, and a token `gateway` with the keys of the certificates `ec` and `rsa`, and of
+/// [`OTHER_KEYS`].
 struct Hardware {
     workshop: Workshop,
     broker: Broker,
@@ -23,6 +31,9 @@ impl Hardware {
         let broker = limited(&workshop.sign("localhost"), Some(&workshop.pem("ca")), version);
         workshop.sign("ec");
         workshop.sign_with("rsa", "subjectAltName=DNS:client\n", "-algorithm RSA -pkeyopt rsa_keygen_bits:2048");
+        for (name, options) in OTHER_KEYS {
+            workshop.sign_with(name, "subjectAltName=DNS:client\n", options);
+        }
         std::fs::create_dir(workshop.path("tokens")).unwrap();
         std::fs::write(
             workshop.path("softhsm.conf"),
@@ -34,6 +45,12 @@ impl Hardware {
              --import ec.key --token gateway --label ec --id 01 --pin 1234; softhsm2-util --import rsa.key --token gateway --label rsa --id \
              02ff --pin 1234; rm ec.key rsa.key; echo 1234 > pin; chmod 600 pin",
         );
+        for (index, (name, _)) in OTHER_KEYS.iter().enumerate() {
+            workshop.sh(&format!(
+                "export SOFTHSM2_CONF=$PWD/softhsm.conf; softhsm2-util --import {name}.key --token gateway --label {name} --id 1{index} --pin \
+                 1234; rm {name}.key"
+            ));
+        }
         Self { workshop, broker }
     }
 
@@ -57,9 +74,12 @@ impl Hardware {
 fn keys_in_a_token_sign_in_every_version_of_tls() {
     for version in VERSIONS {
         let hardware = Hardware::new(version);
-        for (certificate, uri) in
-            [("ec.crt", "pkcs11:token=gateway;object=ec"), ("rsa.crt", "pkcs11:token=gateway;id=%02%ff;type=private")]
-        {
+        for (certificate, uri) in [
+            ("ec.crt", "pkcs11:token=gateway;object=ec"),
+            ("rsa.crt", "pkcs11:token=gateway;id=%02%ff;type=private"),
+            ("p384.crt", "pkcs11:token=gateway;object=p384"),
+            ("ed25519.crt", "pkcs11:token=gateway;object=ed25519"),
+        ] {
             let tested = test(&hardware.site(certificate, uri, "1234")).succeeds();
             assert!(tested.out.contains(&version.replace("v", " ")), "{}", tested.out);
             let subject = certificate.trim_end_matches(".crt");
@@ -123,6 +143,12 @@ fn what_is_wrong_with_a_token_is_named_with_its_setting() {
             "pkcs11:token=gateway;object=ec",
             "1234",
             "it is not the key of the certificate of MQTT_TLS_CERTFILE",
+        ),
+        (
+            "p521.crt",
+            "pkcs11:token=gateway;object=p521",
+            "1234",
+            "the token cannot sign with P-521 as TLS needs it; use a key of P-256 or RSA with 2048 bits",
         ),
         ("ec.crt", "pkcs11:token=gateway", "1234", "it names no key; write pkcs11:token=LABEL;object=LABEL"),
         (

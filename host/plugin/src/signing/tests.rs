@@ -79,6 +79,30 @@ fn ed25519_takes_what_openssl_writes() {
 }
 
 #[test]
+fn keys_of_other_curves_are_refused_in_every_form() {
+    let check = |commands: &[&str], algorithm: Algorithm, expected: &str| {
+        let [pem] = keys(commands, ["key.pem"]);
+        let refused = sign(&pem, algorithm, DATA).unwrap_err();
+        assert!(refused.contains(expected), "{commands:?}: {refused}");
+        assert!(sign(&pem, Algorithm::Rs256, DATA).is_err(), "{commands:?}");
+    };
+    for curve in ["secp384r1", "secp521r1", "secp256k1"] {
+        let sec1 = format!("ecparam -name {curve} -genkey -out key.pem");
+        let without_parameters = format!("ecparam -name {curve} -genkey -noout -out key.pem");
+        let pkcs8 = format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:{curve} -out key.pem");
+        for command in [&sec1, &without_parameters, &pkcs8] {
+            check(&[command], Algorithm::Es256, "holds no EC key on P-256");
+        }
+        check(&[&sec1], Algorithm::Ed25519, "holds a key `EC PRIVATE KEY`, and Ed25519 needs a key in PKCS #8");
+        check(&[&pkcs8], Algorithm::Ed25519, "holds no Ed25519 key");
+    }
+    for algorithm in ["ed448", "x25519"] {
+        check(&[&format!("genpkey -algorithm {algorithm} -out key.pem")], Algorithm::Ed25519, "holds no Ed25519 key");
+    }
+    check(&["genpkey -algorithm ed25519 -out key.pem"], Algorithm::Es256, "holds no EC key on P-256");
+}
+
+#[test]
 fn what_is_no_key_is_described_without_its_content() {
     let check = |pem: &[u8], expected: &str| {
         let error = sign(pem, Algorithm::Es256, DATA).unwrap_err();
