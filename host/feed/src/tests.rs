@@ -72,6 +72,45 @@ async fn processed_heartbeats_do_not_put_readings_at_fault() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn frames_that_a_plugin_ignores_do_not_put_those_of_another_device_at_fault() {
+    on_one_thread(async {
+        let fails = |event: &Event| matches!(&event.body, EventBody::Frame(frame) if frame.source == 0);
+        let alternating =
+            |first: u64, last: u64| (first..=last).map(|n| frame_of(u32::try_from(n % 2).unwrap(), n, 1.0));
+        let plugin = RulePlugin {
+            ignores: |event| matches!(&event.body, EventBody::Frame(frame) if frame.source == 1),
+            ..rule("bad", fails)
+        };
+        let feed = run(plugin, 1, alternating(1, 60).collect());
+        feed.wait_a_minute().await;
+        assert_eq!((feed.quarantined(), feed.outside.position.get()), (vec![], 1));
+        assert!(feed.health.borrow().off.is_some());
+        // One that publishes the other device's frames works.
+        let feed = run(rule("bad", fails), 1, alternating(1, 12).collect());
+        feed.wait_a_minute().await;
+        assert_eq!(feed.quarantined(), [2, 4, 6, 8, 10, 12]);
+        assert_eq!(feed.health.borrow().off, None);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_fails_on_many_events_is_switched_off_before_it_has_lost_much() {
+    on_one_thread(async {
+        let events = (1..=240).map(|n| frame(n, if n % 3 == 0 { 66.6 } else { 1.0 })).collect();
+        let feed = run(rule("bad", fails_on_poison), 1, events);
+        feed.wait_a_minute().await;
+        let off = feed.health.borrow().off.clone().unwrap();
+        assert!(off.contains("failed on 21 of its last 63 events"), "{off}");
+        assert_eq!((feed.quarantined().len(), feed.outside.position.get()), (21, 63));
+        feed.replace(rule("good", |_| false)).await.unwrap();
+        feed.delivers(240).await;
+        assert_eq!(feed.quarantined().len(), 21);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn heartbeats_do_not_switch_a_plugin_off_that_fails_on_one_reading() {
     on_one_thread(async {
         let mut events: Vec<_> = (1..=40).map(|n| if n == 2 { frame(n, 66.6) } else { heartbeat(n) }).collect();

@@ -27,11 +27,13 @@ mod pending;
 mod proposals;
 mod session;
 mod session_state;
+mod tally;
 mod update;
 mod work;
 
 use pending::PendingEvents;
 use session_state::SessionState;
+use tally::Tally;
 use update::PreviousVersion;
 use work::Work;
 
@@ -57,6 +59,7 @@ pub(crate) struct Transformer<P> {
     // The state before a probe that is running or was cancelled.
     before_probe: Option<PluginState>,
     since_progress: SinceProgress,
+    tally: Tally,
     previous: Option<PreviousVersion<P>>,
     session: SessionState,
     /// The session is for provisioning only: the plugin gets no events in it.
@@ -94,6 +97,7 @@ impl<P: Plugin> Transformer<P> {
             has_ended: false,
             before_probe: None,
             since_progress: SinceProgress::default(),
+            tally: Tally::default(),
             previous: None,
             session: SessionState::None,
             is_provisioning: false,
@@ -223,6 +227,7 @@ impl<P: Plugin> Transformer<P> {
                 self.context.is_proved.set(true);
             }
             self.since_progress = SinceProgress::default();
+            self.tally.processed(count, Instant::now());
         }
         if self.pending.is_empty() {
             self.work.all_processed();
@@ -271,7 +276,12 @@ impl<P: Plugin> Transformer<P> {
             tracing::warn!(feed = %self.context.name(), "the plugin failed: {error}");
             return FailureOutcome::Counted;
         }
-        let reason = format!("the plugin failed {MAX_FAILURES} times in a row, last: {error}");
+        self.switch_off(format!("the plugin failed {MAX_FAILURES} times in a row, last: {error}"));
+        FailureOutcome::SwitchedOff
+    }
+
+    /// Nothing more is processed until there is a new version; the position stays.
+    fn switch_off(&mut self, reason: String) {
         let (feed, mut health) = (self.context.name(), self.context.health.borrow_mut());
         match self.lane {
             Lane::Live => {
@@ -285,6 +295,5 @@ impl<P: Plugin> Transformer<P> {
         }
         drop(health);
         self.work = Work::Off;
-        FailureOutcome::SwitchedOff
     }
 }

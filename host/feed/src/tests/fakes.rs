@@ -156,6 +156,8 @@ pub(super) type Receive = fn(&InboundMessage) -> Result<Vec<Action>, CallError>;
 pub(super) struct RulePlugin {
     pub(super) version: &'static str,
     pub(super) fails: fn(&Event) -> bool,
+    /// Events of which it makes no message.
+    pub(super) ignores: fn(&Event) -> bool,
     pub(super) state: PluginState,
     pub(super) is_running: bool,
     pub(super) session: Option<SessionScript>,
@@ -172,6 +174,7 @@ pub(super) fn rule(version: &'static str, fails: fn(&Event) -> bool) -> RulePlug
     RulePlugin {
         version,
         fails,
+        ignores: |_| false,
         state: PluginState::default(),
         is_running: false,
         session: None,
@@ -234,7 +237,8 @@ impl Plugin for RulePlugin {
         let seen = self.state.get("seen").map_or(0, |seen| seen[0]) + u8::try_from(events.len()).unwrap();
         self.state.set("seen".into(), vec![seen]).unwrap();
         let name = |event: &Event| message(format!("{}/{}", self.version, event.sequence.0), payload_bytes(event));
-        let messages = events.iter().map(|recorded| name(&recorded.event)).collect();
+        let published = events.iter().filter(|recorded| !(self.ignores)(&recorded.event));
+        let messages = published.map(|recorded| name(&recorded.event)).collect();
         Ok(Processed { messages, state: self.state.clone(), took: Duration::ZERO })
     }
 

@@ -81,13 +81,14 @@ async fn a_stop_while_a_message_waits_keeps_the_position_before_it() {
 #[tokio::test(start_paused = true)]
 async fn the_quarantine_of_a_feed_has_a_rate() {
     on_one_thread(async {
-        for value in [66.6, TOO_LARGE] {
-            let start = Instant::now();
-            let feed = run(rule("a", fails_on_poison), 1, half_poisoned(200, value));
-            feed.delivers(200).await;
-            assert_eq!(feed.health.borrow().quarantined, 100);
-            let least = Duration::from_secs(90) / ENTRIES_PER_S;
-            assert!(start.elapsed() >= least, "100 entries in {:?}", start.elapsed());
+        // A plugin that fails on more of its events than that is switched off.
+        for (value, entries) in [(66.6, 20_u32), (TOO_LARGE, 100)] {
+            let (start, events) = (Instant::now(), u64::from(2 * entries));
+            let feed = run(rule("a", fails_on_poison), 1, half_poisoned(events, value));
+            feed.delivers(events).await;
+            assert_eq!(feed.health.borrow().quarantined, u64::from(entries));
+            let least = Duration::from_secs(1) * (entries - 5) / ENTRIES_PER_S;
+            assert!(start.elapsed() >= least, "{entries} entries in {:?}", start.elapsed());
         }
     })
     .await;

@@ -21,7 +21,11 @@ pub(super) struct TestFeed {
 }
 
 pub(super) fn frame(sequence: u64, value: f64) -> Arc<Event> {
-    let body = EventBody::Frame(Frame { source: 0, values: vec![value], faults: vec![], texts: vec![] });
+    frame_of(0, sequence, value)
+}
+
+pub(super) fn frame_of(source: u32, sequence: u64, value: f64) -> Arc<Event> {
+    let body = EventBody::Frame(Frame { source, values: vec![value], faults: vec![], texts: vec![] });
     Arc::new(Event { sequence: Sequence(sequence), at: AT, body })
 }
 

@@ -8,6 +8,7 @@ use bessai_domain::session::Welcome;
 use bessai_domain::state::PluginState;
 
 use super::session_state::SessionState;
+use super::tally::Tally;
 use super::work::Work;
 use super::{PendingEvents, SinceProgress, Transformer};
 use crate::batches::Lane;
@@ -33,6 +34,7 @@ impl<P: Plugin> Transformer<P> {
         self.policy = live.policy.clone();
         self.session.forget_announcement();
         self.since_progress = SinceProgress::default();
+        self.tally = Tally::default();
         self.work = Work::START;
         self.pending.apply(&self.policy, self.context.now().monotonic);
         self.context.health.borrow_mut().backlog_off = None;

@@ -1,7 +1,9 @@
 //! Finds out whether an event or the plugin is at fault.
 //!
 //! An event is quarantined only if the plugin, in the same fresh instance, processes another event and then fails on this
-//! one. A plugin that fails on every event therefore loses no data: it is switched off with the feed's position unchanged.
+//! one. The other event must show that the plugin works: it is of the same source, or the plugin returned messages for it. A
+//! plugin that fails on everything useful therefore loses no data: it is switched off with the feed's position unchanged, as
+//! is one that has many of its events quarantined.
 
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use bessai_domain::event::{Event, RecordedEvent};
 use bessai_domain::ports::{CallError, Plugin};
 use tokio::time::Instant;
 
+use super::pending::Candidate;
 use super::{FailureOutcome, Transformer};
 use crate::batches::Batch;
 use crate::quarantine::{QuarantineContent, QuarantinedEvent, RETRY_PAUSE};
@@ -89,7 +92,7 @@ impl<P: Plugin> Transformer<P> {
 
     async fn compare(&mut self, event: &RecordedEvent) -> ComparisonOutcome {
         let before = self.plugin.state().clone();
-        for other in self.pending.comparable(event, MAX_COMPARISONS) {
+        for Candidate { event: other, is_alike } in self.pending.comparable(event, MAX_COMPARISONS) {
             self.before_probe = Some(before.clone());
             self.plugin.restore(before.clone());
             match self.admitted(&[other]).await {
@@ -104,6 +107,8 @@ impl<P: Plugin> Transformer<P> {
                     FailureOutcome::SwitchedOff => return ComparisonOutcome::SwitchedOff,
                     FailureOutcome::Counted => continue,
                 },
+                // It ignores this event, which says nothing about the other one.
+                Ok((processed, _)) if !is_alike && processed.messages.is_empty() => continue,
                 Ok(_) => {}
             }
             return match self.admitted(std::slice::from_ref(event)).await {
@@ -128,7 +133,12 @@ impl<P: Plugin> Transformer<P> {
             Ok(location) => {
                 let feed = self.context.name();
                 tracing::error!(%feed, sequence, "quarantined event {sequence} in {location}: {reason}");
-                self.skip()
+                self.tally.quarantined(Instant::now());
+                let skipped = self.skip();
+                if let Some(share) = self.tally.excess(Instant::now()) {
+                    self.switch_off(format!("{share}, last: {reason}"));
+                }
+                skipped
             }
             Err(_) => {
                 self.work.pause(Instant::now() + RETRY_PAUSE);

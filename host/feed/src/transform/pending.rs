@@ -1,6 +1,6 @@
 //! The events that a plugin has yet to process, as far as the feed may see them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bessai_domain::event::{EventBody, RecordedEvent, Sequence};
@@ -35,8 +35,19 @@ struct SiteView {
 /// The newest events that were processed under the current site description: a fresh instance is tried with them.
 #[derive(Default)]
 struct ProcessedEvents {
-    frame: Option<PendingEvent>,
+    /// The newest of each source.
+    frames: BTreeMap<u32, PendingEvent>,
+    /// The source of the newest frame.
+    newest_source: Option<u32>,
     other: Option<PendingEvent>,
+}
+
+/// An event that a plugin is tried with when it fails on another one.
+pub(super) struct Candidate {
+    pub(super) event: RecordedEvent,
+    /// The plugin treats it as it treats the other one, as far as can be known: a frame of the same source, or an event of
+    /// the same kind.
+    pub(super) is_alike: bool,
 }
 
 /// The events that a plugin has yet to process.
@@ -166,33 +177,48 @@ impl PendingEvents {
 
     /// An event that the running version processed, to try a new one with.
     pub(super) fn processed_event(&self) -> Option<&RecordedEvent> {
-        self.processed.frame.as_ref().or(self.processed.other.as_ref()).map(|pending| &pending.recorded)
+        let newest = self.processed.newest_source.and_then(|source| self.processed.frames.get(&source));
+        newest.or(self.processed.other.as_ref()).map(|pending| &pending.recorded)
     }
 
     /// Whether an event after the first `known` ones can be compared with the first event.
     pub(super) fn is_decided_since(&self, known: usize) -> bool {
-        let needs_frame = self.first().and_then(|first| first.visible.as_ref()).is_some_and(is_frame);
+        let Some(first) = self.first().and_then(|first| first.visible.as_ref()) else { return true };
         let mut added = self.queue.iter().skip(known).filter_map(|pending| pending.visible.as_ref());
-        added.any(|recorded| is_frame(recorded) || !needs_frame)
+        added.any(|recorded| is_alike(recorded, first))
     }
 
-    /// Other events to try the plugin with when it fails on this one. For a frame only frames count: a plugin that fails on
-    /// all frames but processes heartbeats must not have its frames quarantined.
-    pub(super) fn comparable(&self, event: &RecordedEvent, count: usize) -> Vec<RecordedEvent> {
+    /// Other events to try the plugin with when it fails on this one, those that are like it first. For a frame only frames
+    /// count: a plugin that fails on all frames but processes heartbeats must not have its frames quarantined.
+    pub(super) fn comparable(&self, event: &RecordedEvent, count: usize) -> Vec<Candidate> {
         let is_same = |other: &RecordedEvent| Arc::ptr_eq(&other.event, &event.event);
-        let processed = self.processed.frame.iter().chain(&self.processed.other);
+        let processed = self.processed.frames.values().chain(&self.processed.other);
         let others = processed.chain(&self.queue).filter_map(|pending| pending.visible.as_ref());
         let comparable = others.filter(|other| !is_same(other) && (is_frame(other) || !is_frame(event)));
-        comparable.take(count).cloned().collect()
+        let (mut alike, other): (Vec<_>, Vec<_>) = comparable.partition(|other| is_alike(other, event));
+        alike.extend(other);
+        let candidate = |other: &RecordedEvent| Candidate { event: other.clone(), is_alike: is_alike(other, event) };
+        alike.into_iter().take(count).map(candidate).collect()
     }
 }
 
 impl ProcessedEvents {
     fn note(&mut self, pending: PendingEvent) {
         match &pending.recorded.event.body {
-            EventBody::Frame(_) => self.frame = Some(pending),
+            EventBody::Frame(frame) => {
+                self.newest_source = Some(frame.source);
+                self.frames.insert(frame.source, pending);
+            }
             _ => self.other = Some(pending),
         }
+    }
+}
+
+/// Whether a plugin may be expected to treat both alike.
+fn is_alike(one: &RecordedEvent, other: &RecordedEvent) -> bool {
+    match (&one.event.body, &other.event.body) {
+        (EventBody::Frame(one), EventBody::Frame(other)) => one.source == other.source,
+        (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
     }
 }
 

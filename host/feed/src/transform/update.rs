@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::pending::seen_through;
 use super::session_state::SessionState;
+use super::tally::Tally;
 use super::work::Work;
 use super::{SinceProgress, Transformer};
 use crate::policy::Policy;
@@ -117,6 +118,7 @@ impl<P: Plugin> Transformer<P> {
         };
         self.session.forget_announcement();
         self.since_progress = SinceProgress::default();
+        self.tally = Tally::default();
         self.apply_policy();
         let mut health = self.context.health.borrow_mut();
         (health.off, health.update_error) = (None, None);
