@@ -30,6 +30,7 @@ mod journal;
 mod man;
 mod output;
 mod plugin;
+mod progress;
 mod run;
 mod values;
 

@@ -1,6 +1,7 @@
-//! `plugin new`: creates a plugin project that contains everything it needs and builds without network access.
+//! `plugin new`: creates a plugin project with a test case and a build script. One in Rust contains everything it needs and builds
+//! without network access; one in another language downloads its tools, pinned by their digests, in the first build.
 //!
-//! The templates are in `scaffold/template/`; the SDK and its dependencies are embedded in the program by `build.rs`.
+//! The templates are in `scaffold/template/`; the contract, the SDK and its dependencies are embedded in the program by `build.rs`.
 
 #![allow(clippy::disallowed_methods, reason = "only a command creates projects, without the gateway's runtime")]
 
@@ -8,31 +9,21 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod language;
 mod name;
 mod vendor;
 
 #[cfg(test)]
 mod tests;
 
-/// Paths in the project with their templates: `{{name}}` is the plugin's name, `{{crate}}` its name in Rust.
-const TEMPLATES: [(&str, &str); 9] = [
-    (".cargo/config.toml", include_str!("scaffold/template/cargo-config.toml")),
-    (".gitignore", include_str!("scaffold/template/gitignore")),
-    ("Cargo.toml", include_str!("scaffold/template/manifest.toml")),
-    ("README.md", include_str!("scaffold/template/README.md")),
-    (BUILD, include_str!("scaffold/template/build.sh")),
-    ("cases/first/case.toml", include_str!("scaffold/template/case.toml")),
-    ("cases/first/events.jsonl", include_str!("scaffold/template/events.jsonl")),
-    ("cases/first/expected.jsonl", include_str!("scaffold/template/expected.jsonl")),
-    ("src/lib.rs", include_str!("scaffold/template/lib.rs")),
-];
+pub(crate) use language::Language;
 
 /// The only executable file.
 const BUILD: &str = "build.sh";
 
 /// Creates the folder `name` in `parent`, with a plugin that builds and passes its tests, and returns the folder's path. A
 /// failure leaves nothing behind.
-pub(crate) fn create(name: &str, parent: &Path) -> Result<PathBuf, String> {
+pub(crate) fn create(name: &str, language: Language, parent: &Path) -> Result<PathBuf, String> {
     name::check(name)?;
     if !parent.is_dir() {
         return Err(format!("{} is not a folder: create it, or choose another", parent.display()));
@@ -44,7 +35,7 @@ pub(crate) fn create(name: &str, parent: &Path) -> Result<PathBuf, String> {
 
     // In the same folder, so that the rename is atomic.
     let unfinished = parent.join(format!(".{name}.new-{}", std::process::id()));
-    let written = write_project(name, &unfinished).and_then(|()| fs::rename(&unfinished, &project));
+    let written = write_project(name, language, &unfinished).and_then(|()| fs::rename(&unfinished, &project));
     written.map_err(|error| {
         // If this fails, too, the folder was never created.
         let _ = fs::remove_dir_all(&unfinished);
@@ -53,16 +44,19 @@ pub(crate) fn create(name: &str, parent: &Path) -> Result<PathBuf, String> {
     Ok(project)
 }
 
-fn write_project(name: &str, folder: &Path) -> io::Result<()> {
+fn write_project(name: &str, language: Language, folder: &Path) -> io::Result<()> {
     // Fails if the folder exists, so that two processes never write to the same one.
     fs::create_dir(folder)?;
-    for (path, template) in TEMPLATES {
-        let text = template.replace("{{name}}", name).replace("{{crate}}", &name.replace('-', "_"));
-        write(&folder.join(path), text.as_bytes())?;
+    for (path, template) in language.templates() {
+        write(&folder.join(language.fill(path, name)), language.fill(template, name).as_bytes())?;
     }
-    write(&folder.join("Cargo.lock"), vendor::lock(name).as_bytes())?;
+    if language == Language::Rust {
+        write(&folder.join("Cargo.lock"), vendor::lock(name).as_bytes())?;
+    }
     for (path, content) in vendor::FILES {
-        write(&folder.join(path), content)?;
+        if language == Language::Rust || path.starts_with(vendor::CONTRACT) {
+            write(&folder.join(path), content)?;
+        }
     }
     make_executable(&folder.join(BUILD))
 }

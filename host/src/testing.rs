@@ -12,6 +12,7 @@ use bessai_domain::message::Message;
 pub(crate) mod bench;
 mod case;
 mod expected;
+mod grouping;
 pub(crate) mod junit;
 mod native;
 mod numbers;

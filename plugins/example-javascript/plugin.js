@@ -1,7 +1,8 @@
 // The example plugin in JavaScript: publishes a device's power when it changes, and whether the device is online.
 //
 // It does the same as plugins/example-rust and passes the same cases. 64-bit integers (`at`, `sequence`, `lost`) are
-// BigInt, a variant is { tag, val }, an enum is its name, an option that is none is undefined, bytes are a Uint8Array.
+// BigInt, a variant is { tag, val }, an enum is its name, an option that is none is undefined, bytes are a Uint8Array. An
+// `Error` ends the call; the log and the reason of the failure show where it was thrown.
 
 import { write as log } from "bessai:edge/log@0.2.0";
 import { get, set } from "bessai:edge/state@0.2.0";
@@ -21,13 +22,7 @@ export const transform = {
   },
 
   process(events) {
-    try {
-      return events.flatMap(report);
-    } catch (error) {
-      // An Error ends the call with a trap that does not say where it was thrown.
-      if (error instanceof Error) log("error", `${error.message}, at ${error.stack}`);
-      throw error;
-    }
+    return events.flatMap(report);
   },
 };
 

@@ -1,6 +1,7 @@
 """The example plugin in Python: publishes a device's power when it changes, and whether the device is online.
 
-It does the same as plugins/example-rust and passes the same cases. componentize-py generates `wit_world` from wit/.
+It does the same as plugins/example-rust and passes the same cases. componentize-py generates `wit_world` from wit/. An
+exception ends the call; the log and the reason of the failure show its traceback.
 """
 
 import json
@@ -36,14 +37,7 @@ class Transform(exports.Transform):
         plugin = ReportOnChange(site, json.loads(config))
 
     def process(self, events: list[Event]) -> list[Message]:
-        try:
-            return [message for event in events for message in plugin.report(event)]
-        except Err:
-            raise
-        except Exception as error:
-            # Any other exception ends the call with a trap that does not say where it was raised.
-            log.write(log.Level.ERROR, f"{error!r}, at line {last_line(error)}")
-            raise
+        return [message for event in events for message in plugin.report(event)]
 
 
 class ReportOnChange:
@@ -135,10 +129,3 @@ def reject(reason: str):
 
 def seconds(at: int) -> float:
     return at // 1_000_000_000 + at % 1_000_000_000 / 1e9
-
-
-def last_line(error: Exception) -> int:
-    traceback = error.__traceback__
-    while traceback.tb_next:
-        traceback = traceback.tb_next
-    return traceback.tb_lineno

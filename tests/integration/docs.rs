@@ -19,7 +19,7 @@ use page::{Block, pages};
 const RULES: [(&str, &str); 24] = [
     ("dotenv config/.env", "settings"),
     ("ini /etc/systemd/system/bessai-edge.service", "commands"),
-    ("js plugin.js", "session"),
+    ("js excerpt *", "quotations"),
     ("json dispatch", "payloads"),
     ("json events.jsonl", "settings"),
     ("json expected-session.jsonl", "settings"),
@@ -30,7 +30,7 @@ const RULES: [(&str, &str); 24] = [
     ("json safety", "payloads"),
     ("json session.jsonl", "settings"),
     ("json telemetry", "payloads"),
-    ("python plugin.py", "session"),
+    ("python excerpt *", "quotations"),
     ("rust excerpt *", "quotations"),
     ("rust src/lib.rs", "session"),
     ("sh", "session"),

@@ -32,6 +32,7 @@ mod log;
 mod messages;
 mod modbus;
 mod plugin_commands;
+mod plugin_languages;
 mod private;
 mod program;
 mod proxy;

@@ -81,8 +81,11 @@ impl Policy {
         let bytes: usize = messages.iter().map(Message::size).sum();
         if messages.len() > MESSAGES_PER_CALL || bytes > BYTES_PER_CALL {
             let count = messages.len();
-            let limits = format!("{MESSAGES_PER_CALL} messages and {BYTES_PER_CALL} bytes");
-            return Err(format!("returned {count} messages of {bytes} bytes; a call may return {limits}"));
+            let limits = format!("{MESSAGES_PER_CALL} messages and {} MiB", BYTES_PER_CALL >> 20);
+            // Rounded up, so that what exceeds the limit also reads as more.
+            let tenths = (bytes * 10).div_ceil(BYTES_PER_CALL);
+            let size = format!("{}.{} MiB", tenths / 10, tenths % 10);
+            return Err(format!("returned {count} messages of {size}; a call may return {limits}"));
         }
         let mut refusals = Vec::new();
         let mut admitted = Vec::with_capacity(messages.len());

@@ -32,7 +32,7 @@ use unfinished::{PART, check_space, create_folder, create_part};
 pub(crate) use unfinished::UnfinishedEntry;
 
 /// Part of an entry's key: an entry of another engine, program version or wasmtime configuration is never found.
-const SETTINGS: &str = concat!("wasmtime 48.0.8, bessai-edge ", env!("CARGO_PKG_VERSION"), ", settings 2");
+const SETTINGS: &str = concat!("wasmtime 48.0.8, bessai-edge ", env!("CARGO_PKG_VERSION"), ", settings 3");
 /// Bytes of machine code per byte of a component, at most: the examples in Python and JavaScript have 1.9 and 3.1.
 const CODE_BYTES_PER_COMPONENT_BYTE: u64 = 4;
 /// The subfolder of the cache folder that holds the entries.

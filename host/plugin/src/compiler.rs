@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use wasmtime::{Config, Engine};
+use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::error::LoadError;
 
@@ -65,6 +65,8 @@ pub(crate) fn wasmtime_config(code: CodeSettings) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.consume_fuel(code.count_fuel);
+    // Names files and lines in the reason of a trap, where the component carries them.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     // It makes every call slower, so only the components that need it are compiled with it.
     config.concurrency_support(code.concurrent);
     config.wasm_wide_arithmetic(true);

@@ -91,12 +91,17 @@ impl Engine {
     /// Takes a component from the cache, or checks it against the contract and compiles it, which blocks for seconds. The
     /// error is a sentence without its subject.
     pub fn load(&self, wasm: &[u8]) -> Result<CompiledComponent, LoadError> {
+        self.load_noting(wasm, &|| {})
+    }
+
+    /// The same, with a call before it compiles.
+    pub fn load_noting(&self, wasm: &[u8], compiling: &dyn Fn()) -> Result<CompiledComponent, LoadError> {
         let digest = digest(wasm);
         let known = self.linked().get(&digest).and_then(Weak::upgrade);
         if let Some(linked) = known {
             return Ok(CompiledComponent(linked));
         }
-        let (component, code_engine) = self.component(wasm, &digest)?;
+        let (component, code_engine) = self.component(wasm, &digest, compiling)?;
         let linked = self.link(&component, code_engine, digest);
         let linked = linked.map_err(|error| LoadError::Component(format!("does not fit {PACKAGE}: {error:#}")))?;
         let linked = Arc::new(linked);
@@ -106,7 +111,12 @@ impl Engine {
         Ok(CompiledComponent(linked))
     }
 
-    fn component(&self, wasm: &[u8], digest: &[u8; 32]) -> Result<(Component, &CodeEngine), LoadError> {
+    fn component(
+        &self,
+        wasm: &[u8],
+        digest: &[u8; 32],
+        compiling: &dyn Fn(),
+    ) -> Result<(Component, &CodeEngine), LoadError> {
         let (version, bytes) = (version(digest), wasm.len());
         if let Some(component) = self.plain.cached(digest) {
             tracing::debug!(%version, bytes, "took component {version} from the cache");
@@ -121,6 +131,7 @@ impl Engine {
             return Ok((component, code_engine));
         }
         tracing::debug!(%version, bytes, "compiling component {version}, which is not in the cache");
+        compiling();
         let grant = self.compiler.grant(wasm)?;
         // While this one waited for memory, the same component may have been compiled for another feed.
         if let Some(component) = code_engine.cached(digest) {

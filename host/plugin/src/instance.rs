@@ -8,10 +8,13 @@ use crate::bindings::{Event, Failure, Message, Outcome, Site};
 use crate::engine::{CompiledComponent, LinkedComponent};
 use crate::epoch::{RunningGuest, TICKS_TO_YIELD};
 use crate::exports::Exports;
+use crate::failure_text;
 use crate::store_data::StoreData;
 
 /// Bytes that one call may transfer from the guest to the host; the messages of one call may have 1 MiB.
 const TRANSFER_BYTES: usize = 4 << 20;
+/// wasmtime's words for a call that transfers more.
+const TRANSFER_EXHAUSTED: &str = "fuel allocated for hostcalls";
 /// WASI resources that a guest may hold at the same time.
 const HANDLES: usize = 1024;
 
@@ -53,6 +56,7 @@ pub(crate) async fn start(
     // Past its deadline the guest yields at each tick; its caller drops it at the wall-clock limit.
     store.epoch_deadline_async_yield_and_update(1);
     reset_deadline(&mut store, linked);
+    store.data().log().begin_call();
     let started = configure(linked, &mut store, site, config_json).await;
     drop(running);
     match started {
@@ -128,6 +132,7 @@ impl Instance {
     fn begin(&mut self) -> RunningGuest {
         let linked = self.component.linked();
         reset_deadline(&mut self.store, linked);
+        self.store.data().log().begin_call();
         linked.epoch_ticker.run()
     }
 
@@ -165,21 +170,26 @@ fn reset_deadline(store: &mut Store<StoreData>, linked: &LinkedComponent) {
 
 /// Why a call did not return, in one line.
 fn fault(error: &wasmtime::Error, store: &Store<StoreData>) -> Fault {
-    let cause = error.root_cause().to_string();
-    let cause = cause.lines().next().unwrap_or_default();
     let memory = store.data().memory();
+    let reason = failure_text::describe(error, &store.data().log().error_output());
     if let Some(limit) = memory.exceeded_limit() {
         return Fault::Guest(format!(
-            "trapped after it requested more than {limit} bytes of memory, the limit set by [limits] memory: {cause}"
+            "trapped after it requested more than {limit} bytes of memory, the limit set by [limits] memory: {reason}"
         ));
     }
     if let Some(refusal) = memory.host_refusal() {
         return Fault::Host(format!("there is no memory for it: {refusal}"));
     }
     if is_of_host(error) {
-        return Fault::Host(format!("the system refuses it memory: {error}: {cause}"));
+        return Fault::Host(format!("the system refuses it memory: {error}: {}", error.root_cause()));
     }
-    Fault::Guest(format!("trapped: {cause}"))
+    if reason.contains(TRANSFER_EXHAUSTED) {
+        return Fault::Guest(format!(
+            "returned or logged more than {} MiB in one call; its messages may have 1 MiB a call",
+            TRANSFER_BYTES >> 20
+        ));
+    }
+    Fault::Guest(format!("trapped: {reason}"))
 }
 
 /// Whether the system refused something: a guest has no means to make it return an error.

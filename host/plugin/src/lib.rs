@@ -34,6 +34,7 @@ mod engine;
 mod epoch;
 mod error;
 mod exports;
+mod failure_text;
 mod free_memory;
 mod guest_thread;
 mod instance;

@@ -11,6 +11,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::bindings::bessai::edge::log::Level;
+use crate::failure_text::ErrorOutput;
 
 /// Log lines of one feed in one second; further lines are counted and dropped.
 const LINES_PER_S: u32 = 20;
@@ -39,14 +40,38 @@ struct LogShared {
     feed: String,
     sink: LogSink,
     rate: Mutex<LineRate>,
+    // Of the current call, in case that it traps.
+    errors: Mutex<Option<ErrorOutput>>,
 }
 
 impl PluginLog {
     pub(crate) fn new(feed: &str, sink: LogSink) -> Self {
-        Self(Arc::new(LogShared { feed: feed.to_owned(), sink, rate: Mutex::default() }))
+        let (rate, errors) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(LogShared { feed: feed.to_owned(), sink, rate, errors }))
+    }
+
+    /// Forgets the error output of earlier calls.
+    pub(crate) fn begin_call(&self) {
+        self.0.errors.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// What the current call has written as an error.
+    pub(crate) fn error_output(&self) -> ErrorOutput {
+        self.0.errors.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    fn keep_error(&self, line: &str) {
+        self.0.errors.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().push(line);
     }
 
     pub(crate) fn write(&self, level: Level, message: &str) {
+        if level == Level::Error {
+            self.keep_error(message);
+        }
+        self.show(level, message);
+    }
+
+    fn show(&self, level: Level, message: &str) {
         let feed = &self.0.feed;
         let admitted = self.0.rate.lock().unwrap_or_else(PoisonError::into_inner).admit();
         let Some(dropped) = admitted else { return };
@@ -68,9 +93,14 @@ impl PluginLog {
         }
     }
 
-    /// A standard output or error whose lines are logged at `level`.
-    pub(crate) fn output(&self, level: Level) -> LoggedOutput {
-        LoggedOutput { log: self.clone(), level, line: Vec::new() }
+    /// A standard output, whose lines are logged as information.
+    pub(crate) fn output(&self) -> LoggedOutput {
+        LoggedOutput { log: self.clone(), level: Level::Info, line: Vec::new() }
+    }
+
+    /// A standard error, whose lines are logged as warnings and kept for the reason of a trap.
+    pub(crate) fn error_stream(&self) -> LoggedOutput {
+        LoggedOutput { log: self.clone(), level: Level::Warn, line: Vec::new() }
     }
 }
 
@@ -133,7 +163,10 @@ impl LoggedOutput {
                 let line = std::mem::take(&mut self.line);
                 let text = String::from_utf8_lossy(&line);
                 if !text.trim().is_empty() {
-                    self.log.write(self.level, text.trim_end());
+                    if self.level == Level::Warn {
+                        self.log.keep_error(&text);
+                    }
+                    self.log.show(self.level, text.trim_end());
                 }
             }
         }
@@ -148,7 +181,7 @@ impl IsTerminal for LoggedOutput {
 
 impl StdoutStream for LoggedOutput {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.log.output(self.level))
+        Box::new(Self { log: self.log.clone(), level: self.level, line: Vec::new() })
     }
 
     /// Used by WASI 0.3 only, which guests do not get.
@@ -199,7 +232,7 @@ mod tests {
     #[test]
     fn standard_output_becomes_lines() {
         let collected = Arc::new(Mutex::new(Vec::new()));
-        let mut output = PluginLog::new("acme", LogSink::Collected(Arc::clone(&collected))).output(Level::Info);
+        let mut output = PluginLog::new("acme", LogSink::Collected(Arc::clone(&collected))).output();
         output.take(b"hel");
         output.take(b"lo\n\nwor");
         output.take(b"ld\r\n");

@@ -10,7 +10,6 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
-use crate::bindings::bessai::edge::log::Level;
 use crate::bindings::bessai::edge::{log, metrics, secrets, state, types};
 use crate::log::PluginLog;
 use crate::memory::MemoryLimiter;
@@ -50,8 +49,8 @@ impl StoreData {
             .insecure_random(random())
             .insecure_random_seed(SEED)
             .max_random_size(RANDOM_BYTES)
-            .stdout(log.output(Level::Info))
-            .stderr(log.output(Level::Warn))
+            .stdout(log.output())
+            .stderr(log.error_stream())
             .build();
         Self {
             memory: MemoryLimiter::new(settings.memory_bytes),
@@ -69,6 +68,10 @@ impl StoreData {
 
     pub(crate) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         &mut self.memory
+    }
+
+    pub(crate) fn log(&self) -> &PluginLog {
+        &self.log
     }
 
     pub(crate) fn memory(&self) -> &MemoryLimiter {

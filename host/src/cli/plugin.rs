@@ -10,27 +10,36 @@ use clap::Subcommand;
 
 use crate::app::BESSAI_JSON;
 use crate::config::{self, FeedLimits, StandaloneSettings};
-use crate::scaffold;
+use crate::scaffold::{self, Language};
+use crate::testing::bench::BenchStep;
 use crate::testing::{self, PluginRunner, RunSettings, TestOptions};
 
 use super::check::print_rights;
 use super::configuration::process_environment;
 use super::error::CommandError;
 use super::output::{OutputError, print, print_error, print_line};
+use super::progress::Progress;
 
 /// Folder of test cases, beside the component or in the working directory, if the command line names none.
 const CASES: &str = "cases";
 
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
-    /// Create a plugin project in Rust that builds without network access and has a passing test case.
+    /// Create a plugin project with a passing test case.
+    ///
+    /// A project in Rust contains everything it needs and builds without network access. In another language the first build
+    /// downloads the tools, pinned by their digests: from npm for JavaScript and TypeScript, from PyPI for Python.
     #[command(after_help = "\
 Examples:
   bessai-edge plugin new acme
+  bessai-edge plugin new acme --language python
   bessai-edge plugin new acme --dir ~/plugins")]
     New {
         /// Name of the project folder and of the package.
         name: String,
+        /// Language of the plugin.
+        #[arg(long, value_enum, default_value = "rust")]
+        language: Language,
         /// Folder in which the project folder is created.
         #[arg(long, value_name = "FOLDER", default_value = ".")]
         dir: PathBuf,
@@ -61,6 +70,9 @@ Examples:
         /// Replace the expected messages of a case by the actual ones if they differ.
         #[arg(long)]
         update: bool,
+        /// Show the plugin's log of passed cases, too.
+        #[arg(long)]
+        show_log: bool,
         /// Also write a report in JUnit format.
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
@@ -100,9 +112,11 @@ Examples:
 /// Runs a command.
 pub(super) fn run(command: PluginCommand) -> Result<(), CommandError> {
     match command {
-        PluginCommand::New { name, dir } => create(&name, &dir),
+        PluginCommand::New { name, language, dir } => create(&name, language, &dir),
         PluginCommand::Inspect { file, settings } => inspect(&file, settings),
-        PluginCommand::Test { file, cases, update, junit } => test(&file, cases, update, junit.as_deref()),
+        PluginCommand::Test { file, cases, update, show_log, junit } => {
+            test(&file, cases, TestOptions { update }, show_log, junit.as_deref())
+        }
         PluginCommand::Replay { file, events, session, settings } => {
             replay(&file, &events, session.as_deref(), settings.as_deref())
         }
@@ -110,10 +124,13 @@ pub(super) fn run(command: PluginCommand) -> Result<(), CommandError> {
     }
 }
 
-fn create(name: &str, dir: &Path) -> Result<(), CommandError> {
-    let project = scaffold::create(name, dir).map_err(CommandError::Failed)?;
+fn create(name: &str, language: Language, dir: &Path) -> Result<(), CommandError> {
+    let project = scaffold::create(name, language, dir).map_err(CommandError::Failed)?;
     let project = project.display();
     print_line(format_args!("created {project}"))?;
+    if let Some(download) = language.download() {
+        print_line(format_args!("  the first build downloads {download}"))?;
+    }
     Ok(print_line(format_args!("  cd {project} && ./build.sh && bessai-edge plugin test {name}.wasm"))?)
 }
 
@@ -145,17 +162,22 @@ fn print_limits(limits: &FeedLimits) -> Result<(), OutputError> {
     ))
 }
 
-fn test(file: &Path, cases: Option<PathBuf>, update: bool, junit: Option<&Path>) -> Result<(), CommandError> {
+fn test(
+    file: &Path,
+    cases: Option<PathBuf>,
+    options: TestOptions,
+    show_log: bool,
+    junit: Option<&Path>,
+) -> Result<(), CommandError> {
     let wasm = read_component(file)?;
     let folder = cases.unwrap_or_else(|| {
         let beside = file.parent().unwrap_or(Path::new("")).join(CASES);
         if beside.is_dir() { beside } else { CASES.into() }
     });
-    let options = TestOptions { update };
     let cases = testing::find(&folder, &options).map_err(CommandError::invalid("test cases"))?;
     let runner = runner(file, &wasm, true)?;
     let summary = testing::run(&cases, &options, &mut |case| runner.run_case(case));
-    print(testing::report::text(&summary))?;
+    print(testing::report::text(&summary, show_log))?;
     if let Some(path) = junit {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         std::fs::write(path, testing::junit::xml(&name, &summary))
@@ -184,7 +206,12 @@ fn bench(file: &Path, settings: Option<&Path>) -> Result<(), CommandError> {
     let run_settings = run_settings(settings)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let cache = config::cache_dir(&process_environment());
-    let report = testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &run_settings).map_err(|error| {
+    let progress = Progress::new(file, wasm.len());
+    let report = testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &run_settings, &|step| match step {
+        BenchStep::Compiling => progress.begin(),
+        BenchStep::Measuring => progress.end(),
+    });
+    let report = report.map_err(|error| {
         let hint = if settings.is_none() { "; use --settings if the plugin needs a [config]" } else { "" };
         CommandError::Failed(format!("{error}{hint}"))
     })?;
@@ -207,7 +234,10 @@ fn read_text(file: &Path) -> Result<String, CommandError> {
 }
 
 fn runner(file: &Path, wasm: &[u8], count_fuel: bool) -> Result<PluginRunner, CommandError> {
-    let runner = PluginRunner::new(wasm, config::cache_dir(&process_environment()), count_fuel);
+    let cache = config::cache_dir(&process_environment());
+    let progress = Progress::new(file, wasm.len());
+    let runner = PluginRunner::new(wasm, cache, count_fuel, &|| progress.begin());
+    progress.end();
     runner.map_err(|error| CommandError::Failed(format!("{} {error}", file.display())))
 }
 

@@ -2,19 +2,18 @@
 
 use std::process::Command;
 
+use clap::ValueEnum;
+
 use super::*;
 
 #[test]
 fn a_project_is_complete() {
     let parent = tempfile::tempdir().unwrap();
-    let project = create("acme-iot", parent.path()).unwrap();
+    let project = create("acme-iot", Language::Rust, parent.path()).unwrap();
     assert_eq!(project, parent.path().join("acme-iot"));
     let read = |path: &str| fs::read_to_string(project.join(path)).unwrap();
-    for path in TEMPLATES.iter().map(|(path, _)| *path).chain(vendor::FILES.iter().map(|(path, _)| *path)) {
+    for (path, _) in vendor::FILES {
         assert!(project.join(path).is_file(), "{path} is missing");
-    }
-    for (path, _) in TEMPLATES {
-        assert!(!read(path).contains("{{"), "{path} has an unreplaced placeholder");
     }
     assert!(read("build.sh").contains("release/acme_iot.wasm"));
     assert!(read("vendor/wit/plugin.wit").contains("world transformer"));
@@ -32,19 +31,43 @@ fn a_project_is_complete() {
 }
 
 #[test]
+fn a_project_of_each_language_has_the_contract_a_case_and_a_build_script() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let parent = tempfile::tempdir().unwrap();
+    for language in Language::value_variants() {
+        let name = language.to_possible_value().unwrap().get_name().to_owned();
+        let project = create(&name, *language, parent.path()).unwrap();
+        for (path, _) in language.templates() {
+            let path = language.fill(path, &name);
+            let text = fs::read_to_string(project.join(&path)).unwrap();
+            for placeholder in ["{{name}}", "{{crate}}", "{{language}}", "{{source}}"] {
+                assert!(!text.contains(placeholder), "{name}: {path} has an unreplaced placeholder");
+            }
+        }
+        for path in ["vendor/wit/types.wit", "cases/first/events.jsonl", "README.md"] {
+            assert!(project.join(path).is_file(), "{name}: {path} is missing");
+        }
+        assert!(fs::metadata(project.join(BUILD)).unwrap().permissions().mode() & 0o100 != 0, "{name}");
+        assert_eq!(project.join("vendor/sdk").exists(), *language == Language::Rust, "{name}");
+        assert_eq!(language.download().is_none(), *language == Language::Rust, "{name}");
+    }
+}
+
+#[test]
 fn nothing_is_overwritten_or_left_behind() {
     let parent = tempfile::tempdir().unwrap();
     let entries = || fs::read_dir(parent.path()).unwrap().count();
     fs::write(parent.path().join("acme"), "mine").unwrap();
-    let error = create("acme", parent.path()).unwrap_err();
+    let error = create("acme", Language::Rust, parent.path()).unwrap_err();
     assert!(error.contains("acme already exists"), "{error}");
     assert_eq!(fs::read_to_string(parent.path().join("acme")).unwrap(), "mine");
 
-    let error = create("other", &parent.path().join("acme")).unwrap_err();
+    let error = create("other", Language::Rust, &parent.path().join("acme")).unwrap_err();
     assert!(error.contains("is not a folder"), "{error}");
-    assert!(create("Other", parent.path()).unwrap_err().contains("lower-case"));
+    assert!(create("Other", Language::Rust, parent.path()).unwrap_err().contains("lower-case"));
     assert_eq!(entries(), 1);
-    create("other", parent.path()).unwrap();
+    create("other", Language::Rust, parent.path()).unwrap();
     assert_eq!(entries(), 2);
 }
 
@@ -53,7 +76,7 @@ fn nothing_is_overwritten_or_left_behind() {
 fn a_project_builds_and_passes_its_tests_without_a_network() {
     let parent = tempfile::tempdir().unwrap();
     // The name sorts between `bessai-plugin` and `zmij` in the lock file, where cargo requires that order.
-    let project = create("first-try", parent.path()).unwrap();
+    let project = create("first-try", Language::Rust, parent.path()).unwrap();
     let run = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(&project);

@@ -8,6 +8,8 @@ pub(super) const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/f
 /// Name, version and dependencies of each package in [`FILES`].
 const PACKAGES: &[(&str, &str, &[&str])] = include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 
+/// The folder of the contract in each project.
+pub(super) const CONTRACT: &str = "vendor/wit/";
 /// The version of a new project.
 const FIRST_VERSION: &str = "0.1.0";
 /// The crate that a plugin depends on.

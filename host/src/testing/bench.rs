@@ -24,6 +24,15 @@ const BLOCK_CALLS_MAX: u32 = 1 << 24;
 /// `[config]` of `bessai-json`.
 const BESSAI_JSON_CONFIG: &str = "{\"channels\":\"all\"}";
 
+/// What a benchmark does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BenchStep {
+    /// The component is compiled.
+    Compiling,
+    /// It is measured.
+    Measuring,
+}
+
 /// Measures a component with its settings.
 pub(crate) fn run(
     name: &str,
@@ -31,12 +40,15 @@ pub(crate) fn run(
     bessai_json: &[u8],
     cache: Option<PathBuf>,
     settings: &RunSettings,
+    note: &dyn Fn(BenchStep),
 ) -> Result<BenchReport, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("failed to start the runtime: {error}"))?;
     let engine = Engine::new(engine_settings(cache.clone()))?;
     let reference_settings = RunSettings { config_json: BESSAI_JSON_CONFIG.into(), ..settings.clone() };
-    let component = engine.load(wasm).map_err(|error| format!("{name} {error}"))?;
+    let component = engine.load_noting(wasm, &|| note(BenchStep::Compiling));
+    note(BenchStep::Measuring);
+    let component = component.map_err(|error| format!("{name} {error}"))?;
     let reference = engine.load(bessai_json)?;
     let mut subjects = vec![
         (name.to_owned(), BenchSubject::sandboxed(component, settings)),

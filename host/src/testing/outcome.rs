@@ -14,6 +14,8 @@ pub(crate) struct RunOutcome {
     pub(crate) failure: Option<String>,
     /// Fuel that the guest used in all calls; none if it was not counted.
     pub(crate) fuel: Option<u64>,
+    /// How the messages differ if events are handed over one by one; empty if they do not.
+    pub(crate) grouping: Vec<String>,
     /// Number of calls of `process`.
     pub(crate) calls: u32,
     /// Lines that the guest logged.

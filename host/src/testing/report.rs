@@ -14,20 +14,21 @@ pub(crate) fn replayed(events: usize, outcome: &RunOutcome) -> String {
     format!("{events} in {calls} → {}", counted(outcome.messages.len(), "message"))
 }
 
-/// One line per case, followed by the differences if it failed, and a line with the totals.
-pub(crate) fn text(summary: &TestSummary) -> String {
+/// One line per case, followed by the differences and the plugin's log if it failed, and a line with the totals. With
+/// `show_log` the log of every case is shown.
+pub(crate) fn text(summary: &TestSummary, show_log: bool) -> String {
     let width = summary.cases.iter().map(|case| case.name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
     for case in &summary.cases {
         // Writing to a string cannot fail.
-        let _ = write_case(&mut text, case, width);
+        let _ = write_case(&mut text, case, width, show_log);
     }
     text.push_str(&total(summary));
     text.push('\n');
     text
 }
 
-fn write_case(text: &mut String, case: &CaseResult, width: usize) -> std::fmt::Result {
+fn write_case(text: &mut String, case: &CaseResult, width: usize, show_log: bool) -> std::fmt::Result {
     let CaseResult { name, events, outcome, verdict, .. } = case;
     let word = if matches!(verdict, CaseVerdict::Failed(_)) { "FAIL" } else { "ok" };
     let (events, messages) = (counted(*events, "event"), counted(outcome.messages.len(), "message"));
@@ -36,17 +37,18 @@ fn write_case(text: &mut String, case: &CaseResult, width: usize) -> std::fmt::R
         write!(text, "   fuel {}", grouped(fuel))?;
     }
     match verdict {
-        CaseVerdict::Passed => writeln!(text),
-        CaseVerdict::Written(file) => writeln!(text, "   wrote {}", file.display()),
+        CaseVerdict::Passed => writeln!(text)?,
+        CaseVerdict::Written(file) => writeln!(text, "   wrote {}", file.display())?,
         CaseVerdict::Failed(differences) => {
             writeln!(text)?;
-            differences
-                .iter()
-                .flat_map(|difference| difference.lines())
-                .try_for_each(|line| writeln!(text, "     {line}"))?;
-            outcome.log.iter().try_for_each(|line| writeln!(text, "     log: {line}"))
+            let mut lines = differences.iter().flat_map(|difference| difference.lines());
+            lines.try_for_each(|line| writeln!(text, "     {line}"))?;
         }
     }
+    if show_log || matches!(verdict, CaseVerdict::Failed(_)) {
+        outcome.log.iter().try_for_each(|line| writeln!(text, "     log: {line}"))?;
+    }
+    Ok(())
 }
 
 fn total(summary: &TestSummary) -> String {
@@ -85,9 +87,12 @@ FAIL bad         0 events → 0 messages   fuel 7
      log: warn: odd
 3 cases: 1 ok, 1 written, 1 failed
 ";
-        assert_eq!(text(&TestSummary { cases }), expected);
+        assert_eq!(text(&TestSummary { cases }, false), expected);
         let cases = vec![case("a", 2, None, CaseVerdict::Passed)];
-        assert_eq!(text(&TestSummary { cases }), "ok   a   2 events → 0 messages\n1 case: 1 ok\n");
+        let summary = TestSummary { cases };
+        assert_eq!(text(&summary, false), "ok   a   2 events → 0 messages\n1 case: 1 ok\n");
+        let with_log = "ok   a   2 events → 0 messages\n     log: warn: odd\n1 case: 1 ok\n";
+        assert_eq!(text(&summary, true), with_log);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl RunSettings {
             state: case.state.clone(),
             rights: case.rights.clone(),
             limits: case.limits,
-            events_per_call: case.events_per_call,
+            events_per_call: case.events_per_call.unwrap_or(CALL_LIMIT.events),
             delay: case.delay,
             fresh_instances: true,
         }

@@ -14,6 +14,7 @@ use bessai_plugin_runtime::{CompiledComponent, Engine, EngineSettings, LogSink, 
 use tokio::runtime::Runtime;
 
 use super::case::TestCase;
+use super::grouping;
 use super::outcome::RunOutcome;
 use super::run_settings::{RunSettings, engine_settings};
 use super::session::SessionStep;
@@ -24,40 +25,36 @@ mod session;
 pub(crate) struct PluginRunner {
     runtime: Runtime,
     component: CompiledComponent,
-    /// The same component compiled for counting fuel, if that was requested.
-    metered: Option<CompiledComponent>,
-    /// Engines stop the threads of their components when they are dropped.
-    _engines: Vec<Engine>,
+    /// An engine stops the threads of its components when it is dropped.
+    _engine: Engine,
 }
 
 impl PluginRunner {
-    /// Compiles a component or takes it from the cache.
-    pub(crate) fn new(wasm: &[u8], cache: Option<PathBuf>, count_fuel: bool) -> Result<Self, String> {
+    /// Compiles a component, or takes it from the cache. Code that counts fuel is somewhat slower.
+    pub(crate) fn new(
+        wasm: &[u8],
+        cache: Option<PathBuf>,
+        count_fuel: bool,
+        compiling: &dyn Fn(),
+    ) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("failed to start the runtime: {error}"))?;
-        let engine = Engine::new(engine_settings(cache.clone()))?;
-        let component = engine.load(wasm)?;
-        let mut engines = vec![engine];
-        let metered = match count_fuel {
-            false => None,
-            true => {
-                let engine = Engine::new(EngineSettings { count_fuel: true, ..engine_settings(cache) })?;
-                let component = engine.load(wasm)?;
-                engines.push(engine);
-                Some(component)
-            }
-        };
-        Ok(Self { runtime, component, metered, _engines: engines })
+        let engine = Engine::new(EngineSettings { count_fuel, ..engine_settings(cache) })?;
+        let component = engine.load_noting(wasm, compiling)?;
+        Ok(Self { runtime, component, _engine: engine })
     }
 
-    /// Runs a case, and runs it again to count its fuel.
+    /// Runs a case. Unless it says how many events a call has, it is run again with single ones: what a plugin keeps in a
+    /// variable instead of in its state is lost then.
     pub(crate) fn run_case(&self, case: &TestCase) -> RunOutcome {
         let Some(site) = case.site_event() else { return RunOutcome::default() };
         let settings = RunSettings::of_case(case);
         let events = case.process_events();
-        let mut outcome = self.run(&self.component, site, events, &case.session, &settings);
-        if let Some(metered) = &self.metered {
-            outcome.fuel = self.run(metered, site, events, &case.session, &settings).fuel;
+        let mut outcome = self.run(site, events, &case.session, &settings);
+        if case.events_per_call.is_none() && events.len() > 1 {
+            let settings = RunSettings { events_per_call: 1, ..settings };
+            let singly = self.run(site, events, &case.session, &settings);
+            outcome.grouping = grouping::differences(&outcome, &singly);
         }
         outcome
     }
@@ -65,20 +62,13 @@ impl PluginRunner {
     /// Runs recorded events, of which the first one describes the site, and the steps of a session.
     pub(crate) fn replay(&self, events: &[Event], steps: &[SessionStep], settings: &RunSettings) -> RunOutcome {
         let Some((site, events)) = events.split_first() else { return RunOutcome::default() };
-        self.run(&self.component, site, events, steps, settings)
+        self.run(site, events, steps, settings)
     }
 
-    fn run(
-        &self,
-        component: &CompiledComponent,
-        site: &Event,
-        events: &[Event],
-        steps: &[SessionStep],
-        settings: &RunSettings,
-    ) -> RunOutcome {
+    fn run(&self, site: &Event, events: &[Event], steps: &[SessionStep], settings: &RunSettings) -> RunOutcome {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let mut outcome = RunOutcome::default();
-        let run = PluginRun::new(component, settings, LogSink::Collected(Arc::clone(&lines))).map(|mut run| {
+        let run = PluginRun::new(&self.component, settings, LogSink::Collected(Arc::clone(&lines))).map(|mut run| {
             outcome.failure = self.runtime.block_on(run.process_all(site, events, steps, &mut outcome)).err();
             outcome.fuel = Some(run.plugin.fuel_used());
         });

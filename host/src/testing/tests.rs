@@ -139,14 +139,14 @@ fn all_settings_of_a_case_are_read() {
     assert_eq!(case.state.get("seen").unwrap(), b"7");
     assert_eq!(case.rights.read.as_deref(), Some(&["battery".to_owned()][..]));
     assert_eq!((case.limits.memory_bytes, case.limits.qos), (16 << 20, Qos::ExactlyOnce));
-    assert_eq!((case.fuel, case.events_per_call), (Some(123_456), 3));
+    assert_eq!((case.fuel, case.events_per_call), (Some(123_456), Some(3)));
     assert_eq!(case.expected, Expectation::Error("no soc".into()));
     let event = case.site_event().unwrap();
     let EventBody::Site(site) = &event.body else { panic!("{event:?}") };
     assert_eq!((event.at.seconds(), site.id.as_str()), (1_740_151_200, "S"));
     assert_eq!((case.events.len(), case.process_events().len()), (2, 1));
     let plain = &CaseFolder::case(&[]).find(&TestOptions::default())[0];
-    assert_eq!((plain.config_json.as_str(), plain.fuel, plain.events_per_call), ("{}", None, 64));
+    assert_eq!((plain.config_json.as_str(), plain.fuel, plain.events_per_call), ("{}", None, None));
     assert_eq!(plain.limits, crate::config::FeedLimits::default());
     assert_eq!(plain.expected, Expectation::Missing);
 }
@@ -268,6 +268,6 @@ fn all_cases_are_run_and_counted() {
     });
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!((summary.cases.len(), summary.failed(), summary.written(), summary.all_passed()), (3, 2, 0, false));
-    assert!(report::text(&summary).ends_with("3 cases: 1 ok, 2 failed\n"));
+    assert!(report::text(&summary, false).ends_with("3 cases: 1 ok, 2 failed\n"));
     assert!(junit::xml("p", &summary).contains("tests=\"3\" failures=\"2\""));
 }

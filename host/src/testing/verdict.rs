@@ -33,7 +33,14 @@ enum Comparison {
 pub(super) fn judge(case: &TestCase, outcome: &RunOutcome, options: &TestOptions) -> CaseVerdict {
     let fuel = fuel_difference(case.fuel, outcome.fuel);
     let session = session_differences(case, outcome);
+    let grouping = || outcome.grouping.iter().cloned();
     match compare(case, outcome) {
+        // Nothing is written for a plugin whose messages are not always the same.
+        Comparison::Same if !outcome.grouping.is_empty() => CaseVerdict::Failed(grouping().chain(fuel).collect()),
+        Comparison::Updatable(mut differences, ..) if !outcome.grouping.is_empty() => {
+            differences.extend(session.into_iter().chain(grouping()).chain(fuel));
+            CaseVerdict::Failed(differences)
+        }
         // Where messages differ as well, they are written first, and this with the next update.
         Comparison::Same if !session.is_empty() => match options.update && fuel.is_none() {
             true => write(&case.folder.join(EXPECTED_SESSION), &session::write(&outcome.session)),

@@ -58,7 +58,7 @@ fn quoted_messages_are_in_the_sources() {
 fn excerpts_are_in_their_files() {
     let mut found = 0;
     for block in pages().into_iter().flat_map(|page| page.blocks) {
-        let Some(file) = block.info.strip_prefix("rust excerpt ") else { continue };
+        let Some((_, file)) = block.info.split_once(" excerpt ") else { continue };
         found += 1;
         let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         let mut lines = text.lines().map(str::trim);

@@ -39,7 +39,7 @@ impl CaseReader<'_> {
         let StandaloneSettings { config_json, rights, limits } = StandaloneSettings::read(&table, site);
         let (secrets, state) = (self.bytes(&table, "secrets"), self.bytes(&table, "state"));
         let fuel = table.integer("fuel", 1..=i64::MAX).map(i64::unsigned_abs);
-        let events_per_call = table.integer("events_per_call", 1..=CALL_LIMIT.events).unwrap_or(CALL_LIMIT.events);
+        let events_per_call = table.integer("events_per_call", 1..=CALL_LIMIT.events);
         let delay = table.duration("delay", Duration::ZERO..=DELAY_MAX).unwrap_or_default();
         table.report_unknown_keys();
         let (expected, session) = (self.expected(options), self.session());

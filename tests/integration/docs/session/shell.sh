@@ -1,7 +1,6 @@
 # What a block of the documentation runs in. Functions stand for commands that a test must not run, or cannot.
 
 [ ! -f "$DOCS_STATE" ] || cd "$(cat "$DOCS_STATE")"
-examples="${XDG_CACHE_HOME:-$HOME/.cache}/bessai-edge/examples"
 
 # The program's commands within the arguments of something else are real ones.
 look_at() {
@@ -28,16 +27,6 @@ docker() {
 }
 
 mosquitto_sub() { [[ " $* " = *" SITE-CL-001/# "* ]]; }
-
-# The packages that scripts/build-examples has installed from the same files.
-npm() {
-  cmp package-lock.json "$examples/javascript/installed"
-  ln -s "$examples/javascript/node_modules" node_modules
-}
-
-python3() {
-  if [ "${1:-} ${2:-}" = "-m venv" ]; then ln -s "$examples/python" "$3"; else command python3 "$@"; fi
-}
 
 # The port that every gateway has by default is the test's.
 curl() {

@@ -63,6 +63,15 @@ impl Plugin for Energy {
     }
 }
 
+// To sign in to the broker by itself, with its own client id, token or last will, a plugin implements one more trait and
+// exports it, too: `bessai_plugin::export!(Energy, session);`
+//
+//     impl bessai_plugin::SignsIn for Energy {
+//         fn connect(&mut self, _request: &bessai_plugin::Request) -> Result<bessai_plugin::Login, String> {
+//             let client_id = Some("acme-battery-1".into());
+//             Ok(bessai_plugin::Login { client_id, ..Default::default() })
+//         }
+//     }
 bessai_plugin::export!(Energy);
 
 /// Finds a channel: the index of its source, and its position in the values of that source.
