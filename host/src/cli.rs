@@ -75,7 +75,8 @@ Examples:
 Examples:
   bessai-edge demo
   bessai-edge demo --for 20s --profile victron-multiplus2
-  bessai-edge demo --fault silence")]
+  bessai-edge demo --fault silence
+  bessai-edge demo --keep demo-site")]
     Demo {
         /// Stop after this time, for example 20s, and print how many messages were published.
         #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
@@ -91,6 +92,9 @@ Examples:
         /// Fault that the device has from time to time, for example silence, slow, exception, garbage or block-limit.
         #[arg(long, value_name = "NAME", value_parser = demo::DeviceFault::named)]
         fault: Option<demo::DeviceFault>,
+        /// Keep settings and journal in this folder, for `plugin watch --journal` and `journal export --dir`.
+        #[arg(long, value_name = "FOLDER")]
+        keep: Option<PathBuf>,
     },
     /// Validate the configuration and what a start needs of this machine, and print what the gateway would do.
     ///
@@ -197,8 +201,8 @@ fn parse_and_run(arguments: Vec<OsString>) -> Result<(), CommandError> {
 fn run(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Run { file } => run::run(&file),
-        Command::Demo { duration, profile, fault } => {
-            Ok(demo::run(duration, &profile, fault, |line| Ok(output::print_line(line)?))?)
+        Command::Demo { duration, profile, fault, keep } => {
+            Ok(demo::run(duration, &profile, fault, keep.as_deref(), |line| Ok(output::print_line(line)?))?)
         }
         Command::Check { file } => check::run(&file),
         Command::Plugin(command) => plugin::run(command),

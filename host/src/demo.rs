@@ -46,18 +46,20 @@ const MANIFEST: &str = include_str!("../../models/dispatch.toml");
 const MODEL_SETTINGS: &str = "[[model]]\nname = \"dispatch\"\nfile = \"dispatch.onnx\"\n";
 
 /// Simulates a built-in profile's device, optionally with a fault, until the duration is over or SIGINT arrives. Fails if
-/// no telemetry was received, or as soon as a line cannot be printed.
+/// no telemetry was received, or as soon as a line cannot be printed. `keep` names the folder for settings and journal, which
+/// stays; without it there is a temporary one.
 pub(crate) fn run(
     duration: Option<Duration>,
     profile: &str,
     fault: Option<DeviceFault>,
+    keep: Option<&Path>,
     print_line: PrintLine,
 ) -> anyhow::Result<()> {
     let profile = profile::built_in(profile).with_context(|| format!("the profile {profile} is not built in"))?;
-    let folder = Folder::new()?;
+    let folder = keep.map_or_else(Folder::temporary, Folder::kept)?;
     let runtime = app::runtime()?;
     let tasks = LocalSet::new();
-    tasks.block_on(&runtime, play(&folder.0, duration, profile, fault, print_line))
+    tasks.block_on(&runtime, play(&folder.path, duration, profile, fault, print_line))
 }
 
 async fn play(
@@ -68,15 +70,19 @@ async fn play(
     print_line: PrintLine,
 ) -> anyhow::Result<()> {
     let name = profile.name.clone();
-    let (broker_url, _broker) = broker().await?;
+    let (broker_url, own_broker) = broker().await?;
     let device = start_battery(profile)?;
     let config = configure(folder, &broker_url, &name, device.address())?;
     logging::log_to_stderr(if config.log_level == LogLevel::Info { LogLevel::Warn } else { config.log_level })?;
     let minutes = DEMO_DAY.as_secs() / 60;
     print_line(&format!("battery   a simulated {name} on tcp://{}, a day every {minutes} minutes", device.address()))?;
     print_line(&format!("broker    {}", shown(&config)))?;
-    print_line(&format!("gateway   site {}, {} feed(s); Ctrl-C ends it\n", config.site, config.feeds.len()))?;
-    let mut messages = subscribe(subscriber(&config)?, format!("{}/#", config.site));
+    print_line(&format!("gateway   site {}, {} feed(s); Ctrl-C ends it", config.site, config.feeds.len()))?;
+    print_line(&format!("health    http://127.0.0.1:{}/health", config.health.port()))?;
+    print_line(&format!("journal   {}\n", config.journal.folder.display()))?;
+    // A plugin may publish outside the site's topics; a broker of somebody else has other messages than those.
+    let topics = if own_broker.is_some() { "#".to_owned() } else { format!("{}/#", config.site) };
+    let mut messages = subscribe(subscriber(&config)?, topics);
     let (stop, stopped) = watch::channel(false);
     let gateway = tokio::task::spawn_local(app::run(config, app::Outside::stopped_by(stopped)));
     let mut printer = Printer::new(print_line);
@@ -171,8 +177,14 @@ fn configure(folder: &Path, broker_url: &str, profile: &str, device: SocketAddr)
         anyhow::anyhow!("{}", mistakes.join("\n"))
     })?;
     // Any free port, because a gateway may be running on this machine already.
-    config.health.set_port(0);
+    config.health.set_port(free_port()?);
     Ok(config)
+}
+
+/// A port for `/health` that is free now, so that its address can be printed before the gateway starts.
+fn free_port() -> anyhow::Result<u16> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free port")?;
+    Ok(listener.local_addr()?.port())
 }
 
 fn shown(config: &Config) -> String {
@@ -189,20 +201,34 @@ fn subscriber(config: &Config) -> anyhow::Result<BrokerSettings> {
     Ok(settings)
 }
 
-/// A temporary folder, removed when the demo ends.
-struct Folder(PathBuf);
+/// The folder for settings and journal.
+struct Folder {
+    path: PathBuf,
+    is_temporary: bool,
+}
 
 impl Folder {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("bessai-demo-{}", std::process::id()));
+    /// One that is removed when the demo ends.
+    fn temporary() -> anyhow::Result<Self> {
+        Self::create(std::env::temp_dir().join(format!("bessai-demo-{}", std::process::id())), true)
+    }
+
+    /// One that stays; a journal that is there already is continued.
+    fn kept(path: &Path) -> anyhow::Result<Self> {
+        Self::create(std::path::absolute(path)?, false)
+    }
+
+    fn create(path: PathBuf, is_temporary: bool) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&path).with_context(|| format!("failed to make the folder {}", path.display()))?;
-        Ok(Self(path))
+        Ok(Self { path, is_temporary })
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A failure leaves a few files in the system's temporary folder.
-        let _ = std::fs::remove_dir_all(&self.0);
+        if self.is_temporary {
+            // A failure leaves a few files in the system's temporary folder.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
     }
 }

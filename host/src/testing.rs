@@ -30,6 +30,7 @@ use self::outcome::RunOutcome;
 use self::summary::{CaseResult, TestSummary};
 
 pub(crate) use self::case::{TestCase, TestOptions, find};
+pub(crate) use self::outcome::ReplayedVersion;
 pub(crate) use self::run_settings::RunSettings;
 pub(crate) use self::runner::PluginRunner;
 pub(crate) use self::session::outcome::write as session_lines;

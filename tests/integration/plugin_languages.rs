@@ -225,3 +225,65 @@ fn a_case_fails_if_messages_depend_on_how_events_are_grouped() {
     let (code, text) = test();
     assert!(code == 0, "{text}");
 }
+
+/// The child is ended when the test is over, however it ends.
+struct Watching(std::process::Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = (self.0.kill(), self.0.wait());
+    }
+}
+
+#[test]
+fn watch_builds_tests_and_compares_after_each_change() {
+    use std::io::{BufRead, BufReader};
+
+    let setup = Setup::new();
+    assert!(setup.output(&["plugin", "new", "acme"]).status.success());
+    let project = setup.folder().join("acme");
+    let events = project.join("cases/first/events.jsonl");
+    let mut command = Command::new(crate::support::gateway::program());
+    command.args(["plugin", "watch", "acme", "--events", events.to_str().unwrap()]).current_dir(setup.folder());
+    command.env("CARGO_NET_OFFLINE", "true").env_remove("CARGO_TARGET_DIR").env("XDG_CACHE_HOME", setup.folder());
+    let mut watching = Watching(command.stdout(std::process::Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+    let mut round = || {
+        let lines: Vec<_> =
+            lines.by_ref().map(Result::unwrap).take_while(|line| !line.starts_with("waiting")).collect();
+        lines.join("\n")
+    };
+    let first = round();
+    for expected in ["built acme/acme.wasm", "1 case: 1 ok", "6 events in 1 call → 3 messages", "\"given_kwh\":0.2"] {
+        assert!(first.contains(expected), "{expected}: {first}");
+    }
+    let path = project.join("src/lib.rs");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("json::Key::new(\"power_kw\")", "json::Key::new(\"kw\")")).unwrap();
+    let second = round();
+    for expected in ["FAIL first", "(before: 6 events → 3 messages", "message 1 (SITE-1/energy): json"] {
+        assert!(second.contains(expected), "{expected}: {second}");
+    }
+    // What does not compile is reported, and the next change is built.
+    std::fs::write(&path, "not Rust").unwrap();
+    round();
+    std::fs::write(&path, text).unwrap();
+    assert!(round().contains("1 case: 1 ok"));
+}
+
+#[test]
+fn what_a_demo_keeps_can_be_exported_and_measured() {
+    let setup = Setup::new();
+    let demo = setup.output(&["demo", "--for", "4s", "--keep", "demo-site"]);
+    let text = String::from_utf8_lossy(&demo.stdout).into_owned();
+    assert!(demo.status.success(), "{text}{}", String::from_utf8_lossy(&demo.stderr));
+    let journal = text.lines().find_map(|line| line.strip_prefix("journal   ")).unwrap();
+    assert!(text.contains("health    http://127.0.0.1:") && journal.ends_with("demo-site/journal"), "{text}");
+    let exported = setup.output(&["journal", "export", "--dir", journal, "--out", "events.jsonl"]);
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let component = crate::support::component("bessai-json");
+    let bench = setup.output(&["plugin", "bench", component.to_str().unwrap(), "--events", "events.jsonl"]);
+    let text = String::from_utf8_lossy(&bench.stdout).into_owned();
+    assert!(bench.status.success(), "{}", String::from_utf8_lossy(&bench.stderr));
+    assert!(text.contains("an event") && text.contains("bessai-json, sandboxed"), "{text}");
+}

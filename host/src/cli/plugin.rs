@@ -20,6 +20,8 @@ use super::error::CommandError;
 use super::output::{OutputError, print, print_error, print_line};
 use super::progress::Progress;
 
+mod watch;
+
 /// Folder of test cases, beside the component or in the working directory, if the command line names none.
 const CASES: &str = "cases";
 
@@ -95,14 +97,25 @@ Examples:
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
     },
+    /// Build, test and run a plugin after every change of its sources, beside the version before, until Ctrl-C.
+    #[command(after_help = "\
+Examples:
+  bessai-edge plugin watch acme
+  bessai-edge plugin watch acme --events events.jsonl
+  bessai-edge plugin watch acme --journal /var/lib/bessai/journal")]
+    Watch(watch::WatchArguments),
     /// Measure the time of a call, compared with the built-in plugin in the sandbox and as native code.
     #[command(after_help = "\
 Examples:
   bessai-edge plugin bench acme.wasm
-  bessai-edge plugin bench acme.wasm --settings plugins/acme.toml")]
+  bessai-edge plugin bench acme.wasm --settings plugins/acme.toml
+  bessai-edge plugin bench acme.wasm --events events.jsonl")]
     Bench {
         /// Component to measure.
         file: PathBuf,
+        /// Recorded events to measure with, instead of frames of different sizes; the first event is the site description.
+        #[arg(long, value_name = "FILE")]
+        events: Option<PathBuf>,
         /// Feed file with [config] and [limits].
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
@@ -120,7 +133,8 @@ pub(super) fn run(command: PluginCommand) -> Result<(), CommandError> {
         PluginCommand::Replay { file, events, session, settings } => {
             replay(&file, &events, session.as_deref(), settings.as_deref())
         }
-        PluginCommand::Bench { file, settings } => bench(&file, settings.as_deref()),
+        PluginCommand::Watch(arguments) => watch::run(&arguments),
+        PluginCommand::Bench { file, events, settings } => bench(&file, events.as_deref(), settings.as_deref()),
     }
 }
 
@@ -201,21 +215,27 @@ fn replay(file: &Path, events: &Path, session: Option<&Path>, settings: Option<&
     outcome.failure.map_or(Ok(()), |failure| Err(CommandError::Failed(failure)))
 }
 
-fn bench(file: &Path, settings: Option<&Path>) -> Result<(), CommandError> {
+fn bench(file: &Path, events: Option<&Path>, settings: Option<&Path>) -> Result<(), CommandError> {
     let wasm = read_component(file)?;
+    let events = events.map(|path| record::read_events(&read_text(path)?).map_err(CommandError::invalid("recording")));
+    let events = events.transpose()?;
     let run_settings = run_settings(settings)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let cache = config::cache_dir(&process_environment());
     let progress = Progress::new(file, wasm.len());
-    let report = testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &run_settings, &|step| match step {
+    let note = |step| match step {
         BenchStep::Compiling => progress.begin(),
         BenchStep::Measuring => progress.end(),
-    });
-    let report = report.map_err(|error| {
+    };
+    let text = match &events {
+        None => testing::bench::run(&name, &wasm, BESSAI_JSON, cache, &run_settings, &note).map(|report| report.text()),
+        Some(events) => testing::bench::run_events(&name, &wasm, BESSAI_JSON, cache, events, &run_settings, &note),
+    };
+    let text = text.map_err(|error| {
         let hint = if settings.is_none() { "; use --settings if the plugin needs a [config]" } else { "" };
         CommandError::Failed(format!("{error}{hint}"))
     })?;
-    Ok(print(report.text())?)
+    Ok(print(text)?)
 }
 
 fn read_component(file: &Path) -> Result<Vec<u8>, CommandError> {

@@ -9,9 +9,11 @@ use bessai_plugin_runtime::Engine;
 use super::native::NativePlugin;
 use super::run_settings::{RunSettings, engine_settings};
 
+mod recording;
 mod report;
 mod subject;
 
+pub(crate) use recording::run_events;
 use report::{BenchReport, BenchRow, CHANNELS};
 use subject::{BenchSubject, event, site};
 

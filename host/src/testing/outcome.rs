@@ -1,5 +1,7 @@
 //! The outcome of running events through a plugin.
 
+use std::time::Duration;
+
 use bessai_domain::message::Message;
 use serde_json::Value;
 
@@ -20,4 +22,15 @@ pub(crate) struct RunOutcome {
     pub(crate) calls: u32,
     /// Lines that the guest logged.
     pub(crate) log: Vec<String>,
+}
+
+/// What one version of a plugin made of recorded events.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReplayedVersion {
+    /// Number of events passed to `process`, with those that came after a failure.
+    pub(crate) events: usize,
+    /// What the plugin did.
+    pub(crate) outcome: RunOutcome,
+    /// How long the run took.
+    pub(crate) took: Duration,
 }

@@ -185,7 +185,7 @@ fn numbers(events: &[RecordedEvent]) -> String {
 
 /// Splits events into calls as the gateway does: by their number and by the number of values, but at least one event per
 /// call.
-fn calls(mut events: &[Event], events_per_call: usize) -> impl Iterator<Item = &[Event]> {
+pub(super) fn calls(mut events: &[Event], events_per_call: usize) -> impl Iterator<Item = &[Event]> {
     std::iter::from_fn(move || {
         let mut values = 0;
         let fits = |event: &&Event| {

@@ -60,7 +60,7 @@ impl BenchReport {
     }
 }
 
-fn duration_text(time: Duration) -> String {
+pub(super) fn duration_text(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
     match micros {
         1000.0.. => format!("{:.2} ms", micros / 1e3),
