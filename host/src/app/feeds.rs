@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -278,7 +278,10 @@ impl Feeds {
             (entry.settings, entry.change) = (None, entry.change + 1);
             entry.missing = feed.component;
         }
-        self.report_error(&feed.name, reasons.join("; "));
+        match &feed.waits_for {
+            Some(component) => self.report_waiting(&feed.name, component, &reasons.join("; ")),
+            None => self.report_error(&feed.name, reasons.join("; ")),
+        }
         if !feed.answers {
             self.retry_later(feed.name);
         }
@@ -287,6 +290,22 @@ impl Feeds {
     fn retry_later(&mut self, name: String) {
         self.unanswered.insert(name);
         self.retries.set(true);
+    }
+
+    /// Logs that the settings of a feed are there and its component is not yet: nobody has made a mistake. A running feed keeps
+    /// its version, which is reported as any other update that is rejected.
+    fn report_waiting(&mut self, name: &str, component: &Path, reason: &str) {
+        let file = component.file_name().unwrap_or_default().to_string_lossy();
+        let reason = visible(&format!("waiting for {file}: {reason}")).into_owned();
+        let Some(entry) = self.by_name.get_mut(name) else { return };
+        if entry.running.is_some() {
+            return self.report_error(name, reason);
+        }
+        if entry.error.as_ref() != Some(&reason) {
+            tracing::info!(feed = %name, "{reason}");
+            entry.health.borrow_mut().off = Some(reason.clone());
+            entry.error = Some(reason);
+        }
     }
 
     /// Logs why the newest version of a feed does not run, once until the reason changes.

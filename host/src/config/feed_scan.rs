@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bessai_domain::session::Endpoint;
 use bessai_domain::settings::Mistake;
 use bessai_files::{Access, NotAnswering};
+use bessai_plugin_runtime::MAX_COMPONENT_BYTES;
 
 use super::feed::{self, ComponentSource, DEFAULT_FEED, FeedConfig, FeedSource};
 use super::findings::Findings;
@@ -54,6 +55,8 @@ pub(crate) struct FeedOff {
     pub(crate) mistakes: Vec<Mistake>,
     /// Whether its files could be read, with or without mistakes; if not, trying again may help.
     pub(crate) answers: bool,
+    /// The component, if it is all that is missing: somebody copied the settings first.
+    pub(crate) waits_for: Option<PathBuf>,
     /// Whether it has no broker.
     pub(super) lacks_broker: bool,
 }
@@ -171,7 +174,11 @@ impl Plugins {
             return (feed, None, warnings);
         }
         let component = feed::named_component(&source.settings, &self.dir);
-        (None, Some(FeedOff { component, lacks_broker, ..off(name, found.mistakes) }), warnings)
+        let wanted = component.clone().unwrap_or_else(|| self.dir.join(format!("{name}.wasm")));
+        let is_missing = || bessai_files::check(&wanted, MAX_COMPONENT_BYTES).is_err_and(|error| error.is_missing());
+        let is_all = found.mistakes.len() == 1 && !lacks_broker && name != DEFAULT_FEED && is_missing();
+        let waits_for = is_all.then(|| wanted.clone());
+        (None, Some(FeedOff { component, lacks_broker, waits_for, ..off(name, found.mistakes) }), warnings)
     }
 }
 
@@ -184,7 +191,7 @@ pub(crate) fn owner(feed: &str) -> String {
 }
 
 fn off(name: &str, mistakes: Vec<Mistake>) -> FeedOff {
-    FeedOff { name: name.to_owned(), component: None, mistakes, answers: true, lacks_broker: false }
+    FeedOff { name: name.to_owned(), component: None, mistakes, answers: true, waits_for: None, lacks_broker: false }
 }
 
 fn off_with(feed: &FeedConfig, mistake: Mistake) -> FeedOff {

@@ -63,6 +63,13 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
+    /// All events of a call were handed over: up to 64, or one. For what is done once instead of for each event, such as
+    /// storing the state or sending one message for all readings. How events are grouped must not change what is published in
+    /// the end.
+    fn call_ended(&mut self, _out: &mut Messages) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// An event of a kind that this SDK does not know yet.
     fn other(&mut self, _event: &Event, _other: &Other, _out: &mut Messages) -> Result<(), Failure> {
         Ok(())
@@ -99,6 +106,7 @@ pub fn process<P: Plugin>(slot: &mut Option<Slot<P>>, events: &[Event]) -> Resul
     for event in events {
         deliver(slot, event, &mut out)?;
     }
+    slot.plugin.call_ended(&mut out)?;
     Ok(out)
 }
 

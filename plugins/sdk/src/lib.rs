@@ -1,7 +1,7 @@
 //! SDK for bessai-edge plugins: events of a site in, MQTT messages out.
 //!
-//! A plugin has no files, sockets, environment or clock. Time comes with each event, and what must outlive a call
-//! belongs in [`state`]. Implement [`Plugin`], pass it to [`export!`], compile for WebAssembly, and copy the file into
+//! A plugin has no files, sockets or environment. Time comes with each event; `SystemTime::now()` is that of the call's newest
+//! event. What must outlive a call belongs in [`state`]. Implement [`Plugin`], pass it to [`export!`], compile for WebAssembly, and copy the file into
 //! the gateway's plugins folder. [`testing::Harness`] runs the same plugin natively.
 //!
 //! ```
@@ -34,6 +34,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod channel;
 mod commands;
 mod config;
 mod guest;
@@ -46,6 +47,7 @@ mod session;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod time;
 
 pub use bindings::bessai::edge::types::{
     Anomaly, Channel, ChannelKind, Device, DeviceStatus, Dispatch, Event, EventBody, Failure, Fault, FaultKind, Frame,
@@ -54,6 +56,7 @@ pub use bindings::bessai::edge::types::{
 };
 pub use bindings::commands::exports::bessai::edge::commands::{Action, Inbound, Subscription};
 pub use bindings::session::exports::bessai::edge::session::{Endpoint, Login, Password, Protocol, Request, Welcome};
+pub use channel::ChannelPosition;
 pub use commands::{Actions, Commands};
 pub use config::Config;
 pub use guest::{Messages, Plugin};

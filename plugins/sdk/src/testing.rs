@@ -48,6 +48,8 @@ fn gauge(name: &str, unit: &str) -> Channel {
 /// A plugin under test. Events are one second apart unless [`Harness::at`] is set.
 pub struct Harness<P: Plugin> {
     slot: Option<Slot<P>>,
+    site: Site,
+    config: String,
     sequence: u64,
     at: u64,
     historical: bool,
@@ -57,8 +59,16 @@ impl<P: Plugin> Harness<P> {
     /// A fresh instance with empty state, configured as by the gateway; the error is the plugin's.
     pub fn new(site: SiteBuilder, config: &str) -> Result<Self, String> {
         host::reset();
-        let slot = configure::<P>(&site.build(), config.into())?;
-        Ok(Self { slot: Some(slot), sequence: 0, at: START, historical: false })
+        let (site, config) = (site.build(), config.to_owned());
+        let slot = configure::<P>(&site, config.clone())?;
+        Ok(Self { slot: Some(slot), site, config, sequence: 0, at: START, historical: false })
+    }
+
+    /// Replaces the instance by a fresh one, as the gateway does after a restart or whenever it sees fit: variables are lost,
+    /// the state stays.
+    pub fn restart(&mut self) -> Result<&mut Self, String> {
+        self.slot = Some(configure::<P>(&self.site, self.config.clone())?);
+        Ok(self)
     }
 
     /// Sets the time of the next event, in nanoseconds since 1970.
@@ -91,6 +101,9 @@ impl<P: Plugin> Harness<P> {
         self.sequence += 1;
         let event = Event { sequence: self.sequence, at: self.at, historical: self.historical, body };
         self.at += SECOND;
+        if let EventBody::Site(site) = &event.body {
+            self.site = site.clone();
+        }
         process(&mut self.slot, &[event])
     }
 }
@@ -163,7 +176,7 @@ mod tests {
 
         fn frame(&mut self, event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
             let seen = state::get("seen").map_or(0, |bytes| bytes.len()) + 1;
-            state::set("seen", &vec![0; seen]).map_err(|_| Failure::Reject("state is full".into()))?;
+            state::set("seen", &vec![0; seen])?;
             out.push(Message::new(format!("{}/{seen}", event.sequence), format!("{:?}", frame.values)).retained());
             Ok(())
         }
@@ -179,6 +192,35 @@ mod tests {
         assert!(first[0].retain);
         assert_eq!(stored("seen"), Some(vec![0, 0]));
         assert_eq!(logged()[0].1, "S with {}");
+    }
+
+    struct Batch(Vec<f64>);
+
+    impl Plugin for Batch {
+        fn configure(_: &Site, _: &str) -> Result<Self, String> {
+            Ok(Self(Vec::new()))
+        }
+
+        fn frame(&mut self, _: &Event, frame: &Frame, _: &mut Messages) -> Result<(), Failure> {
+            self.0.extend(&frame.values);
+            Ok(())
+        }
+
+        fn call_ended(&mut self, out: &mut Messages) -> Result<(), Failure> {
+            out.push(Message::new("sum", self.0.iter().sum::<f64>().to_string()));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_restart_keeps_the_state_alone_and_a_call_ends_after_its_events() {
+        let mut harness = Harness::<Batch>::new(site("S").device("battery", &[("soc_pct", "%")]), "{}").unwrap();
+        let sum = |messages: Vec<Message>| String::from_utf8(messages[0].payload.clone()).unwrap();
+        assert_eq!(sum(harness.frame(&[1.0]).unwrap()), "1");
+        assert_eq!(sum(harness.frame(&[2.0]).unwrap()), "3");
+        state::set("kept", b"1").unwrap();
+        assert_eq!(sum(harness.restart().unwrap().frame(&[4.0]).unwrap()), "4");
+        assert_eq!(stored("kept"), Some(b"1".to_vec()));
     }
 
     #[test]

@@ -145,3 +145,33 @@ async fn settings_switch_a_feed_off_and_on() {
     echoes.wait_for(is_second).await;
     site.all_readings().await;
 }
+
+#[tokio::test]
+async fn settings_that_come_first_wait_for_their_component() {
+    let mut site = TestSite::with(|setup| setup).await;
+    site.readings(1).await;
+    site.write("acme.toml", "[config]\ndo = \"echo\"\ntopic = \"acme\"\n");
+    site.gateway.wait_for_log("waiting for acme.wasm").await;
+    let off = site.off("acme").await;
+    assert!(off["off"].as_str().unwrap().starts_with("waiting for acme.wasm: "), "{off}");
+    assert_eq!(site.gateway.log_count("feed is off"), 0, "{}", site.gateway.log());
+    site.move_in("acme.wasm", hostile());
+    site.echo("acme").await;
+    site.feed("acme", |feed| feed["off"].is_null()).await;
+    site.undisturbed().await;
+}
+
+#[tokio::test]
+async fn compiling_a_language_runtime_is_logged() {
+    let mut site = TestSite::with(|setup| setup).await;
+    site.readings(1).await;
+    let mut wasm = std::fs::read(crate::support::component("example-python")).unwrap();
+    // A custom section that no earlier component had, so that the cache does not know it.
+    let unique =
+        site.broker.port.to_be_bytes().iter().chain(&std::process::id().to_be_bytes()).copied().collect::<Vec<_>>();
+    wasm.extend([0, 3 + u8::try_from(unique.len()).unwrap(), 2, b'i', b'd']);
+    wasm.extend(unique);
+    site.move_in("acme.wasm", wasm);
+    site.gateway.wait_for_log("acme.wasm (18 MB), which can take a minute").await;
+    site.all_readings().await;
+}

@@ -81,9 +81,10 @@ impl TestSite {
 
     /// Writes a file elsewhere and renames it into the plugins' folder.
     pub fn move_in(&self, name: &str, content: impl AsRef<[u8]>) {
-        let part = self.gateway.path("part");
+        let (part, path) = (self.gateway.path("part"), self.plugin_file(name));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&part, content).unwrap();
-        std::fs::rename(part, self.plugin_file(name)).unwrap();
+        std::fs::rename(part, path).unwrap();
     }
 
     pub fn plugin_file(&self, name: &str) -> PathBuf {

@@ -49,6 +49,9 @@ impl LoadError {
     }
 }
 
+/// Bytes of a component whose compilation is logged; smaller ones compile in less than a second.
+const LARGE_COMPONENT_BYTES: usize = 1 << 20;
+
 /// Loads the feed's component: compiles it, or takes it from the cache. Blocks.
 pub(crate) fn load(engine: &Engine, feed: &config::FeedConfig) -> Result<CompiledComponent, LoadError> {
     match &feed.component {
@@ -59,7 +62,14 @@ pub(crate) fn load(engine: &Engine, feed: &config::FeedConfig) -> Result<Compile
             let wasm = Access::run(&config::feed_owner(&feed.name), READ_LIMIT, read)
                 .map_err(|error| LoadError::Unanswered(format!("{name} cannot be read: {error}")))?
                 .map_err(|error| LoadError::Component(format!("{name} cannot be read: {error}")))?;
-            engine.load(&wasm).map_err(|error| LoadError::of(error, &name))
+            // A component with a language runtime compiles for seconds, on a small board for a minute.
+            let compiling = || {
+                if wasm.len() >= LARGE_COMPONENT_BYTES {
+                    let mb = wasm.len() / 1_000_000;
+                    tracing::info!(feed = %feed.name, "compiling {name} ({mb} MB), which can take a minute; then the feed starts");
+                }
+            };
+            engine.load_noting(&wasm, &compiling).map_err(|error| LoadError::of(error, &name))
         }
     }
 }
