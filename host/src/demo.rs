@@ -24,6 +24,7 @@ use crate::config::{self, Config, LogLevel, ProcessEnvironment};
 use crate::{app, logging};
 
 mod fault;
+mod feeds;
 mod printer;
 
 pub(crate) use fault::DeviceFault;
@@ -83,6 +84,7 @@ async fn play(
     // A plugin may publish outside the site's topics; a broker of somebody else has other messages than those.
     let topics = if own_broker.is_some() { "#".to_owned() } else { format!("{}/#", config.site) };
     let mut messages = subscribe(subscriber(&config)?, topics);
+    let announcing = feeds::announce(config.health, print_line);
     let (stop, stopped) = watch::channel(false);
     let gateway = tokio::task::spawn_local(app::run(config, app::Outside::stopped_by(stopped)));
     let mut printer = Printer::new(print_line);
@@ -107,6 +109,7 @@ async fn play(
     let printed = tokio::select! {
         printed = printing => printed,
         printed = injecting => printed,
+        announced = announcing => announced,
         () = end => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     };

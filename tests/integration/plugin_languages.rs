@@ -279,6 +279,7 @@ fn what_a_demo_keeps_can_be_exported_and_measured() {
     assert!(demo.status.success(), "{text}{}", String::from_utf8_lossy(&demo.stderr));
     let journal = text.lines().find_map(|line| line.strip_prefix("journal   ")).unwrap();
     assert!(text.contains("health    http://127.0.0.1:") && journal.ends_with("demo-site/journal"), "{text}");
+    assert!(text.contains("feed default signed in, plugin "), "{text}");
     let exported = setup.output(&["journal", "export", "--dir", journal, "--out", "events.jsonl"]);
     assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
     let component = crate::support::component("bessai-json");
