@@ -53,6 +53,22 @@ async fn only_the_poisonous_event_is_quarantined() {
 }
 
 #[tokio::test]
+async fn the_note_of_a_quarantined_event_says_what_the_plugin_said_and_where() {
+    let mut site = TestSite::start(&[("acme.toml", hostile_feed("panic-on", "value = 20.0"))]).await;
+    echoes_through(&mut site, "panic-on", 30).await;
+    let [file] = &files(site.gateway.path("quarantine/acme"))[..] else {
+        panic!("not exactly one event is quarantined")
+    };
+    let text = std::fs::read_to_string(file).unwrap();
+    for part in ["quarantined: trapped: panicked at ", "hostile/src/lib.rs:", "no such thing in event "] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let logged = "the plugin failed: trapped: panicked at ";
+    assert!(site.gateway.log().contains(logged), "{}", site.gateway.log());
+    site.undisturbed().await;
+}
+
+#[tokio::test]
 async fn an_event_that_a_fresh_instance_processes_is_not_quarantined() {
     let mut site = TestSite::start(&[("acme.toml", hostile_feed("trap-on", "nth = 15"))]).await;
     let echoes = echoes_through(&mut site, "trap-on", 40).await;

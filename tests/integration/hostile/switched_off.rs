@@ -4,8 +4,9 @@ use crate::support::guests::hostile_feed;
 use crate::support::site::TestSite;
 
 /// The behaviour of each plugin, and what its reason must contain.
-const FAILING: [(&str, &str); 9] = [
+const FAILING: [(&str, &str); 10] = [
     ("trap", "wasm `unreachable` instruction executed"),
+    ("panic", "trapped: panicked at tests/guests/hostile/src/lib.rs:"),
     ("trap-at-configure", "failed to start: trapped"),
     ("refuse", "refuses its configuration: the config is not the JSON"),
     ("allocate", "[limits] memory"),

@@ -37,6 +37,8 @@ impl Guest for Component {
             return Err("this build refuses every configuration".into());
         }
         let settings = Settings::read(&config)?;
+        // As the SDK does for its plugins.
+        std::panic::set_hook(Box::new(|panic| log::error(&panic.to_string())));
         match settings.behaviour {
             Behaviour::TrapAtConfigure => trap(),
             Behaviour::LoopAtConfigure => spin(),
@@ -91,6 +93,10 @@ impl Hostile {
                 Behaviour::Loop => spin(),
                 Behaviour::Trap => trap(),
                 Behaviour::TrapOn if self.settings.value.is_some_and(|value| frame.values.contains(&value)) => trap(),
+                Behaviour::Panic => panicked(event.sequence),
+                Behaviour::PanicOn if self.settings.value.is_some_and(|value| frame.values.contains(&value)) => {
+                    panicked(event.sequence)
+                }
                 Behaviour::Allocate => flood::allocate(),
                 Behaviour::Recurse => drop(flood::recurse(0)),
                 Behaviour::Messages => flood::messages(topic, out),
@@ -122,6 +128,12 @@ impl Hostile {
 /// Traps as a panic does, without a message.
 fn trap() -> ! {
     std::process::abort()
+}
+
+/// Panics with a message, as a plugin with a mistake does.
+#[allow(clippy::panic, reason = "a mistake is what it stands for")]
+fn panicked(sequence: u64) -> ! {
+    panic!("no such thing in event {sequence}")
 }
 
 fn spin() -> ! {

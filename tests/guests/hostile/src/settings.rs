@@ -11,6 +11,8 @@ pub(crate) enum Behaviour {
     Trap,
     TrapAtConfigure,
     TrapOn,
+    Panic,
+    PanicOn,
     Messages,
     Thousand,
     Busy,
@@ -26,7 +28,7 @@ pub(crate) enum Behaviour {
     Echo,
 }
 
-const BEHAVIOURS: [(&str, Behaviour); 20] = [
+const BEHAVIOURS: [(&str, Behaviour); 22] = [
     ("loop", Behaviour::Loop),
     ("loop-at-configure", Behaviour::LoopAtConfigure),
     ("allocate", Behaviour::Allocate),
@@ -34,6 +36,8 @@ const BEHAVIOURS: [(&str, Behaviour); 20] = [
     ("trap", Behaviour::Trap),
     ("trap-at-configure", Behaviour::TrapAtConfigure),
     ("trap-on", Behaviour::TrapOn),
+    ("panic", Behaviour::Panic),
+    ("panic-on", Behaviour::PanicOn),
     ("messages", Behaviour::Messages),
     ("thousand", Behaviour::Thousand),
     ("busy", Behaviour::Busy),
@@ -58,7 +62,7 @@ pub(crate) struct Settings {
     pub(crate) version: String,
     /// `trap-on`: traps on the n-th event of an instance.
     pub(crate) nth: Option<f64>,
-    /// `trap-on`: traps on a frame with this value.
+    /// `trap-on`, `panic-on`: fails on a frame with this value.
     pub(crate) value: Option<f64>,
 }
 
