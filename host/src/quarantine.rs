@@ -21,6 +21,7 @@ mod entry;
 mod folder;
 mod requeued;
 
+pub(crate) use entry::state_before;
 pub(crate) use requeued::{QuarantinedFile, feeds, list, requeue};
 
 use folder::FeedFolder;

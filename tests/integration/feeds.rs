@@ -64,6 +64,28 @@ async fn a_feed_sees_only_the_devices_in_its_rights() {
 }
 
 #[tokio::test]
+async fn a_healthy_start_with_two_devices_raises_no_alarm() {
+    let (first, second, broker) = (Device::huawei(), Device::huawei(), Broker::start());
+    let device = |name: &str, port: u16| {
+        format!("[[device]]\nname = \"{name}\"\naddress = \"tcp://127.0.0.1:{port}\"\nperiod = \"100ms\"\n")
+    };
+    let settings = device("one", first.port()) + &device("two", second.port());
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let gateway = Setup::new().broker(broker.url()).file("bessai.toml", settings).run();
+    let is_healthy = |health: &serde_json::Value| health["status"] == "healthy" && health["frames"].as_u64() > Some(20);
+    gateway.wait_for_health("a healthy site", is_healthy).await;
+    assert_eq!(subscriber.next("SITE-CL-001/safety").await.json()["is_safe"], json!(true));
+    // What a plugin for alarms gets: no verdict but the good one, and no device that does not respond.
+    let output = gateway.output(&["journal", "export"]);
+    let events = String::from_utf8(output.stdout).unwrap();
+    let events: Vec<serde_json::Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let verdicts: Vec<_> = events.iter().filter_map(|event| event.get("safety")).collect();
+    assert!(!verdicts.is_empty() && verdicts.iter().all(|verdict| verdict["is_safe"] == json!(true)), "{verdicts:?}");
+    let devices: Vec<_> = events.iter().filter_map(|event| event.get("device")).collect();
+    assert!(devices.iter().all(|device| device["online"] == json!(true)), "{devices:?}");
+}
+
+#[tokio::test]
 async fn files_that_are_no_plugins_are_reported_and_the_default_feed_runs() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let truncated = wasm()[..5000].to_vec();

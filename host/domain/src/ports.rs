@@ -74,6 +74,9 @@ pub enum CallError {
     /// It trapped, exceeded a limit or returned invalid data; its instance is gone.
     #[error("{0}")]
     Broken(String),
+    /// It does not start with its configuration: only another one, or another version, helps.
+    #[error("refuses its configuration: {0}")]
+    Refused(String),
     /// This machine cannot run it now, for example because memory is short; the plugin is not at fault.
     #[error("{0}")]
     Host(String),
@@ -120,8 +123,8 @@ pub trait Plugin {
     /// Whether there is an instance to call. There is none after a fault, after a call that was cancelled, and when the
     /// last instance has grown too large.
     fn is_running(&self) -> bool;
-    /// Starts a fresh instance and configures it with the site's description. The error is [`CallError::Broken`] or
-    /// [`CallError::Host`].
+    /// Starts a fresh instance and configures it with the site's description. The error is [`CallError::Broken`],
+    /// [`CallError::Refused`] or [`CallError::Host`].
     async fn start(&mut self, site: &Arc<Site>, now: Timestamp) -> Result<(), CallError>;
     /// Turns events into messages. A call that fails leaves the state unchanged.
     async fn process(&mut self, events: &[RecordedEvent], now: Moment) -> Result<Processed, CallError>;

@@ -111,6 +111,26 @@ async fn a_plugin_that_fails_on_many_events_is_switched_off_before_it_has_lost_m
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_configuration_is_tried_once_until_something_changes() {
+    on_one_thread(async {
+        for session in [false, true] {
+            let outside = Rc::default();
+            let plugin = rule("refuses", |_| false);
+            let connects = sessions::connector(&outside, "refuses", |_| false, sessions::leaves_it_to_the_settings);
+            let feed = run(if session { connects } else { plugin }, 1, (1..=3).map(|n| frame(n, 1.0)).collect());
+            feed.wait_a_minute().await;
+            let health = feed.health.borrow().clone();
+            let expected = Some("the plugin refuses its configuration: no topic".to_owned());
+            assert_eq!((health.off, health.failures, health.starts), (expected, 1, 1), "session: {session}");
+            feed.replace(rule("good", |_| false)).await.unwrap();
+            feed.delivers(3).await;
+            assert_eq!(feed.health.borrow().off, None);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn heartbeats_do_not_switch_a_plugin_off_that_fails_on_one_reading() {
     on_one_thread(async {
         let mut events: Vec<_> = (1..=40).map(|n| if n == 2 { frame(n, 66.6) } else { heartbeat(n) }).collect();

@@ -271,6 +271,10 @@ impl<P: Plugin> Transformer<P> {
         if self.roll_back(error) {
             return FailureOutcome::RolledBack;
         }
+        if let CallError::Refused(_) = error {
+            self.switch_off(format!("the plugin {error}"));
+            return FailureOutcome::SwitchedOff;
+        }
         self.since_progress.failures += 1;
         if self.since_progress.failures < MAX_FAILURES {
             tracing::warn!(feed = %self.context.name(), "the plugin failed: {error}");

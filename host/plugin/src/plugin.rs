@@ -221,8 +221,7 @@ impl ports::Plugin for Plugin {
             Fault::Host(reason) => CallError::Host(reason),
         })?;
         self.fuel_used += instance.take_fuel();
-        configured
-            .map_err(|refusal| CallError::Broken(format!("refuses its configuration: {}", one_line(&refusal))))?;
+        configured.map_err(|refusal| CallError::Refused(one_line(&refusal)))?;
         self.state = instance.store.data().state().clone();
         self.instance = Some(instance);
         Ok(())

@@ -10,6 +10,7 @@ use clap::Subcommand;
 
 use crate::app::BESSAI_JSON;
 use crate::config::{self, FeedLimits, StandaloneSettings};
+use crate::quarantine;
 use crate::scaffold::{self, Language};
 use crate::testing::bench::BenchStep;
 use crate::testing::{self, PluginRunner, RunSettings, TestOptions};
@@ -202,10 +203,14 @@ fn test(
 
 fn replay(file: &Path, events: &Path, session: Option<&Path>, settings: Option<&Path>) -> Result<(), CommandError> {
     let wasm = read_component(file)?;
-    let events = record::read_events(&read_text(events)?).map_err(CommandError::invalid("recording"))?;
+    let text = read_text(events)?;
+    let events = record::read_events(&text).map_err(CommandError::invalid("recording"))?;
     let steps = session.map(|path| testing::read_session(&read_text(path)?).map_err(CommandError::invalid("session")));
     let steps = steps.transpose()?.unwrap_or_default();
-    let settings = run_settings(settings)?;
+    let mut settings = run_settings(settings)?;
+    if let Some(state) = quarantine::state_before(&text) {
+        settings.state = state.iter().map(|(key, value)| (key.to_owned(), value.to_vec())).collect();
+    }
     let outcome = runner(file, &wasm, false)?.replay(&events, &steps, &settings);
     print(testing::message_lines(&outcome.messages))?;
     print(testing::session_lines(&outcome.session))?;

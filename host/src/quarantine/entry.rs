@@ -109,7 +109,7 @@ pub(super) fn reason(text: &str, is_message: bool) -> Option<String> {
 }
 
 /// The plugin's state before the event on the last line; none if it was not kept.
-pub(super) fn state_before(text: &str) -> Option<PluginState> {
+pub(crate) fn state_before(text: &str) -> Option<PluginState> {
     let line = text.lines().rfind(|line| !line.trim().is_empty())?;
     let line: Value = serde_json::from_str(line).ok()?;
     let mut state = PluginState::default();

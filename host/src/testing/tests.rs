@@ -186,7 +186,7 @@ fn invalid_files_are_reported() {
         ],
         &[
             "events.jsonl: line 1: at: is missing; write it",
-            "events.jsonl: line 1: has no event; write one of site, gap, frame, safety, anomaly, dispatch, device, heartbeat",
+            "events.jsonl: line 1: has no event; write one of site, gap, frame, safety, anomaly, dispatch, device, heartbeat, write",
             &format!("case.toml: fuel = \"x\": write a whole number from 1 to {}", i64::MAX),
             "expected.jsonl: line 1: topic = 1: write a text in quotes",
         ],

@@ -4,11 +4,10 @@ use crate::support::guests::hostile_feed;
 use crate::support::site::TestSite;
 
 /// The behaviour of each plugin, and what its reason must contain.
-const FAILING: [(&str, &str); 10] = [
+const FAILING: [(&str, &str); 9] = [
     ("trap", "wasm `unreachable` instruction executed"),
     ("panic", "trapped: panicked at tests/guests/hostile/src/lib.rs:"),
     ("trap-at-configure", "failed to start: trapped"),
-    ("refuse", "refuses its configuration: the config is not the JSON"),
     ("allocate", "[limits] memory"),
     ("recurse", "call stack exhausted"),
     ("reject", "rejects the events: nothing is good enough"),
@@ -43,4 +42,15 @@ async fn failing_plugins_are_switched_off_with_their_reason() {
     // About one line for each failure, and one when the plugin is switched off.
     let failures = site.gateway.log_count("the plugin failed");
     assert!(failures <= FAILING.len() * 14, "{}", site.gateway.log());
+}
+
+#[tokio::test]
+async fn a_refused_configuration_is_tried_once_until_the_file_changes() {
+    let mut site = TestSite::start(&[("acme.toml", hostile_feed("refuse", ""))]).await;
+    let feed = site.off("acme").await;
+    let off = "the plugin refuses its configuration: the config is not the JSON that this plugin wants";
+    assert_eq!((&feed["off"], &feed["failures"], &feed["starts"]), (&off.into(), &1.into(), &1.into()), "{feed}");
+    std::fs::write(site.gateway.path("plugins/acme.toml"), hostile_feed("echo", "")).unwrap();
+    assert_eq!(site.echo("echo").await.reading, None, "the site's description comes first");
+    site.undisturbed().await;
 }

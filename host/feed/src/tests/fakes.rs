@@ -196,7 +196,7 @@ impl Plugin for RulePlugin {
 
     async fn start(&mut self, _site: &Arc<Site>, _now: Timestamp) -> Result<(), CallError> {
         if self.version == "refuses" {
-            return Err(CallError::Broken("refuses its configuration: no topic".into()));
+            return Err(CallError::Refused("no topic".into()));
         }
         if self.refusals_by_host > 0 {
             self.refusals_by_host -= 1;

@@ -47,7 +47,7 @@ impl<P: Plugin> Transformer<P> {
             Err(error) => Err(error),
         };
         let wanted = wanted.map_err(|error| {
-            if let CallError::Broken(_) = error {
+            if let CallError::Broken(_) | CallError::Refused(_) = error {
                 self.failed(&error);
             }
             format!("the plugin failed in `subscriptions`: {error}")
@@ -146,7 +146,7 @@ impl<P: Plugin> Transformer<P> {
                 self.context.health.borrow_mut().failures += 1;
                 tracing::warn!(%feed, %topic, "the plugin failed on a message to {topic}: {error}");
             }
-            CallError::Reject(_) | CallError::Host(_) => {}
+            CallError::Reject(_) | CallError::Refused(_) | CallError::Host(_) => {}
         }
         let is_final = matches!(error, CallError::Reject(_)) || tries.broken >= MAX_BROKEN || tries.later >= MAX_LATER;
         if !is_final {

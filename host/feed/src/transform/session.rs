@@ -34,7 +34,12 @@ impl<P: Plugin> Transformer<P> {
             return Ok((Login { receives, ..Login::default() }, StateChanges::default()));
         }
         let before = self.plugin.state().clone();
-        let started = self.start_if_stopped().await.map_err(|error| match error {
+        let started = self.start_if_stopped().await;
+        if let Err(error @ CallError::Refused(_)) = &started {
+            self.failed(error);
+            return Err(format!("the plugin {error}"));
+        }
+        let started = started.map_err(|error| match error {
             CallError::Host(reason) => ConnectError::Refused(format!("the plugin cannot run: {reason}")),
             error => ConnectError::Broken(error.to_string()),
         });

@@ -208,6 +208,7 @@ fn check_messages(returned: Result<Processed, CallError>, expected: Option<Vec<M
                 CallError::Retry(reason)
                 | CallError::Reject(reason)
                 | CallError::Broken(reason)
+                | CallError::Refused(reason)
                 | CallError::Host(reason),
             ),
             None,

@@ -1623,7 +1623,8 @@ pub mod bessai {
             pub struct Event {
                 /// Rises by one with each event, across restarts too, and is never reused. Where it jumps, a `gap` says why.
                 pub sequence: u64,
-                /// When it happened or was measured.
+                /// When it happened or was measured. Of two sources that are read at once it may be up to a millisecond earlier than that
+                /// of the event before; within a source it never decreases, unless the clock is set.
                 pub at: Timestamp,
                 /// Handed over more than 10 s after `at`: a backfill, or the backlog of an outage.
                 pub historical: bool,

@@ -162,8 +162,8 @@ fn each_difference_of_a_type_is_named() {
         &format!("{process}, whose `frame` has the field `source` as u64 instead of u32"),
     );
     check(
-        "measured.\n    at: timestamp,",
-        "measured.\n    at: s64,",
+        "unless the clock is set.\n    at: timestamp,",
+        "unless the clock is set.\n    at: s64,",
         &format!("{process}, whose `event` has the field `at` as s64 instead of u64"),
     );
     check(
