@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody};
+use bessai_domain::event::{DeviceStatus, Event, EventBody, Sequence};
 
 use fakes::*;
 use running::*;
@@ -106,6 +106,20 @@ async fn a_plugin_that_fails_on_many_events_is_switched_off_before_it_has_lost_m
         feed.replace(rule("good", |_| false)).await.unwrap();
         feed.delivers(240).await;
         assert_eq!(feed.quarantined().len(), 21);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_fails_on_everything_is_switched_off_whatever_kinds_of_events_there_are() {
+    on_one_thread(async {
+        let device = DeviceStatus { device: "battery".into(), online: true, detail: String::new() };
+        let first = Event { sequence: Sequence(1), at: AT, body: EventBody::Device(device) };
+        let events = std::iter::once(first.into()).chain((2..=20).map(|n| frame(n, 1.0))).collect();
+        let feed = run(rule("bad", |_| true), 1, events);
+        feed.wait_a_minute().await;
+        assert!(feed.health.borrow().off.is_some(), "{:?}", feed.health.borrow());
+        assert_eq!((feed.quarantined(), feed.outside.position.get()), (vec![], 0));
     })
     .await;
 }

@@ -183,9 +183,9 @@ impl PendingEvents {
 
     /// Whether an event after the first `known` ones can be compared with the first event.
     pub(super) fn is_decided_since(&self, known: usize) -> bool {
-        let Some(first) = self.first().and_then(|first| first.visible.as_ref()) else { return true };
+        let needs_frame = self.first().and_then(|first| first.visible.as_ref()).is_some_and(is_frame);
         let mut added = self.queue.iter().skip(known).filter_map(|pending| pending.visible.as_ref());
-        added.any(|recorded| is_alike(recorded, first))
+        added.any(|recorded| is_frame(recorded) || !needs_frame)
     }
 
     /// Other events to try the plugin with when it fails on this one, those that are like it first. For a frame only frames
