@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
+
 mod language;
 mod name;
 mod vendor;
@@ -57,6 +59,10 @@ fn write_project(name: &str, language: Language, folder: &Path) -> io::Result<()
         if language == Language::Rust || path.starts_with(vendor::CONTRACT) {
             write(&folder.join(path), content)?;
         }
+    }
+    if language == Language::C {
+        // What the C library asks of WASI 0.1 is translated by it.
+        write(&folder.join("bindings/adapter.wasm"), WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
     }
     make_executable(&folder.join(BUILD))
 }

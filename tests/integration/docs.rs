@@ -16,7 +16,8 @@ mod settings;
 use page::{Block, pages};
 
 /// Languages and names that a fenced block may have, and what checks it; `*` stands for one name.
-const RULES: [(&str, &str); 24] = [
+const RULES: [(&str, &str); 25] = [
+    ("c excerpt *", "quotations"),
     ("dotenv config/.env", "settings"),
     ("ini /etc/systemd/system/bessai-edge.service", "commands"),
     ("js excerpt *", "quotations"),

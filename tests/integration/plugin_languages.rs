@@ -33,7 +33,7 @@ const LINE: &str = "LINE";
 /// Marks the line with the mistake in [`Language::changes`].
 const MISTAKE: &str = "MISTAKE";
 
-const LANGUAGES: [Language; 4] = [
+const LANGUAGES: [Language; 5] = [
     Language {
         name: "rust",
         source: "src/lib.rs",
@@ -102,6 +102,22 @@ const LANGUAGES: [Language; 4] = [
             ("import json\n", "import datetime\nimport json\nimport time\n"),
         ],
         failure: &["ValueError: boom", "plugin.py\", line LINE, in process"],
+    },
+    Language {
+        name: "c",
+        source: "plugin.c",
+        tools: Some(("venv", "c")),
+        changes: &[
+            (
+                "  messages->len = 0;\n",
+                "  time_t now = time(NULL);\n  char shown[32];\n  strftime(shown, sizeof shown, \"%Y-%m-%dT%H:%M:%S\", gmtime(&now));\n  \
+                 printf(\"now %s\\n\", shown);\n  for (size_t i = 0; i < events->len; i++) {\n    if (events->ptr[i].body.tag == \
+                 BESSAI_EDGE_TYPES_EVENT_BODY_DEVICE) {\n      fprintf(stderr, \"boom\\n\");\n      abort(); // MISTAKE\n    }\n  }\n  \
+                 messages->len = 0;\n",
+            ),
+            ("#include <string.h>\n", "#include <string.h>\n#include <time.h>\n"),
+        ],
+        failure: &["boom", "plugin.c:LINE:"],
     },
 ];
 

@@ -18,6 +18,8 @@ pub(crate) enum Language {
     TypeScript,
     /// Downloads its tools from PyPI.
     Python,
+    /// Downloads its compiler from PyPI.
+    C,
 }
 
 /// The case that every project passes: all of them do the same.
@@ -60,6 +62,17 @@ const PYTHON: [Template; 6] = [
     ("requirements.txt", include_str!("../../../plugins/example-python/requirements.txt")),
 ];
 
+const C: [Template; 8] = [
+    (".gitignore", include_str!("template/c/gitignore")),
+    ("README.md", include_str!("template/c/README.md")),
+    ("bindings/transformer.c", include_str!("template/c/bindings/transformer.c")),
+    ("bindings/transformer.h", include_str!("template/c/bindings/transformer.h")),
+    (super::BUILD, include_str!("template/c/build.sh")),
+    ("compile_flags.txt", include_str!("template/c/compile_flags.txt")),
+    ("plugin.c", include_str!("template/c/plugin.c")),
+    ("requirements.txt", include_str!("template/c/requirements.txt")),
+];
+
 impl Language {
     /// The files of a project.
     pub(super) fn templates(self) -> Vec<Template> {
@@ -68,6 +81,7 @@ impl Language {
             Self::JavaScript => [&NODE[..], &[JAVASCRIPT]].concat(),
             Self::TypeScript => [&NODE[..], &[TYPESCRIPT]].concat(),
             Self::Python => PYTHON.to_vec(),
+            Self::C => C.to_vec(),
         };
         [&CASE[..], &own].concat()
     }
@@ -84,6 +98,7 @@ impl Language {
             Self::JavaScript => "JavaScript",
             Self::TypeScript => "TypeScript",
             Self::Python => "Python",
+            Self::C => "C",
         }
     }
 
@@ -93,6 +108,7 @@ impl Language {
             Self::JavaScript => "plugin.js",
             Self::TypeScript => "plugin.ts",
             Self::Python => "plugin.py",
+            Self::C => "plugin.c",
         }
     }
 
@@ -102,6 +118,7 @@ impl Language {
             Self::Rust => None,
             Self::JavaScript | Self::TypeScript => Some("the tools in package-lock.json from npm (190 MB on disk)"),
             Self::Python => Some("componentize-py from PyPI (72 MB on disk)"),
+            Self::C => Some("ziglang and wasm-tools from PyPI (350 MB on disk)"),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Generates the SDK's bindings from `wit/`; run it with scripts/make-bindings after a change of the contract.
+//! Generates the bindings of the SDK and of projects in C from `wit/`; run it with scripts/make-bindings after a change of the contract.
 //!
 //! The bindings are kept in the repository, so that building a plugin needs neither the generator nor its many crates.
 
 #![allow(clippy::disallowed_methods, reason = "a command without asynchronous code")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
@@ -18,15 +18,26 @@ const BASE_WORLD: &str = "transformer";
 const OPTIONAL_INTERFACES: [&str; 2] = ["session", "commands"];
 /// The version of the contract.
 const VERSION: &str = "0.2.0";
+/// What the source in C ends with to link the object file.
+const LINKS_OBJECT: &str = "// Ensure that the *_component_type.o object is linked in";
 /// The first lines of each generated file.
 const HEADER: &str = "//! Generated from `wit/` by scripts/make-bindings; do not edit.\n\n";
 
 fn main() -> Result<()> {
     for name in targets() {
-        let file = bindings_file(name);
-        std::fs::write(&file, generate(name)?).with_context(|| format!("failed to write {}", file.display()))?;
+        write(&bindings_file(name), &generate(name)?)?;
+    }
+    for (name, content) in generate_c()? {
+        write(&c_file(&name), &content)?;
     }
     Ok(())
+}
+
+fn write(file: &Path, content: &str) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(file, content).with_context(|| format!("failed to write {}", file.display()))
 }
 
 /// The world and the interfaces that have a file of bindings each.
@@ -41,6 +52,28 @@ fn package() -> PathBuf {
 
 fn bindings_file(name: &str) -> PathBuf {
     package().join(format!("../src/bindings/{name}.rs"))
+}
+
+/// A file of the bindings that a new project in C gets.
+fn c_file(name: &str) -> PathBuf {
+    package().join("../../../host/src/scaffold/template/c/bindings").join(name)
+}
+
+/// The bindings of [`BASE_WORLD`] in C: header and source by name.
+fn generate_c() -> Result<Vec<(String, String)>> {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path(package().join("../../../wit"))?;
+    let world = resolve.select_world(&[package], Some(BASE_WORLD))?;
+    let mut files = Files::default();
+    // The build of a project embeds the contract, so it needs no object file and nothing that links one.
+    let options = wit_bindgen_c::Opts { no_object_file: true, ..Default::default() };
+    options.build().generate(&mut resolve, world, &mut files)?;
+    let file = |(name, content): (&str, &[u8])| {
+        let content = std::str::from_utf8(content)?;
+        let content = content.split(LINKS_OBJECT).next().unwrap_or(content);
+        Ok((name.to_owned(), format!("{}\n", content.trim_end())))
+    };
+    files.iter().map(file).collect()
 }
 
 fn generate(name: &str) -> Result<String> {
@@ -92,6 +125,10 @@ mod tests {
             let generated = generate(name).map_err(|error| format!("{error:#}"));
             let same = generated.as_ref() == Ok(&committed);
             assert!(same, "{} does not match wit/: run scripts/make-bindings", file.display());
+        }
+        for (name, generated) in generate_c().unwrap() {
+            let committed = std::fs::read_to_string(c_file(&name)).unwrap_or_default();
+            assert!(generated == committed, "{name} does not match wit/: run scripts/make-bindings");
         }
     }
 }
