@@ -106,19 +106,13 @@ fn source_lines(frame: &FrameInfo) -> Vec<String> {
 }
 
 fn own_function(frame: &FrameInfo) -> Option<String> {
-    let name = frame.func_name()?;
-    (!FOREIGN_FUNCTIONS.iter().any(|start| name.starts_with(start))).then(|| short_name(name))
+    let name = short_name(frame.func_name()?);
+    (!FOREIGN_FUNCTIONS.iter().any(|start| name.starts_with(start))).then_some(name)
 }
 
-/// A Rust name without the hash that the compiler appends.
+/// A function's name as its author wrote it: in Rust without what the compiler encodes in it.
 fn short_name(name: &str) -> String {
-    let is_hash = |part: &str| {
-        part.strip_prefix('h').is_some_and(|hash| hash.len() == 16 && hash.chars().all(|c| c.is_ascii_hexdigit()))
-    };
-    match name.rsplit_once("::") {
-        Some((path, last)) if is_hash(last) => path.to_owned(),
-        _ => name.to_owned(),
-    }
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 #[cfg(test)]
@@ -157,8 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shown_without_their_hash() {
-        assert_eq!(short_name("acme::frame::h0123456789abcdef"), "acme::frame");
-        assert_eq!(short_name("acme::hash"), "acme::hash");
+    fn names_are_shown_as_their_authors_wrote_them() {
+        assert_eq!(short_name("_ZN13guest_hostile4trap17h6ccef024bcca2bedE"), "guest_hostile::trap");
+        assert_eq!(short_name("_RNvNtCshXfaRvt2tfW_3std7process5abort"), "std::process::abort");
+        assert_eq!(short_name("exports_bessai_edge_transform_process"), "exports_bessai_edge_transform_process");
     }
 }
