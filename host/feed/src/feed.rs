@@ -46,8 +46,9 @@ impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
         let transformer = Transformer::new(Rc::clone(&context), policy, plugin);
         let (sign_ins, context) = (SignIns::new(Rc::clone(&context)), context);
         let producers = Producers { events, transformer, backlog: None, requeue: None };
-        let feed = RunningFeed { producers, delivery, broker, sign_ins, context: Rc::clone(&context) };
-        context.in_turns(feed.run(replacements, stop)).await;
+        let feed = Box::new(RunningFeed { producers, delivery, broker, sign_ins, context: Rc::clone(&context) });
+        // Boxed like the feed itself, because what is an argument of a future takes its room twice.
+        context.in_turns(Box::pin(feed.run(replacements, stop))).await;
     }
 }
 
@@ -60,7 +61,7 @@ struct RunningFeed<E: Events, P, B> {
 }
 
 impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
-    async fn run(mut self, mut replacements: Replacements<P, B>, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self: Box<Self>, mut replacements: Replacements<P, B>, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             // Boxed so that the future of an idle feed stays small: the sign-in was 16 of its 20 KB.
             let session = tokio::select! {
@@ -79,7 +80,7 @@ impl<E: Events, P: Plugin, B: Broker> RunningFeed<E, P, B> {
                 }
             };
             self.sign_ins.succeeded();
-            let RunningFeed { producers, delivery, .. } = &mut self;
+            let RunningFeed { producers, delivery, .. } = &mut *self;
             let end = delivery.serve(session, producers, &mut replacements, &mut stop).await;
             producers.transformer.session_ended();
             if let SessionEnd::Stopped = end {
