@@ -11,13 +11,12 @@ use bessai_domain::ports::{Cursor, Events};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
 use bessai_domain::time::{MonotonicTime, Timestamp};
-use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::fakes::*;
 use super::running::*;
 use super::sessions::{connector, leaves_it_to_the_settings};
-use crate::{BrokerGates, DeliveryOrder, Feed, FeedSettings, Policy, SharedFeedHealth};
+use crate::{DeliveryOrder, Policy};
 
 /// A position in the journal, and the plugin's state at it.
 #[derive(Default)]
@@ -120,33 +119,15 @@ fn run_live_first(plugin: RulePlugin, backlog_rate: Option<u32>, poisoned: fn(u6
 
 /// `left`: the one event of a backlog that an earlier run has left.
 fn run_after(plugin: RulePlugin, backlog_rate: Option<u32>, poisoned: fn(u64) -> bool, left: Option<u64>) -> LiveFirst {
-    let (outside, health, began) = (Rc::<Outside>::default(), SharedFeedHealth::default(), Instant::now());
-    let (replacements, received) = mpsc::channel(4);
-    let (stop, stopped) = watch::channel(false);
+    let began = Instant::now();
     let (position, backlogs) = (Rc::<Position>::default(), Rc::<RefCell<VecDeque<_>>>::default());
     let read = left.unwrap_or(0);
     position.delivered.set(read);
     let backlog = |last: u64| Position { delivered: Cell::new(last - 1), last: Some(last), ..Position::default() };
     backlogs.borrow_mut().extend(left.map(backlog).map(Rc::new));
-    let feed = Feed {
-        settings: FeedSettings {
-            name: "acme".into(),
-            status_topic: None,
-            clock,
-            slow_call: Duration::from_millis(50),
-            quarantine: Rc::new(TestQuarantine(Rc::clone(&outside))),
-            gates: BrokerGates::default(),
-            record_write: record_in(&outside),
-        },
-        policy: policy_of(DeliveryOrder::LiveFirst { backlog_rate }),
-        events: Timeline { began, read, position: Rc::clone(&position), backlogs: Rc::clone(&backlogs), poisoned },
-        plugin,
-        broker: TestBroker(Rc::clone(&outside)),
-        health: Rc::clone(&health),
-        replacements: received,
-    };
-    let task = tokio::task::spawn_local(feed.run(stopped));
-    LiveFirst { feed: TestFeed { outside, health, replacements, stop, task }, position, backlogs, began }
+    let events = Timeline { began, read, position: Rc::clone(&position), backlogs: Rc::clone(&backlogs), poisoned };
+    let policy = policy_of(DeliveryOrder::LiveFirst { backlog_rate });
+    LiveFirst { feed: spawn(Rc::default(), policy, plugin, events), position, backlogs, began }
 }
 
 impl LiveFirst {

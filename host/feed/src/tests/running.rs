@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{Event, EventBody, Frame, Sequence};
 use bessai_domain::message::Qos;
+use bessai_domain::ports::Events;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
@@ -61,6 +62,17 @@ pub(super) fn run_in(
     events: Vec<Arc<Event>>,
     pause: Duration,
 ) -> TestFeed {
+    let events = EventList { events: events.into(), outside: Rc::clone(&outside), batch_size, pause };
+    spawn(outside, policy(), plugin, events)
+}
+
+/// Runs a feed of these events.
+pub(super) fn spawn<E: Events + 'static>(
+    outside: Rc<Outside>,
+    policy: Policy,
+    plugin: RulePlugin,
+    events: E,
+) -> TestFeed {
     let health = SharedFeedHealth::default();
     let (replacements, received) = mpsc::channel(4);
     let (stop, stopped) = watch::channel(false);
@@ -74,8 +86,8 @@ pub(super) fn run_in(
             gates: BrokerGates::default(),
             record_write: record_in(&outside),
         },
-        policy: policy(),
-        events: EventList { events: events.into(), outside: Rc::clone(&outside), batch_size, pause },
+        policy,
+        events,
         plugin,
         broker: TestBroker(Rc::clone(&outside)),
         health: Rc::clone(&health),
