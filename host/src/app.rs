@@ -15,14 +15,13 @@ use bessai_modbus::{BusEndpoint, DeviceSettings};
 use bessai_pipeline::{Pipeline, PipelineInput, ReportRules, Sinks};
 use bessai_plugin_runtime::{CompileIn, CompileLimits, Engine, EngineSettings};
 use bessai_supervision::OnFailure;
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::{local_hour, now, set_time_zone};
 use crate::config::Config;
-use crate::health::{HealthServer, ReportRequests};
+use crate::health::{HealthReport, HealthServer, ReportRequests};
 use crate::memory;
 use crate::service_manager::ServiceManager;
 use crate::watch::WatchedFolder;
@@ -198,13 +197,11 @@ fn health_report(
     journal: &Journal,
     report: &Rc<RefCell<StatusReport>>,
     reload: &Rc<RefCell<ReloadReport>>,
-) -> impl Fn() -> Value + 'static {
+) -> impl Fn() -> HealthReport + 'static {
     let (journal, report, reload) = (journal.clone(), Rc::clone(report), Rc::clone(reload));
     move || {
-        let mut report = report.borrow().json(&journal.health(), |feed| journal.lag(feed, now().monotonic));
-        if let Some(report) = report.as_object_mut() {
-            report.insert("reload".into(), reload.borrow().json());
-        }
+        let mut report = report.borrow().write(&journal.health(), |feed| journal.lag(feed, now().monotonic));
+        report.members.insert("reload".into(), reload.borrow().json());
         report
     }
 }
@@ -219,7 +216,7 @@ struct BackgroundTasks {
 fn spawn_background(
     main_loop: Arc<MainLoop>,
     mut requests: ReportRequests,
-    shown: impl Fn() -> Value + 'static,
+    shown: impl Fn() -> HealthReport + 'static,
 ) -> BackgroundTasks {
     let (stop, never) = watch::channel(false);
     let (answer, threads) = (never.clone(), never.clone());

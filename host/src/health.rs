@@ -18,8 +18,10 @@ use crate::watchdog::MainLoop;
 mod client;
 mod connections;
 mod server;
+mod text;
 
 pub(crate) use client::{Answer, ask};
+pub(crate) use text::object;
 
 /// Time for the main loop to write its report; after it, the loop counts as stuck.
 const REPORT_LIMIT: Duration = Duration::from_millis(500);
@@ -29,14 +31,23 @@ const REPORT_RETRY: Duration = Duration::from_millis(50);
 const WAITING_REQUESTS: usize = 4;
 
 /// A wish for a report, with the channel for it.
-type ReportRequest = oneshot::Sender<Value>;
+type ReportRequest = oneshot::Sender<HealthReport>;
+
+/// What the main loop reports. The feeds are text already: as values, the entries of 1,000 feeds would need 20 MB at once.
+#[derive(Clone, Default)]
+pub(crate) struct HealthReport {
+    /// All but the feeds.
+    pub(crate) members: Map<String, Value>,
+    /// The feeds as one JSON object; empty if they are unknown.
+    pub(crate) feeds: Arc<str>,
+}
 
 /// Requests for reports, as the main loop receives them.
 pub(crate) struct ReportRequests(mpsc::Receiver<ReportRequest>);
 
 impl ReportRequests {
     /// Answers requests; to be run as a task of the main loop.
-    pub(crate) async fn answer(&mut self, report: impl Fn() -> Value) {
+    pub(crate) async fn answer(&mut self, report: impl Fn() -> HealthReport) {
         while let Some(reply) = self.0.recv().await {
             // Fails only if the client does not wait any more.
             let _ = reply.send(report());
@@ -90,30 +101,30 @@ struct Reporter {
     requests: mpsc::Sender<ReportRequest>,
     main_loop: Arc<MainLoop>,
     /// The last report, for the time that the main loop is stuck.
-    last: RefCell<Option<Map<String, Value>>>,
+    last: RefCell<Option<HealthReport>>,
 }
 
-/// The state of the gateway at this moment.
+/// The state of the gateway at this moment, as JSON.
 enum Report {
     /// As the main loop sees it.
-    Current(Value),
+    Current(String),
     /// As the main loop saw it last: it does not respond.
-    Stuck(Value),
+    Stuck(String),
 }
 
 impl Reporter {
     async fn report(&self) -> Report {
-        if let Ok(Value::Object(report)) = timeout(REPORT_LIMIT, self.request()).await {
+        if let Ok(report) = timeout(REPORT_LIMIT, self.request()).await {
             *self.last.borrow_mut() = Some(report.clone());
             return Report::Current(self.complete(report));
         }
         let mut report = self.last.borrow().clone().unwrap_or_default();
-        report.insert("status".into(), "stuck".into());
+        report.members.insert("status".into(), "stuck".into());
         Report::Stuck(self.complete(report))
     }
 
     /// Asks the main loop, again if its report fails.
-    async fn request(&self) -> Value {
+    async fn request(&self) -> HealthReport {
         loop {
             let (reply, answer) = oneshot::channel();
             // Fails only if the main loop is ending.
@@ -127,13 +138,14 @@ impl Reporter {
     }
 
     /// Adds what is known without the main loop.
-    fn complete(&self, mut report: Map<String, Value>) -> Value {
+    fn complete(&self, HealthReport { mut members, feeds }: HealthReport) -> String {
         let stall = self.main_loop.stall();
-        report.insert("loop_stall_ms".into(), milliseconds(stall.current));
-        report.insert("loop_stall_max_ms".into(), milliseconds(stall.longest));
-        let tasks = bessai_supervision::reports().into_iter().map(|task| (task.name.clone(), self::task(&task)));
-        report.insert("tasks".into(), Value::Object(tasks.collect()));
-        Value::Object(report)
+        members.insert("loop_stall_ms".into(), milliseconds(stall.current));
+        members.insert("loop_stall_max_ms".into(), milliseconds(stall.longest));
+        let tasks = bessai_supervision::reports();
+        let tasks = object(tasks.iter().map(|task| (task.name.as_str(), self::task(task))));
+        let parts = [("feeds", &*feeds), ("tasks", &tasks)];
+        text::with_members(members, parts.into_iter().filter(|(_, text)| !text.is_empty()))
     }
 }
 

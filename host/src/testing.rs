@@ -11,6 +11,7 @@ use bessai_domain::message::Message;
 
 pub(crate) mod bench;
 mod case;
+pub(crate) mod comparison;
 mod expected;
 mod grouping;
 pub(crate) mod junit;

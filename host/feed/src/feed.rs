@@ -39,7 +39,7 @@ pub struct Feed<E, P, B> {
 
 impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
     /// Runs until `stop` is true. With a plugin that is switched off it waits for the replacement.
-    pub async fn run(self, stop: watch::Receiver<bool>) {
+    pub fn run(self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> {
         let Self { settings, policy, events, plugin, broker, health, replacements } = self;
         let context = Rc::new(TaskContext::new(settings, health, &policy));
         let delivery = Delivery::new(Rc::clone(&context), events.cursor(), plugin.state().clone());
@@ -47,8 +47,9 @@ impl<E: Events, P: Plugin, B: Broker> Feed<E, P, B> {
         let (sign_ins, context) = (SignIns::new(Rc::clone(&context)), context);
         let producers = Producers { events, transformer, backlog: None, requeue: None };
         let feed = Box::new(RunningFeed { producers, delivery, broker, sign_ins, context: Rc::clone(&context) });
-        // Boxed like the feed itself, because what is an argument of a future takes its room twice.
-        context.in_turns(Box::pin(feed.run(replacements, stop))).await;
+        // Boxed like the feed itself, and built before the future below, because a future keeps the room of its arguments.
+        let run = Box::pin(feed.run(replacements, stop));
+        async move { context.in_turns(run).await }
     }
 }
 

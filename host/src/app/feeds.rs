@@ -56,7 +56,8 @@ pub(super) struct Feeds {
     journal: Journal,
     report: Rc<RefCell<StatusReport>>,
     loads: Arc<Semaphore>,
-    by_name: BTreeMap<String, KnownFeed>,
+    // Boxed because a node of the map has room for eleven.
+    by_name: BTreeMap<String, Box<KnownFeed>>,
     ending: BTreeMap<String, JoinHandle<()>>,
     // Feeds with files whose file system did not answer, and whether there are some, for the task that waits for changes.
     unanswered: BTreeSet<String>,
@@ -333,7 +334,7 @@ impl Feeds {
         let report = &self.report;
         let new = || {
             let mut report = report.borrow_mut();
-            KnownFeed {
+            Box::new(KnownFeed {
                 change: 0,
                 attempts: 0,
                 settings: None,
@@ -344,7 +345,7 @@ impl Feeds {
                 metrics: report.metrics(name),
                 supervised: Supervised::new(format!("feed {name}")),
                 reader: None,
-            }
+            })
         };
         let entry = self.by_name.entry(name.to_owned()).or_insert_with(new);
         if entry.reader.is_none() && (start.is_some() || self.journal.has_cursor(name)) {
@@ -409,24 +410,31 @@ impl Feeds {
         let broker = MqttBroker::new(settings::broker_of(&self.site, &settings, &component));
         let policy = settings::policy(&self.site, &settings);
         let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine, &self.gates, &self.record_write);
+        let of_plugin = settings::of_plugin(&settings, metrics);
+        let (start_at, running_component) = (settings.start, component.clone());
+        // Boxed, because the task's future keeps the room of what it captures for as long as it lives.
+        let start = Box::new({
+            let (name, stopped) = (name.clone(), stopped.clone());
+            move || {
+                let (events, state) = journal.reader(&name, start_at);
+                let plugin = Plugin::new(component, of_plugin, state);
+                let feed = Feed { settings: of_feed, policy, events, plugin, broker, health, replacements: received };
+                let run = feed.run(stopped);
+                async move { logging::of_feed(&name, run).await }
+            }
+        });
+        let run = async move {
+            if let Some(previous) = previous {
+                // The new task continues at the cursor where the previous one ended.
+                let _ = previous.await;
+            }
+            (*start)().await;
+        };
         entry.running = Some(Running {
-            component: component.clone(),
+            component: running_component,
             replacements,
             stop,
-            task: restart::spawn(&entry.supervised, &name, stopped.clone(), self.updates.clone(), {
-                let settings = settings.clone();
-                async move {
-                    if let Some(previous) = previous {
-                        // The new task continues at the cursor where the previous one ended.
-                        let _ = previous.await;
-                    }
-                    let (events, state) = journal.reader(&settings.name, settings.start);
-                    let plugin = Plugin::new(component, settings::of_plugin(&settings, metrics), state);
-                    let feed =
-                        Feed { settings: of_feed, policy, events, plugin, broker, health, replacements: received };
-                    logging::of_feed(&settings.name, feed.run(stopped)).await;
-                }
-            }),
+            task: restart::spawn(&entry.supervised, &name, stopped, self.updates.clone(), run),
             settings,
         });
     }

@@ -13,6 +13,7 @@ use bessai_plugin_runtime::PluginMetrics;
 use serde_json::{Map, Value, json};
 
 use crate::clock::{self, WallClock};
+use crate::health::{self, HealthReport};
 use crate::logging;
 
 mod inbound;
@@ -100,10 +101,10 @@ impl StatusReport {
         self.safety = state;
     }
 
-    /// The JSON object of `/health`; `lag` tells how far a feed is behind.
-    pub(super) fn json(&self, journal: &JournalHealth, lag: impl Fn(&str) -> Lag) -> Value {
-        let feeds = self.feeds.iter().map(|(name, health)| (name.clone(), self.feed_json(name, health, lag(name))));
-        let feeds: Map<_, _> = feeds.collect();
+    /// The content of `/health`; `lag` tells how far a feed is behind.
+    pub(super) fn write(&self, journal: &JournalHealth, lag: impl Fn(&str) -> Lag) -> HealthReport {
+        let feeds = self.feeds.iter().map(|(name, health)| (name.as_str(), self.feed_json(name, health, lag(name))));
+        let feeds = health::object(feeds).into();
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
         let runs = |health: &SharedFeedHealth| {
             let health = health.borrow();
@@ -114,7 +115,7 @@ impl StatusReport {
         let clock = clock::state();
         let is_safe = self.safety == SafetyState::Safe;
         let healthy = devices_answer && feeds_run && is_safe && journal.fault.is_none() && clock == WallClock::Set;
-        json!({
+        let members = json!({
             "status": if healthy { "healthy" } else { "degraded" },
             "site_id": self.site,
             "version": env!("CARGO_PKG_VERSION"),
@@ -142,8 +143,10 @@ impl StatusReport {
                 "trouble": journal.fault,
             },
             "log": { "dropped": logging::dropped_lines() },
-            "feeds": feeds,
-        })
+        });
+        // It is always one.
+        let Value::Object(members) = members else { return HealthReport::default() };
+        HealthReport { members, feeds }
     }
 
     fn feed_json(&self, name: &str, health: &SharedFeedHealth, lag: Lag) -> Value {

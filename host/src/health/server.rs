@@ -145,8 +145,8 @@ async fn answer(request: &Request<Incoming>, reporter: &Reporter) -> Response<Fu
     }
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/health" | "/") => match reporter.report().await {
-            Report::Current(report) => response(StatusCode::OK, report.to_string()),
-            Report::Stuck(report) => response(StatusCode::SERVICE_UNAVAILABLE, report.to_string()),
+            Report::Current(report) => response(StatusCode::OK, report),
+            Report::Stuck(report) => response(StatusCode::SERVICE_UNAVAILABLE, report),
         },
         (_, "/health" | "/") => response(StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"use GET"}"#.into()),
         _ => response(StatusCode::NOT_FOUND, r#"{"error":"see /health"}"#.into()),

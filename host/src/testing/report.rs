@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use super::expected;
 use super::numbers::{counted, grouped};
-use super::outcome::{ReplayedVersion, RunOutcome};
+use super::outcome::RunOutcome;
 use super::summary::{CaseResult, TestSummary};
 use super::verdict::CaseVerdict;
 
@@ -13,39 +12,6 @@ pub(crate) fn replayed(events: usize, outcome: &RunOutcome) -> String {
     let calls = usize::try_from(outcome.calls).unwrap_or(usize::MAX);
     let (events, calls) = (counted(events, "event"), counted(calls, "call"));
     format!("{events} in {calls} → {}", counted(outcome.messages.len(), "message"))
-}
-
-/// What a version of a plugin made of recorded events: beside the version before, if there is one.
-pub(crate) fn compared(version: &ReplayedVersion, before: Option<&ReplayedVersion>) -> String {
-    let outcome = &version.outcome;
-    let mut text = format!("{}, {}", replayed(version.events, outcome), cost(version));
-    if let Some(before) = before {
-        let (events, messages) = (before.events, counted(before.outcome.messages.len(), "message"));
-        let _ = write!(text, " (before: {events} events → {messages}, {})", cost(before));
-    }
-    text.push('\n');
-    match before {
-        None => text.push_str(&expected::write(&outcome.messages)),
-        Some(before) => {
-            // What is written can be read.
-            let known = expected::read(&expected::write(&before.outcome.messages)).unwrap_or_default();
-            let differences = expected::differences(&known, &outcome.messages);
-            if differences.is_empty() {
-                text.push_str("     the same messages as before\n");
-            }
-            differences.iter().for_each(|line| text.push_str(&format!("     {line}\n")));
-        }
-    }
-    outcome.log.iter().for_each(|line| text.push_str(&format!("     log: {line}\n")));
-    if let Some(failure) = &outcome.failure {
-        text.push_str(&format!("FAIL {failure}\n"));
-    }
-    text
-}
-
-fn cost(version: &ReplayedVersion) -> String {
-    let fuel = version.outcome.fuel.map(grouped).unwrap_or_default();
-    format!("{:.1} ms, fuel {fuel}", version.took.as_secs_f64() * 1000.0)
 }
 
 /// One line per case, followed by the differences and the plugin's log if it failed, and a line with the totals. With
@@ -127,33 +93,6 @@ FAIL bad         0 events → 0 messages   fuel 7
         assert_eq!(text(&summary, false), "ok   a   2 events → 0 messages\n1 case: 1 ok\n");
         let with_log = "ok   a   2 events → 0 messages\n     log: warn: odd\n1 case: 1 ok\n";
         assert_eq!(text(&summary, true), with_log);
-    }
-
-    #[test]
-    fn a_version_is_compared_with_the_one_before() {
-        let version = |payload: &str, fuel| ReplayedVersion {
-            events: 2,
-            took: std::time::Duration::from_millis(1),
-            outcome: RunOutcome {
-                messages: vec![bessai_domain::message::Message {
-                    topic: "a".into(),
-                    payload: payload.into(),
-                    qos: bessai_domain::message::Qos::AtLeastOnce,
-                    retain: false,
-                    properties: None,
-                }],
-                fuel: Some(fuel),
-                calls: 1,
-                ..RunOutcome::default()
-            },
-        };
-        let (old, new) = (version("1", 1000), version("2", 900));
-        let first = "2 events in 1 call → 1 message, 1.0 ms, fuel 1,000\n{\"topic\":\"a\",\"json\":1}\n";
-        assert_eq!(compared(&old, None), first);
-        let changed = "2 events in 1 call → 1 message, 1.0 ms, fuel 900 (before: 2 events → 1 message, 1.0 ms, fuel 1,000)\n     \
-                       message 1 (a): json: expected 1, got 2\n";
-        assert_eq!(compared(&new, Some(&old)), changed);
-        assert!(compared(&old, Some(&old)).ends_with("     the same messages as before\n"));
     }
 
     #[test]

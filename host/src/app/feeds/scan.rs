@@ -63,7 +63,7 @@ impl Feeds {
             Some(ComponentSource::BuiltIn) => None,
             None => Some((entry.missing.clone()?, false)),
         };
-        let paths = self.by_name.values().filter_map(of_entry);
+        let paths = self.by_name.values().filter_map(|entry| of_entry(entry));
         paths.filter(|(path, _)| path.parent() != Some(&self.plugins.dir)).collect()
     }
 }

@@ -13,7 +13,7 @@ use clap::Args;
 use super::{CASES, read_component, read_text, run_settings, runner};
 use crate::cli::error::CommandError;
 use crate::cli::output::{print, print_error, print_line};
-use crate::testing::{self, ReplayedVersion, TestOptions};
+use crate::testing::{self, PluginRunner, ReplayedVersion, RunSettings, TestOptions};
 
 /// Pause between two looks at the files: short beside the time of a build.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -40,6 +40,12 @@ pub(in crate::cli) struct WatchArguments {
     /// Feed file with [config], [rights] and [limits] for these events [default: the .toml file beside the component]
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+}
+
+/// The version that a changed one is compared with.
+struct VersionBefore {
+    runner: PluginRunner,
+    settings: RunSettings,
 }
 
 /// Files with their times of change.
@@ -69,7 +75,8 @@ pub(super) fn run(arguments: &WatchArguments) -> Result<(), CommandError> {
 }
 
 /// Builds, tests and runs the plugin once.
-fn round(arguments: &WatchArguments, before: &mut Option<ReplayedVersion>) -> Result<(), CommandError> {
+/// The version before runs with the same events, as a journal has new ones each time.
+fn round(arguments: &WatchArguments, before: &mut Option<VersionBefore>) -> Result<(), CommandError> {
     let start = Instant::now();
     let component = build(&arguments.folder)?;
     print_line(format_args!("built {} in {:.1} s", component.display(), start.elapsed().as_secs_f64()))?;
@@ -83,12 +90,17 @@ fn round(arguments: &WatchArguments, before: &mut Option<ReplayedVersion>) -> Re
     let beside = component.with_extension("toml");
     let settings = arguments.settings.clone().or_else(|| beside.is_file().then_some(beside));
     let settings = run_settings(settings.as_deref())?;
-    let start = Instant::now();
-    let outcome = runner.replay(&events, &[], &settings);
-    let version = ReplayedVersion { events: events.len().saturating_sub(1), outcome, took: start.elapsed() };
-    print(testing::report::compared(&version, before.as_ref()))?;
-    *before = Some(version);
+    let version = run_events(&runner, &events, &settings);
+    let earlier = before.as_ref().map(|before| run_events(&before.runner, &events, &before.settings));
+    print(testing::comparison::text(&version, earlier.as_ref()))?;
+    *before = Some(VersionBefore { runner, settings });
     Ok(())
+}
+
+fn run_events(runner: &PluginRunner, events: &[Event], settings: &RunSettings) -> ReplayedVersion {
+    let start = Instant::now();
+    let outcome = runner.replay(events, &[], settings);
+    ReplayedVersion { events: events.len().saturating_sub(1), outcome, took: start.elapsed() }
 }
 
 /// Runs the build script, whose output is shown only if it fails; returns the newest component of the folder.
