@@ -84,7 +84,8 @@ impl<B> From<SessionEnd<B>> for DeliveryEnd<B> {
 
 /// The batches of a lane, and the work that makes them.
 struct Produced<'a, F> {
-    batches: &'a mut mpsc::Receiver<Box<Batch>>,
+    /// None if the lane has nothing to deliver: a channel has room for 32 batches, whatever its bound.
+    batches: Option<&'a mut mpsc::Receiver<Box<Batch>>>,
     /// None when it has ended.
     work: Option<Pin<&'a mut F>>,
 }
@@ -95,6 +96,26 @@ async fn finished<F: Future>(work: &mut Option<Pin<&mut F>>) -> F::Output {
     let output = current.as_mut().await;
     *work = None;
     output
+}
+
+impl<F> Produced<'_, F> {
+    /// Whether everything that was produced is received.
+    fn is_received(&self) -> bool {
+        self.work.is_none() && self.batches.as_ref().is_none_or(|batches| batches.is_empty())
+    }
+}
+
+/// The next batch; never any if the lane has no channel.
+async fn received(batches: &mut Option<&mut mpsc::Receiver<Box<Batch>>>) -> Option<Box<Batch>> {
+    match batches {
+        Some(batches) => batches.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A channel, if a lane needs one.
+fn channel_if<T>(is_needed: bool) -> (Option<mpsc::Sender<T>>, Option<mpsc::Receiver<T>>) {
+    is_needed.then(|| mpsc::channel(1)).unzip()
 }
 
 /// A session whose connection is gone.
@@ -224,37 +245,38 @@ impl<C: Cursor> Delivery<C> {
                     self.begin_requeue(producers, welcome);
                 }
             }
-            let ((sender, mut batches), (backlog_sender, mut backlog_batches)) = (mpsc::channel(1), mpsc::channel(1));
-            let (requeue_sender, mut requeued) = mpsc::channel(1);
             let Producers { events, transformer, backlog, requeue } = &mut *producers;
             let (has_backlog, has_requeued) = (backlog.is_some(), requeue.is_some());
+            let (sender, mut batches) = mpsc::channel(1);
+            let (backlog_sender, mut backlog_batches) = channel_if(has_backlog);
+            let (requeue_sender, mut requeued) = channel_if(has_requeued);
             let end = {
                 let work = pin!(transformer.produce(events, sender, replacements));
                 let backlog_work = pin!(async {
-                    if let Some(backlog) = backlog {
-                        Box::pin(backlog.produce(backlog_sender)).await;
+                    if let Some((backlog, sender)) = backlog.as_mut().zip(backlog_sender) {
+                        Box::pin(backlog.produce(sender)).await;
                     }
                 });
                 let requeue_work = pin!(async {
-                    if let Some(requeue) = requeue {
-                        Box::pin(requeue.produce(requeue_sender)).await;
+                    if let Some((requeue, sender)) = requeue.as_mut().zip(requeue_sender) {
+                        Box::pin(requeue.produce(sender)).await;
                     }
                 });
                 let requeue_work = has_requeued.then_some(requeue_work);
-                let mut requeued = Produced { batches: &mut requeued, work: requeue_work };
-                let mut live = Produced { batches: &mut batches, work: Some(work) };
+                let mut requeued = Produced { batches: requeued.as_mut(), work: requeue_work };
+                let mut live = Produced { batches: Some(&mut batches), work: Some(work) };
                 let backlog_work = has_backlog.then_some(backlog_work);
-                let mut backlog = Produced { batches: &mut backlog_batches, work: backlog_work };
+                let mut backlog = Produced { batches: backlog_batches.as_mut(), work: backlog_work };
                 self.deliver(session, &mut live, &mut backlog, &mut requeued, stop).await
             };
             // A batch that was computed but not received yet is open like any other.
             while let Ok(batch) = batches.try_recv() {
                 self.queue_batch(session, batch).await;
             }
-            while let Ok(batch) = backlog_batches.try_recv() {
+            while let Some(batch) = backlog_batches.as_mut().and_then(|batches| batches.try_recv().ok()) {
                 self.queue_backlog(session, *batch);
             }
-            while let Ok(batch) = requeued.try_recv() {
+            while let Some(batch) = requeued.as_mut().and_then(|batches| batches.try_recv().ok()) {
                 self.queue_requeued(session, *batch);
             }
             match end {
@@ -310,7 +332,7 @@ impl<C: Cursor> Delivery<C> {
                 return lost(session, closing).into();
             }
             self.advance();
-            if has_backlog && backlog.work.is_none() && backlog.batches.is_empty() && self.batches.backlog.is_empty() {
+            if has_backlog && backlog.is_received() && self.batches.backlog.is_empty() {
                 return DeliveryEnd::BacklogDelivered;
             }
             self.context.give_way().await;
@@ -328,7 +350,7 @@ impl<C: Cursor> Delivery<C> {
                 },
                 _ = stop.wait_for(|stop| *stop) => return SessionEnd::Stopped.into(),
                 handled = self.context.inbox.handled() => Box::pin(self.handled(session, handled)).await,
-                Some(batch) = live.batches.recv(), if wants_batch => self.queue_batch(session, batch).await,
+                Some(batch) = received(&mut live.batches), if wants_batch => self.queue_batch(session, batch).await,
                 replaced = finished(&mut live.work) => {
                     return SessionEnd::Replaced(replaced.and_then(|replaced| replaced.broker)).into();
                 }
@@ -338,9 +360,9 @@ impl<C: Cursor> Delivery<C> {
                 () = self.requeued.notified(), if !has_requeued && !session.is_provisioning => {
                     return DeliveryEnd::Requeued;
                 }
-                Some(batch) = requeued.batches.recv(), if has_requeued => self.queue_requeued(session, *batch),
+                Some(batch) = received(&mut requeued.batches), if has_requeued => self.queue_requeued(session, *batch),
                 () = finished(&mut requeued.work), if has_requeued => return DeliveryEnd::RequeueHandled,
-                Some(batch) = backlog.batches.recv(), if wants_backlog => self.queue_backlog(session, *batch),
+                Some(batch) = received(&mut backlog.batches), if wants_backlog => self.queue_backlog(session, *batch),
                 () = finished(&mut backlog.work), if has_backlog => {}
                 () = sleep_until(held_until), if session.held_until.is_some() => {}
                 () = sleep_until(renewal.unwrap_or(deadline)), if renewal.is_some() => {
