@@ -230,7 +230,7 @@ fn spawn_background(
         bessai_supervision::spawn("blocking threads", OnFailure::Restart, threads, async || {
             bessai_supervision::keep_a_thread().await;
         }),
-        tokio::task::spawn_local(unmap_code_later()),
+        tokio::task::spawn_local(return_memory_later()),
     ];
     BackgroundTasks { tasks, _stop: stop }
 }
@@ -241,12 +241,13 @@ impl BackgroundTasks {
     }
 }
 
-/// Returns the memory of code that only the start needed.
-async fn unmap_code_later() {
+/// Returns the memory that only the start needed.
+async fn return_memory_later() {
     tokio::time::sleep(memory::START_TIME).await;
     if let Err(error) = memory::unmap_code() {
         tracing::debug!(%error, "failed to unmap the start's code; it stays resident");
     }
+    memory::trim_heap();
 }
 
 /// What the inference thread does with a result: back into the pipeline.

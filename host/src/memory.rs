@@ -1,7 +1,8 @@
-//! Unmaps the program's code once the start is over.
+//! Returns memory to the system that only the start needed: code and free heap.
 //!
 //! Starting runs code all over a 40 MB program (settings, certificates, the compiler's settings), and the kernel maps 64 KiB
 //! around each page that is touched, so that 13 MB of code are resident afterwards. Half of that is never run again.
+//! Signing in 1,000 feeds leaves 5 MB of free blocks between those in use, which the C library keeps.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -43,6 +44,18 @@ fn unmap(start: usize, bytes: usize) -> io::Result<()> {
     unsafe { madvise(std::ptr::without_provenance_mut(start), bytes, Advice::LinuxDontNeed) }.map_err(Into::into)
 }
 
+/// Returns the whole pages of the heap that are free.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code, reason = "the C library has no safe form of it")]
+pub(crate) fn trim_heap() {
+    // SAFETY: it may be called at any time from any thread, and changes no allocated block (malloc_trim(3)).
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other C libraries return free pages by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn trim_heap() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +75,12 @@ mod tests {
     fn code_still_runs_after_it_was_unmapped() {
         unmap_code().unwrap();
         assert_eq!(code_range("1-2 r-xp "), Some((1, 1)));
+    }
+
+    #[test]
+    fn a_trimmed_heap_keeps_what_is_in_use() {
+        let kept: Vec<Box<[usize; 512]>> = (0..100).map(|number| Box::new([number; 512])).collect();
+        trim_heap();
+        assert!(kept.iter().enumerate().all(|(number, block)| block.iter().all(|value| *value == number)));
     }
 }
