@@ -105,6 +105,21 @@ impl Writer {
     }
 }
 
+/// Appends a number as [`Writer::number`] writes it, for payloads that are no plain objects.
+pub fn append_number(bytes: &mut Vec<u8>, value: f64) {
+    push_number(bytes, value);
+}
+
+/// Appends a rounded number as [`Writer::rounded`] writes it.
+pub fn append_rounded(bytes: &mut Vec<u8>, value: f64, decimals: u8) {
+    push_rounded(bytes, value, decimals);
+}
+
+/// Appends a quoted and escaped text.
+pub fn append_text(bytes: &mut Vec<u8>, text: &str) {
+    push_text(bytes, text);
+}
+
 /// Converts nanoseconds since 1970 to seconds, the unit of the payloads.
 pub fn seconds(at: crate::Timestamp) -> f64 {
     const NANOSECONDS: u64 = 1_000_000_000;

@@ -92,3 +92,16 @@ fn timestamps_become_seconds() {
     assert_eq!(seconds(1_740_151_200_000_000_000), 1_740_151_200.0);
     assert_eq!(seconds(1_740_151_200_250_000_000), 1_740_151_200.25);
 }
+
+#[test]
+fn values_are_appended_without_a_key() {
+    let mut bytes = b"[".to_vec();
+    append_number(&mut bytes, -1.25);
+    bytes.push(b',');
+    append_rounded(&mut bytes, 2.0005, 2);
+    bytes.push(b',');
+    append_number(&mut bytes, f64::NAN);
+    bytes.push(b',');
+    append_text(&mut bytes, "a\"b");
+    assert_eq!(String::from_utf8(bytes).unwrap(), r#"[-1.25,2.0,null,"a\"b""#);
+}
