@@ -89,10 +89,12 @@ pub(crate) fn heartbeat(site: &Site, selection: &Selection, out: &mut Messages) 
 /// Keeps a device's status for the report.
 pub(crate) fn note(status: &DeviceStatus) {
     let before = text(STATUS).unwrap_or_default();
-    let mut lines: Vec<String> =
-        before.lines().filter(|line| line.get(1..) != Some(&status.device)).map(str::to_owned).collect();
-    lines.push(format!("{}{}", u8::from(status.online), status.device));
-    lines.sort();
+    let line = format!("{}{}", u8::from(status.online), status.device);
+    let mut lines: Vec<&str> = before.lines().collect();
+    match lines.iter_mut().find(|line| line.get(1..) == Some(&status.device)) {
+        Some(known) => *known = &line,
+        None => lines.push(&line),
+    }
     let after = lines.join("\n");
     if after != before {
         store(STATUS, Some(&after));
