@@ -29,7 +29,7 @@ pub type Table = Vec<Vec<String>>;
 /// All pages.
 pub fn pages() -> Vec<Page> {
     let mut names = Vec::new();
-    for folder in ["", "docs", "docs/es", "docs/decisions"] {
+    for folder in ["", "docs", "docs/es", "docs/decisions", "docs/plugins"] {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "md") {
