@@ -14,7 +14,7 @@ use crate::bindings::bessai::edge::{log, metrics, secrets, state, types};
 use crate::log::PluginLog;
 use crate::memory::MemoryLimiter;
 use crate::metrics::{Labels, PluginMetrics};
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, Signed};
 use crate::settings::PluginSettings;
 use crate::signing::Algorithm;
 
@@ -138,11 +138,28 @@ impl log::Host for StoreData {
     }
 }
 
+impl StoreData {
+    /// The answer to the guest; logs that a secret cannot be read.
+    fn answer(&self, secret: &str, signed: Option<Result<Signed, String>>) -> Result<Vec<u8>, secrets::SecretError> {
+        let Some(signed) = signed else { return Err(secrets::SecretError::Unknown) };
+        self.secrets.note(&self.feed, secret, signed.as_ref().err().map(String::as_str));
+        let signed = signed.map_err(|_| secrets::SecretError::Denied)?;
+        signed.map_err(|reason| secrets::SecretError::Unsuitable(format!("the secret {reason}")))
+    }
+}
+
 impl secrets::Host for StoreData {
     fn hmac_sha256(&mut self, secret: String, data: Vec<u8>) -> Result<Vec<u8>, secrets::SecretError> {
-        let Some(signed) = self.secrets.hmac_sha256(&secret, &data) else { return Err(secrets::SecretError::Unknown) };
-        self.secrets.note(&self.feed, &secret, signed.as_ref().err().map(String::as_str));
-        signed.map_err(|_| secrets::SecretError::Denied)
+        self.hmac_sha256_derived(secret, Vec::new(), data)
+    }
+
+    fn hmac_sha256_derived(
+        &mut self,
+        secret: String,
+        derivation: Vec<Vec<u8>>,
+        data: Vec<u8>,
+    ) -> Result<Vec<u8>, secrets::SecretError> {
+        self.answer(&secret, self.secrets.hmac_sha256(&secret, &derivation, &data))
     }
 
     fn sign(
@@ -156,12 +173,7 @@ impl secrets::Host for StoreData {
             secrets::Algorithm::Rs256 => Algorithm::Rs256,
             secrets::Algorithm::Ed25519 => Algorithm::Ed25519,
         };
-        let Some(signed) = self.secrets.sign(&secret, algorithm, &data) else {
-            return Err(secrets::SecretError::Unknown);
-        };
-        self.secrets.note(&self.feed, &secret, signed.as_ref().err().map(String::as_str));
-        let signed = signed.map_err(|_| secrets::SecretError::Denied)?;
-        signed.map_err(|reason| secrets::SecretError::Unsuitable(format!("the secret {reason}")))
+        self.answer(&secret, self.secrets.sign(&secret, algorithm, &data))
     }
 }
 

@@ -1,8 +1,6 @@
 //! Shared access signatures, and the keys that sign them.
 
 use bessai_plugin::secrets::{self, SecretError};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use crate::encoding::{base64, percent_encode};
 
@@ -30,7 +28,7 @@ pub(crate) fn token(
 pub(crate) enum Identity<'a> {
     /// The secret `device-key` signs.
     DeviceKey,
-    /// A key derived from the secret `group-key` and this registration id signs.
+    /// A key that the host derives from the secret `group-key` and this registration id signs.
     GroupKey(&'a str),
     /// No key: the client certificate of `[broker]` says who it is.
     Certificate,
@@ -45,7 +43,7 @@ impl<'a> Identity<'a> {
             Err(error) => return Err(unusable(DEVICE_KEY, &error)),
         }
         let Some(registration) = registration else { return Ok(Self::Certificate) };
-        match secrets::hmac_sha256(GROUP_KEY, registration.as_bytes()) {
+        match secrets::hmac_sha256(GROUP_KEY, b"") {
             Ok(_) => Ok(Self::GroupKey(registration)),
             Err(SecretError::Unknown) => Ok(Self::Certificate),
             Err(error) => Err(unusable(GROUP_KEY, &error)),
@@ -62,22 +60,15 @@ impl<'a> Identity<'a> {
 
     fn sign(self, data: &[u8]) -> Result<Vec<u8>, String> {
         match self {
-            Self::DeviceKey => hmac_of(DEVICE_KEY, data),
-            Self::GroupKey(registration) => sign_with(&hmac_of(GROUP_KEY, registration.as_bytes())?, data),
+            Self::DeviceKey => secrets::hmac_sha256(DEVICE_KEY, data).map_err(|error| unusable(DEVICE_KEY, &error)),
+            Self::GroupKey(registration) => {
+                let derivation = [registration.as_bytes().to_vec()];
+                let signed = secrets::hmac_sha256_derived(GROUP_KEY, &derivation, data);
+                signed.map_err(|error| unusable(GROUP_KEY, &error))
+            }
             Self::Certificate => Err("there is no key".into()),
         }
     }
-}
-
-fn hmac_of(secret: &str, data: &[u8]) -> Result<Vec<u8>, String> {
-    secrets::hmac_sha256(secret, data).map_err(|error| unusable(secret, &error))
-}
-
-/// The host has no function that signs with a derived key, so the device's own key, which is derived, is used here.
-fn sign_with(key: &[u8], data: &[u8]) -> Result<Vec<u8>, String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| "the derived key is invalid")?;
-    mac.update(data);
-    Ok(mac.finalize().into_bytes().to_vec())
 }
 
 fn unusable(secret: &str, error: &SecretError) -> String {
@@ -95,9 +86,9 @@ fn unusable(secret: &str, error: &SecretError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bessai_plugin::testing::{Harness, secret, site};
+    use bessai_plugin::testing::{Harness, derived_secret, secret, site};
 
-    fn key(base64: &str) -> Vec<u8> {
+    fn decoded(base64: &str) -> Vec<u8> {
         let position = |digit: u8| {
             let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
             alphabet.iter().position(|other| *other == digit).and_then(|at| u32::try_from(at).ok())
@@ -111,86 +102,72 @@ mod tests {
         bytes
     }
 
-    fn signed(key_text: &str, resource: &str, expiry_s: u64, policy: Option<&str>) -> String {
-        token(resource, expiry_s, policy, |data| sign_with(&key(key_text), data)).unwrap()
+    /// The token for a resource whose text to be signed has this signature. The gateway's own tests show that the published
+    /// keys give these signatures.
+    fn token_of(resource: &str, expiry_s: u64, policy: Option<&str>, to_sign: &str, signature: &str) -> String {
+        let sign = |data: &[u8]| {
+            assert_eq!(String::from_utf8_lossy(data), to_sign);
+            Ok(decoded(signature))
+        };
+        token(resource, expiry_s, policy, sign).unwrap()
     }
-
-    /// A key that the vendor's tests use.
-    const KEY: &str = "NMgJDvdKTxjLi+xBxxkDDEwDJxEvOE5u8BiT0mVgPeg=";
 
     #[test]
     fn published_tokens() {
         let check = |token: String, expected: &str| assert_eq!(token, format!("SharedAccessSignature {expected}"));
+        let hub = "test.azure-devices.net";
+        let signature = "uux4PSAK1s9efNcBHin0pm7O5oENedTWkhqGp8JAyFY=";
         check(
-            signed("c2VjcmV0", "test.azure-devices.net", 1_546_308_061, Some("owner")),
+            token_of(hub, 1_546_308_061, Some("owner"), "test.azure-devices.net\n1546308061", signature),
             "sr=test.azure-devices.net&sig=uux4PSAK1s9efNcBHin0pm7O5oENedTWkhqGp8JAyFY%3D&se=1546308061&skn=owner",
         );
+        let signature = "wM3XiP6gD960IxP7J5WHqnxQHEcWC6YaQCtoMT+kKHc=";
         check(
-            signed("kew=", "host/devices/device", 12345, None),
+            token_of("host/devices/device", 12345, None, "host%2Fdevices%2Fdevice\n12345", signature),
             "sr=host%2Fdevices%2Fdevice&sig=wM3XiP6gD960IxP7J5WHqnxQHEcWC6YaQCtoMT%2BkKHc%3D&se=12345",
         );
+        let (resource, signature) =
+            ("fake.host.name/devices/fakeDeviceId", "bYz5R2IFTaejB6pgYOxns2mw6lcuA4VSy8kJbYQp0Sc=");
         check(
-            signed("fakeKew=", "fake.host.name/devices/fakeDeviceId", 10, None),
+            token_of(resource, 10, None, "fake.host.name%2Fdevices%2FfakeDeviceId\n10", signature),
             "sr=fake.host.name%2Fdevices%2FfakeDeviceId&sig=bYz5R2IFTaejB6pgYOxns2mw6lcuA4VSy8kJbYQp0Sc%3D&se=10",
         );
+        let signature = "kcWxXAK2OAaAoq2oCkaGzX2NMqDB8nCyNuq2fPYCDhk=";
         check(
-            signed("cGFzc3dvcmQ=", "uri", 12345, Some("('Me')")),
+            token_of("uri", 12345, Some("('Me')"), "uri\n12345", signature),
             "sr=uri&sig=kcWxXAK2OAaAoq2oCkaGzX2NMqDB8nCyNuq2fPYCDhk%3D&se=12345&skn=%28%27Me%27%29",
         );
-        let signature = [
-            0x71, 0x2d, 0x5e, 0x1c, 0xcf, 0xe5, 0x0e, 0x3b, 0x11, 0xb2, 0xb6, 0x55, 0xf7, 0x9d, 0x3c, 0xc0, 0xe1, 0x6b,
-            0x82, 0x66, 0x64, 0xe2, 0x0f, 0x05, 0x36, 0x0f, 0x0d, 0xc0, 0x75, 0x52, 0x89, 0x24,
-        ];
-        let given = |resource: &str| {
-            token(resource, 1_578_941_692, None, |data| {
-                let text = String::from_utf8_lossy(data).into_owned();
-                assert_eq!(text, format!("{}\n1578941692", percent_encode(resource)));
-                Ok(signature.to_vec())
-            })
-        };
-        check(
-            given("myiothub.azure-devices.net/devices/my_device").unwrap(),
-            "sr=myiothub.azure-devices.net%2Fdevices%2Fmy_device&sig=cS1eHM%2FlDjsRsrZV9508wOFrgmZk4g8FNg8NwHVSiSQ%3D&se=1578941692",
-        );
-        let module = given("myiothub.azure-devices.net/devices/my_device/modules/my_module").unwrap();
-        assert!(
-            module.contains("sr=myiothub.azure-devices.net%2Fdevices%2Fmy_device%2Fmodules%2Fmy_module&"),
-            "{module}"
-        );
     }
 
     #[test]
-    fn signatures_of_devices_modules_and_provisioning() {
-        let hub = "myiothub.azure-devices.net/devices";
-        let check = |resource: &str, policy, signature: &str| {
-            let token = signed(KEY, resource, 1_578_941_692, policy);
-            assert!(token.contains(&format!("&sig={}&", percent_encode(signature))), "{token}");
+    fn published_texts_of_devices_and_modules() {
+        const EXPIRY_S: u64 = 1_578_941_692;
+        const SIGNATURE: &str = "cS1eHM/lDjsRsrZV9508wOFrgmZk4g8FNg8NwHVSiSQ=";
+        let check = |resource: &str, policy: Option<&str>, encoded: &str, end: &str| {
+            let to_sign = format!("{encoded}\n{EXPIRY_S}");
+            let token = token_of(resource, EXPIRY_S, policy, &to_sign, SIGNATURE);
+            let signature = "cS1eHM%2FlDjsRsrZV9508wOFrgmZk4g8FNg8NwHVSiSQ%3D";
+            assert_eq!(token, format!("SharedAccessSignature sr={encoded}&sig={signature}&se={EXPIRY_S}{end}"));
         };
-        check(&format!("{hub}/my_device"), None, "dIMMdDDBGFR8eqAfYkiMxoOphaFMPtMgj7Wg/YB1AvU=");
-        check(&format!("{hub}/my_device/modules/my_module"), None, "iAQRxkGTvQpFKsLRYZsj0xf8UcgKBbNZhWDb5pCSK9o=");
-        let registration = "0neFEEDC0DE/registrations/myRegistrationId";
-        check(registration, Some("registration"), "/t1VzEUrQ62f+J+7chJSaFx3rh6pGwFWik1rI4kqc7E=");
-        check(&format!("{hub}/dev:1+a b"), None, "krTMe2IMePUL8s0R0aW15zCpgePP/YXd/k/X0HvANQA=");
-    }
-
-    #[test]
-    fn messages_and_derived_keys() {
-        let mac = |key_text: &str, data: &[u8]| base64(&sign_with(&key(key_text), data).unwrap());
-        assert_eq!(mac(KEY, b"sign this message"), "8NJRMT83CcplGrAGaUVIUM/md5914KpWVNngSVoF9/M=");
-        let group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==";
-        let derived = mac(group, b"sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6");
-        assert_eq!(derived, "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=");
+        let (hub, encoded) = ("myiothub.azure-devices.net/devices", "myiothub.azure-devices.net%2Fdevices");
+        check(&format!("{hub}/my_device"), None, &format!("{encoded}%2Fmy_device"), "");
+        check(&format!("{hub}/my_device"), Some("iothubowner"), &format!("{encoded}%2Fmy_device"), "&skn=iothubowner");
+        let module = format!("{encoded}%2Fmy_device%2Fmodules%2Fmy_module");
+        check(&format!("{hub}/my_device/modules/my_module"), None, &module, "");
+        check(&format!("{hub}/dev:1+a b"), None, &format!("{encoded}%2Fdev%3A1%2Ba%20b"), "");
+        let registration = "0neFEEDC0DE%2Fregistrations%2FmyRegistrationId";
+        check("0neFEEDC0DE/registrations/myRegistrationId", Some("registration"), registration, "&skn=registration");
     }
 
     #[test]
     fn the_device_key_is_preferred_and_a_certificate_needs_none() {
         let _harness = Harness::<crate::AzureIotHub>::new(site("S"), r#"{"device_id":"d"}"#).unwrap();
         assert_eq!(Identity::find(Some("r")), Ok(Identity::Certificate));
-        secret(GROUP_KEY, b"r", &[7; 32]);
+        secret(GROUP_KEY, b"", &[0; 32]);
         assert_eq!(Identity::find(Some("r")), Ok(Identity::GroupKey("r")));
+        derived_secret(GROUP_KEY, &[b"r"], b"hub%2Fdevices%2Fd\n10", &[7; 32]);
         let token = Identity::GroupKey("r").token("hub/devices/d", 10, None).unwrap().unwrap();
-        let expected = percent_encode(&base64(&sign_with(&[7; 32], b"hub%2Fdevices%2Fd\n10").unwrap()));
-        assert!(token.contains(&expected), "{token}");
+        assert!(token.contains(&percent_encode(&base64(&[7; 32]))), "{token}");
         secret(DEVICE_KEY, b"", &[1; 32]);
         assert_eq!(Identity::find(Some("r")), Ok(Identity::DeviceKey));
     }

@@ -4,6 +4,6 @@
 pub use crate::bindings::bessai::edge::secrets::{Algorithm, SecretError};
 
 #[cfg(target_arch = "wasm32")]
-pub use crate::bindings::bessai::edge::secrets::{hmac_sha256, sign};
+pub use crate::bindings::bessai::edge::secrets::{hmac_sha256, hmac_sha256_derived, sign};
 #[cfg(not(target_arch = "wasm32"))]
-pub use crate::testing::host::{hmac_sha256, sign};
+pub use crate::testing::host::{hmac_sha256, hmac_sha256_derived, sign};

@@ -9,7 +9,7 @@ use crate::{
     Message, Outcome, Plugin, Protocol, Qos, Request, SignsIn, Site, Source, Subscription, Welcome, commands, session,
 };
 
-pub use host::{logged, metric, secret, stored};
+pub use host::{derived_secret, logged, metric, secret, stored};
 
 pub(crate) mod host;
 

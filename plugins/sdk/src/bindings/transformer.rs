@@ -91,8 +91,8 @@ pub mod bessai {
                 /// The secret exists, but the host cannot read it now, for example because its file is missing. The gateway's log
                 /// says why. A later call may succeed.
                 Denied,
-                /// The secret holds no private key that this algorithm can use. The text says what it holds instead, for a person, and
-                /// contains nothing of the secret.
+                /// The secret cannot be used in this way: it holds no private key that the algorithm can use, or a derivation has too many
+                /// steps. The text says which, for a person, and contains nothing of the secret.
                 Unsuitable(_rt::String),
             }
             impl ::core::fmt::Debug for SecretError {
@@ -264,6 +264,145 @@ pub mod bessai {
                         _ => _rt::invalid_enum_discriminant(),
                     };
                     result13
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The HMAC-SHA256 of `data`, 32 bytes, with a key that is derived from the secret: the first step's HMAC-SHA256 with the
+            /// secret is the key of the second step, and so on, and the last step's is the key for `data`. A derived key never reaches
+            /// the plugin. There are at most 8 steps, else `unsuitable`; without any this is `hmac-sha256`.
+            #[allow(async_fn_in_trait)]
+            pub fn hmac_sha256_derived(
+                secret: &str,
+                derivation: &[_rt::Vec<u8>],
+                data: &[u8],
+            ) -> ::core::result::Result<_rt::Vec<u8>, SecretError> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = secret;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec2 = derivation;
+                    let len2 = vec2.len();
+                    let layout2 = _rt::alloc::Layout::from_size_align(
+                            vec2.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result2, _cleanup2) = wit_bindgen::rt::Cleanup::new(layout2);
+                    for (i, e) in vec2.into_iter().enumerate() {
+                        let base = result2
+                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let vec1 = e;
+                            let ptr1 = vec1.as_ptr().cast::<u8>();
+                            let len1 = vec1.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len1;
+                            *base.add(0).cast::<*mut u8>() = ptr1.cast_mut();
+                        }
+                    }
+                    let vec3 = data;
+                    let ptr3 = vec3.as_ptr().cast::<u8>();
+                    let len3 = vec3.len();
+                    let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "bessai:edge/secrets@0.2.0")]
+                    unsafe extern "C" {
+                        #[link_name = "hmac-sha256-derived"]
+                        fn wit_import5(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import5(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import5(
+                        ptr0.cast_mut(),
+                        len0,
+                        result2,
+                        len2,
+                        ptr3.cast_mut(),
+                        len3,
+                        ptr4,
+                    );
+                    let l6 = i32::from(*ptr4.add(0).cast::<u8>());
+                    let result15 = match l6 {
+                        0 => {
+                            let e = {
+                                let l7 = *ptr4
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l8 = *ptr4
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len9 = l8;
+                                <_ as From<
+                                    _rt::Vec<_>,
+                                >>::from(_rt::Vec::from_raw_parts(l7.cast(), len9, len9))
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l10 = i32::from(
+                                    *ptr4.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v14 = match l10 {
+                                    0 => SecretError::Unknown,
+                                    1 => SecretError::Denied,
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        let e14 = {
+                                            let l11 = *ptr4
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l12 = *ptr4
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len13 = l12;
+                                            let bytes13 = _rt::Vec::from_raw_parts(
+                                                l11.cast(),
+                                                len13,
+                                                len13,
+                                            );
+                                            _rt::string_lift(bytes13)
+                                        };
+                                        SecretError::Unsuitable(e14)
+                                    }
+                                };
+                                v14
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result15
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -3874,66 +4013,68 @@ macro_rules! __export_transformer_impl {
         =
         "component-type:wit-bindgen:0.63.0:bessai:edge@0.2.0:transformer:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2600] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2658] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa6\x13\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe0\x13\x01A\x02\x01\
 A\x10\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15bessai:\
-edge/log@0.2.0\x05\0\x01B\x0a\x01q\x03\x07unknown\0\0\x06denied\0\0\x0aunsuitabl\
+edge/log@0.2.0\x05\0\x01B\x0d\x01q\x03\x07unknown\0\0\x06denied\0\0\x0aunsuitabl\
 e\x01s\0\x04\0\x0csecret-error\x03\0\0\x01m\x03\x05es256\x05rs256\x07ed25519\x04\
 \0\x09algorithm\x03\0\x02\x01p}\x01j\x01\x04\x01\x01\x01@\x02\x06secrets\x04data\
-\x04\0\x05\x04\0\x0bhmac-sha256\x01\x06\x01@\x03\x06secrets\x09algorithm\x03\x04\
-data\x04\0\x05\x04\0\x04sign\x01\x07\x03\0\x19bessai:edge/secrets@0.2.0\x05\x01\x01\
-B\x0b\x01q\x01\x04full\0\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01@\x01\x03\
-keys\0\x03\x04\0\x03get\x01\x04\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x05\
-\x04\0\x03set\x01\x06\x01@\x01\x03keys\x01\0\x04\0\x06delete\x01\x07\x03\0\x17be\
-ssai:edge/state@0.2.0\x05\x02\x01B\x0a\x01q\x03\x07invalid\x01s\0\x0aother-kind\0\
-\0\x04full\0\0\x04\0\x0cmetric-error\x03\0\0\x01o\x02ss\x01p\x02\x01j\0\x01\x01\x01\
-@\x03\x04names\x06labels\x03\x09incrementu\0\x04\x04\0\x07counter\x01\x05\x01@\x03\
-\x04names\x06labels\x03\x05valueu\0\x04\x04\0\x05gauge\x01\x06\x04\0\x09histogra\
-m\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\x01BK\x01w\x04\0\x09timesta\
-mp\x03\0\0\x01m\x05\x05gauge\x07counter\x05state\x04flag\x04text\x04\0\x0cchanne\
-l-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04names\x04units\x04kind\x03\x08w\
-ritable\x7f\x0aattributes\x05\x04\0\x07channel\x03\0\x06\x01r\x02\x04names\x0aat\
-tributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01r\x04\x06devices\x09period-ms\
-y\x08channels\x0a\x0aattributes\x05\x04\0\x06source\x03\0\x0b\x01p\x09\x01p\x0c\x01\
-r\x05\x02ids\x08revisionw\x07devices\x0d\x07sources\x0e\x0aattributes\x05\x04\0\x04\
-site\x03\0\x0f\x01m\x05\x07missing\x0bunavailable\x05stale\x0cout-of-range\x05ot\
-her\x04\0\x0afault-kind\x03\0\x11\x01r\x02\x07channely\x04kind\x12\x04\0\x05faul\
-t\x03\0\x13\x01r\x02\x07channely\x05values\x04\0\x04text\x03\0\x15\x01pu\x01p\x14\
-\x01p\x16\x01r\x04\x06sourcey\x06values\x17\x06faults\x18\x05texts\x19\x04\0\x05\
-frame\x03\0\x1a\x01r\x05\x04rules\x06devices\x07channels\x05valueu\x05limitu\x04\
-\0\x09violation\x03\0\x1c\x01m\x04\x06absent\x02ok\x04late\x06failed\x04\0\x08wa\
-tchdog\x03\0\x1e\x01ku\x01p\x1d\x01r\x04\x07is-safe\x7f\x08watchdog\x1f\x0epower\
--limit-kw\x20\x0aviolations!\x04\0\x06safety\x03\0\"\x01r\x06\x05models\x06devic\
-es\x05scoreu\x0balert-county\x07trained\x7f\x05alarm\x7f\x04\0\x07anomaly\x03\0$\
-\x01ks\x01r\x06\x05models\x06devices\x09target-kw\x20\x07applied\x7f\x07refusal&\
-\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\x06devices\x06online\x7f\x06\
-details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\x04lost+\x06reasons\x04\0\x03\
-gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\0\x05value\x03\0.\x01k/\x01\
-k\x01\x01r\x05\x06devices\x07channels\x05value0\x05until1\x09references\x04\0\x08\
-proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cacknowledged\0\0\x07refused\x01s\0\
-\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\0\0\x08released\x01s\0\x04\0\x07\
-outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08proposers\x08proposal3\x04units\x07\
-outcome6\x04\0\x05write\x03\07\x01r\x02\x04kinds\x04jsons\x04\0\x05other\x03\09\x01\
-q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05frame\x01\x1b\0\x06safety\x01#\0\x07ano\
-maly\x01%\0\x08dispatch\x01(\0\x06device\x01*\0\x09heartbeat\0\0\x05write\x018\0\
-\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01r\x04\x08sequencew\x02at\x01\x0ah\
-istorical\x7f\x04body<\x04\0\x05event\x03\0=\x01m\x03\x0cat-most-once\x0dat-leas\
-t-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\x01p}\x01k\xc2\0\x01r\x06\x0cco\
-ntent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\x10correlation-data\xc3\0\x0cpa\
-yload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\0D\x01k\xc5\0\x01r\x05\x05top\
-ics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0aproperties\xc6\0\x04\0\x07mes\
-sage\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\0I\x03\
-\0\x17bessai:edge/types@0.2.0\x05\x04\x02\x03\0\x04\x04site\x02\x03\0\x04\x05eve\
-nt\x02\x03\0\x04\x07message\x02\x03\0\x04\x07failure\x01B\x10\x02\x03\x02\x01\x05\
-\x04\0\x04site\x03\0\0\x02\x03\x02\x01\x06\x04\0\x05event\x03\0\x02\x02\x03\x02\x01\
-\x07\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\x08\x04\0\x07failure\x03\0\x06\x01\
-j\0\x01s\x01@\x02\x04site\x01\x06configs\0\x08\x04\0\x09configure\x01\x09\x01p\x03\
-\x01p\x05\x01j\x01\x0b\x01\x07\x01@\x01\x06events\x0a\0\x0c\x04\0\x07process\x01\
-\x0d\x04\0\x1bbessai:edge/transform@0.2.0\x05\x09\x04\0\x1dbessai:edge/transform\
-er@0.2.0\x04\0\x0b\x11\x01\0\x0btransformer\x03\0\0\0G\x09producers\x01\x0cproce\
-ssed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\x04\0\x05\x04\0\x0bhmac-sha256\x01\x06\x01p\x04\x01@\x03\x06secrets\x0aderivati\
+on\x07\x04data\x04\0\x05\x04\0\x13hmac-sha256-derived\x01\x08\x01@\x03\x06secret\
+s\x09algorithm\x03\x04data\x04\0\x05\x04\0\x04sign\x01\x09\x03\0\x19bessai:edge/\
+secrets@0.2.0\x05\x01\x01B\x0b\x01q\x01\x04full\0\0\x04\0\x0bstate-error\x03\0\0\
+\x01p}\x01k\x02\x01@\x01\x03keys\0\x03\x04\0\x03get\x01\x04\x01j\0\x01\x01\x01@\x02\
+\x03keys\x05value\x02\0\x05\x04\0\x03set\x01\x06\x01@\x01\x03keys\x01\0\x04\0\x06\
+delete\x01\x07\x03\0\x17bessai:edge/state@0.2.0\x05\x02\x01B\x0a\x01q\x03\x07inv\
+alid\x01s\0\x0aother-kind\0\0\x04full\0\0\x04\0\x0cmetric-error\x03\0\0\x01o\x02\
+ss\x01p\x02\x01j\0\x01\x01\x01@\x03\x04names\x06labels\x03\x09incrementu\0\x04\x04\
+\0\x07counter\x01\x05\x01@\x03\x04names\x06labels\x03\x05valueu\0\x04\x04\0\x05g\
+auge\x01\x06\x04\0\x09histogram\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\
+\x01BK\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05state\x04\
+flag\x04text\x04\0\x0cchannel-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04nam\
+es\x04units\x04kind\x03\x08writable\x7f\x0aattributes\x05\x04\0\x07channel\x03\0\
+\x06\x01r\x02\x04names\x0aattributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01r\
+\x04\x06devices\x09period-msy\x08channels\x0a\x0aattributes\x05\x04\0\x06source\x03\
+\0\x0b\x01p\x09\x01p\x0c\x01r\x05\x02ids\x08revisionw\x07devices\x0d\x07sources\x0e\
+\x0aattributes\x05\x04\0\x04site\x03\0\x0f\x01m\x05\x07missing\x0bunavailable\x05\
+stale\x0cout-of-range\x05other\x04\0\x0afault-kind\x03\0\x11\x01r\x02\x07channel\
+y\x04kind\x12\x04\0\x05fault\x03\0\x13\x01r\x02\x07channely\x05values\x04\0\x04t\
+ext\x03\0\x15\x01pu\x01p\x14\x01p\x16\x01r\x04\x06sourcey\x06values\x17\x06fault\
+s\x18\x05texts\x19\x04\0\x05frame\x03\0\x1a\x01r\x05\x04rules\x06devices\x07chan\
+nels\x05valueu\x05limitu\x04\0\x09violation\x03\0\x1c\x01m\x04\x06absent\x02ok\x04\
+late\x06failed\x04\0\x08watchdog\x03\0\x1e\x01ku\x01p\x1d\x01r\x04\x07is-safe\x7f\
+\x08watchdog\x1f\x0epower-limit-kw\x20\x0aviolations!\x04\0\x06safety\x03\0\"\x01\
+r\x06\x05models\x06devices\x05scoreu\x0balert-county\x07trained\x7f\x05alarm\x7f\
+\x04\0\x07anomaly\x03\0$\x01ks\x01r\x06\x05models\x06devices\x09target-kw\x20\x07\
+applied\x7f\x07refusal&\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\x06de\
+vices\x06online\x7f\x06details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\x04l\
+ost+\x06reasons\x04\0\x03gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\
+\0\x05value\x03\0.\x01k/\x01k\x01\x01r\x05\x06devices\x07channels\x05value0\x05u\
+ntil1\x09references\x04\0\x08proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cackn\
+owledged\0\0\x07refused\x01s\0\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\0\
+\0\x08released\x01s\0\x04\0\x07outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08pro\
+posers\x08proposal3\x04units\x07outcome6\x04\0\x05write\x03\07\x01r\x02\x04kinds\
+\x04jsons\x04\0\x05other\x03\09\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05fram\
+e\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01*\
+\0\x09heartbeat\0\0\x05write\x018\0\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01\
+r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body<\x04\0\x05event\x03\0=\x01\
+m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\
+\x01p}\x01k\xc2\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\
+\x10correlation-data\xc3\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\
+\0D\x01k\xc5\0\x01r\x05\x05topics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0a\
+properties\xc6\0\x04\0\x07message\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\
+\0\x04\0\x07failure\x03\0I\x03\0\x17bessai:edge/types@0.2.0\x05\x04\x02\x03\0\x04\
+\x04site\x02\x03\0\x04\x05event\x02\x03\0\x04\x07message\x02\x03\0\x04\x07failur\
+e\x01B\x10\x02\x03\x02\x01\x05\x04\0\x04site\x03\0\0\x02\x03\x02\x01\x06\x04\0\x05\
+event\x03\0\x02\x02\x03\x02\x01\x07\x04\0\x07message\x03\0\x04\x02\x03\x02\x01\x08\
+\x04\0\x07failure\x03\0\x06\x01j\0\x01s\x01@\x02\x04site\x01\x06configs\0\x08\x04\
+\0\x09configure\x01\x09\x01p\x03\x01p\x05\x01j\x01\x0b\x01\x07\x01@\x01\x06event\
+s\x0a\0\x0c\x04\0\x07process\x01\x0d\x04\0\x1bbessai:edge/transform@0.2.0\x05\x09\
+\x04\0\x1dbessai:edge/transformer@0.2.0\x04\0\x0b\x11\x01\0\x0btransformer\x03\0\
+\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-bi\
+ndgen-rust\x060.63.0";
         };
     };
 }
@@ -3946,60 +4087,61 @@ pub use __export_transformer_impl as export_transformer;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2444] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xea\x11\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2502] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa4\x12\x01A\x02\x01\
 A\x0a\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15bessai:\
-edge/log@0.2.0\x05\0\x01B\x0a\x01q\x03\x07unknown\0\0\x06denied\0\0\x0aunsuitabl\
+edge/log@0.2.0\x05\0\x01B\x0d\x01q\x03\x07unknown\0\0\x06denied\0\0\x0aunsuitabl\
 e\x01s\0\x04\0\x0csecret-error\x03\0\0\x01m\x03\x05es256\x05rs256\x07ed25519\x04\
 \0\x09algorithm\x03\0\x02\x01p}\x01j\x01\x04\x01\x01\x01@\x02\x06secrets\x04data\
-\x04\0\x05\x04\0\x0bhmac-sha256\x01\x06\x01@\x03\x06secrets\x09algorithm\x03\x04\
-data\x04\0\x05\x04\0\x04sign\x01\x07\x03\0\x19bessai:edge/secrets@0.2.0\x05\x01\x01\
-B\x0b\x01q\x01\x04full\0\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01@\x01\x03\
-keys\0\x03\x04\0\x03get\x01\x04\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x05\
-\x04\0\x03set\x01\x06\x01@\x01\x03keys\x01\0\x04\0\x06delete\x01\x07\x03\0\x17be\
-ssai:edge/state@0.2.0\x05\x02\x01B\x0a\x01q\x03\x07invalid\x01s\0\x0aother-kind\0\
-\0\x04full\0\0\x04\0\x0cmetric-error\x03\0\0\x01o\x02ss\x01p\x02\x01j\0\x01\x01\x01\
-@\x03\x04names\x06labels\x03\x09incrementu\0\x04\x04\0\x07counter\x01\x05\x01@\x03\
-\x04names\x06labels\x03\x05valueu\0\x04\x04\0\x05gauge\x01\x06\x04\0\x09histogra\
-m\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\x01BK\x01w\x04\0\x09timesta\
-mp\x03\0\0\x01m\x05\x05gauge\x07counter\x05state\x04flag\x04text\x04\0\x0cchanne\
-l-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04names\x04units\x04kind\x03\x08w\
-ritable\x7f\x0aattributes\x05\x04\0\x07channel\x03\0\x06\x01r\x02\x04names\x0aat\
-tributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01r\x04\x06devices\x09period-ms\
-y\x08channels\x0a\x0aattributes\x05\x04\0\x06source\x03\0\x0b\x01p\x09\x01p\x0c\x01\
-r\x05\x02ids\x08revisionw\x07devices\x0d\x07sources\x0e\x0aattributes\x05\x04\0\x04\
-site\x03\0\x0f\x01m\x05\x07missing\x0bunavailable\x05stale\x0cout-of-range\x05ot\
-her\x04\0\x0afault-kind\x03\0\x11\x01r\x02\x07channely\x04kind\x12\x04\0\x05faul\
-t\x03\0\x13\x01r\x02\x07channely\x05values\x04\0\x04text\x03\0\x15\x01pu\x01p\x14\
-\x01p\x16\x01r\x04\x06sourcey\x06values\x17\x06faults\x18\x05texts\x19\x04\0\x05\
-frame\x03\0\x1a\x01r\x05\x04rules\x06devices\x07channels\x05valueu\x05limitu\x04\
-\0\x09violation\x03\0\x1c\x01m\x04\x06absent\x02ok\x04late\x06failed\x04\0\x08wa\
-tchdog\x03\0\x1e\x01ku\x01p\x1d\x01r\x04\x07is-safe\x7f\x08watchdog\x1f\x0epower\
--limit-kw\x20\x0aviolations!\x04\0\x06safety\x03\0\"\x01r\x06\x05models\x06devic\
-es\x05scoreu\x0balert-county\x07trained\x7f\x05alarm\x7f\x04\0\x07anomaly\x03\0$\
-\x01ks\x01r\x06\x05models\x06devices\x09target-kw\x20\x07applied\x7f\x07refusal&\
-\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\x06devices\x06online\x7f\x06\
-details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\x04lost+\x06reasons\x04\0\x03\
-gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\0\x05value\x03\0.\x01k/\x01\
-k\x01\x01r\x05\x06devices\x07channels\x05value0\x05until1\x09references\x04\0\x08\
-proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cacknowledged\0\0\x07refused\x01s\0\
-\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\0\0\x08released\x01s\0\x04\0\x07\
-outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08proposers\x08proposal3\x04units\x07\
-outcome6\x04\0\x05write\x03\07\x01r\x02\x04kinds\x04jsons\x04\0\x05other\x03\09\x01\
-q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05frame\x01\x1b\0\x06safety\x01#\0\x07ano\
-maly\x01%\0\x08dispatch\x01(\0\x06device\x01*\0\x09heartbeat\0\0\x05write\x018\0\
-\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01r\x04\x08sequencew\x02at\x01\x0ah\
-istorical\x7f\x04body<\x04\0\x05event\x03\0=\x01m\x03\x0cat-most-once\x0dat-leas\
-t-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\x01p}\x01k\xc2\0\x01r\x06\x0cco\
-ntent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\x10correlation-data\xc3\0\x0cpa\
-yload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\0D\x01k\xc5\0\x01r\x05\x05top\
-ics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0aproperties\xc6\0\x04\0\x07mes\
-sage\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\0\x04\0\x07failure\x03\0I\x03\
-\0\x17bessai:edge/types@0.2.0\x05\x04\x04\0=bessai:edge/transformer-with-all-of-\
-its-exports-removed@0.2.0\x04\0\x0b1\x01\0+transformer-with-all-of-its-exports-r\
-emoved\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262\
-.0\x10wit-bindgen-rust\x060.63.0";
+\x04\0\x05\x04\0\x0bhmac-sha256\x01\x06\x01p\x04\x01@\x03\x06secrets\x0aderivati\
+on\x07\x04data\x04\0\x05\x04\0\x13hmac-sha256-derived\x01\x08\x01@\x03\x06secret\
+s\x09algorithm\x03\x04data\x04\0\x05\x04\0\x04sign\x01\x09\x03\0\x19bessai:edge/\
+secrets@0.2.0\x05\x01\x01B\x0b\x01q\x01\x04full\0\0\x04\0\x0bstate-error\x03\0\0\
+\x01p}\x01k\x02\x01@\x01\x03keys\0\x03\x04\0\x03get\x01\x04\x01j\0\x01\x01\x01@\x02\
+\x03keys\x05value\x02\0\x05\x04\0\x03set\x01\x06\x01@\x01\x03keys\x01\0\x04\0\x06\
+delete\x01\x07\x03\0\x17bessai:edge/state@0.2.0\x05\x02\x01B\x0a\x01q\x03\x07inv\
+alid\x01s\0\x0aother-kind\0\0\x04full\0\0\x04\0\x0cmetric-error\x03\0\0\x01o\x02\
+ss\x01p\x02\x01j\0\x01\x01\x01@\x03\x04names\x06labels\x03\x09incrementu\0\x04\x04\
+\0\x07counter\x01\x05\x01@\x03\x04names\x06labels\x03\x05valueu\0\x04\x04\0\x05g\
+auge\x01\x06\x04\0\x09histogram\x01\x06\x03\0\x19bessai:edge/metrics@0.2.0\x05\x03\
+\x01BK\x01w\x04\0\x09timestamp\x03\0\0\x01m\x05\x05gauge\x07counter\x05state\x04\
+flag\x04text\x04\0\x0cchannel-kind\x03\0\x02\x01o\x02ss\x01p\x04\x01r\x05\x04nam\
+es\x04units\x04kind\x03\x08writable\x7f\x0aattributes\x05\x04\0\x07channel\x03\0\
+\x06\x01r\x02\x04names\x0aattributes\x05\x04\0\x06device\x03\0\x08\x01p\x07\x01r\
+\x04\x06devices\x09period-msy\x08channels\x0a\x0aattributes\x05\x04\0\x06source\x03\
+\0\x0b\x01p\x09\x01p\x0c\x01r\x05\x02ids\x08revisionw\x07devices\x0d\x07sources\x0e\
+\x0aattributes\x05\x04\0\x04site\x03\0\x0f\x01m\x05\x07missing\x0bunavailable\x05\
+stale\x0cout-of-range\x05other\x04\0\x0afault-kind\x03\0\x11\x01r\x02\x07channel\
+y\x04kind\x12\x04\0\x05fault\x03\0\x13\x01r\x02\x07channely\x05values\x04\0\x04t\
+ext\x03\0\x15\x01pu\x01p\x14\x01p\x16\x01r\x04\x06sourcey\x06values\x17\x06fault\
+s\x18\x05texts\x19\x04\0\x05frame\x03\0\x1a\x01r\x05\x04rules\x06devices\x07chan\
+nels\x05valueu\x05limitu\x04\0\x09violation\x03\0\x1c\x01m\x04\x06absent\x02ok\x04\
+late\x06failed\x04\0\x08watchdog\x03\0\x1e\x01ku\x01p\x1d\x01r\x04\x07is-safe\x7f\
+\x08watchdog\x1f\x0epower-limit-kw\x20\x0aviolations!\x04\0\x06safety\x03\0\"\x01\
+r\x06\x05models\x06devices\x05scoreu\x0balert-county\x07trained\x7f\x05alarm\x7f\
+\x04\0\x07anomaly\x03\0$\x01ks\x01r\x06\x05models\x06devices\x09target-kw\x20\x07\
+applied\x7f\x07refusal&\x0cinference-msu\x04\0\x08dispatch\x03\0'\x01r\x03\x06de\
+vices\x06online\x7f\x06details\x04\0\x0ddevice-status\x03\0)\x01kw\x01r\x02\x04l\
+ost+\x06reasons\x04\0\x03gap\x03\0,\x01q\x02\x06number\x01u\0\x04text\x01s\0\x04\
+\0\x05value\x03\0.\x01k/\x01k\x01\x01r\x05\x06devices\x07channels\x05value0\x05u\
+ntil1\x09references\x04\0\x08proposal\x03\02\x01q\x07\x08verified\x01/\0\x0cackn\
+owledged\0\0\x07refused\x01s\0\x06failed\x01s\0\x0asuperseded\x01s\0\x07expired\0\
+\0\x08released\x01s\0\x04\0\x07outcome\x03\04\x01k5\x01r\x05\x08proposedw\x08pro\
+posers\x08proposal3\x04units\x07outcome6\x04\0\x05write\x03\07\x01r\x02\x04kinds\
+\x04jsons\x04\0\x05other\x03\09\x01q\x0a\x04site\x01\x10\0\x03gap\x01-\0\x05fram\
+e\x01\x1b\0\x06safety\x01#\0\x07anomaly\x01%\0\x08dispatch\x01(\0\x06device\x01*\
+\0\x09heartbeat\0\0\x05write\x018\0\x05other\x01:\0\x04\0\x0aevent-body\x03\0;\x01\
+r\x04\x08sequencew\x02at\x01\x0ahistorical\x7f\x04body<\x04\0\x05event\x03\0=\x01\
+m\x03\x0cat-most-once\x0dat-least-once\x0cexactly-once\x04\0\x03qos\x03\0?\x01ky\
+\x01p}\x01k\xc2\0\x01r\x06\x0ccontent-type&\x08expiry-s\xc1\0\x0eresponse-topic&\
+\x10correlation-data\xc3\0\x0cpayload-utf8\x7f\x04user\x05\x04\0\x0aproperties\x03\
+\0D\x01k\xc5\0\x01r\x05\x05topics\x07payload\xc2\0\x03qos\xc0\0\x06retain\x7f\x0a\
+properties\xc6\0\x04\0\x07message\x03\0G\x01q\x02\x05retry\x01s\0\x06reject\x01s\
+\0\x04\0\x07failure\x03\0I\x03\0\x17bessai:edge/types@0.2.0\x05\x04\x04\0=bessai\
+:edge/transformer-with-all-of-its-exports-removed@0.2.0\x04\0\x0b1\x01\0+transfo\
+rmer-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\
+\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -10,13 +10,18 @@ use crate::state::StateError;
 /// Bytes of keys and values that a feed may store.
 const STATE_LIMIT: usize = 1 << 20;
 
+/// Most steps of a key's derivation.
+const MOST_DERIVATION_STEPS: usize = 8;
+
 type Labels = Vec<(String, String)>;
+/// A secret's name, the steps that derive its key, and the signed data.
+type Signing = (String, Vec<Vec<u8>>, Vec<u8>);
 
 #[derive(Default)]
 struct Host {
     log: Vec<(Level, String)>,
     state: BTreeMap<String, Vec<u8>>,
-    signatures: BTreeMap<(String, Vec<u8>), Vec<u8>>,
+    signatures: BTreeMap<Signing, Vec<u8>>,
     metrics: BTreeMap<(String, Labels), f64>,
 }
 
@@ -40,7 +45,13 @@ pub fn stored(key: &str) -> Option<Vec<u8>> {
 
 /// Sets the signature of `data` by the secret `name`; the harness itself has no cryptography.
 pub fn secret(name: &str, data: &[u8], signature: &[u8]) {
-    let key = (name.to_owned(), data.to_vec());
+    derived_secret(name, &[], data, signature);
+}
+
+/// Sets the signature of `data` by a key that these steps derive from the secret `name`.
+pub fn derived_secret(name: &str, derivation: &[&[u8]], data: &[u8], signature: &[u8]) {
+    let derivation = derivation.iter().map(|step| step.to_vec()).collect();
+    let key = (name.to_owned(), derivation, data.to_vec());
     HOST.with_borrow_mut(|host| host.signatures.insert(key, signature.to_vec()));
 }
 
@@ -105,6 +116,14 @@ pub fn sign(secret: &str, _algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8>,
 
 /// The HMAC-SHA256 of `data` with a key of the gateway.
 pub fn hmac_sha256(secret: &str, data: &[u8]) -> Result<Vec<u8>, SecretError> {
-    let key = (secret.to_owned(), data.to_vec());
+    hmac_sha256_derived(secret, &[], data)
+}
+
+/// The HMAC-SHA256 of `data` with a key that is derived from a key of the gateway.
+pub fn hmac_sha256_derived(secret: &str, derivation: &[Vec<u8>], data: &[u8]) -> Result<Vec<u8>, SecretError> {
+    if derivation.len() > MOST_DERIVATION_STEPS {
+        return Err(SecretError::Unsuitable("a derivation has at most 8 steps".into()));
+    }
+    let key = (secret.to_owned(), derivation.to_vec(), data.to_vec());
     HOST.with_borrow(|host| host.signatures.get(&key).cloned()).ok_or(SecretError::Unknown)
 }

@@ -13,6 +13,9 @@ extern void __wasm_import_bessai_edge_log_write(int32_t, uint8_t *, size_t);
 __attribute__((__import_module__("bessai:edge/secrets@0.2.0"), __import_name__("hmac-sha256")))
 extern void __wasm_import_bessai_edge_secrets_hmac_sha256(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
+__attribute__((__import_module__("bessai:edge/secrets@0.2.0"), __import_name__("hmac-sha256-derived")))
+extern void __wasm_import_bessai_edge_secrets_hmac_sha256_derived(uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
 __attribute__((__import_module__("bessai:edge/secrets@0.2.0"), __import_name__("sign")))
 extern void __wasm_import_bessai_edge_secrets_sign(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *);
 
@@ -204,6 +207,17 @@ void bessai_edge_secrets_result_list_u8_secret_error_free(bessai_edge_secrets_re
     transformer_list_u8_free(&ptr->val.ok);
   } else {
     bessai_edge_secrets_secret_error_free(&ptr->val.err);
+  }
+}
+
+void transformer_list_list_u8_free(transformer_list_list_u8_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    transformer_list_u8_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      transformer_list_u8_free(&list_ptr[i]);
+    }
+    free(list_ptr);
   }
 }
 
@@ -661,6 +675,48 @@ bool bessai_edge_secrets_hmac_sha256(transformer_string_t *secret, transformer_l
   uint8_t ret_area[(4*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_bessai_edge_secrets_hmac_sha256((uint8_t *) (*secret).ptr, (*secret).len, (uint8_t *) (*data).ptr, (*data).len, ptr);
+  bessai_edge_secrets_result_list_u8_secret_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (transformer_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      bessai_edge_secrets_secret_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.unsuitable = (transformer_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool bessai_edge_secrets_hmac_sha256_derived(transformer_string_t *secret, transformer_list_list_u8_t *derivation, transformer_list_u8_t *data, transformer_list_u8_t *ret, bessai_edge_secrets_secret_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_bessai_edge_secrets_hmac_sha256_derived((uint8_t *) (*secret).ptr, (*secret).len, (uint8_t *) (*derivation).ptr, (*derivation).len, (uint8_t *) (*data).ptr, (*data).len, ptr);
   bessai_edge_secrets_result_list_u8_secret_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {

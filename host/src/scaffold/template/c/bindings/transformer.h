@@ -35,8 +35,8 @@ typedef struct bessai_edge_secrets_secret_error_t {
 // The secret exists, but the host cannot read it now, for example because its file is missing. The gateway's log
 // says why. A later call may succeed.
 #define BESSAI_EDGE_SECRETS_SECRET_ERROR_DENIED 1
-// The secret holds no private key that this algorithm can use. The text says what it holds instead, for a person, and
-// contains nothing of the secret.
+// The secret cannot be used in this way: it holds no private key that the algorithm can use, or a derivation has too many
+// steps. The text says which, for a person, and contains nothing of the secret.
 #define BESSAI_EDGE_SECRETS_SECRET_ERROR_UNSUITABLE 2
 
 // Which kind of key signs, and the format of the signature.
@@ -63,6 +63,11 @@ typedef struct {
     bessai_edge_secrets_secret_error_t err;
   } val;
 } bessai_edge_secrets_result_list_u8_secret_error_t;
+
+typedef struct {
+  transformer_list_u8_t *ptr;
+  size_t len;
+} transformer_list_list_u8_t;
 
 typedef struct bessai_edge_state_state_error_t {
   uint8_t tag;
@@ -538,6 +543,10 @@ extern void bessai_edge_log_write(bessai_edge_log_level_t level, transformer_str
 // Imported Functions from `bessai:edge/secrets@0.2.0`
 // The HMAC-SHA256 of `data`, 32 bytes. The key is the secret, decoded as `[secrets]` says.
 extern bool bessai_edge_secrets_hmac_sha256(transformer_string_t *secret, transformer_list_u8_t *data, transformer_list_u8_t *ret, bessai_edge_secrets_secret_error_t *err);
+// The HMAC-SHA256 of `data`, 32 bytes, with a key that is derived from the secret: the first step's HMAC-SHA256 with the
+// secret is the key of the second step, and so on, and the last step's is the key for `data`. A derived key never reaches
+// the plugin. There are at most 8 steps, else `unsuitable`; without any this is `hmac-sha256`.
+extern bool bessai_edge_secrets_hmac_sha256_derived(transformer_string_t *secret, transformer_list_list_u8_t *derivation, transformer_list_u8_t *data, transformer_list_u8_t *ret, bessai_edge_secrets_secret_error_t *err);
 // The signature of `data`, which is the message itself and not its digest. The secret is one private key in PEM:
 // `PRIVATE KEY` (PKCS #8), `EC PRIVATE KEY` (SEC 1) or `RSA PRIVATE KEY` (PKCS #1), without a passphrase.
 extern bool bessai_edge_secrets_sign(transformer_string_t *secret, bessai_edge_secrets_algorithm_t algorithm, transformer_list_u8_t *data, transformer_list_u8_t *ret, bessai_edge_secrets_secret_error_t *err);
@@ -570,6 +579,8 @@ void bessai_edge_secrets_secret_error_free(bessai_edge_secrets_secret_error_t *p
 void transformer_list_u8_free(transformer_list_u8_t *ptr);
 
 void bessai_edge_secrets_result_list_u8_secret_error_free(bessai_edge_secrets_result_list_u8_secret_error_t *ptr);
+
+void transformer_list_list_u8_free(transformer_list_list_u8_t *ptr);
 
 void bessai_edge_state_state_error_free(bessai_edge_state_state_error_t *ptr);
 
