@@ -1,6 +1,6 @@
 //! The feed's `[config]` table.
 
-use bessai_plugin::json::Value;
+use bessai_plugin::json::{self, Value};
 
 /// How readings become messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,7 @@ fn batch_bytes(bytes: f64) -> Result<usize, String> {
     let allowed = LEAST_BATCH_BYTES..=MOST_BATCH_BYTES;
     let whole = u32::try_from(whole(bytes)).ok().and_then(|bytes| usize::try_from(bytes).ok());
     whole.filter(|bytes| allowed.contains(bytes)).ok_or_else(|| {
+        let bytes = shown(bytes);
         format!("config.batch_bytes = {bytes}: write {LEAST_BATCH_BYTES} to {MOST_BATCH_BYTES}, best just under a multiple of 4096")
     })
 }
@@ -126,6 +127,14 @@ fn whole(number: f64) -> u64 {
     number as u64
 }
 
+/// A number as the settings had it. The standard library's formatting would be a tenth of the plugin's code.
+fn shown(number: f64) -> String {
+    let mut bytes = Vec::new();
+    json::append_number(&mut bytes, number);
+    let text = String::from_utf8_lossy(&bytes);
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
 fn duration(config: &mut bessai_plugin::Config, key: &str, least_s: u64) -> Result<Option<u64>, String> {
     config.value(key).map(|value| seconds(&value, &format!("config.{key}"), least_s)).transpose()
 }
@@ -133,7 +142,7 @@ fn duration(config: &mut bessai_plugin::Config, key: &str, least_s: u64) -> Resu
 /// Seconds of a text such as `"90s"`, `"30min"`, `"1h"` or `"2d"`, or of a number.
 pub(crate) fn seconds(value: &Value, key: &str, least_s: u64) -> Result<u64, String> {
     let (seconds, shown) = match value {
-        Value::Number(number) => ((number.fract() == 0.0).then(|| whole(*number)), number.to_string()),
+        Value::Number(number) => ((number.fract() == 0.0).then(|| whole(*number)), shown(*number)),
         Value::Text(text) => (parsed(text), format!("{text:?}")),
         _ => (None, "this value".into()),
     };

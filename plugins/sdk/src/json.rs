@@ -57,7 +57,8 @@ impl Writer {
         push_number(&mut self.bytes, value);
     }
 
-    /// Writes the value rounded to `decimals`, half to even on the exact value, as Python's `round` does.
+    /// Writes the value rounded to `decimals`, half to even on the exact value, as Python's `round` does. More than 22 decimals
+    /// leave it as it is.
     pub fn rounded(&mut self, key: &Key, value: f64, decimals: u8) {
         push_piece(&mut self.bytes, &key.0);
         push_rounded(&mut self.bytes, value, decimals);
@@ -146,7 +147,7 @@ fn push_number(bytes: &mut Vec<u8>, value: f64) {
     } else if !value.is_finite() {
         bytes.extend_from_slice(b"null");
     } else if !(1e-4..1e16).contains(&magnitude) {
-        push_exponential(bytes, &format!("{value:e}"));
+        push_exponential(bytes, zmij::Buffer::new().format_finite(value));
     } else {
         push_digits(bytes, zmij::Buffer::new().format_finite(value).as_bytes());
     }
@@ -167,10 +168,29 @@ fn push_whole(bytes: &mut Vec<u8>, value: f64, whole: f64, decimals: u8) {
     }
 }
 
+/// What precedes the digits of the decade from 1e-5 on, which zmij writes without an exponent.
+const SMALLEST_DECADE: &str = "0.0000";
+
 /// Writes an exponent of two digits at least, always with its sign, as Python does: `1e-05`, `1e+16`.
 fn push_exponential(bytes: &mut Vec<u8>, digits: &str) {
-    let (mantissa, exponent) = digits.split_once('e').unwrap_or((digits, "0"));
-    let (sign, exponent) = exponent.strip_prefix('-').map_or((b'+', exponent), |exponent| (b'-', exponent));
+    let magnitude = digits.strip_prefix('-').unwrap_or(digits);
+    if magnitude.len() < digits.len() {
+        bytes.push(b'-');
+    }
+    if let Some((first, rest)) = magnitude.strip_prefix(SMALLEST_DECADE).and_then(|digits| digits.split_at_checked(1)) {
+        bytes.extend_from_slice(first.as_bytes());
+        if !rest.is_empty() {
+            bytes.push(b'.');
+        }
+        bytes.extend_from_slice(rest.as_bytes());
+        bytes.extend_from_slice(b"e-05");
+        return;
+    }
+    let (mantissa, exponent) = magnitude.split_once('e').unwrap_or((magnitude, "0"));
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => (b'-', exponent),
+        None => (b'+', exponent.strip_prefix('+').unwrap_or(exponent)),
+    };
     bytes.extend_from_slice(mantissa.as_bytes());
     bytes.extend_from_slice(&[b'e', sign]);
     if exponent.len() < 2 {
@@ -197,11 +217,39 @@ fn push_rounded(bytes: &mut Vec<u8>, value: f64, decimals: u8) {
     if safe {
         push_whole(bytes, value, whole, decimals);
     } else if value.is_finite() {
-        let rounded = format!("{value:.*}", usize::from(decimals)).parse();
-        push_number(bytes, rounded.unwrap_or(value));
+        push_number(bytes, exactly_rounded(value, decimals));
     } else {
         bytes.extend_from_slice(b"null");
     }
+}
+
+/// More decimals leave a value as it is: ten to their power times a significand exceeds 128 bits.
+const MOST_DECIMALS: u8 = 22;
+
+/// Rounds half to even on the exact value, which is an integer, the significand, over a power of two. The standard library's
+/// formatting would do the same with 15 KB of code.
+fn exactly_rounded(value: f64, decimals: u8) -> f64 {
+    // The bits of the fraction, and the exponent from which on there is none (IEEE 754-2019 §3.4).
+    const FRACTION_BITS: u32 = 52;
+    const WHOLE: u64 = 1075;
+    let bits = value.abs().to_bits();
+    let (exponent, fraction) = (bits >> FRACTION_BITS, bits & ((1 << FRACTION_BITS) - 1));
+    if exponent >= WHOLE || decimals > MOST_DECIMALS {
+        return value;
+    }
+    // Subnormal numbers have the smallest exponent, and no hidden bit.
+    let significand = if exponent == 0 { fraction } else { fraction | 1 << FRACTION_BITS };
+    let shift = u32::try_from(WHOLE - exponent.max(1)).unwrap_or(u32::MAX);
+    let scaled = u128::from(significand) * 10_u128.pow(decimals.into());
+    let whole = scaled.checked_shr(shift).unwrap_or(0);
+    // With a divisor of more than 128 bits the value is far below a half.
+    let is_up = 1_u128.checked_shl(shift).is_some_and(|divisor| {
+        let half = divisor >> 1;
+        let rest = scaled & (divisor - 1);
+        rest > half || rest == half && whole & 1 == 1
+    });
+    let rounded = format!("{}e-{decimals}", whole + u128::from(is_up)).parse();
+    rounded.unwrap_or(value).copysign(value)
 }
 
 fn push_integer(bytes: &mut Vec<u8>, value: f64) {

@@ -66,6 +66,48 @@ fn few_decimals_and_many_give_the_same_digits_as_the_standard_library() {
 }
 
 #[test]
+fn exact_rounding_is_that_of_the_standard_library() {
+    let mut random = 3_u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random
+    };
+    let ties =
+        [0.5, 1.5, 2.5, 0.125, 0.375, 2.675, 1e15 + 0.5, 1e15 + 0.25, 9_007_199_254_740_991.0, 5e-324, 0.0, -0.0];
+    let any: Vec<f64> = (0..40_000).map(|_| f64::from_bits(next())).filter(|value| value.is_finite()).collect();
+    let close: Vec<f64> = (0..40_000_u32).map(|nth| f64::from(nth) / 16.0 + f64::from(nth % 7) * 1e-9).collect();
+    let halves = (0..2000_u32).map(|nth| f64::from(nth) / 2000.0 + 0.0005);
+    for value in ties.into_iter().chain(any).chain(close).chain(halves) {
+        for decimals in [0, 1, 2, 3, 6, 9, 15, 22] {
+            for value in [value, -value] {
+                let expected: f64 = format!("{value:.*}", usize::from(decimals)).parse().unwrap();
+                let rounded = super::exactly_rounded(value, decimals);
+                assert_eq!(rounded.to_bits(), expected.to_bits(), "{value:e} to {decimals} decimals: {rounded:e}");
+            }
+        }
+    }
+    assert_eq!(super::exactly_rounded(1.5e-30, 40), 1.5e-30);
+}
+
+#[test]
+fn exponents_are_those_of_the_standard_library_with_two_digits_and_a_sign() {
+    let expected = |value: f64| {
+        let shortest = format!("{value:e}");
+        let (mantissa, exponent) = shortest.split_once('e').unwrap();
+        let exponent: i32 = exponent.parse().unwrap();
+        format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+    };
+    for exponent in (-300..-4).chain(16..300) {
+        for mantissa in [1.0, -1.0, 1.5, 9.999_999_999_999, -1.234_567_890_123_456_7, std::f64::consts::E] {
+            let value = mantissa * 10_f64.powi(exponent);
+            if !(1e-4..1e16).contains(&value.abs()) && value.abs() > 1e-300 {
+                check(|writer, key| writer.number(key, value), &expected(value));
+            }
+        }
+    }
+}
+
+#[test]
 fn integers_have_no_point() {
     for (value, expected) in [(312.0, "312"), (-0.2, "0"), (2.5, "2"), (1e15, "1000000000000000"), (f64::NAN, "null")] {
         check(|writer, key| writer.integer(key, value), expected);
