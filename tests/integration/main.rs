@@ -12,6 +12,7 @@
 )]
 
 mod architecture;
+mod azure;
 mod broker;
 mod check;
 mod command_line;

@@ -74,6 +74,13 @@ pub fn root() -> PathBuf {
     Path::new(&package).parent().unwrap().to_path_buf()
 }
 
+/// libfaketime, which Debian installs in a folder of the machine's architecture.
+pub fn libfaketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").unwrap();
+    let libraries = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketime.so.1"));
+    libraries.into_iter().find(|path| path.is_file()).expect("libfaketime is missing: run scripts/setup")
+}
+
 /// A component built by scripts/build-guests or scripts/build-examples.
 pub fn component(name: &str) -> PathBuf {
     let path = root().join(format!("dist/plugins/{name}.wasm"));

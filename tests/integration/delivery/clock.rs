@@ -1,23 +1,15 @@
 //! A system clock that is set: neither the order of events nor their age depends on it.
 
-use std::path::PathBuf;
-
 use super::counting;
 use crate::support::broker::Broker;
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
+use crate::support::libfaketime;
 use crate::support::reading_subscriber::{ReadingSubscriber, Subscription};
 use crate::support::readings::DeliveredReadings;
 
 /// How far the clock is set back, in seconds.
 const HOUR_S: f64 = 3600.0;
-
-/// libfaketime, which Debian installs in a folder of the machine's architecture.
-fn libfaketime() -> PathBuf {
-    let folders = std::fs::read_dir("/usr/lib").unwrap();
-    let libraries = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketime.so.1"));
-    libraries.into_iter().find(|path| path.is_file()).expect("libfaketime is missing: run scripts/setup")
-}
 
 /// Runs the gateway with a wall clock that a file offsets; its monotonic clock is unchanged.
 fn with_own_clock(setup: Setup) -> Setup {

@@ -14,6 +14,12 @@ use tokio::sync::mpsc;
 use super::packets::packet;
 use super::within;
 
+pub mod iot_hub;
+pub mod mqtt;
+pub mod provisioning;
+pub mod service;
+pub mod token;
+
 /// The key with which devices sign their tokens.
 pub const KEY: &[u8] = b"the hub's key of its only device";
 /// The hub's host name in tokens and user names.

@@ -1,10 +1,9 @@
 //! Reads MQTT packets from a connection.
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The next packet: the first byte of its header, and its body.
-pub async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub async fn packet(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u8>)> {
     let header = stream.read_u8().await.ok()?;
     let (mut length, mut shift) = (0_usize, 0);
     loop {
