@@ -20,6 +20,7 @@ mod commands;
 mod hour;
 mod provisioning;
 mod renewal;
+mod vendor;
 
 /// The hub's host name.
 const HUB: &str = "localhost";
