@@ -86,8 +86,12 @@ def check():
 
 def at_port(port):
     """The SDK always connects to port 8883."""
-    connect = mqtt.Client.connect
-    mqtt.Client.connect = lambda self, host, port_of_sdk, keepalive: connect(self, host, port, keepalive)
+    original = mqtt.Client.connect
+
+    def connect(self, host, keepalive, **_):
+        return original(self, host, port, keepalive)
+
+    mqtt.Client.connect = connect
 
 
 def trusting(ca):

@@ -3,7 +3,7 @@
 use bessai_plugin::{Failure, Timestamp, state};
 
 /// What ends a batch's payload.
-const END: &[u8] = b"]}";
+pub(crate) const END: &[u8] = b"]}";
 /// The state's key with the ids of the open batches.
 const INDEX: &str = "batches";
 /// Bytes of all open batches; beyond it the oldest is sent, as the state has 1 MiB.

@@ -27,6 +27,8 @@ pub(crate) const AGENT: &str = concat!("bessai-edge/", env!("CARGO_PKG_VERSION")
 const SENT: &str = "sent";
 /// Nanoseconds.
 const SECOND: u64 = 1_000_000_000;
+/// The largest message that a hub takes, payload and properties.
+const MOST_MESSAGE_BYTES: usize = 262_144;
 /// So that the hub's routes can query the payload.
 const SYSTEM: [(&str, &str); 2] = [("$.ct", "application/json"), ("$.ce", "utf-8")];
 
@@ -77,12 +79,14 @@ impl Plugin for AzureIotHub {
         }
         if self.config.format == Format::Readings {
             if let Some(payload) = self.sources.object(event, frame) {
+                self.check_size(payload.len())?;
                 self.publish(payload, out)?;
             }
             return Ok(());
         }
         let limit = self.config.batch_bytes.saturating_sub(self.properties_bytes);
         if let Some((header, row)) = self.sources.row(event, frame) {
+            self.check_size(header.len() + row.len() + batch::END.len())?;
             for payload in self.batches.add(event.at, header, &row, limit, event.historical) {
                 self.publish(payload, out)?;
             }
@@ -138,6 +142,18 @@ impl AzureIotHub {
             self.topic = Some(topics::telemetry(&device, &self.config.properties, &SYSTEM));
         }
         Ok(self.topic.as_deref().unwrap_or_default())
+    }
+
+    /// Sets a reading aside that no hub takes, before the hub closes the connection over it.
+    fn check_size(&self, payload_bytes: usize) -> Result<(), Failure> {
+        let size = payload_bytes + self.properties_bytes;
+        if size <= MOST_MESSAGE_BYTES {
+            return Ok(());
+        }
+        Err(Failure::Reject(format!(
+            "the reading has {size} bytes with its properties, and IoT Hub takes {MOST_MESSAGE_BYTES}: choose fewer \
+             channels in config.channels"
+        )))
     }
 
     fn publish(&mut self, payload: Vec<u8>, out: &mut Messages) -> Result<(), Failure> {

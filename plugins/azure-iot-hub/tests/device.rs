@@ -163,6 +163,18 @@ fn batches_are_billed_twelve_times_less() {
     }
 }
 
+#[test]
+fn a_reading_that_no_hub_takes_is_set_aside_with_the_reason() {
+    let names: Vec<String> = (0..20_000).map(|nth| format!("channel_{nth}")).collect();
+    let channels: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "kW")).collect();
+    for format in ["readings", "batch"] {
+        let config = format!(r#"{{"device_id":"site001","format":"{format}"}}"#);
+        let mut device = Harness::<AzureIotHub>::new(site("S").device("battery", &channels), &config).unwrap();
+        let Err(Failure::Reject(why)) = device.frame(&vec![0.1; names.len()]) else { panic!("{format}") };
+        assert!(why.starts_with("the reading has ") && why.contains("IoT Hub takes 262144: choose fewer"), "{why}");
+    }
+}
+
 fn published(actions: &[Action]) -> Vec<(String, String)> {
     let message = |action: &Action| match action {
         Action::Publish(message) => (message.topic.clone(), text(message)),

@@ -16,7 +16,7 @@ fn sdk(arguments: &[&str]) -> Child {
     assert!(python.exists(), "{} is missing: run scripts/setup", python.display());
     let mut command = Command::new(python);
     command.arg(root().join("tests/peers/azure_iot_device_peer.py")).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
 /// Fails unless the SDK makes the same of each entry.

@@ -99,7 +99,8 @@ impl IotHub {
         }
         let rid = request.strip_prefix("PATCH/properties/reported/?$rid=").ok_or("an unknown topic of the twin")?;
         let patch: Option<Map<String, Value>> = serde_json::from_slice(payload).ok();
-        let Some(patch) = patch.filter(|patch| payload.len() <= MOST_TWIN_BYTES && patch.keys().all(is_key)) else {
+        let Some(patch) = patch.filter(|patch| payload.len() <= MOST_TWIN_BYTES && patch.keys().all(|key| is_key(key)))
+        else {
             return Ok((format!("$iothub/twin/res/400/?$rid={rid}"), Vec::new()));
         };
         let version = merge(&mut twin["reported"], &patch);
@@ -107,7 +108,7 @@ impl IotHub {
     }
 }
 
-fn is_key(key: &String) -> bool {
+fn is_key(key: &str) -> bool {
     !key.is_empty() && !key.contains(['.', '$', ' ']) && !key.chars().any(char::is_control)
 }
 
@@ -157,10 +158,11 @@ impl Service for IotHub {
         if connect.keep_alive_s == 0 || connect.keep_alive_s > LONGEST_KEEP_ALIVE_S {
             return Err(format!("a keep-alive of {} s", connect.keep_alive_s));
         }
-        if let Some((topic, ..)) = &connect.will {
-            if !topic.starts_with(&format!("devices/{device}/messages/events/")) {
-                return Err(format!("a will on {topic:?}"));
-            }
+        let own = format!("devices/{device}/messages/events/");
+        if let Some((topic, ..)) = &connect.will
+            && !topic.starts_with(&own)
+        {
+            return Err(format!("a will on {topic:?}"));
         }
         let resource = format!("{}/devices/{device}", self.name);
         let expiry_s = admitted_until(connect, certificate, &credential, &resource, None, now_s)?;

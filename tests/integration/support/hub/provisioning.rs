@@ -91,9 +91,6 @@ impl Service for Provisioning {
         if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("&ClientVersion=")) {
             return Err(format!("the user name {username:?}"));
         }
-        if !connect.is_clean {
-            return Err("a session that is not clean".into());
-        }
         let credential = match &self.enrolment {
             Enrolment::One(credential) => credential.clone(),
             Enrolment::Group(key) => Credential::Key(derived_key(key, registration_id)),
