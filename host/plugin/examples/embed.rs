@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let settings = PluginSettings {
         feed: "example".to_owned(),
         config_json: "{}".to_owned(),
+        write: Vec::new(),
         secrets: Arc::new(Secrets::default()),
         memory_bytes: DEFAULT_MEMORY_BYTES,
         call_limit: Duration::from_secs(1),

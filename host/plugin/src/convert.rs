@@ -13,20 +13,20 @@ use crate::bindings as guest;
 /// An event that is handed over later than this is marked as historical.
 const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
 
-/// `now` is the time at which the event is handed over.
-pub(crate) fn event(recorded: &RecordedEvent, now: MonotonicTime) -> guest::Event {
+/// `now` is the time at which the event is handed over; `write` are the channels that the plugin may propose to write.
+pub(crate) fn event(recorded: &RecordedEvent, now: MonotonicTime, write: &[String]) -> guest::Event {
     let event = &recorded.event;
     guest::Event {
         sequence: event.sequence.0,
         at: event.at.nanos(),
         historical: now.since(recorded.occurred) > HISTORICAL_AFTER,
-        body: body(event),
+        body: body(event, write),
     }
 }
 
-fn body(event: &event::Event) -> guest::EventBody {
+fn body(event: &event::Event, write: &[String]) -> guest::EventBody {
     match &event.body {
-        EventBody::Site(description) => guest::EventBody::Site(site(description)),
+        EventBody::Site(description) => guest::EventBody::Site(site(description, write)),
         EventBody::Gap(gap) => guest::EventBody::Gap(guest::Gap { lost: gap.lost, reason: gap.reason.clone() }),
         EventBody::Frame(frame) => guest::EventBody::Frame(self::frame(frame)),
         EventBody::Safety(safety) => guest::EventBody::Safety(self::safety(safety)),
@@ -52,7 +52,7 @@ fn body(event: &event::Event) -> guest::EventBody {
             detail: status.detail.clone(),
         }),
         EventBody::Heartbeat => guest::EventBody::Heartbeat,
-        EventBody::Write(step) => guest::EventBody::Write(write(step, event.sequence)),
+        EventBody::Write(step) => guest::EventBody::Write(write_step(step, event.sequence)),
     }
 }
 
@@ -98,7 +98,7 @@ fn safety(safety: &event::Safety) -> guest::Safety {
     }
 }
 
-fn write(step: &WriteStep, sequence: event::Sequence) -> guest::Write {
+fn write_step(step: &WriteStep, sequence: event::Sequence) -> guest::Write {
     guest::Write {
         proposed: step.proposed.unwrap_or(sequence).0,
         proposer: step.proposer.clone(),
@@ -137,13 +137,20 @@ pub(crate) fn outcome(outcome: &WriteOutcome) -> guest::Outcome {
     }
 }
 
-pub(crate) fn site(site: &site::Site) -> guest::Site {
+/// Of the channels that can be written, the plugin is told about those that it may propose to write, `device/channel`.
+pub(crate) fn site(site: &site::Site, write: &[String]) -> guest::Site {
+    let may_write =
+        |device: &str, channel: &str| write.iter().any(|right| right.split_once('/') == Some((device, channel)));
     let device =
         |device: &site::Device| guest::Device { name: device.name.clone(), attributes: device.attributes.clone() };
     let source = |source: &site::Source| guest::Source {
         device: source.device.clone(),
         period_ms: u32::try_from(source.period.as_millis()).unwrap_or(u32::MAX),
-        channels: source.channels.iter().map(channel).collect(),
+        channels: source
+            .channels
+            .iter()
+            .map(|known| channel(known, known.writable && may_write(&source.device, &known.name)))
+            .collect(),
         attributes: source.attributes.clone(),
     };
     guest::Site {
@@ -155,7 +162,7 @@ pub(crate) fn site(site: &site::Site) -> guest::Site {
     }
 }
 
-fn channel(channel: &site::Channel) -> guest::Channel {
+fn channel(channel: &site::Channel, writable: bool) -> guest::Channel {
     guest::Channel {
         name: channel.name.clone(),
         unit: channel.unit.clone(),
@@ -166,8 +173,7 @@ fn channel(channel: &site::Channel) -> guest::Channel {
             site::ChannelKind::Flag => guest::ChannelKind::Flag,
             site::ChannelKind::Text => guest::ChannelKind::Text,
         },
-        // This gateway writes no set-points yet.
-        writable: false,
+        writable,
         attributes: channel.attributes.clone(),
     }
 }
@@ -198,5 +204,42 @@ fn properties(properties: guest::Properties) -> message::Properties {
         correlation_data: properties.correlation_data,
         payload_utf8: properties.payload_utf8,
         user: properties.user,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_writable_by_its_profile_and_the_feeds_right() {
+        let channel = |name: &str, writable| site::Channel {
+            name: name.into(),
+            unit: "kW".into(),
+            kind: site::ChannelKind::Gauge,
+            writable,
+            attributes: vec![("max".into(), "12".into())],
+        };
+        let described = site::Site {
+            id: "S".into(),
+            revision: 1,
+            devices: Vec::new(),
+            sources: vec![site::Source {
+                device: "battery".into(),
+                period: Duration::from_secs(1),
+                channels: [channel("set_point_kw", true), channel("power_kw", false)].into(),
+                attributes: Vec::new(),
+            }],
+            attributes: Vec::new(),
+        };
+        let check = |write: &[&str], expected: [bool; 2]| {
+            let write: Vec<String> = write.iter().map(|right| (*right).to_owned()).collect();
+            let channels = &self::site(&described, &write).sources[0].channels;
+            assert_eq!([channels[0].writable, channels[1].writable], expected, "{write:?}");
+            assert_eq!(channels[0].attributes, [("max".to_owned(), "12".to_owned())]);
+        };
+        check(&[], [false, false]);
+        check(&["battery/power_kw", "meter/set_point_kw"], [false, false]);
+        check(&["battery/set_point_kw", "battery/power_kw"], [true, false]);
     }
 }

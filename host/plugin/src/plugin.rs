@@ -210,7 +210,8 @@ impl ports::Plugin for Plugin {
         self.instance = None;
         let data = StoreData::new(&self.settings, self.log.clone(), self.state.clone(), now);
         let config_json = self.settings.config_json.clone();
-        let work = instance::start(self.component.clone(), data, convert::site(site), config_json);
+        let work =
+            instance::start(self.component.clone(), data, convert::site(site, &self.settings.write), config_json);
         let (guest_thread, start_on) = (&self.component.linked().guest_thread, self.call_thread.start_on());
         let run = guest_thread.run(work, START_LIMIT, start_on, &self.processor_time).await;
         let Some(started) = run.result else {
@@ -228,7 +229,9 @@ impl ports::Plugin for Plugin {
     }
 
     async fn process(&mut self, events: &[RecordedEvent], now: Moment) -> Result<Processed, CallError> {
-        let guest_events: Vec<_> = events.iter().map(|recorded| convert::event(recorded, now.monotonic)).collect();
+        let write = &self.settings.write;
+        let guest_events: Vec<_> =
+            events.iter().map(|recorded| convert::event(recorded, now.monotonic, write)).collect();
         let at = events.last().map_or(now.wall, |recorded| recorded.event.at);
         let returned = self.call(at, |instance| instance.process(guest_events)).await;
         self.take_messages(returned?)

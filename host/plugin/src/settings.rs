@@ -14,6 +14,8 @@ pub struct PluginSettings {
     pub feed: String,
     /// The feed's `[config]` as JSON.
     pub config_json: String,
+    /// The channels that the plugin may propose to write, as `device/channel`.
+    pub write: Vec<String>,
     /// The secrets that the plugin may use.
     pub secrets: Arc<Secrets>,
     /// Limit of linear memory, in bytes.

@@ -103,6 +103,7 @@ impl RunSettings {
         PluginSettings {
             feed: FEED.into(),
             config_json: self.config_json.clone(),
+            write: self.rights.write.clone(),
             secrets: Arc::new(Secrets::new(self.secrets.iter().map(key).collect())),
             memory_bytes: usize::try_from(self.limits.memory_bytes).unwrap_or(DEFAULT_MEMORY_BYTES),
             call_limit: self.limits.call,

@@ -116,11 +116,15 @@ impl Point {
         }
         let key = if self.kind == ChannelKind::Flag { "bit" } else { "state" };
         attributes.extend(self.names.iter().map(|(value, name)| (format!("{key}.{value}"), name.clone())));
+        let is_writable = self.access != Access::Read;
+        // Who proposes a value has to know them; to readers an implausible value is reported as a fault.
+        let limits = [("min", self.min), ("max", self.max)].into_iter().filter(|_| is_writable);
+        attributes.extend(limits.filter_map(|(key, limit)| Some((key.to_owned(), limit?.to_string()))));
         Channel {
             name: self.channel.clone(),
             unit: self.unit.clone(),
             kind: self.kind,
-            writable: self.access != Access::Read,
+            writable: is_writable,
             attributes,
         }
     }

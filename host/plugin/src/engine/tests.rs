@@ -23,6 +23,7 @@ fn settings() -> PluginSettings {
     PluginSettings {
         feed: "test".to_owned(),
         config_json: "{}".to_owned(),
+        write: Vec::new(),
         secrets: Arc::new(Secrets::default()),
         memory_bytes: DEFAULT_MEMORY_BYTES,
         // Long enough for a busy test machine: the limit itself is not tested here.

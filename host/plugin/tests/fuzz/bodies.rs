@@ -89,6 +89,7 @@ impl Guest {
         let settings = PluginSettings {
             feed: "fuzz".into(),
             config_json: "{}".into(),
+            write: Vec::new(),
             secrets: Arc::new(Secrets::default()),
             memory_bytes: DEFAULT_MEMORY_BYTES,
             call_limit: Duration::from_secs(10),

@@ -85,6 +85,7 @@ pub(in crate::app) fn of_plugin(feed: &config::FeedConfig, metrics: Arc<PluginMe
     PluginSettings {
         feed: feed.name.clone(),
         config_json: feed.config_json.clone(),
+        write: feed.rights.write.clone(),
         secrets: Arc::new(Secrets::new(keys)),
         memory_bytes: usize::try_from(feed.limits.memory_bytes).unwrap_or(plugin::DEFAULT_MEMORY_BYTES),
         call_limit: feed.limits.call,

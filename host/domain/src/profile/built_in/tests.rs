@@ -291,6 +291,20 @@ fn set_points_and_watchdogs_are_writable_points() {
 }
 
 #[test]
+fn only_channels_that_can_be_written_are_described_with_their_limits() {
+    let limits = |name: &str, point: &str| {
+        let channel = profile(name).point(point).unwrap().to_channel();
+        let limits = channel.attributes.iter().filter(|(key, _)| key == "min" || key == "max");
+        let limits: Vec<_> = limits.map(|(key, limit)| format!("{key} {limit}")).collect();
+        (channel.writable, limits.join(", "))
+    };
+    assert_eq!(limits("fronius-gen24", "storage_setpoint_power"), (true, "min -12, max 12".into()));
+    assert_eq!(limits("sma-sunny-tripower", "active_power_limit"), (true, "min 0".into()));
+    assert_eq!(limits("victron-multiplus2", "ess_setpoint"), (true, String::new()));
+    assert_eq!(limits("fronius-gen24", "battery_soc"), (false, String::new()));
+}
+
+#[test]
 fn a_cycle_takes_far_fewer_requests_than_points() {
     let counts = ALL.map(|(name, ..)| {
         let profile = profile(name);
