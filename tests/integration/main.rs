@@ -25,6 +25,7 @@ mod disk;
 mod docs;
 mod drop_in;
 mod feeds;
+mod hivemq;
 mod hostile;
 mod journal;
 mod kinds;

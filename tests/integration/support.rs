@@ -23,6 +23,7 @@ pub mod reading_subscriber;
 pub mod readings;
 pub mod site;
 pub mod small_disk;
+pub mod sni_front;
 pub mod stalls;
 pub mod subscriber;
 

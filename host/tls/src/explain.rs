@@ -6,6 +6,7 @@ mod certificate;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use rustls::{Error as TlsError, PeerIncompatible};
 
@@ -56,7 +57,7 @@ fn of_rustls(error: &io::Error) -> Option<&TlsError> {
 /// What an error means; `expected`: the name for which the certificate must be.
 pub(crate) fn sentence(context: &Context, expected: &str, error: &io::Error, phase: Phase) -> String {
     let peer = context.settings.peer.name();
-    let Some(error) = of_rustls(error) else { return closed(context, error, phase) };
+    let Some(error) = of_rustls(error) else { return closed(context, expected, error, phase) };
     match error {
         TlsError::InvalidCertificate(problem) => certificate::sentence(context, expected, problem),
         TlsError::AlertReceived(alert) => alert::sentence(context, expected, *alert, phase),
@@ -80,7 +81,7 @@ pub(crate) fn sentence(context: &Context, expected: &str, error: &io::Error, pha
 }
 
 /// Why the stream below TLS ended or failed.
-fn closed(context: &Context, error: &io::Error, phase: Phase) -> String {
+fn closed(context: &Context, expected: &str, error: &io::Error, phase: Phase) -> String {
     let peer = context.settings.peer.name();
     let names = &context.settings.names;
     let Phase::Handshake { received, .. } = phase else { return error.to_string() };
@@ -97,7 +98,7 @@ fn closed(context: &Context, error: &io::Error, phase: Phase) -> String {
     if received == 0 {
         return format!(
             "the {peer} closed the connection without answering the TLS handshake; {}",
-            scheme_hint(context)
+            unanswered_hint(context, expected)
         );
     }
     let cert = names.of("cert");
@@ -116,6 +117,21 @@ fn closed(context: &Context, error: &io::Error, phase: Phase) -> String {
             "the {peer} closed the connection in the middle of the TLS handshake, after {received} bytes; its log says why"
         ),
     }
+}
+
+/// What to change when the other end does not answer: it does not speak TLS, or serves by the name in the handshake.
+fn unanswered_hint(context: &Context, expected: &str) -> String {
+    let (scheme, name) = (scheme_hint(context), context.settings.names.of("server_name"));
+    if matches!(context.settings.peer, crate::Peer::Device) {
+        return scheme;
+    }
+    if expected.parse::<IpAddr>().is_ok() {
+        // RFC 6066 §3 allows host names only.
+        return format!(
+            "{scheme}; if it wants a name in the handshake, where an address such as {expected} is not sent, set {name} to its host name"
+        );
+    }
+    format!("{scheme}; if it serves several names, {expected:?} may be none of them: set {name} to the right one")
 }
 
 /// What to change when the other end does not speak TLS.

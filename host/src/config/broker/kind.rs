@@ -118,7 +118,7 @@ impl KindCheck<'_, '_> {
         if limits.wants_server_name && broker.server_name.is_none() && url.host.parse::<std::net::IpAddr>().is_ok() {
             self.warn(
                 "url",
-                &format!("{name} needs its host name in the TLS handshake; write the name, not the address"),
+                &format!("{name} needs its host name in the TLS handshake; write the name, not the address, or set server_name"),
             );
         }
         let has_username = broker.username.is_some() || url.username.is_some();

@@ -137,7 +137,7 @@ fn what_a_kind_only_does_without_is_warned_of() {
         "url = \"mqtt://192.168.1.2\"",
         &[
             "broker.url: AWS IoT Core accepts TLS only; write mqtts:// or wss://",
-            "broker.url: AWS IoT Core needs its host name in the TLS handshake; write the name, not the address",
+            "broker.url: AWS IoT Core needs its host name in the TLS handshake; write the name, not the address, or set server_name",
         ],
     );
     check(
