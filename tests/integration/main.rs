@@ -26,6 +26,7 @@ mod docs;
 mod drop_in;
 mod feeds;
 mod hivemq;
+mod home_assistant;
 mod hostile;
 mod journal;
 mod kinds;
