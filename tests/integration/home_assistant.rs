@@ -88,6 +88,20 @@ impl Home {
     }
 }
 
+#[test]
+fn its_own_cases_pass_in_the_sandbox() {
+    let (wasm, cases) = (component("home-assistant"), root().join("plugins/home-assistant/cases"));
+    let output = Setup::new().output(&["plugin", "test", wasm.to_str().unwrap(), cases.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// In bytes: what a gateway has to keep in memory, and to compile on a small board.
+#[test]
+fn its_component_is_small() {
+    let size = std::fs::metadata(component("home-assistant")).unwrap().len();
+    assert!(size <= 300_000, "{size} bytes");
+}
+
 #[tokio::test]
 async fn a_device_is_described_and_available_until_the_gateway_dies() {
     let mut home = Home::start().await;

@@ -80,7 +80,9 @@ fn plain_number() -> EntityKind {
 fn bounds(channel: &Channel, unit: Option<&str>) -> (f64, f64) {
     let default = if unit == Some("%") { (0.0, 100.0) } else { ANY_NUMBER };
     let limit = |key: &str| attribute(channel, key).and_then(|text| text.parse::<f64>().ok());
-    (limit("min").unwrap_or(default.0), limit("max").unwrap_or(default.1))
+    let (min, max) = (limit("min").unwrap_or(default.0), limit("max").unwrap_or(default.1));
+    // Home Assistant refuses a number without a range, and with it the whole device.
+    if min < max { (min, max) } else { default }
 }
 
 fn attribute<'a>(channel: &'a Channel, key: &str) -> Option<&'a str> {

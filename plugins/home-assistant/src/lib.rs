@@ -93,11 +93,12 @@ impl Plugin for HomeAssistant {
             energies.filter_map(|source| source.energy.as_mut()).try_for_each(|energy| energy.add(event.at, None))?;
         }
         match position.and_then(|position| self.devices.get(position)) {
-            Some(device) if !event.historical => {
+            Some(device) => {
                 let payload = if status.online { ONLINE } else { OFFLINE };
+                // Also what happened during an outage of the broker: no later event repeats it.
                 publish_kept(&device.availability_topic, payload.into(), out)
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

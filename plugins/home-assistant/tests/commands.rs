@@ -45,6 +45,22 @@ fn entities_that_can_be_set_are_announced_with_their_limits() {
 }
 
 #[test]
+fn limits_without_a_range_are_replaced() {
+    let mut described = site("S").device("battery", &[("set_point_kw", "kW"), ("reserve", "%")]).build();
+    for channel in &mut described.sources[0].channels {
+        channel.writable = true;
+        channel.attributes = ["min", "max"].map(|key| (key.to_owned(), "5".to_owned())).into();
+    }
+    let mut harness = Harness::<HomeAssistant>::new(site("S"), "{}").unwrap();
+    harness.event(EventBody::Site(described)).unwrap();
+    let messages = harness.connected().unwrap();
+    let text: String = messages.iter().map(|message| String::from_utf8_lossy(&message.payload)).collect();
+    for part in [r#""min":-1000000.0,"max":1000000.0,"step":0.01"#, r#""min":0.0,"max":100.0,"step":0.1"#] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
 fn a_command_becomes_a_proposal_and_a_refusal_shows_the_real_value_again() {
     let mut harness = harness();
     for (entity, payload, value) in [("set_point_kw", "-5.5", -5.5), ("mode", "off", 0.0), ("enabled", "ON", 1.0)] {
