@@ -98,8 +98,9 @@ impl SparkplugB {
         let seq = self.next_seq();
         let Some(device) = self.model.devices.get(index) else { return };
         let mut payload = Payload::new(millis(at));
-        for (name, value) in &device.properties {
-            payload.metric(&birth_metric(name, at, DataType::String, Value::String(value)));
+        for (alias, name, value) in &device.properties {
+            let metric = birth_metric(name, at, DataType::String, Value::String(value));
+            payload.metric(&Metric { alias: Some(*alias), ..metric });
         }
         for source in self.model.sources.iter().filter(|source| source.device == index) {
             let last = source.last(self.model.revision);

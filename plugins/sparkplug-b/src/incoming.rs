@@ -85,6 +85,10 @@ impl SparkplugB {
         })?;
         let mut node = Node::load().unwrap_or_default();
         if at < node.host_at {
+            log::warn(&format!(
+                "{}: the message of {at} is older than that of {}: it is ignored; the host's clock was set back, or it sends a will late",
+                message.topic, node.host_at
+            ));
             return Ok(());
         }
         let was_online = node.is_host_online;

@@ -3,8 +3,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp, clippy::panic))]
 
 use bessai_plugin::{
-    Actions, Commands, DeviceStatus, Event, Failure, Frame, Inbound, Login, Messages, Outcome, Plugin, Request, Safety,
-    SignsIn, Site, Subscription, Timestamp, Watchdog, Welcome, log, state,
+    Actions, Commands, DeviceStatus, Event, Failure, Frame, Inbound, Login, Messages, Outcome, Plugin, Protocol,
+    Request, Safety, SignsIn, Site, Subscription, Timestamp, Watchdog, Welcome, log, state,
 };
 
 mod births;
@@ -29,6 +29,10 @@ const SAFETY: &str = "safety";
 const SAFE_ALIAS: u64 = 1;
 const WATCHDOG_ALIAS: u64 = 2;
 
+/// With MQTT 5 the specification wants a DISCONNECT "with will", which the host does not send; with 3.1.1 it wants an NDEATH
+/// before the DISCONNECT.
+const PROTOCOL: Protocol = Protocol::V311;
+
 /// The edge node.
 pub struct SparkplugB {
     config: Config,
@@ -50,6 +54,75 @@ impl Plugin for SparkplugB {
     }
 
     fn frame(&mut self, event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
+        let published = self.publish_frame(event, frame, out);
+        self.forget_if_failed(published)
+    }
+
+    fn safety(&mut self, event: &Event, safety: &Safety, out: &mut Messages) -> Result<(), Failure> {
+        let published = self.publish_safety(event, safety, out);
+        self.forget_if_failed(published)
+    }
+
+    fn device(&mut self, event: &Event, status: &DeviceStatus, out: &mut Messages) -> Result<(), Failure> {
+        let published = self.publish_status(event, status, out);
+        self.forget_if_failed(published)
+    }
+
+    fn call_ended(&mut self, _out: &mut Messages) -> Result<(), Failure> {
+        self.node.take().map_or(Ok(()), |node| node.store())
+    }
+}
+
+impl SignsIn for SparkplugB {
+    fn connect(&mut self, request: &Request) -> Result<Login, String> {
+        let before = Node::load();
+        let bd_seq = before.map_or(0, |node| node.bd_seq.wrapping_add(1));
+        let host_at = before.map_or(0, |node| node.host_at);
+        let node = Node { bd_seq, seq: 0, is_host_online: false, host_at, born: 0 };
+        node.store().map_err(|_| "the plugin's state is full")?;
+        self.node = None;
+        let (protocol, will) = (Some(PROTOCOL), Some(self.topics.death(bd_seq, request.at)));
+        Ok(Login { protocol, clean_start: Some(true), session_expiry_s: Some(0), will, ..Login::default() })
+    }
+
+    fn connected(&mut self, welcome: &Welcome, out: &mut Messages) -> Result<(), Failure> {
+        let node = Node::load().unwrap_or_default();
+        self.node = Some(node);
+        if self.config.primary_host.is_none() || node.is_host_online {
+            self.give_birth(welcome.at, out);
+        }
+        self.call_ended(out)
+    }
+
+    fn closing(&mut self, at: Timestamp, out: &mut Messages) {
+        out.push(self.topics.death(Node::load().unwrap_or_default().bd_seq, at));
+    }
+}
+
+impl Commands for SparkplugB {
+    fn subscriptions(&mut self) -> Vec<Subscription> {
+        let mut filters = vec![self.topics.commands("NCMD"), format!("{}/+", self.topics.commands("DCMD"))];
+        filters.extend(self.config.primary_host.as_deref().map(births::host_topic));
+        filters.into_iter().map(Subscription::new).collect()
+    }
+
+    fn receive(&mut self, message: &Inbound, out: &mut Actions) -> Result<(), Failure> {
+        self.received(message, out)
+    }
+
+    fn wrote(&mut self, _at: Timestamp, reference: &str, outcome: &Outcome, _: &mut Messages) -> Result<(), Failure> {
+        match outcome {
+            Outcome::Refused(reason) => log::warn(&format!("a DCMD for {reference} was refused: {reason}")),
+            Outcome::Failed(reason) => log::warn(&format!("a DCMD for {reference} failed: {reason}")),
+            // The device's next reading shows the value.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl SparkplugB {
+    fn publish_frame(&mut self, event: &Event, frame: &Frame, out: &mut Messages) -> Result<(), Failure> {
         self.begin(event.at, out)?;
         let source = usize::try_from(frame.source).ok().and_then(|index| self.model.sources.get(index));
         let Some(source) = source else {
@@ -92,7 +165,7 @@ impl Plugin for SparkplugB {
         Ok(())
     }
 
-    fn safety(&mut self, event: &Event, safety: &Safety, out: &mut Messages) -> Result<(), Failure> {
+    fn publish_safety(&mut self, event: &Event, safety: &Safety, out: &mut Messages) -> Result<(), Failure> {
         self.begin(event.at, out)?;
         let verdict = [u8::from(safety.is_safe), watchdog_number(safety.watchdog)];
         if !event.historical {
@@ -112,7 +185,7 @@ impl Plugin for SparkplugB {
         Ok(())
     }
 
-    fn device(&mut self, event: &Event, status: &DeviceStatus, out: &mut Messages) -> Result<(), Failure> {
+    fn publish_status(&mut self, event: &Event, status: &DeviceStatus, out: &mut Messages) -> Result<(), Failure> {
         self.begin(event.at, out)?;
         let was_dead = node::dead().contains(&status.device);
         if self.model.device(&status.device).is_none() || was_dead != status.online {
@@ -127,59 +200,14 @@ impl Plugin for SparkplugB {
         Ok(())
     }
 
-    fn call_ended(&mut self, _out: &mut Messages) -> Result<(), Failure> {
-        self.node.take().map_or(Ok(()), |node| node.store())
-    }
-}
-
-impl SignsIn for SparkplugB {
-    fn connect(&mut self, request: &Request) -> Result<Login, String> {
-        let before = Node::load();
-        let bd_seq = before.map_or(0, |node| node.bd_seq.wrapping_add(1));
-        let host_at = before.map_or(0, |node| node.host_at);
-        let node = Node { bd_seq, seq: 0, is_host_online: false, host_at, born: 0 };
-        node.store().map_err(|_| "the plugin's state is full")?;
-        let will = self.topics.death(bd_seq, request.at);
-        Ok(Login { clean_start: Some(true), session_expiry_s: Some(0), will: Some(will), ..Login::default() })
-    }
-
-    fn connected(&mut self, welcome: &Welcome, out: &mut Messages) -> Result<(), Failure> {
-        let node = Node::load().unwrap_or_default();
-        self.node = Some(node);
-        if self.config.primary_host.is_none() || node.is_host_online {
-            self.give_birth(welcome.at, out);
+    /// What a failed call has counted is not published, so the next call begins with the stored numbers.
+    fn forget_if_failed(&mut self, published: Result<(), Failure>) -> Result<(), Failure> {
+        if published.is_err() {
+            self.node = None;
         }
-        self.call_ended(out)
+        published
     }
 
-    fn closing(&mut self, at: Timestamp, out: &mut Messages) {
-        out.push(self.topics.death(Node::load().unwrap_or_default().bd_seq, at));
-    }
-}
-
-impl Commands for SparkplugB {
-    fn subscriptions(&mut self) -> Vec<Subscription> {
-        let mut filters = vec![self.topics.commands("NCMD"), format!("{}/+", self.topics.commands("DCMD"))];
-        filters.extend(self.config.primary_host.as_deref().map(births::host_topic));
-        filters.into_iter().map(Subscription::new).collect()
-    }
-
-    fn receive(&mut self, message: &Inbound, out: &mut Actions) -> Result<(), Failure> {
-        self.received(message, out)
-    }
-
-    fn wrote(&mut self, _at: Timestamp, reference: &str, outcome: &Outcome, _: &mut Messages) -> Result<(), Failure> {
-        match outcome {
-            Outcome::Refused(reason) => log::warn(&format!("a DCMD for {reference} was refused: {reason}")),
-            Outcome::Failed(reason) => log::warn(&format!("a DCMD for {reference} failed: {reason}")),
-            // The device's next reading shows the value.
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl SparkplugB {
     /// Every call that publishes: the node is born before its data, and nothing is published without the primary host.
     fn begin(&mut self, at: Timestamp, out: &mut Messages) -> Result<(), Failure> {
         let node = *self.node.get_or_insert_with(|| Node::load().unwrap_or_default());

@@ -1,6 +1,6 @@
 //! The site as Sparkplug devices and metrics, with the last value of each.
 
-use bessai_plugin::{Channel, ChannelKind, Failure, FaultKind, Frame, Site, state};
+use bessai_plugin::{Channel, ChannelKind, Failure, FaultKind, Frame, Site, log, state};
 
 use crate::encode::{DataType, Value};
 
@@ -29,8 +29,8 @@ pub(crate) struct SourceMetrics {
 /// A device, with what is known of its make.
 pub(crate) struct DeviceMetrics {
     pub(crate) name: String,
-    /// Metrics such as `Properties/serial`.
-    pub(crate) properties: Vec<(String, String)>,
+    /// Metrics such as `Properties/serial`, with their aliases.
+    pub(crate) properties: Vec<(u64, String, String)>,
 }
 
 /// The metrics of all devices, as of one revision of the site.
@@ -51,15 +51,15 @@ pub(crate) struct Values {
 
 impl Model {
     pub(crate) fn new(site: &Site) -> Self {
-        let properties = |attributes: &[(String, String)]| {
-            attributes.iter().map(|(key, value)| (format!("Properties/{key}"), value.clone())).collect()
-        };
-        let devices = site
-            .devices
-            .iter()
-            .map(|device| DeviceMetrics { name: device.name.clone(), properties: properties(&device.attributes) });
-        let devices: Vec<_> = devices.collect();
         let mut alias = FIRST_ALIAS;
+        let mut devices = Vec::with_capacity(site.devices.len());
+        for device in &site.devices {
+            let properties = (alias..).zip(&device.attributes);
+            let properties =
+                properties.map(|(alias, (key, value))| (alias, format!("Properties/{key}"), value.clone()));
+            devices.push(DeviceMetrics { name: device.name.clone(), properties: properties.collect() });
+            alias += device.attributes.len() as u64;
+        }
         let mut sources = Vec::with_capacity(site.sources.len());
         for (index, source) in site.sources.iter().enumerate() {
             let channels = (alias..).zip(&source.channels).map(|(alias, channel)| metric(alias, channel)).collect();
@@ -67,6 +67,11 @@ impl Model {
             // A source of a device that is not described is never published.
             let device = devices.iter().position(|device| device.name == source.device).unwrap_or(usize::MAX);
             sources.push(SourceMetrics { device, channels, key: format!("v/{index}") });
+        }
+        warn_of_similar(site.devices.iter().map(|device| device.name.as_str()));
+        for device in &site.devices {
+            let of_device = site.sources.iter().filter(|source| source.device == device.name);
+            warn_of_similar(of_device.flat_map(|source| &source.channels).map(|channel| channel.name.as_str()));
         }
         Self { revision: site.revision, devices, sources }
     }
@@ -82,6 +87,19 @@ impl Model {
             Some(name) => channel.name == name,
             None => Some(channel.alias) == alias,
         })
+    }
+}
+
+/// Some hosts do not tell names apart that differ in case alone.
+fn warn_of_similar<'a>(names: impl Iterator<Item = &'a str>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for name in names {
+        if let Some(other) = seen.iter().find(|other| **other != name && other.eq_ignore_ascii_case(name)) {
+            log::warn(&format!(
+                "{other} and {name} differ in upper and lower case alone: a host may take them for one"
+            ));
+        }
+        seen.push(name);
     }
 }
 

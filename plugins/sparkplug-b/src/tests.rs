@@ -1,7 +1,9 @@
 //! The rules of the specification for an edge node; docs/plugins/sparkplug-b.md lists which test shows which.
 
 use bessai_plugin::testing::{Harness, START, logged, site, stored};
-use bessai_plugin::{Action, DeviceStatus, EventBody, Inbound, Message, Qos, Safety, Site, Value, Watchdog};
+use bessai_plugin::{
+    Action, DeviceStatus, EventBody, Frame, Inbound, Message, Protocol, Qos, Safety, Site, Value, Watchdog,
+};
 
 use crate::SparkplugB;
 use crate::decode::{Field, field};
@@ -130,6 +132,7 @@ fn the_will_and_the_birth_have_the_same_number_which_rises_with_every_sign_in() 
     for expected in (0..=255).chain([0, 1]) {
         let login = harness.connect(0).unwrap();
         assert_eq!((login.clean_start, login.session_expiry_s), (Some(true), Some(0)));
+        assert_eq!(login.protocol, Some(Protocol::V311));
         let will = login.will.unwrap();
         assert_eq!((will.topic.as_str(), will.qos, will.retain), ("spBv1.0/G/NDEATH/S", Qos::AtLeastOnce, false));
         let (_, seq, metrics) = decoded(&will);
@@ -244,6 +247,46 @@ fn a_changed_site_is_born_before_its_data() {
 }
 
 #[test]
+fn a_failed_call_counts_nothing() {
+    let (mut harness, _) = born();
+    let site = Site { revision: 2, ..plant().build() };
+    harness.event(EventBody::Site(site)).unwrap();
+    let unknown = Frame { source: 9, values: vec![1.0], faults: Vec::new(), texts: Vec::new() };
+    assert!(format!("{:?}", harness.event(EventBody::Frame(unknown))).contains("the site has no source 9"));
+    // The births of the failed call were discarded, so they come with the next one.
+    let messages = harness.frame(&[50.0, 10.0]).unwrap();
+    assert_eq!(sequence_numbers(&messages), [Some(0), Some(1), Some(2), Some(3)]);
+    assert_eq!(topics(&messages)[0], "spBv1.0/G/NBIRTH/n");
+}
+
+#[test]
+fn what_is_known_of_a_device_is_in_its_birth() {
+    let mut site = plant().build();
+    let attributes = [("serial", "A1"), ("firmware", "2.0")];
+    site.devices[0].attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    site.revision = 2;
+    let (mut harness, _) = born();
+    harness.event(EventBody::Site(site)).unwrap();
+    let births = harness.frame(&[50.0, 10.0]).unwrap();
+    let (_, _, metrics) = decoded(&births[1]);
+    let texts: Vec<_> = metrics.iter().map(|metric| (metric.name.as_str(), metric.text.as_deref())).collect();
+    assert_eq!(texts[..2], [("Properties/serial", Some("A1")), ("Properties/firmware", Some("2.0"))]);
+    let mut aliases: Vec<_> =
+        births[1..].iter().flat_map(|birth| decoded(birth).2).map(|metric| metric.alias).collect();
+    aliases.truncate(5);
+    assert_eq!(aliases, [100, 101, 102, 103, 104].map(Some));
+}
+
+#[test]
+fn names_that_differ_in_case_alone_are_logged() {
+    let plant = site("S").device("a", &[("p", "kW"), ("P", "kW")]).device("A", &[("p", "kW")]);
+    Harness::<SparkplugB>::new(plant, r#"{"group_id":"G"}"#).unwrap();
+    let lines: Vec<_> = logged().into_iter().map(|(_, line)| line).collect();
+    let ending = "differ in upper and lower case alone: a host may take them for one";
+    assert_eq!(lines, [format!("a and A {ending}"), format!("p and P {ending}")]);
+}
+
+#[test]
 fn the_verdict_of_safety_is_data_of_the_node() {
     let (mut harness, births) = born();
     let names: Vec<_> = decoded(&births[0]).2.into_iter().skip(2).map(|metric| (metric.name, metric.is_null)).collect();
@@ -276,6 +319,7 @@ fn without_the_primary_host_nothing_is_published_and_events_wait() {
     assert_eq!(harness.frame(&[1.0, 2.0]).unwrap().len(), 1);
     // Older news is no news.
     assert_eq!(state(&mut harness, false, 999), []);
+    assert!(logged().last().unwrap().1.contains("the message of 999 is older than that of 1000: it is ignored"));
     assert_eq!(state(&mut harness, true, 1001), []);
     let actions = state(&mut harness, false, 1001);
     assert_eq!(actions.last(), Some(&Action::SignInAgain));
