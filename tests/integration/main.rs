@@ -44,6 +44,7 @@ mod requeue;
 mod second_broker;
 mod sessions;
 mod sign_in;
+mod sparkplug;
 mod supervision;
 mod support;
 mod tidy;

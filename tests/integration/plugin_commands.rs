@@ -71,6 +71,26 @@ fn the_same_cases_pass_in_every_language() {
 }
 
 #[test]
+fn the_cases_of_every_plugin_pass() {
+    let mut plugins = Vec::new();
+    for entry in std::fs::read_dir(root().join("plugins")).unwrap() {
+        let folder = entry.unwrap().path();
+        let cases = folder.join("cases");
+        if cases.is_dir() {
+            let name = folder.file_name().unwrap().to_str().unwrap();
+            let (code, text) = plugin(&Setup::new(), &["test", path(&component(name)), path(&cases)]);
+            assert_eq!(code, 0, "{name}: {text}");
+            let expected = std::fs::read_dir(&cases).unwrap().count();
+            assert!(text.contains(&format!(": {expected} ok")), "{name}: {text}");
+            plugins.push(name.to_owned());
+        }
+    }
+    for shipped in ["aws-iot-core", "json-commands", "sparkplug-b", "spec-003"] {
+        assert!(plugins.iter().any(|name| name == shipped), "{shipped} has no cases");
+    }
+}
+
+#[test]
 fn fuel_is_reproducible_and_limited_by_the_case() {
     let setup = Setup::new();
     let wasm = component("example-rust");

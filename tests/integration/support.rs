@@ -18,6 +18,7 @@ pub mod guests;
 pub mod http_proxy;
 pub mod hub;
 pub mod packets;
+pub mod peer;
 pub mod publisher;
 pub mod reading_subscriber;
 pub mod readings;

@@ -6,7 +6,7 @@ use bessai_plugin::{Actions, Failure, Inbound, Messages, Proposal, log};
 use crate::SparkplugB;
 use crate::births::{self, REBIRTH};
 use crate::decode::{self, Wanted};
-use crate::node::Node;
+use crate::node::{Host, Node};
 
 impl SparkplugB {
     pub(crate) fn received(&mut self, message: &Inbound, out: &mut Actions) -> Result<(), Failure> {
@@ -56,7 +56,7 @@ impl SparkplugB {
     fn publish_births(&mut self, at: u64, out: &mut Actions) -> Result<(), Failure> {
         let mut births = Messages::new();
         let node = Node::load().unwrap_or_default();
-        if self.config.primary_host.is_some() && !node.is_host_online {
+        if self.config.primary_host.is_some() && node.host != Host::Online {
             return Ok(());
         }
         self.node = Some(node);
@@ -69,9 +69,6 @@ impl SparkplugB {
         let named = || metric.name.clone().unwrap_or_else(|| format!("alias {}", metric.alias.unwrap_or(0)));
         let channel = self.model.channel(index, metric.name.as_deref(), metric.alias);
         let channel = channel.ok_or_else(|| format!("{device} has no metric {}", named()))?;
-        if !channel.writable {
-            return Err(format!("{device}/{} is not writable for this feed", channel.name));
-        }
         let value = metric.value(channel.data_type as u64);
         let value = value.map_err(|reason| format!("{device}/{}: {reason}", channel.name))?;
         let reference = format!("{device}/{}", channel.name);
@@ -91,12 +88,17 @@ impl SparkplugB {
             ));
             return Ok(());
         }
-        let was_online = node.is_host_online;
-        (node.host_at, node.is_host_online) = (at, online);
+        let before = node.host;
+        node.host_at = at;
+        node.host = match (before, online) {
+            (Host::Offline | Host::Online, true) => Host::Online,
+            (Host::Offline, false) => Host::Offline,
+            (Host::Online | Host::Left, false) | (Host::Left, true) => Host::Left,
+        };
         node.store()?;
-        match (was_online, online) {
-            (false, true) => self.publish_births(message.at, out),
-            (true, false) => {
+        match (before, node.host) {
+            (Host::Offline, Host::Online) => self.publish_births(message.at, out),
+            (Host::Online, Host::Left) => {
                 log::warn("the primary host is offline: the node signs off and waits for it");
                 out.publish(self.topics.death(node.bd_seq, message.at));
                 out.sign_in_again();

@@ -21,7 +21,7 @@ use births::Topics;
 use config::Config;
 use encode::{Metric, Payload, Value, millis};
 use model::Model;
-use node::Node;
+use node::{Host, Node};
 
 /// The state's key of the last safety verdict: whether it is safe, and the watchdog.
 const SAFETY: &str = "safety";
@@ -78,7 +78,7 @@ impl SignsIn for SparkplugB {
         let before = Node::load();
         let bd_seq = before.map_or(0, |node| node.bd_seq.wrapping_add(1));
         let host_at = before.map_or(0, |node| node.host_at);
-        let node = Node { bd_seq, seq: 0, is_host_online: false, host_at, born: 0 };
+        let node = Node { bd_seq, seq: 0, host: Host::Offline, host_at, born: 0 };
         node.store().map_err(|_| "the plugin's state is full")?;
         self.node = None;
         let (protocol, will) = (Some(PROTOCOL), Some(self.topics.death(bd_seq, request.at)));
@@ -88,7 +88,7 @@ impl SignsIn for SparkplugB {
     fn connected(&mut self, welcome: &Welcome, out: &mut Messages) -> Result<(), Failure> {
         let node = Node::load().unwrap_or_default();
         self.node = Some(node);
-        if self.config.primary_host.is_none() || node.is_host_online {
+        if self.config.primary_host.is_none() || node.host == Host::Online {
             self.give_birth(welcome.at, out);
         }
         self.call_ended(out)
@@ -211,7 +211,7 @@ impl SparkplugB {
     /// Every call that publishes: the node is born before its data, and nothing is published without the primary host.
     fn begin(&mut self, at: Timestamp, out: &mut Messages) -> Result<(), Failure> {
         let node = *self.node.get_or_insert_with(|| Node::load().unwrap_or_default());
-        if let Some(host) = self.config.primary_host.as_ref().filter(|_| !node.is_host_online) {
+        if let Some(host) = self.config.primary_host.as_ref().filter(|_| node.host != Host::Online) {
             self.node = None;
             return Err(Failure::Retry(format!("the primary host {host:?} is not online: no STATE message says so")));
         }

@@ -14,7 +14,6 @@ pub(crate) struct ChannelMetric {
     pub(crate) data_type: DataType,
     /// As people write it; none if the channel has no unit.
     pub(crate) unit: Option<String>,
-    pub(crate) writable: bool,
 }
 
 /// The channels that are read together.
@@ -115,7 +114,7 @@ fn metric(alias: u64, channel: &Channel) -> ChannelMetric {
         "Cel" => Some("°C".to_owned()),
         unit => Some(unit.to_owned()),
     };
-    ChannelMetric { name: channel.name.clone(), alias, data_type, unit, writable: channel.writable }
+    ChannelMetric { name: channel.name.clone(), alias, data_type, unit }
 }
 
 impl ChannelMetric {

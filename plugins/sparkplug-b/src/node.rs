@@ -10,6 +10,16 @@ const DEAD: &str = "dead";
 /// Bytes of the stored node.
 const STORED: usize = 19;
 
+/// The primary host, as far as the node knows in this session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Host {
+    #[default]
+    Offline,
+    Online,
+    /// It went offline, so the node has published its death: nothing is published before the next session.
+    Left,
+}
+
 /// The numbers of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Node {
@@ -17,8 +27,7 @@ pub(crate) struct Node {
     pub(crate) bd_seq: u8,
     /// Of the next message.
     pub(crate) seq: u8,
-    /// The primary host is online, as far as the node knows in this session.
-    pub(crate) is_host_online: bool,
+    pub(crate) host: Host,
     /// The time in the newest message of the primary host, in milliseconds since 1970.
     pub(crate) host_at: u64,
     /// The revision of the site that was born; 0 if none was.
@@ -33,7 +42,7 @@ impl Node {
         Some(Self {
             bd_seq,
             seq,
-            is_host_online: host == 1,
+            host: [Host::Offline, Host::Online, Host::Left].get(usize::from(host)).copied().unwrap_or_default(),
             host_at: u64::from_le_bytes(*rest.first_chunk()?),
             born: u64::from_le_bytes(*rest.last_chunk()?),
         })
@@ -41,7 +50,7 @@ impl Node {
 
     pub(crate) fn store(&self) -> Result<(), Failure> {
         let mut bytes = Vec::with_capacity(STORED);
-        bytes.extend_from_slice(&[self.bd_seq, self.seq, u8::from(self.is_host_online)]);
+        bytes.extend_from_slice(&[self.bd_seq, self.seq, self.host as u8]);
         bytes.extend_from_slice(&self.host_at.to_le_bytes());
         bytes.extend_from_slice(&self.born.to_le_bytes());
         Ok(state::set(NODE, &bytes)?)
@@ -79,7 +88,7 @@ mod tests {
     fn a_node_is_stored_and_loaded() {
         drop(Harness::<crate::SparkplugB>::new(site("S"), r#"{"group_id":"G"}"#).unwrap());
         assert_eq!(Node::load(), None);
-        let mut node = Node { bd_seq: 255, seq: 254, is_host_online: true, host_at: 1 << 41, born: 7 };
+        let mut node = Node { bd_seq: 255, seq: 254, host: Host::Left, host_at: 1 << 41, born: 7 };
         node.store().unwrap();
         assert_eq!(Node::load(), Some(node));
         assert_eq!([node.next_seq(), node.next_seq(), node.next_seq()], [254, 255, 0]);

@@ -324,13 +324,18 @@ fn without_the_primary_host_nothing_is_published_and_events_wait() {
     let actions = state(&mut harness, false, 1001);
     assert_eq!(actions.last(), Some(&Action::SignInAgain));
     assert_eq!(topics(&published(actions)), ["spBv1.0/G/NDEATH/n"]);
+    // Nothing follows the death in this session, though the host is back.
+    assert_eq!(state(&mut harness, true, 1002), []);
+    assert!(harness.frame(&[2.0, 3.0]).is_err());
+    assert_eq!(published(harness.receive("spBv1.0/G/NCMD/n", REBIRTH).unwrap()), []);
     harness.connect(0).unwrap();
     assert_eq!(harness.connected().unwrap(), []);
+    assert_eq!(published(state(&mut harness, true, 1002)).len(), 3);
     assert!(harness.receive("spBv1.0/STATE/scada", "ONLINE").is_err());
 }
 
 #[test]
-fn a_command_becomes_a_proposal_if_the_channel_is_writable() {
+fn a_command_becomes_a_proposal_which_the_host_decides() {
     let mut site = plant();
     site = site.device("inverter", &[("target_kw", "kW")]);
     let mut harness = Harness::<SparkplugB>::new(site, r#"{"group_id":"G","edge_node_id":"n"}"#).unwrap();
@@ -339,12 +344,6 @@ fn a_command_becomes_a_proposal_if_the_channel_is_writable() {
     // DCMD {target_kw = 2.5}.
     let mut payload = b"\x08\x01\x12\x16\x0a\x09target_kw\x20\x0a\x69".to_vec();
     payload.extend_from_slice(&2.5_f64.to_le_bytes());
-    assert_eq!(harness.receive("spBv1.0/G/DCMD/n/inverter", payload.clone()).unwrap(), []);
-    assert!(logged().last().unwrap().1.contains("inverter/target_kw is not writable for this feed"));
-    let mut described = plant().device("inverter", &[("target_kw", "kW")]).build();
-    described.revision = 2;
-    described.sources[2].channels[0].writable = true;
-    harness.event(EventBody::Site(described)).unwrap();
     let actions = harness.receive("spBv1.0/G/DCMD/n/inverter", payload.clone()).unwrap();
     let [Action::Write(proposal)] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!((proposal.device.as_str(), proposal.channel.as_str()), ("inverter", "target_kw"));
