@@ -13,6 +13,7 @@
 
 mod architecture;
 mod azure;
+mod aws_iot;
 mod broker;
 mod check;
 mod command_line;
@@ -24,11 +25,13 @@ mod device;
 mod disk;
 mod docs;
 mod drop_in;
+mod example_token;
 mod feeds;
 mod hivemq;
 mod home_assistant;
 mod hostile;
 mod journal;
+mod json_formats;
 mod kinds;
 mod limits;
 mod log;

@@ -139,14 +139,19 @@ impl Commands for AwsIotCore {
         }
     }
 
-    fn wrote(&mut self, _: Timestamp, reference: &str, outcome: &Outcome, _: &mut Messages) -> Result<(), Failure> {
-        match outcome {
-            Outcome::Refused(reason) => log::warn(&format!("the desired {reference} was refused: {reason}")),
-            Outcome::Failed(reason) => log::warn(&format!("the desired {reference} failed: {reason}")),
+    fn wrote(&mut self, _: Timestamp, reference: &str, outcome: &Outcome, out: &mut Messages) -> Result<(), Failure> {
+        let refusal = match outcome {
+            Outcome::Refused(reason) | Outcome::Failed(reason) => Some(reason.as_str()),
             // The next reading reports the value.
-            _ => {}
+            _ => None,
+        };
+        if let Some(reason) = refusal {
+            log::warn(&format!("the desired {reference} was refused: {reason}"));
         }
-        Ok(())
+        match &self.shadow {
+            Some(shadow) => shadow.report_refusal(reference, refusal, out),
+            None => Ok(()),
+        }
     }
 }
 

@@ -125,11 +125,45 @@ impl Shadow {
         if let Some(safe) = safe {
             reported.boolean(&json::Key::new("is_safe"), safe);
         }
-        let (mut state, mut document) = (json::Writer::default(), json::Writer::default());
-        state.raw(&json::Key::new("reported"), &reported.finish());
-        document.raw(&json::Key::new("state"), &state.finish());
-        out.push(Message::new(self.topic("update"), document.finish()));
+        out.push(self.update(&reported.finish()));
         Ok(())
+    }
+
+    /// Why a set-point was refused becomes a member of `refused`; null deletes it. Repeated reasons are not reported again, as
+    /// AWS may answer each report with the same delta.
+    pub(crate) fn report_refusal(
+        &self,
+        setpoint: &str,
+        reason: Option<&str>,
+        out: &mut Messages,
+    ) -> Result<(), Failure> {
+        let key = format!("refused/{setpoint}");
+        let known = state::get(&key);
+        if known.as_deref() == reason.map(str::as_bytes) {
+            return Ok(());
+        }
+        let (mut refused, mut reported) = (json::Writer::default(), json::Writer::default());
+        let name = json::Key::new(setpoint);
+        match reason {
+            Some(reason) => {
+                state::set(&key, reason.as_bytes())?;
+                refused.text(&name, reason);
+            }
+            None => {
+                state::delete(&key);
+                refused.number(&name, f64::NAN);
+            }
+        }
+        reported.raw(&json::Key::new("refused"), &refused.finish());
+        out.push(self.update(&reported.finish()));
+        Ok(())
+    }
+
+    fn update(&self, reported: &[u8]) -> Message {
+        let (mut state, mut document) = (json::Writer::default(), json::Writer::default());
+        state.raw(&json::Key::new("reported"), reported);
+        document.raw(&json::Key::new("state"), &state.finish());
+        Message::new(self.topic("update"), document.finish())
     }
 
     pub(crate) fn receive(&self, message: &Inbound, out: &mut Actions) -> Result<(), Failure> {
@@ -146,15 +180,16 @@ impl Shadow {
             Some(Json::Number(version)) => *version,
             _ => 0.0,
         };
-        // Deltas may come out of order, and an old one must not be applied after a newer one.
+        // Deltas may come out of order, and an old one must not be applied after a newer one. What was asked for at the sign-in
+        // counts in any case: a shadow that was deleted begins with version 1 again.
+        let is_answer = message.topic == self.topic("get/accepted");
         let known = state::get(VERSION).and_then(|known| String::from_utf8(known).ok()?.parse::<f64>().ok());
-        if known.is_some_and(|known| version < known) {
+        if !is_answer && known.is_some_and(|known| version < known) {
             return Ok(());
         }
         state::set(VERSION, version.to_string().as_bytes())?;
         let state = member(&document, "state");
-        let delta =
-            if message.topic == self.topic("get/accepted") { state.and_then(|s| member(s, "delta")) } else { state };
+        let delta = if is_answer { state.and_then(|state| member(state, "delta")) } else { state };
         let Some(Json::Table(devices)) = delta else { return Ok(()) };
         for (device, channels) in devices {
             let Json::Table(channels) = channels else {

@@ -84,8 +84,17 @@ fn what_is_desired_becomes_a_set_point() {
     assert_eq!(proposed("get/accepted", document), wanted(3.0));
     assert_eq!(proposed("update/delta", r#"{"version":9,"state":{"battery":{"x":1},"y":2}}"#), []);
     assert!(logged().iter().any(|(_, line)| line.contains("battery/x is ignored: the site has no such channel")));
-    harness.wrote("battery/power_kw", &Outcome::Refused("not yet".into())).unwrap();
+    // A shadow that was deleted begins with version 1 again.
+    let document = r#"{"version":1,"state":{"delta":{"battery":{"power_kw":4}}}}"#;
+    assert_eq!(proposed("get/accepted", document), wanted(4.0));
+    assert_eq!(proposed("update/delta", r#"{"version":2,"state":{"battery":{"power_kw":5}}}"#), wanted(5.0));
+    let refused = Outcome::Refused("not yet".into());
+    let reports = harness.wrote("battery/power_kw", &refused).unwrap();
+    check(&reports, UPDATE, r#"{"state":{"reported":{"refused":{"battery/power_kw":"not yet"}}}}"#);
     assert_eq!(logged().last().unwrap().1, "the desired battery/power_kw was refused: not yet");
+    assert_eq!(harness.wrote("battery/power_kw", &refused).unwrap(), []);
+    let reports = harness.wrote("battery/power_kw", &Outcome::Acknowledged).unwrap();
+    check(&reports, UPDATE, r#"{"state":{"reported":{"refused":{"battery/power_kw":null}}}}"#);
     assert!(harness.receive(&format!("{prefix}/update/delta"), "{").is_err());
 }
 

@@ -1,0 +1,109 @@
+//! The plugins json-commands and spec-003 with mosquitto.
+
+use serde_json::{Value, json};
+
+use crate::support::broker::Broker;
+use crate::support::component;
+use crate::support::device::Device;
+use crate::support::gateway::{Gateway, Setup};
+use crate::support::publisher::publish;
+use crate::support::subscriber::Subscriber;
+
+/// A gateway whose only feed has this plugin and these tables.
+fn setup(device: &Device, broker: &Broker, plugin: &str, tables: &str) -> Setup {
+    let feed = format!("[broker]\nurl = \"mqtt://127.0.0.1:{}\"\n{tables}", broker.port);
+    let wasm = std::fs::read(component(plugin)).unwrap();
+    let setup = Setup::new().device(device.port()).file("plugins/default.toml", "enabled = false\n");
+    setup.file("plugins/customer.toml", feed).file("plugins/customer.wasm", wasm)
+}
+
+async fn subscribed(gateway: &Gateway) {
+    let is_subscribed = |health: &Value| {
+        health["feeds"]["customer"]["commands"]["subscriptions"]["SITE-CL-001/cmd/+/+"] == json!("QoS 1")
+    };
+    gateway.wait_for_health("the subscription", is_subscribed).await;
+}
+
+const COMMANDS: &str =
+    "protocol = \"3.1.1\"\n[rights]\nsubscribe = [\"SITE-CL-001/cmd/#\"]\ntopics = [\"SITE-CL-001/answer/#\"]\n";
+
+#[tokio::test]
+async fn each_command_is_answered_with_its_reference_or_the_mistake() {
+    let (device, broker) = (Device::huawei(), Broker::start());
+    // Retained before the gateway subscribes.
+    publish(broker.port, "SITE-CL-001/cmd/battery/power_kw", r#"{"value":1,"ref":"kept"}"#, true).await;
+    let mut customer = Subscriber::with(broker.port, "SITE-CL-001/answer/#", None).await;
+    let gateway = setup(&device, &broker, "json-commands", COMMANDS).run();
+    subscribed(&gateway).await;
+    let kept = customer.next("/battery/power_kw").await.json();
+    assert_eq!((&kept["ref"], &kept["outcome"]), (&json!("kept"), &json!("refused")));
+    assert!(kept["reason"].as_str().unwrap().contains("the command is retained, so it may be of any age"), "{kept}");
+    for (topic, payload, reference, reason) in [
+        ("battery/power_kw", r#"{"value": 20.0, "until_s": 60, "ref": "a1"}"#, json!("a1"), "not yet"),
+        ("battery/power_kw", r#"{"value": 20.0}"#, Value::Null, "not yet"),
+        ("battery/power_kw", r#"{"value": null, "ref": "a2"}"#, json!("a2"), "not yet"),
+        ("battery/power_kw", r#"{"value": 20.0"#, Value::Null, "the payload is not JSON: invalid JSON at byte 14"),
+        ("battery/power_kw", "20", Value::Null, "the payload is not a JSON object"),
+        ("battery/power_kw", r#"{"ref":"a3"}"#, json!("a3"), "value is missing"),
+        ("battery/power_kw", r#"{"value":1,"until":5,"ref":"a4"}"#, json!("a4"), "until is unknown"),
+        (
+            "battery/power_kw",
+            r#"{"value":1,"until_s":0,"ref":"a5"}"#,
+            json!("a5"),
+            "until_s = 0: write seconds from now",
+        ),
+        ("battery/power_kw", r#"{"value":1,"until_s":1e9,"ref":"a6"}"#, json!("a6"), "at most 31536000"),
+        ("battery/power_kw", r#"{"value":1,"ref":7}"#, Value::Null, "ref is not a text"),
+        ("meter/power_kw", r#"{"value":1,"ref":"a7"}"#, json!("a7"), "the site has no device \"meter\""),
+        ("battery/volume", r#"{"value":1,"ref":"a8"}"#, json!("a8"), "battery has no channel \"volume\""),
+    ] {
+        publish(broker.port, &format!("SITE-CL-001/cmd/{topic}"), payload, false).await;
+        let answer = customer.next(topic).await.json();
+        assert_eq!((&answer["ref"], &answer["outcome"]), (&reference, &json!("refused")), "{payload}: {answer}");
+        assert!(answer["reason"].as_str().unwrap().contains(reason), "{payload}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn telemetry_and_safety_events_have_the_envelope_of_spec_003() {
+    let (device, broker) = (Device::huawei(), Broker::start());
+    let mut consumer = Subscriber::with(broker.port, "bessai/#", None).await;
+    let limits = "[safety]\ntemp_c = { max = 45 }\n";
+    let setup = setup(&device, &broker, "spec-003", "[rights]\ntopics = [\"bessai/#\"]\n").file("bessai.toml", limits);
+    let _gateway = setup.run();
+    let envelope = |message: &Value, message_type: &str| {
+        let members: Vec<_> = message.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members.len(), 5, "{message}");
+        assert_eq!(message["schema_version"], "1.0");
+        assert_eq!(message["message_type"], message_type);
+        assert_eq!(message["site_id"], "SITE-CL-001");
+        let at = message["timestamp"].as_str().unwrap();
+        assert!(at.len() >= 20 && at.contains('T') && at.ends_with('Z'), "{at}");
+        message["payload"].clone()
+    };
+    let telemetry = consumer.next("bessai/SITE-CL-001/telemetry").await.json();
+    let payload = envelope(&telemetry, "telemetry");
+    for (name, expected) in [
+        ("soc_pct", json!(72.3)),
+        ("power_kw", json!(-85.5)),
+        ("temperature_c", json!(28.1)),
+        ("mode", json!(1)),
+        ("cycle_number", json!(312)),
+        ("driver_source", json!("battery")),
+    ] {
+        assert_eq!(payload[name], expected, "{name}: {payload}");
+    }
+    assert!(payload["alarm_code"].is_u64(), "{payload}");
+    device.set("temp_c", 60.0);
+    let message =
+        consumer.wait_for("/safety_event", |message| message.json()["payload"]["event_type"] == "DISPATCH_BLOCKED");
+    let message = message.await;
+    assert_eq!(message.qos, 1);
+    let payload = envelope(&message.json(), "safety_event");
+    assert_eq!((&payload["temperature_c"], &payload["resolution_required"]), (&json!(60.0), &json!(true)), "{payload}");
+    assert!(payload["trigger_condition"].as_str().unwrap().starts_with("battery temp_c max: 60, limit"), "{payload}");
+    device.set("temp_c", 28.1);
+    let cleared =
+        consumer.wait_for("/safety_event", |message| message.json()["payload"]["event_type"] == "SAFE_STATE_CLEARED");
+    assert_eq!(envelope(&cleared.await.json(), "safety_event")["resolution_required"], false);
+}
