@@ -146,6 +146,18 @@ async fn another_implementation_decodes_every_message_of_a_session() {
         is_complete = data["kind"] == "DDATA" && note(&data);
     }
 
+    changes_are_published_and_commands_answered(&mut host, &device, &gateway).await;
+    a_lost_device_dies_and_is_born_again(&mut host, &device).await;
+
+    // A stop publishes the death of this session, once: the will is not published as well.
+    assert!(gateway.stop().await.success());
+    assert_eq!(bd_seq(&host.wait_for("NDEATH").await), 0);
+    drop(host);
+    let deaths = broker.log().matches("'spBv1.0/Solar Plants/NDEATH/SITE-CL-001'").count();
+    assert_eq!(deaths, 2, "received once, sent once: {}", broker.log());
+}
+
+async fn changes_are_published_and_commands_answered(host: &mut Host, device: &Device, gateway: &Gateway) {
     // Only what changes is published, by alias alone.
     device.set("soc_pct", 71.0);
     let changed = loop {
@@ -160,7 +172,7 @@ async fn another_implementation_decodes_every_message_of_a_session() {
     );
 
     // A rebirth repeats the births with the last values and the session's bdSeq.
-    subscribed(&gateway).await;
+    subscribed(gateway).await;
     host.peer.send("rebirth\tSolar Plants\tSITE-CL-001");
     let again = host.wait_for("NBIRTH").await;
     assert_eq!(bd_seq(&again), 0);
@@ -172,8 +184,10 @@ async fn another_implementation_decodes_every_message_of_a_session() {
     gateway.wait_for_log("a DCMD for battery/luna_charge_target_soc was refused: not yet").await;
     host.peer.send("dcmd\tSolar Plants\tSITE-CL-001\tbattery\tnothing\t80");
     gateway.wait_for_log("battery has no metric nothing").await;
+}
 
-    // A lost device dies, and is born again before its data.
+/// It is born before its data.
+async fn a_lost_device_dies_and_is_born_again(host: &mut Host, device: &Device) {
     device.server.set_fault(Some(Fault::Reset));
     let death = host.wait_for("DDEATH").await;
     assert_eq!(death["topic"], "spBv1.0/Solar Plants/DDEATH/SITE-CL-001/battery");
@@ -184,13 +198,6 @@ async fn another_implementation_decodes_every_message_of_a_session() {
         back = host.expect("DDATA").await;
     }
     assert_eq!(metric(&back, "soc_pct")["value"], json!(71.0));
-
-    // A stop publishes the death of this session, once: the will is not published as well.
-    assert!(gateway.stop().await.success());
-    assert_eq!(bd_seq(&host.wait_for("NDEATH").await), 0);
-    drop(host);
-    let deaths = broker.log().matches("'spBv1.0/Solar Plants/NDEATH/SITE-CL-001'").count();
-    assert_eq!(deaths, 2, "received once, sent once: {}", broker.log());
 }
 
 #[tokio::test]
