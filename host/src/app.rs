@@ -39,7 +39,10 @@ use feeds::Feeds;
 use reload::{ReloadReport, Reloader};
 use report::StatusReport;
 
-pub(crate) use feeds::{broker, check_broker_files, check_feed_files, check_site_files, load, reserved_topics};
+pub(crate) use feeds::{
+    broker, check_broker_files, check_feed_files, check_site_files, load, reads_discovered, reserved_topics,
+    try_configuration,
+};
 pub(crate) use login::login;
 pub(crate) use reload::ReloadRequests;
 

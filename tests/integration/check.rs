@@ -140,7 +140,9 @@ fn certificates_are_shown_with_their_dates() {
 
 #[test]
 fn client_ids_are_shown_and_must_differ() {
-    let feed = |id: &str| format!("[broker]\nurl = \"mqtt://other.example\"\nclient_id = \"{id}\"\n");
+    let feed = |id: &str| {
+        format!("[broker]\nurl = \"mqtt://other.example\"\nclient_id = \"{id}\"\n[config]\ntopic = \"acme\"\n")
+    };
     let wasm = std::fs::read(component("example-rust")).unwrap();
     let setup = setup().file("plugins/a.wasm", &wasm).file("plugins/b.wasm", &wasm);
     let setup = setup.file("plugins/a.toml", feed("one")).file("plugins/b.toml", feed("two"));

@@ -31,10 +31,12 @@ mod load;
 mod restart;
 mod scan;
 mod settings;
+mod trial;
 
 use settings::LoadError;
 pub(crate) use settings::{broker, check_broker_files, check_feed_files, check_site_files, load, reserved_topics};
 pub(super) use settings::{of_plugin as plugin_settings, policy};
+pub(crate) use trial::{reads_discovered, try_configuration};
 
 /// Components that are read and compiled at the same time: one per core of a small machine.
 const LOADS_AT_ONCE: usize = 2;

@@ -163,7 +163,7 @@ fn print_feeds(config: &Config) -> Result<Vec<Mistake>, OutputError> {
     };
     let mut mistakes = Vec::new();
     for feed in &config.feeds {
-        mistakes.extend(print_feed(&config.site, feed, &engine)?);
+        mistakes.extend(print_feed(config, feed, &engine)?);
         print_line(format_args!("  client id {}", feed.client_id(&config.site)))?;
     }
     for feed in &config.off {
@@ -172,7 +172,7 @@ fn print_feeds(config: &Config) -> Result<Vec<Mistake>, OutputError> {
     Ok(mistakes)
 }
 
-fn print_feed(site: &str, feed: &FeedConfig, engine: &Engine) -> Result<Option<Mistake>, OutputError> {
+fn print_feed(config: &Config, feed: &FeedConfig, engine: &Engine) -> Result<Option<Mistake>, OutputError> {
     let component = match &feed.component {
         ComponentSource::BuiltIn => "bessai-json, built in".to_owned(),
         ComponentSource::File(path) => path.display().to_string(),
@@ -182,15 +182,27 @@ fn print_feed(site: &str, feed: &FeedConfig, engine: &Engine) -> Result<Option<M
         print_line(format_args!("  limits of {} (kind = {:?}): {}", kind.name, kind.kind, kind.summary()))?;
     }
     print_rights(&feed.rights)?;
-    let reserved = app::reserved_topics(site, feed);
+    let reserved = app::reserved_topics(&config.site, feed);
     if !reserved.is_empty() {
         print_line(format_args!(
             "  needs the default feed's topics listed in [rights] topics to publish to them: {}",
             reserved.join(", ")
         ))?;
     }
-    let loaded = app::load(engine, feed);
-    Ok(loaded.err().map(|error| Mistake::without_value(format!("feed {}", feed.name), error.to_string())))
+    let mistake = |reason: String| Mistake::without_value(format!("feed {}", feed.name), reason);
+    let component = match app::load(engine, feed) {
+        Ok(component) => component,
+        Err(error) => return Ok(Some(mistake(error.to_string()))),
+    };
+    match app::try_configuration(config, feed, component) {
+        Ok(()) => Ok(None),
+        // It may accept them once the points of all devices are known.
+        Err(reason) if app::reads_discovered(config, feed) => {
+            print_warning(&format!("before its devices are first read, {reason}"))?;
+            Ok(None)
+        }
+        Err(reason) => Ok(Some(mistake(reason))),
+    }
 }
 
 /// Prints what a feed may read, publish and do.

@@ -2,8 +2,8 @@
 
 use crate::docs::page::{Block, pages};
 use crate::support::certificates::Authority;
-use crate::support::component;
 use crate::support::gateway::Setup;
+use crate::support::{component, root};
 
 /// A text that every encoding of a secret can read.
 const SECRET: &str = "c2VjcmV0";
@@ -56,11 +56,39 @@ fn surroundings(block: &Block, all: &[Block]) -> Setup {
 fn place(setup: Setup, block: &Block) -> Setup {
     let (_, path) = block.info.split_once(' ').unwrap();
     let body = moved(&setup, &block.body);
-    let setup = setup.file(path, body);
+    let setup = setup.file(path, body.clone());
     match path.strip_prefix("plugins/").and_then(|file| file.strip_suffix(".toml")) {
         Some("default") | None => setup,
-        Some(feed) => setup.file(&format!("plugins/{feed}.wasm"), std::fs::read(component("example-rust")).unwrap()),
+        Some(feed) => match shipped(block, feed) {
+            Some((file, plugin)) => setup.file(&format!("plugins/{file}"), std::fs::read(component(&plugin)).unwrap()),
+            // Nothing knows the settings of a reader's own plugin.
+            None => {
+                let setup = setup.file(path, without_config(&body));
+                setup.file(&format!("plugins/{feed}.wasm"), std::fs::read(component("example-rust")).unwrap())
+            }
+        },
     }
+}
+
+/// The component's file and name, if the sample is of a plugin that comes with the gateway.
+fn shipped(block: &Block, feed: &str) -> Option<(String, String)> {
+    let named = block.body.lines().find_map(|line| line.strip_prefix("component = \"")?.strip_suffix(".wasm\""));
+    let page = block.page.strip_prefix("docs/plugins/").and_then(|page| page.strip_suffix(".md"));
+    let is_shipped = |name: &&str| root().join("plugins").join(name).join("Cargo.toml").is_file();
+    let plugin = [named, page, Some(feed)].into_iter().flatten().find(is_shipped)?;
+    Some((format!("{}.wasm", named.unwrap_or(feed)), plugin.to_owned()))
+}
+
+/// The sample with a `[config]` that the example accepts instead of its own.
+fn without_config(body: &str) -> String {
+    let mut is_config = false;
+    let kept = body.lines().filter(|line| {
+        if line.starts_with('[') {
+            is_config = line.starts_with("[config");
+        }
+        !is_config
+    });
+    kept.map(|line| format!("{line}\n")).chain(["[config]\ntopic = \"acme\"\n".to_owned()]).collect()
 }
 
 #[test]
