@@ -18,6 +18,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Files = BTreeMap<String, PathBuf>;
 
 const SDK: &str = "bessai-plugin";
+/// Crates without dependencies that a shipped plugin uses beside the SDK: they come with its source.
+const VENDORED_TOO: [&str; 1] = ["minijinja"];
+/// How well the sources of plugins are compressed: it is done once and makes the program smaller.
+const COMPRESSION_LEVEL: u8 = 9;
 
 fn main() -> Result<()> {
     // Read at run time: a shared target folder may hold this script as it was compiled for another checkout, and its output.
@@ -25,7 +29,8 @@ fn main() -> Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
     pack_relocations();
     embed_component(&root)?;
-    embed_sources(&root)
+    embed_sources(&root)?;
+    embed_plugins(&root)
 }
 
 /// Stores the release's relocations packed: 2 MB less to keep and to read at each start. The C library applies them since
@@ -67,7 +72,8 @@ fn embed_sources(root: &Path) -> Result<()> {
         println!("cargo:rerun-if-changed={}", root.join(source).display());
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let packages = packages(root, &out)?;
+    let sdk = root.join("plugins/sdk");
+    let packages = packages(root, &out, SDK, &format!("{SDK} = {{ path = {sdk:?} }}"))?;
 
     let mut files = Files::new();
     add_folder(&mut files, &root.join("wit"), "vendor/wit")?;
@@ -100,17 +106,68 @@ fn embed_sources(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The SDK and its dependencies as cargo describes them. They are fetched already, because this program is built with the
-/// SDK; describing the whole workspace would fetch crates that no build of the program needs.
-fn packages(root: &Path, out: &Path) -> Result<Vec<Value>> {
-    let alone = out.join("sdk-alone");
+/// Writes the sources of all shipped plugins, compressed, for `scaffold/shipped.rs`.
+fn embed_plugins(root: &Path) -> Result<()> {
+    let folder = root.join("plugins");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let mut files = Files::new();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let plugin = folder.join(&name);
+        if name == "sdk" || name.starts_with("example-") || !plugin.join("Cargo.toml").is_file() {
+            continue;
+        }
+        // A new plugin is a member in the workspace's manifest, which is watched.
+        println!("cargo:rerun-if-changed={}", plugin.display());
+        files.insert(format!("{name}/Cargo.toml"), plugin.join("Cargo.toml"));
+        for part in ["src", "cases", "tests"].into_iter().filter(|part| plugin.join(part).is_dir()) {
+            add_folder(&mut files, &plugin.join(part), &format!("{name}/{part}"))?;
+        }
+        names.push(name);
+    }
+    names.sort();
+    let workspace = fs::read_to_string(root.join("Cargo.toml"))?;
+    for name in VENDORED_TOO {
+        let line = workspace.lines().find(|line| line.starts_with(&format!("{name} = "))).ok_or("an unknown crate")?;
+        let packages = packages(root, &out, name, line)?;
+        let package = packages.first().ok_or("cargo metadata names no packages")?;
+        let source = Path::new(text(package, "manifest_path")?).parent().ok_or("a manifest without a folder")?;
+        add_folder(&mut files, &source.join("src"), &format!("vendor/{name}/src"))?;
+        add_top(&mut files, source, &format!("vendor/{name}"))?;
+    }
+    fs::write(out.join("plugins.bin"), archive(&files)?)?;
+    let versions: Vec<_> =
+        workspace.lines().filter(|line| line.contains("= { version = \"=") || line.contains(" = \"=")).collect();
+    fs::write(out.join("plugins.rs"), format!("&{names:?}\n"))?;
+    fs::write(out.join("versions.rs"), format!("&{versions:?}\n"))?;
+    Ok(())
+}
+
+/// Each file as the length of its path, the path, the length of its content and the content; then all of them compressed.
+fn archive(files: &Files) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for (inside, path) in files {
+        println!("cargo:rerun-if-changed={}", path.display());
+        let content = fs::read(path)?;
+        for part in [inside.as_bytes(), &content] {
+            bytes.extend_from_slice(&u32::try_from(part.len())?.to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    Ok(miniz_oxide::deflate::compress_to_vec(&bytes, COMPRESSION_LEVEL))
+}
+
+/// A crate and its dependencies as cargo describes them. They are fetched already, because this program is built with the
+/// SDK, and its plugins before it; describing the whole workspace would fetch crates that no build of the program needs.
+fn packages(root: &Path, out: &Path, name: &str, dependency: &str) -> Result<Vec<Value>> {
+    let alone = out.join(format!("{name}-alone"));
     fs::create_dir_all(&alone)?;
     fs::write(alone.join("lib.rs"), "")?;
     fs::copy(root.join("Cargo.lock"), alone.join("Cargo.lock"))?;
-    let sdk = root.join("plugins/sdk");
     let manifest = format!(
-        "[package]\nname = \"sdk-alone\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n[workspace]\n\
-         [dependencies]\n{SDK} = {{ path = {sdk:?} }}\n"
+        "[package]\nname = \"{name}-alone\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n[workspace]\n\
+         [dependencies]\n{dependency}\n"
     );
     fs::write(alone.join("Cargo.toml"), manifest)?;
 
@@ -120,7 +177,7 @@ fn packages(root: &Path, out: &Path) -> Result<Vec<Value>> {
     let output = cargo.current_dir(root).output()?;
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("failed to find the sources of {SDK}: {reason}").into());
+        return Err(format!("failed to find the sources of {name}: {reason}").into());
     }
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata.get("packages").and_then(Value::as_array).ok_or("cargo metadata names no packages")?;

@@ -50,6 +50,7 @@ mod sign_in;
 mod sparkplug;
 mod supervision;
 mod support;
+mod template;
 mod tidy;
 mod tls;
 mod wasi;

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use bessai_domain::record;
 use bessai_plugin_runtime::{self as runtime, PluginInterface};
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 
 use crate::app::BESSAI_JSON;
 use crate::config::{self, FeedLimits, StandaloneSettings};
 use crate::quarantine;
-use crate::scaffold::{self, Language};
+use crate::scaffold::{self, Language, Origin};
 use crate::testing::bench::BenchStep;
 use crate::testing::{self, PluginRunner, RunSettings, TestOptions};
 
@@ -36,6 +37,7 @@ pub(super) enum PluginCommand {
 Examples:
   bessai-edge plugin new acme
   bessai-edge plugin new acme --language python
+  bessai-edge plugin new acme --from template
   bessai-edge plugin new acme --dir ~/plugins")]
     New {
         /// Name of the project folder and of the package.
@@ -43,6 +45,9 @@ Examples:
         /// Language of the plugin.
         #[arg(long, value_enum, default_value = "rust")]
         language: Language,
+        /// Shipped plugin whose source the project begins with.
+        #[arg(long, value_name = "PLUGIN", conflicts_with = "language", value_parser = PossibleValuesParser::new(scaffold::SHIPPED))]
+        from: Option<String>,
         /// Folder in which the project folder is created.
         #[arg(long, value_name = "FOLDER", default_value = ".")]
         dir: PathBuf,
@@ -126,7 +131,10 @@ Examples:
 /// Runs a command.
 pub(super) fn run(command: PluginCommand) -> Result<(), CommandError> {
     match command {
-        PluginCommand::New { name, language, dir } => create(&name, language, &dir),
+        PluginCommand::New { name, language, from, dir } => {
+            let origin = from.as_deref().map_or(Origin::Example(language), Origin::Shipped);
+            create(&name, origin, &dir)
+        }
         PluginCommand::Inspect { file, settings } => inspect(&file, settings),
         PluginCommand::Test { file, cases, update, show_log, junit } => {
             test(&file, cases, TestOptions { update }, show_log, junit.as_deref())
@@ -139,11 +147,11 @@ pub(super) fn run(command: PluginCommand) -> Result<(), CommandError> {
     }
 }
 
-fn create(name: &str, language: Language, dir: &Path) -> Result<(), CommandError> {
-    let project = scaffold::create(name, language, dir).map_err(CommandError::Failed)?;
+fn create(name: &str, origin: Origin<'_>, dir: &Path) -> Result<(), CommandError> {
+    let project = scaffold::create(name, origin, dir).map_err(CommandError::Failed)?;
     let project = project.display();
     print_line(format_args!("created {project}"))?;
-    if let Some(download) = language.download() {
+    if let Some(download) = origin.download() {
         print_line(format_args!("  the first build downloads {download}"))?;
     }
     Ok(print_line(format_args!("  cd {project} && ./build.sh && bessai-edge plugin test {name}.wasm"))?)

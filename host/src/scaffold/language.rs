@@ -29,7 +29,7 @@ const CASE: [Template; 3] = [
     ("cases/first/expected.jsonl", include_str!("template/common/expected.jsonl")),
 ];
 
-const RUST: [Template; 6] = [
+pub(super) const RUST: [Template; 6] = [
     (".cargo/config.toml", include_str!("template/rust/cargo-config.toml")),
     (".gitignore", include_str!("template/rust/gitignore")),
     ("Cargo.toml", include_str!("template/rust/manifest.toml")),

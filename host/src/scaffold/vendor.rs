@@ -21,9 +21,13 @@ pub(super) fn has(name: &str) -> bool {
 }
 
 /// The lock file, byte for byte as cargo would write it, so that the first build succeeds with `--locked` and `--offline`.
-pub(super) fn lock(name: &str) -> String {
+/// `others` are names and versions of what the project has in its folder `vendor` beside the SDK.
+pub(super) fn lock(name: &str, others: &[(&str, &str)]) -> String {
+    let mut dependencies: Vec<_> = others.iter().map(|(other, _)| *other).chain([SDK]).collect();
+    dependencies.sort_unstable();
     let mut packages = PACKAGES.to_vec();
-    packages.push((name, FIRST_VERSION, &[SDK]));
+    packages.extend(others.iter().map(|&(other, version)| (other, version, [].as_slice())));
+    packages.push((name, FIRST_VERSION, &dependencies));
     packages.sort_unstable();
 
     let mut lock = String::from(
