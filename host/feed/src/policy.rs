@@ -199,6 +199,26 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_returns_too_much_is_told_how_much() {
+        let messages = |count: usize, bytes: usize| {
+            let message = Message {
+                topic: "t".into(),
+                payload: vec![0; bytes],
+                qos: Qos::AtMostOnce,
+                retain: false,
+                properties: None,
+            };
+            vec![message; count]
+        };
+        let refusal = |count, bytes| policy(None).admit(messages(count, bytes)).err();
+        assert_eq!(refusal(1000, 1000), None);
+        let expected = "returned 2 messages of 2.1 MiB; a call may return 1000 messages and 1 MiB";
+        assert_eq!(refusal(2, 1_100_000).as_deref(), Some(expected));
+        let expected = "returned 1001 messages of 0.1 MiB; a call may return 1000 messages and 1 MiB";
+        assert_eq!(refusal(1001, 1).as_deref(), Some(expected));
+    }
+
+    #[test]
     fn reserved_topics_must_be_listed() {
         for topic in ["S/safety", "S/battery/telemetry", "S/ai", "S/ai/dispatch"] {
             for topics in [None, Some(&["#"][..]), Some(&["+/safety", "+/#"]), Some(&["S/other"])] {
