@@ -13,7 +13,6 @@ use crate::support::broker::{Broker, BrokerSetup};
 use crate::support::certificates::Authority;
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
-use crate::support::guests;
 use crate::support::hub::{self, Hub, HubEvent};
 
 const PAGE: &str = "docs/brokers.md";
@@ -127,16 +126,10 @@ async fn a_static_token_signs_in_to_an_iot_hub() {
     assert!(message["power_kw"].is_number(), "{message}");
 }
 
-#[tokio::test]
-async fn a_plugin_signs_in_to_an_iot_hub() {
-    let (device, mut hub) = (Device::huawei(), Hub::start().await);
-    let block = feed("azure.toml");
-    let setup = with_files(Setup::new().device(device.port()), &block.body);
-    let setup = setup.file("secrets/site001-key", hub::encoded(hub::KEY));
-    let setup = setup.file("plugins/default.toml", &feed("default.toml").body);
-    let body = at_hub(&moved(&setup, &block.body), hub.port);
-    let gateway = setup.file("plugins/azure.toml", body).file("plugins/azure.wasm", guests::signer()).run();
-    let seen = hub.next().await;
-    assert!(matches!(&seen, HubEvent::Connect { device, .. } if device == "site001"), "{seen:?}\n{}", gateway.log());
-    assert_eq!(hub.message().await["says"], "birth");
+/// The tests of the plugin run the sample of its own page against a hub.
+#[test]
+fn the_sample_of_the_azure_plugin_is_that_of_its_page() {
+    let of_plugin = page("docs/plugins/azure-iot-hub.md").blocks;
+    let sample = feed("azure-iot-hub.toml");
+    assert_eq!(of_plugin.iter().find(|block| block.info == sample.info).unwrap().body, sample.body);
 }
