@@ -1,6 +1,9 @@
 //! The positions of a battery's channels in a source.
 
-use bessai_plugin::Source as Described;
+use bessai_plugin::{Frame, Source as Described};
+
+use crate::good_value;
+use crate::safety::Battery;
 
 /// A source with everything that the specification requires.
 pub(crate) struct Source {
@@ -33,5 +36,12 @@ impl Source {
             current: find(&["current_a", "current"]),
             cycles: find(&["cycle_count", "cycle_number"]),
         })
+    }
+
+    /// The state of charge and the temperature; none if one of them was not read or is outside the specification's range.
+    pub(crate) fn battery(&self, frame: &Frame) -> Option<Battery> {
+        let soc = good_value(frame, self.soc).filter(|soc| (0.0..=100.0).contains(soc))?;
+        let temperature = good_value(frame, self.temperature).filter(|temp| (-40.0..=100.0).contains(temp))?;
+        Some(Battery { soc, temperature })
     }
 }

@@ -89,6 +89,62 @@ fn a_block_and_its_end_are_safety_events() {
     assert!(String::from_utf8_lossy(&stale[0].payload).contains("STALE_DATA_BLOCK"));
 }
 
+fn text(message: &Message) -> String {
+    String::from_utf8(message.payload.clone()).unwrap()
+}
+
+#[test]
+fn safety_events_wait_for_the_first_reading() {
+    let mut harness = harness();
+    assert_eq!(harness.event(safety(&[("unread", f64::NAN)])).unwrap(), []);
+    assert!(logged().last().unwrap().1.starts_with("STALE_DATA_BLOCK is published after the first reading"));
+    assert_eq!(harness.event(safety(&[])).unwrap(), []);
+    // Without a temperature it does not count; without a power it does.
+    assert_eq!(harness.frame(&[72.3, 1.0, f64::NAN, 312.0]).unwrap(), []);
+    let events = harness.restart().unwrap().frame(&[72.3, f64::NAN, 28.1, 312.0]).unwrap();
+    let payload = r#"{"event_type":"STALE_DATA_BLOCK","trigger_condition":"battery temp_c unread","soc_pct":72.3,"temperature_c":28.1,"action_taken":"set-points are refused","alarm_code":1,"resolution_required":true}"#;
+    check(&events[..1], "safety_event", "00", payload);
+    let payload = r#"{"event_type":"SAFE_STATE_CLEARED","trigger_condition":"no rule is violated","soc_pct":72.3,"temperature_c":28.1,"action_taken":"set-points are allowed again","alarm_code":0,"resolution_required":false}"#;
+    check(&events[1..], "safety_event", "01", payload);
+    assert_eq!(harness.restart().unwrap().frame(&[72.3, f64::NAN, 28.1, 312.0]).unwrap(), []);
+}
+
+#[test]
+fn only_the_newest_events_wait() {
+    let mut harness = harness();
+    for _ in 0..20 {
+        harness.event(safety(&[("unread", f64::NAN)])).unwrap();
+        harness.event(safety(&[])).unwrap();
+    }
+    assert_eq!(metric("dropped_safety_events_total", &[]), Some(8.0));
+    let events = harness.frame(&[72.3, f64::NAN, 28.1, 312.0]).unwrap();
+    assert_eq!(events.len(), 32);
+    assert!(text(&events[0]).contains("15:20:08.000Z") && text(&events[31]).contains("15:20:39.000Z"));
+}
+
+#[test]
+fn a_critical_temperature_enters_the_safe_state() {
+    let mut harness = harness();
+    harness.frame(&[72.3, 1.0, 46.2, 312.0]).unwrap();
+    let mut kind = |violations: &[(&str, f64)]| {
+        let messages = harness.event(safety(violations)).unwrap();
+        messages.first().map(|message| text(message).split('"').nth(21).unwrap().to_owned())
+    };
+    assert_eq!(kind(&[("max", 60.0)]).as_deref(), Some("DISPATCH_BLOCKED"));
+    assert_eq!(kind(&[("max", 60.1)]).as_deref(), Some("SAFE_STATE_ENTERED"));
+    // It lasts until the site is safe.
+    assert_eq!(kind(&[("max", 46.0)]), None);
+    assert_eq!(kind(&[("max", 61.0)]), None);
+    assert_eq!(kind(&[]).as_deref(), Some("SAFE_STATE_CLEARED"));
+    assert_eq!(kind(&[("min", -20.1)]).as_deref(), Some("SAFE_STATE_ENTERED"));
+    assert_eq!(kind(&[]).as_deref(), Some("SAFE_STATE_CLEARED"));
+    // Its value is an age.
+    assert_eq!(kind(&[("stale", 90.0)]).as_deref(), Some("STALE_DATA_BLOCK"));
+    let payload = r#"{"event_type":"SAFE_STATE_ENTERED","trigger_condition":"battery temp_c max: 61, limit 45","soc_pct":72.3,"temperature_c":46.2,"action_taken":"set-points are refused","alarm_code":2,"resolution_required":true}"#;
+    let events = harness.event(safety(&[("stale", 90.0), ("max", 61.0)])).unwrap();
+    check(&events, "safety_event", "09", payload);
+}
+
 #[test]
 fn scores() {
     let mut harness = harness();
@@ -100,7 +156,7 @@ fn scores() {
         refusal: None,
         inference_ms: 0.123,
     };
-    let payload = r#"{"ids_anomaly_score":null,"inference_source":"onnx_local","onnx_dispatch_kw":-42.5,"onnx_inference_ms":0.12}"#;
+    let payload = r#"{"ids_anomaly_score":0.0,"inference_source":"onnx_local","onnx_dispatch_kw":-42.5,"onnx_inference_ms":0.12}"#;
     check(&harness.event(EventBody::Dispatch(dispatch())).unwrap(), "ai_score", "00", payload);
     let anomaly = Anomaly {
         model: "i".into(),
