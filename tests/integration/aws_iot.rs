@@ -1,18 +1,27 @@
 //! The plugin aws-iot-core at a broker with client certificates and AWS's limits, and the AWS SDK as the application.
 
+use std::collections::BTreeMap;
+
+use bessai_simulator::scripted::{ConnectReply, Script, ScriptedBroker};
 use serde_json::{Value, json};
 
+use crate::support::alpn_server::alpn_server;
 use crate::support::broker::{Broker, BrokerSetup};
 use crate::support::certificates::{Authority, Pem};
 use crate::support::component;
 use crate::support::device::Device;
 use crate::support::folder;
 use crate::support::gateway::Setup;
+use crate::support::http_proxy::{HttpProxy, ProxyRules};
 use crate::support::peer::Peer;
+use crate::support::subscriber::Subscriber;
+use crate::support::within;
 
 /// The largest payload and the most slashes of a topic that AWS accepts.
 const PAYLOAD_BYTES: u64 = 131_072;
 const SLASHES: usize = 7;
+/// The messages that AWS accepts in a second over a connection.
+const MESSAGES_PER_S: u32 = 100;
 
 /// The certificates of the broker, the thing and the application, all of one authority.
 struct Identities {
@@ -57,17 +66,26 @@ impl Identities {
     }
 
     fn setup(&self, device: &Device, port: u16, config: &str) -> Setup {
-        let feed = format!(
-            "[broker]\nkind = \"aws-iot\"\nurl = \"mqtts://localhost:{port}\"\nca = {:?}\ncert = {:?}\nkey = {:?}\n\
-             [config]\nthing = \"edge-1\"\n{config}\n\
-             [rights]\ntopics = [\"edge-1/#\", \"$aws/things/edge-1/shadow/#\", \"$aws/rules/telemetry/#\"]\n\
-             subscribe = [\"$aws/things/edge-1/shadow/#\"]\n",
-            self.authority.pem.certificate, self.thing.certificate, self.thing.key
-        );
-        let setup = Setup::new().device(device.port()).file("plugins/default.toml", "enabled = false\n");
-        let wasm = std::fs::read(component("aws-iot-core")).unwrap();
-        setup.file("plugins/aws.toml", feed).file("plugins/aws.wasm", wasm)
+        setup(device, &format!("url = \"mqtts://localhost:{port}\"\n{}", self.files()), config)
     }
+
+    /// The lines of `[broker]` that name the thing's files.
+    fn files(&self) -> String {
+        let (ca, thing) = (&self.authority.pem.certificate, &self.thing);
+        format!("ca = {ca:?}\ncert = {:?}\nkey = {:?}", thing.certificate, thing.key)
+    }
+}
+
+/// A gateway that is the thing; `broker`: further lines of `[broker]`, `config`: of `[config]`.
+fn setup(device: &Device, broker: &str, config: &str) -> Setup {
+    let feed = format!(
+        "[broker]\nkind = \"aws-iot\"\n{broker}\n[config]\nthing = \"edge-1\"\n{config}\n\
+         [rights]\ntopics = [\"edge-1/#\", \"$aws/things/edge-1/shadow/#\", \"$aws/rules/telemetry/#\"]\n\
+         subscribe = [\"$aws/things/edge-1/shadow/#\"]\n"
+    );
+    let setup = Setup::new().device(device.port()).file("plugins/default.toml", "enabled = false\n");
+    let wasm = std::fs::read(component("aws-iot-core")).unwrap();
+    setup.file("plugins/aws.toml", feed).file("plugins/aws.wasm", wasm)
 }
 
 /// The next message that meets a condition; each one before it keeps AWS's limits, too.
@@ -133,4 +151,38 @@ async fn a_certificate_of_another_authority_is_refused() {
     let gateway = identities.setup(&device, broker.port, "").run();
     gateway.wait_for_log("retrying in").await;
     assert!(!broker.log().contains("as edge-1 ("), "{}", broker.log());
+}
+
+#[tokio::test]
+async fn the_backlog_of_an_outage_keeps_the_rate_of_aws() {
+    let device = Device::huawei();
+    let broker = ScriptedBroker::start(Script::with_connect_reply(ConnectReply::Close)).await.unwrap();
+    let url = format!("url = \"mqtt://{}\"", broker.address());
+    let gateway = setup(&device, &url, "shadow = true").with("WATCHDOG_TIMEOUT", "0.01").run();
+    // More than AWS accepts in three seconds.
+    let burst = u64::from(3 * MESSAGES_PER_S);
+    gateway.wait_for_health("a backlog", |health| health["feeds"]["aws"]["lag"].as_u64() > Some(burst)).await;
+    broker.set_script(Script { messages_per_s: Some(MESSAGES_PER_S), ..Script::default() });
+    let is_over = |messages: usize| messages as u64 > burst;
+    within(
+        "the backlog",
+        broker.wait_until(|recording| is_over(recording.messages.len()) || !recording.violations.is_empty()),
+    )
+    .await;
+    broker.inspect(|recording| assert_eq!(recording.violations, Vec::<String>::new()));
+}
+
+#[tokio::test]
+async fn port_443_is_asked_for_mqtt_by_alpn() {
+    let (device, broker, identities) = (Device::huawei(), Broker::start(), Identities::new());
+    let (port, mut requested) = alpn_server(&identities.broker, "x-amzn-mqtt-ca", broker.port).await;
+    // The proxy leads to the server, which a test cannot start on port 443.
+    let brokers = BTreeMap::from([("localhost:443".to_owned(), port)]);
+    let proxy = HttpProxy::start(ProxyRules { brokers, ..ProxyRules::default() });
+    let lines = format!("url = \"mqtts://localhost:443\"\nproxy = {{ file = \"proxy-url\" }}\n{}", identities.files());
+    let mut app = Subscriber::with(broker.port, "edge-1/#", None).await;
+    let setup = setup(&device, &lines, "").file("plugins/proxy-url", format!("http://{}\n", proxy.name()));
+    let _gateway = setup.run();
+    app.next("edge-1/battery/telemetry").await;
+    assert_eq!(requested.recv().await.unwrap(), ("localhost".to_owned(), "x-amzn-mqtt-ca".to_owned()));
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub mod aedes;
+pub mod alpn_server;
 pub mod broker;
 pub mod certificates;
 pub mod cgroup;

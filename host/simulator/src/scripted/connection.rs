@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::acknowledgements::{Due, Held};
 use super::recording::RecordedMessage;
@@ -40,7 +40,7 @@ pub(super) async fn serve(mut stream: TcpStream, number: usize, shared: Arc<Brok
         shared.record(|recording| recording.add_violation(number, "the first packet is no valid CONNECT [3.1]"));
         return;
     };
-    let script = shared.script();
+    let (script, began) = (shared.script(), Instant::now());
     shared.record(|recording| recording.add_connect(number, &connect));
     if !reply_to_connect(&mut stream, &connect, &script).await {
         return;
@@ -53,7 +53,7 @@ pub(super) async fn serve(mut stream: TcpStream, number: usize, shared: Arc<Brok
     if stream.write_all(&releases).await.is_err() {
         return;
     }
-    let rules = ClientRules::new(version, script);
+    let rules = ClientRules::new(version, script, began);
     let mut connection = ClientConnection { number, stream, received, version, rules, held: Held::default(), shared };
     let _ = connection.run(connect.silence_max(), &mut commands).await;
     connection.shared.remove(number);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bessai_domain::topic;
+use tokio::time::Instant;
 
 use super::script::Script;
 use crate::packet::{Packet, PacketKind, Properties, Publish, Version, reason};
@@ -19,6 +20,9 @@ pub(super) struct ClientRules {
     /// Packet ids of messages to the client whose PUBCOMP is due.
     uncompleted: BTreeSet<u16>,
     has_disconnected: bool,
+    /// Before CONNACK was sent.
+    began: Instant,
+    messages: u64,
 }
 
 /// The stage of a message's delivery.
@@ -33,11 +37,13 @@ enum Stage {
 }
 
 impl ClientRules {
-    pub(super) fn new(version: Version, granted: Script) -> Self {
+    /// `began`: before CONNACK was sent.
+    pub(super) fn new(version: Version, granted: Script, began: Instant) -> Self {
         let stored = granted.stored_session.clone().unwrap_or_default();
         let (unreleased, uncompleted) = (stored.unreleased, stored.releases.into_iter().collect());
         let (in_flight, aliases) = (BTreeMap::new(), BTreeMap::new());
-        Self { version, granted, in_flight, aliases, unreleased, uncompleted, has_disconnected: false }
+        let (has_disconnected, messages) = (false, 0);
+        Self { version, granted, in_flight, aliases, unreleased, uncompleted, has_disconnected, began, messages }
     }
 
     /// Checks a packet after CONNECT by its type, flags and size; the error is the violation.
@@ -70,6 +76,7 @@ impl ClientRules {
     /// Checks a PUBLISH; its topic, or the violation.
     pub(super) fn check_publish(&mut self, message: &Publish) -> Result<String, String> {
         let (packet_id, qos) = (message.packet_id, message.qos);
+        self.count_message()?;
         if qos > 2 {
             return Err("message of QoS 3 [3.3.1.2]".to_owned());
         }
@@ -89,6 +96,17 @@ impl ClientRules {
         let topic = self.topic(message)?;
         topic::check(&topic).map_err(|error| format!("{error} [3.3.2.1]"))?;
         Ok(topic)
+    }
+
+    fn count_message(&mut self) -> Result<(), String> {
+        self.messages += 1;
+        let seconds = self.began.elapsed().as_secs() + 1;
+        match self.granted.messages_per_s {
+            Some(limit) if self.messages > seconds * u64::from(limit) => {
+                Err(format!("{} messages in the first {seconds} s, the limit is {limit} in each", self.messages))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn begin(&mut self, packet_id: u16) -> Result<(), String> {

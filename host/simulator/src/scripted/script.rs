@@ -24,6 +24,10 @@ pub struct Script {
     pub refuses_retain: bool,
     /// The keep alive in seconds that clients are to use; announced, not enforced.
     pub server_keep_alive_s: Option<u16>,
+    /// Messages that a connection may bring in a second, counted from its CONNACK: twice as many in the first two seconds, and so
+    /// on. It is not announced, as with AWS IoT Core. A delay on the way only makes messages late, so that a client within the
+    /// limit is never blamed.
+    pub messages_per_s: Option<u32>,
     /// What the broker stored of an earlier session, which it then resumes.
     pub stored_session: Option<StoredSession>,
     /// The connection ends after its first message, in MQTT 5 with a DISCONNECT of this reason code.

@@ -1,7 +1,11 @@
 //! The broker keeps to the standard or breaks it as its script says.
 
-use tokio::net::TcpStream;
+use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::time::{Instant, advance};
+
+use super::rules::ClientRules;
 use super::*;
 use crate::mqtt_client::{MqttClient, message};
 use crate::packet::{self, PacketKind, Properties, Version, reason};
@@ -77,6 +81,19 @@ async fn violations_of_clients_are_recorded() {
         let found = violation(script, &messages).await;
         assert!(found.contains(expected), "{found}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_messages_than_the_rate_are_a_violation() {
+    let script = Script { messages_per_s: Some(2), ..Script::default() };
+    let mut rules = ClientRules::new(Version::V5, script, Instant::now());
+    let mut check = || rules.check_publish(&message("a", "payload"));
+    for _ in 0..2 {
+        assert_eq!((check(), check()), (Ok("a".to_owned()), Ok("a".to_owned())));
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!((check().is_ok(), check().is_ok()), (true, true));
+    assert_eq!(check(), Err("7 messages in the first 3 s, the limit is 2 in each".to_owned()));
 }
 
 #[tokio::test]
