@@ -8,6 +8,8 @@ use bessai_plugin::{
 };
 
 mod config;
+mod flags;
+mod members;
 mod shadow;
 #[cfg(test)]
 mod tests;

@@ -5,12 +5,15 @@ use bessai_plugin::{
     Actions, Failure, Frame, Inbound, Message, Messages, Proposal, Site, Subscription, Value, log, state,
 };
 
-use crate::good_value;
+use crate::flags::{flags, keep_flags_of, store_flags};
+use crate::{good_value, members};
 
 /// The largest shadow that AWS keeps.
 const SHADOW_BYTES: usize = 8192;
 /// The most bytes of a value and the punctuation of its member.
 const VALUE_BYTES: usize = 28;
+/// The state's key of the members that were reported as removed.
+const REMOVED: &str = "r/gone";
 /// The state's key of the newest version of the shadow that was handled.
 const VERSION: &str = "version";
 
@@ -37,6 +40,9 @@ impl Shadow {
                 names + devices
             ));
         }
+        members::update(site)
+            .and_then(|()| keep_flags_of(site))
+            .map_err(|_| "config.shadow: the plugin's state is full")?;
         Ok(Self { prefix: format!("$aws/things/{thing}/shadow"), sources })
     }
 
@@ -56,9 +62,9 @@ impl Shadow {
         out.push(Message::new(self.topic("get"), Vec::new()));
     }
 
-    /// The state's keys of what was reported, one a source and one for the rest.
+    /// The state's keys of what was reported: one a source, one for the rest, one for what was removed.
     fn reported_keys(&self) -> impl Iterator<Item = String> {
-        (0..self.sources.len()).map(|index| format!("r/{index}")).chain(["r/site".into()])
+        (0..self.sources.len()).map(|index| format!("r/{index}")).chain(["r/site".into(), REMOVED.into()])
     }
 
     /// Keeps a reading until the next report.
@@ -76,19 +82,17 @@ impl Shadow {
         self.note_site(&format!("device/{device}"), online)
     }
 
-    /// One line for each flag of the site.
     fn note_site(&self, name: &str, flag: bool) -> Result<(), Failure> {
         let mut flags = flags("n/site");
         flags.retain(|(other, _)| other != name);
         flags.push((name.into(), flag));
         flags.sort();
-        let lines: Vec<_> = flags.iter().map(|(name, flag)| format!("{} {name}", u8::from(*flag))).collect();
-        Ok(state::set("n/site", lines.join("\n").as_bytes())?)
+        store_flags("n/site", &flags)
     }
 
     /// Reports what is not as it was reported last.
     pub(crate) fn report(&self, out: &mut Messages) -> Result<(), Failure> {
-        let mut devices: Vec<(&str, json::Writer)> = Vec::new();
+        let mut devices = Devices::new();
         for (index, (device, names)) in self.sources.iter().enumerate() {
             let (now, before) = (state::get(&format!("n/{index}")), state::get(&format!("r/{index}")));
             let Some(now) = now.filter(|now| before.as_ref() != Some(now)) else { continue };
@@ -115,10 +119,12 @@ impl Shadow {
         if now != before {
             state::set("r/site", &state::get("n/site").unwrap_or_default())?;
         }
-        if devices.is_empty() && safe.is_none() {
+        let gone = self.removed(&mut devices)?;
+        if devices.is_empty() && safe.is_none() && gone.is_empty() {
             return Ok(());
         }
         let mut reported = json::Writer::default();
+        gone.iter().for_each(|device| reported.null(&json::Key::new(device)));
         for (device, writer) in &mut devices {
             reported.raw(&json::Key::new(device), &writer.finish());
         }
@@ -129,6 +135,25 @@ impl Shadow {
         Ok(())
     }
 
+    /// Sets the members to null that are to be removed and were not reported yet; returns the devices of which nothing is left.
+    fn removed(&self, devices: &mut Devices) -> Result<Vec<String>, Failure> {
+        let gone = members::gone();
+        let text = gone.iter().map(|path| path.join("\t")).collect::<Vec<_>>().join("\n");
+        if text.is_empty() || state::get(REMOVED).as_deref() == Some(text.as_bytes()) {
+            return Ok(Vec::new());
+        }
+        state::set(REMOVED, text.as_bytes())?;
+        let mut whole = Vec::new();
+        for mut path in gone {
+            match path.pop() {
+                Some(name) if path.is_empty() => whole.push(name),
+                Some(name) => of_device(devices, &path.join("\t")).null(&json::Key::new(&name)),
+                None => {}
+            }
+        }
+        Ok(whole)
+    }
+
     /// Why a set-point was refused becomes a member of `refused`; null deletes it. Repeated reasons are not reported again, as
     /// AWS may answer each report with the same delta.
     pub(crate) fn report_refusal(
@@ -137,7 +162,7 @@ impl Shadow {
         reason: Option<&str>,
         out: &mut Messages,
     ) -> Result<(), Failure> {
-        let key = format!("refused/{setpoint}");
+        let key = members::refusal_key(setpoint);
         let known = state::get(&key);
         if known.as_deref() == reason.map(str::as_bytes) {
             return Ok(());
@@ -154,7 +179,7 @@ impl Shadow {
                 refused.number(&name, f64::NAN);
             }
         }
-        reported.raw(&json::Key::new("refused"), &refused.finish());
+        reported.raw(&json::Key::new(members::REFUSED), &refused.finish());
         out.push(self.update(&reported.finish()));
         Ok(())
     }
@@ -189,6 +214,9 @@ impl Shadow {
         }
         state::set(VERSION, version.to_string().as_bytes())?;
         let state = member(&document, "state");
+        if is_answer {
+            members::confirm(state.and_then(|state| member(state, "reported")))?;
+        }
         let delta = if is_answer { state.and_then(|state| member(state, "delta")) } else { state };
         let Some(Json::Table(devices)) = delta else { return Ok(()) };
         for (device, channels) in devices {
@@ -223,20 +251,17 @@ impl Shadow {
     }
 }
 
+/// Each device's members.
+type Devices = Vec<(String, json::Writer)>;
+
 /// The writer of a device's members.
-fn of_device<'a, 'b>(devices: &'a mut Vec<(&'b str, json::Writer)>, device: &'b str) -> &'a mut json::Writer {
+fn of_device<'a>(devices: &'a mut Devices, device: &str) -> &'a mut json::Writer {
     let index = devices.iter().position(|(name, _)| *name == device).unwrap_or_else(|| {
-        devices.push((device, json::Writer::default()));
+        devices.push((device.into(), json::Writer::default()));
         devices.len() - 1
     });
     #[allow(clippy::indexing_slicing, reason = "found or just added")]
     &mut devices[index].1
-}
-
-fn flags(key: &str) -> Vec<(String, bool)> {
-    let stored = state::get(key).and_then(|lines| String::from_utf8(lines).ok()).unwrap_or_default();
-    let flag = |line: &str| line.split_once(' ').map(|(flag, name)| (name.to_owned(), flag == "1"));
-    stored.lines().filter_map(flag).collect()
 }
 
 fn member<'a>(value: &'a Json, name: &str) -> Option<&'a Json> {

@@ -40,7 +40,6 @@ fn what_changed_is_reported_at_the_next_tick() {
     let mut harness = with_shadow();
     harness.frame(&[50.0, 1.0]).unwrap();
     harness.frame(&[50.0, 2.0]).unwrap();
-    let tick = |harness: &mut Harness<AwsIotCore>| harness.event(EventBody::Heartbeat).unwrap();
     check(&tick(&mut harness), UPDATE, r#"{"state":{"reported":{"battery":{"soc_pct":50.0,"power_kw":2.0}}}}"#);
     assert_eq!(tick(&mut harness), []);
     harness.frame(&[50.0, f64::NAN]).unwrap();
@@ -96,6 +95,65 @@ fn what_is_desired_becomes_a_set_point() {
     let reports = harness.wrote("battery/power_kw", &Outcome::Acknowledged).unwrap();
     check(&reports, UPDATE, r#"{"state":{"reported":{"refused":{"battery/power_kw":null}}}}"#);
     assert!(harness.receive(&format!("{prefix}/update/delta"), "{").is_err());
+}
+
+fn tick(harness: &mut Harness<AwsIotCore>) -> Vec<Message> {
+    harness.event(EventBody::Heartbeat).unwrap()
+}
+
+#[test]
+fn members_that_the_site_no_longer_has_are_removed() {
+    let both =
+        site("S").device("battery", &[("soc_pct", "%"), ("power_kw", "kW")]).device("meter", &[("power_kw", "kW")]);
+    let mut harness = Harness::<AwsIotCore>::new(both, r#"{"thing":"edge-1","shadow":true}"#).unwrap();
+    harness.connected().unwrap();
+    harness.frame(&[50.0, 1.0]).unwrap();
+    harness.frame_of(1, &[2.0]).unwrap();
+    let status = |online| DeviceStatus { device: "meter".into(), online, detail: String::new() };
+    harness.event(EventBody::Device(status(true))).unwrap();
+    let all =
+        r#"{"state":{"reported":{"battery":{"soc_pct":50.0,"power_kw":1.0},"meter":{"power_kw":2.0,"online":true}}}}"#;
+    check(&tick(&mut harness), UPDATE, all);
+    harness.wrote("battery/power_kw", &Outcome::Refused("not yet".into())).unwrap();
+    // The readings of before belong to other positions: that of the state of charge is reported once it is read again.
+    let less = || EventBody::Site(site("S").device("battery", &[("soc_pct", "%")]).build());
+    assert_eq!(harness.event(less()).unwrap(), []);
+    let removed =
+        r#"{"state":{"reported":{"meter":null,"battery":{"power_kw":null},"refused":{"battery/power_kw":null}}}}"#;
+    check(&tick(&mut harness), UPDATE, removed);
+    assert_eq!(tick(&mut harness), []);
+    harness.frame(&[51.0]).unwrap();
+    check(&tick(&mut harness), UPDATE, r#"{"state":{"reported":{"battery":{"soc_pct":51.0}}}}"#);
+    // A document that still has one of them, and one that has none.
+    let answer = |harness: &mut Harness<AwsIotCore>, reported: &str| {
+        harness.restart().unwrap().connected().unwrap();
+        let document = format!(r#"{{"version":9,"state":{{"reported":{reported}}}}}"#);
+        harness.receive("$aws/things/edge-1/shadow/get/accepted", document).unwrap();
+        tick(harness)
+    };
+    let again = r#"{"state":{"reported":{"meter":null,"battery":{"soc_pct":51.0}}}}"#;
+    check(&answer(&mut harness, r#"{"meter":{"online":true},"battery":{"soc_pct":50}}"#), UPDATE, again);
+    let after = r#"{"state":{"reported":{"battery":{"soc_pct":51.0}}}}"#;
+    check(&answer(&mut harness, r#"{"battery":{"soc_pct":50}}"#), UPDATE, after);
+}
+
+#[test]
+fn members_that_come_back_are_kept() {
+    let mut harness = with_shadow();
+    harness.wrote("battery/power_kw", &Outcome::Refused("not yet".into())).unwrap();
+    harness.event(EventBody::Site(site("S").build())).unwrap();
+    harness
+        .event(EventBody::Site(site("S").device("battery", &[("soc_pct", "%"), ("power_kw", "kW")]).build()))
+        .unwrap();
+    assert_eq!(tick(&mut harness), []);
+    // A device whose channels are not known yet keeps them.
+    let mut unknown = site("S").device("battery", &[]).build();
+    unknown.sources.clear();
+    harness.event(EventBody::Site(unknown)).unwrap();
+    assert_eq!(tick(&mut harness), []);
+    harness.event(EventBody::Site(site("S").device("battery", &[("soc_pct", "%")]).build())).unwrap();
+    let removed = r#"{"state":{"reported":{"battery":{"power_kw":null},"refused":{"battery/power_kw":null}}}}"#;
+    check(&tick(&mut harness), UPDATE, removed);
 }
 
 #[test]
