@@ -103,6 +103,25 @@ fn its_component_is_small() {
 }
 
 #[tokio::test]
+async fn after_an_outage_a_source_that_did_not_change_has_its_last_reading() {
+    let (device, mut broker) = (Device::huawei(), Broker::start());
+    broker.kill();
+    // One reading, and no further one, as nothing changes.
+    let silent = "deadband = 1000000\nmax_silence = \"24h\"\n";
+    let devices = self::device("battery", "huawei-sun2000", device.port()) + silent;
+    let gateway = site(&broker, &devices, &[]).run();
+    // What is older than 10 s belongs to the backlog.
+    let is_old = |health: &Value| health["feeds"]["home-assistant"]["lag_s"].as_f64().is_some_and(|age| age > 12.0);
+    gateway.wait_for_health("an old reading", is_old).await;
+    broker.restart();
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let state = subscriber.next("/home-assistant/battery/state").await;
+    assert_eq!(state.json()["soc_pct"], 72.3);
+    let availability = &retained(&broker).await[&format!("{BASE}/battery/availability")];
+    assert_eq!(availability.payload, "online");
+}
+
+#[tokio::test]
 async fn a_device_is_described_and_available_until_the_gateway_dies() {
     let mut home = Home::start().await;
     let described = description(&mut home.subscriber).await;

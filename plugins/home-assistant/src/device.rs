@@ -1,6 +1,6 @@
 //! The devices of a site with their entities, topics and what is known of them.
 
-use bessai_plugin::{Device, Failure, FaultKind, Frame, Site, Source, Timestamp, json, log};
+use bessai_plugin::{Device, Failure, FaultKind, Frame, Site, Source, Timestamp, json, log, state};
 
 use crate::energy::Energy;
 use crate::entity::{self, Entity, identifier};
@@ -27,6 +27,8 @@ pub(crate) struct HomeSource {
     pub(crate) state_topic: String,
     pub(crate) entities: Vec<Entity>,
     pub(crate) energy: Option<Energy>,
+    /// The time of its newest reading with a value; an older one of a backlog may follow it.
+    pub(crate) newest: Timestamp,
     /// Channels by position, for proposals.
     pub(crate) channels: Vec<String>,
 }
@@ -72,7 +74,14 @@ fn home_device(site: &Site, device: &Device) -> HomeDevice {
 }
 
 fn home_source(state_topic: String, entities: Vec<Entity>) -> HomeSource {
-    HomeSource { device: 0, state_topic, entities, energy: None, channels: Vec::new() }
+    let stored = state::get(&newest_key(&state_topic)).and_then(|stored| stored.try_into().ok());
+    let newest = stored.map_or(0, Timestamp::from_le_bytes);
+    HomeSource { device: 0, state_topic, entities, energy: None, newest, channels: Vec::new() }
+}
+
+/// The state's key of the time of a source's newest reading.
+fn newest_key(topic: &str) -> String {
+    format!("newest/{topic}")
 }
 
 /// Two channels of a device may have one name in different sources; and a device may have too many.
@@ -115,6 +124,12 @@ impl HomeSource {
         }
         let state = writer.finish();
         Ok(has_value.then_some(state))
+    }
+
+    /// Remembers the time of its newest reading.
+    pub(crate) fn keep_time(&mut self, at: Timestamp) -> Result<(), Failure> {
+        self.newest = at;
+        Ok(state::set(&newest_key(&self.state_topic), &at.to_le_bytes())?)
     }
 }
 

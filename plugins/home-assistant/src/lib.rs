@@ -36,6 +36,8 @@ pub struct HomeAssistant {
     sources: Vec<HomeSource>,
     /// The description changed in this call, and Home Assistant does not know yet.
     is_announcement_due: bool,
+    /// There may be readings of a backlog that wait for its end. After a start the state decides.
+    has_late: bool,
     writer: json::Writer,
 }
 
@@ -49,6 +51,7 @@ impl Plugin for HomeAssistant {
             devices,
             sources,
             is_announcement_due: false,
+            has_late: true,
             writer: json::Writer::default(),
         })
     }
@@ -62,17 +65,25 @@ impl Plugin for HomeAssistant {
         self.announce_if_due(out)?;
         let source = usize::try_from(frame.source).ok().and_then(|index| self.sources.get_mut(index));
         let Some(source) = source else { return Ok(()) };
-        let state = source.state(event.at, frame, &mut self.writer)?;
-        // Home Assistant stamps a value when it arrives: an old one would be taken for the present.
-        let Some(state) = state.filter(|_| !event.historical) else { return Ok(()) };
+        let is_newest = event.at >= source.newest || !event.historical;
+        let Some(state) = source.state(event.at, frame, &mut self.writer)?.filter(|_| is_newest) else {
+            return self.end_backlog(event, out);
+        };
+        source.keep_time(event.at)?;
         let topic = source.state_topic.clone();
+        if event.historical {
+            // Home Assistant stamps a value when it arrives: of a backlog only the last one is close to the present.
+            self.has_late = true;
+            return Ok(state::set(&late_key(&topic), &state)?);
+        }
         if let Some(device) = self.devices.get(source.device) {
             if last(&device.availability_topic).as_deref() != Some(ONLINE.as_bytes()) {
                 publish_kept(&device.availability_topic, ONLINE.into(), out)?;
             }
+            state::delete(&late_key(&topic));
             publish_kept(&topic, state, out)?;
         }
-        Ok(())
+        self.end_backlog(event, out)
     }
 
     fn safety(&mut self, event: &Event, safety: &Safety, out: &mut Messages) -> Result<(), Failure> {
@@ -82,7 +93,7 @@ impl Plugin for HomeAssistant {
         if !event.historical && last(&self.safety_topic()).as_deref() != Some(payload.as_bytes()) {
             publish_kept(&self.safety_topic(), payload.into(), out)?;
         }
-        Ok(())
+        self.end_backlog(event, out)
     }
 
     fn device(&mut self, event: &Event, status: &DeviceStatus, out: &mut Messages) -> Result<(), Failure> {
@@ -96,14 +107,16 @@ impl Plugin for HomeAssistant {
             Some(device) => {
                 let payload = if status.online { ONLINE } else { OFFLINE };
                 // Also what happened during an outage of the broker: no later event repeats it.
-                publish_kept(&device.availability_topic, payload.into(), out)
+                publish_kept(&device.availability_topic, payload.into(), out)?;
             }
-            None => Ok(()),
+            None => {}
         }
+        self.end_backlog(event, out)
     }
 
-    fn heartbeat(&mut self, _event: &Event, out: &mut Messages) -> Result<(), Failure> {
-        self.announce_if_due(out)
+    fn heartbeat(&mut self, event: &Event, out: &mut Messages) -> Result<(), Failure> {
+        self.announce_if_due(out)?;
+        self.end_backlog(event, out)
     }
 
     fn gap(&mut self, event: &Event, gap: &Gap, _out: &mut Messages) -> Result<(), Failure> {
@@ -225,6 +238,25 @@ impl HomeAssistant {
         if std::mem::take(&mut self.is_announcement_due) { self.announce(out) } else { Ok(()) }
     }
 
+    /// Publishes what the sources read last in a backlog, once events are of the present again: a source that is read rarely, or
+    /// published only on a change, may have nothing newer for long.
+    fn end_backlog(&mut self, event: &Event, out: &mut Messages) -> Result<(), Failure> {
+        if event.historical || !self.has_late {
+            return Ok(());
+        }
+        for source in &self.sources {
+            let key = late_key(&source.state_topic);
+            let (Some(state), Some(device)) = (state::get(&key), self.devices.get(source.device)) else { continue };
+            if last(&device.availability_topic).is_none() {
+                publish_kept(&device.availability_topic, ONLINE.into(), out)?;
+            }
+            publish_kept(&source.state_topic, state, out)?;
+            state::delete(&key);
+        }
+        self.has_late = false;
+        Ok(())
+    }
+
     fn announce(&self, out: &mut Messages) -> Result<(), Failure> {
         let announcement = Announcement {
             prefix: &self.config.discovery_prefix,
@@ -265,6 +297,11 @@ impl HomeAssistant {
 /// The last payload of a topic, kept in the state, because another instance may need it.
 fn last(topic: &str) -> Option<Vec<u8>> {
     state::get(&format!("last/{topic}"))
+}
+
+/// The state's key of a source's last reading in a backlog.
+fn late_key(topic: &str) -> String {
+    format!("late/{topic}")
 }
 
 fn last_message(topic: &str) -> Option<Message> {
