@@ -65,6 +65,26 @@ async fn each_command_is_answered_with_its_reference_or_the_mistake() {
 }
 
 #[tokio::test]
+async fn a_command_that_the_broker_kept_is_refused_as_old() {
+    for session in ["protocol = \"3.1.1\"", "protocol = \"5\"\nsession_expiry = \"1h\""] {
+        let (device, broker) = (Device::huawei(), Broker::start());
+        let mut customer = Subscriber::with(broker.port, "SITE-CL-001/answer/#", None).await;
+        let lines = COMMANDS.replace("protocol = \"3.1.1\"", &format!("{session}\nclean_start = false"));
+        let gateway = setup(&device, &broker, "json-commands", &lines).run();
+        subscribed(&gateway).await;
+        let (status, setup) = gateway.stop_and_keep_setup().await;
+        assert!(status.success());
+        let topic = "SITE-CL-001/cmd/battery/power_kw";
+        publish(broker.port, topic, r#"{"value": 20.0, "ref": "old"}"#, false).await;
+        let gateway = setup.run();
+        let answer = customer.next("/battery/power_kw").await.json();
+        let reason = "the command is old: the broker or the gateway kept it for a while; publish it again";
+        assert_eq!(answer, json!({ "ref": "old", "outcome": "refused", "reason": reason }), "{session}");
+        gateway.wait_for_log(&format!("a command on {topic} is refused: the command is old")).await;
+    }
+}
+
+#[tokio::test]
 async fn telemetry_and_safety_events_have_the_envelope_of_spec_003() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let mut consumer = Subscriber::with(broker.port, "bessai/#", None).await;
