@@ -103,13 +103,10 @@ impl Plugin for HomeAssistant {
             let energies = self.sources.iter_mut().filter(|source| Some(source.device) == position);
             energies.filter_map(|source| source.energy.as_mut()).try_for_each(|energy| energy.add(event.at, None))?;
         }
-        match position.and_then(|position| self.devices.get(position)) {
-            Some(device) => {
-                let payload = if status.online { ONLINE } else { OFFLINE };
-                // Also what happened during an outage of the broker: no later event repeats it.
-                publish_kept(&device.availability_topic, payload.into(), out)?;
-            }
-            None => {}
+        if let Some(device) = position.and_then(|position| self.devices.get(position)) {
+            let payload = if status.online { ONLINE } else { OFFLINE };
+            // Also what happened during an outage of the broker: no later event repeats it.
+            publish_kept(&device.availability_topic, payload.into(), out)?;
         }
         self.end_backlog(event, out)
     }
