@@ -1,14 +1,11 @@
-//! Writes payloads in the protobuf encoding of `sparkplug_b.proto`: the fields that an edge node sends.
+//! Builds the payloads that an edge node sends.
+
+use prost::Message;
+
+use crate::proto::{self, MetricValue, PropertySet, PropertyValue};
 
 /// Nanoseconds of a millisecond, the unit of Sparkplug's times.
 const NANOS_PER_MS: u64 = 1_000_000;
-/// The most bytes of a varint.
-const VARINT_BYTES: usize = 10;
-
-/// Wire types: a varint, eight bytes, and a length with as many bytes.
-const VARINT: u32 = 0;
-const FIXED64: u32 = 1;
-const BYTES: u32 = 2;
 
 /// How a metric's value is encoded; the numbers are those of `DataType` in `sparkplug_b.proto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,108 +45,49 @@ pub(crate) fn millis(at: u64) -> u64 {
 }
 
 /// A payload under construction.
-pub(crate) struct Payload {
-    bytes: Vec<u8>,
-    /// The metric under construction, whose length precedes it.
-    metric: Vec<u8>,
-}
+pub(crate) struct Payload(proto::Payload);
 
 impl Payload {
     pub(crate) fn new(timestamp: u64) -> Self {
-        let mut payload = Self { bytes: Vec::with_capacity(1024), metric: Vec::with_capacity(128) };
-        number(&mut payload.bytes, 1, timestamp);
-        payload
+        Self(proto::Payload { timestamp: Some(timestamp), metrics: Vec::new(), seq: None })
     }
 
     pub(crate) fn metric(&mut self, metric: &Metric<'_>) {
-        let bytes = &mut self.metric;
-        bytes.clear();
-        if let Some(name) = metric.name {
-            text(bytes, 1, name);
-        }
-        if let Some(alias) = metric.alias {
-            number(bytes, 2, alias);
-        }
-        number(bytes, 3, metric.timestamp);
-        if let Some(data_type) = metric.data_type {
-            number(bytes, 4, data_type as u64);
-        }
-        if metric.is_historical {
-            number(bytes, 5, 1);
-        }
-        if let Some(unit) = metric.unit {
-            text_bytes(bytes, 9, &unit_property(unit));
-        }
-        match metric.value {
-            Value::Null => number(bytes, 7, 1),
-            Value::Int64(value) => number(bytes, 11, u64::from_le_bytes(value.to_le_bytes())),
-            Value::Double(value) => {
-                varint(bytes, key(13, FIXED64));
-                bytes.extend_from_slice(&value.to_le_bytes());
-            }
-            Value::Boolean(value) => number(bytes, 14, u64::from(value)),
-            Value::String(value) => text(bytes, 15, value),
-        }
-        varint(&mut self.bytes, key(2, BYTES));
-        varint(&mut self.bytes, self.metric.len() as u64);
-        self.bytes.extend_from_slice(&self.metric);
+        let value = match metric.value {
+            Value::Null => None,
+            Value::Int64(value) => Some(MetricValue::Long(u64::from_le_bytes(value.to_le_bytes()))),
+            Value::Double(value) => Some(MetricValue::Double(value)),
+            Value::Boolean(value) => Some(MetricValue::Boolean(value)),
+            Value::String(value) => Some(MetricValue::String(value.to_owned())),
+        };
+        self.0.metrics.push(proto::Metric {
+            name: metric.name.map(str::to_owned),
+            alias: metric.alias,
+            timestamp: Some(metric.timestamp),
+            datatype: metric.data_type.map(|data_type| data_type as u32),
+            is_historical: metric.is_historical.then_some(true),
+            is_null: value.is_none().then_some(true),
+            properties: metric.unit.map(unit_property),
+            value,
+        });
     }
 
     /// The payload with its sequence number.
     pub(crate) fn finish(mut self, seq: u8) -> Vec<u8> {
-        number(&mut self.bytes, 3, u64::from(seq));
-        self.bytes
+        self.0.seq = Some(seq.into());
+        self.0.encode_to_vec()
     }
 
     /// The payload of an NDEATH, which alone has no sequence number.
     pub(crate) fn finish_without_seq(self) -> Vec<u8> {
-        self.bytes
+        self.0.encode_to_vec()
     }
 }
 
-/// A `PropertySet` with `engUnit`.
-fn unit_property(unit: &str) -> Vec<u8> {
-    let mut value = Vec::new();
-    number(&mut value, 1, DataType::String as u64);
-    text(&mut value, 8, unit);
-    let mut set = Vec::new();
-    text(&mut set, 1, "engUnit");
-    text_bytes(&mut set, 2, &value);
-    set
-}
-
-fn key(field: u32, wire_type: u32) -> u64 {
-    u64::from(field << 3 | wire_type)
-}
-
-fn number(bytes: &mut Vec<u8>, field: u32, value: u64) {
-    varint(bytes, key(field, VARINT));
-    varint(bytes, value);
-}
-
-fn text(bytes: &mut Vec<u8>, field: u32, value: &str) {
-    text_bytes(bytes, field, value.as_bytes());
-}
-
-fn text_bytes(bytes: &mut Vec<u8>, field: u32, value: &[u8]) {
-    varint(bytes, key(field, BYTES));
-    varint(bytes, value.len() as u64);
-    bytes.extend_from_slice(value);
-}
-
-fn varint(bytes: &mut Vec<u8>, mut value: u64) {
-    let mut encoded = [0; VARINT_BYTES];
-    let mut length = 0;
-    for byte in &mut encoded {
-        length += 1;
-        let low = value.to_le_bytes()[0] & 0x7f;
-        value >>= 7;
-        *byte = if value == 0 { low } else { low | 0x80 };
-        if value == 0 {
-            break;
-        }
-    }
-    bytes.extend_from_slice(encoded.get(..length).unwrap_or_default());
+/// The property `engUnit`.
+fn unit_property(unit: &str) -> PropertySet {
+    let value = PropertyValue { r#type: Some(DataType::String as u32), string_value: Some(unit.to_owned()) };
+    PropertySet { keys: vec!["engUnit".to_owned()], values: vec![value] }
 }
 
 #[cfg(test)]
@@ -186,9 +124,27 @@ mod tests {
     #[test]
     fn numbers_of_every_length() {
         for value in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
-            let mut bytes = Vec::new();
-            varint(&mut bytes, value);
-            assert_eq!(crate::decode::varint(&mut bytes.as_slice()), Some(value), "{value}");
+            let mut payload = Payload::new(value);
+            let number = Value::Int64(i64::from_le_bytes(value.to_le_bytes()));
+            payload.metric(&Metric { alias: Some(value), ..metric("n", value, DataType::Int64, number) });
+            let bytes = payload.finish(0);
+            let read = proto::Payload::decode(bytes.as_slice()).unwrap();
+            let metric = &read.metrics[0];
+            assert_eq!((read.timestamp, metric.alias, metric.timestamp), (Some(value), Some(value), Some(value)));
+            assert_eq!(metric.value, Some(MetricValue::Long(value)));
         }
+    }
+
+    // A protobuf library writes fields by ascending number: null before the unit, the unit before a value.
+    #[test]
+    fn units_and_missing_values() {
+        let named = |value| Metric { unit: Some("%"), ..metric("n", 1, DataType::Double, value) };
+        let mut payload = Payload::new(1);
+        payload.metric(&named(Value::Null));
+        payload.metric(&named(Value::Double(0.0)));
+        let unit = "4a100a07656e67556e69741205080c420125";
+        let start = "0a016e1801200a";
+        let expected = format!("0801121b{start}3801{unit}1222{start}{unit}690000000000000000");
+        check(payload.finish_without_seq(), &expected);
     }
 }

@@ -5,8 +5,9 @@ use bessai_plugin::{Actions, Failure, Inbound, Messages, Proposal, log};
 
 use crate::SparkplugB;
 use crate::births::{self, REBIRTH};
-use crate::decode::{self, Wanted};
+use crate::decode;
 use crate::node::{Host, Node};
+use crate::proto::Metric;
 
 impl SparkplugB {
     pub(crate) fn received(&mut self, message: &Inbound, out: &mut Actions) -> Result<(), Failure> {
@@ -36,7 +37,7 @@ impl SparkplugB {
         Ok(())
     }
 
-    fn node_command(&mut self, metrics: &[Wanted], message: &Inbound, out: &mut Actions) -> Result<(), Failure> {
+    fn node_command(&mut self, metrics: &[Metric], message: &Inbound, out: &mut Actions) -> Result<(), Failure> {
         for metric in metrics {
             match metric.name.as_deref() {
                 Some(REBIRTH) if metric.is_true() => {
@@ -65,11 +66,11 @@ impl SparkplugB {
         self.node.take().map_or(Ok(()), |node| node.store())
     }
 
-    fn proposal(&self, device: &str, index: usize, metric: &Wanted) -> Result<Proposal, String> {
+    fn proposal(&self, device: &str, index: usize, metric: &Metric) -> Result<Proposal, String> {
         let named = || metric.name.clone().unwrap_or_else(|| format!("alias {}", metric.alias.unwrap_or(0)));
         let channel = self.model.channel(index, metric.name.as_deref(), metric.alias);
         let channel = channel.ok_or_else(|| format!("{device} has no metric {}", named()))?;
-        let value = metric.value(channel.data_type as u64);
+        let value = metric.wanted(channel.data_type as u32);
         let value = value.map_err(|reason| format!("{device}/{}: {reason}", channel.name))?;
         let reference = format!("{device}/{}", channel.name);
         Ok(Proposal { device: device.into(), channel: channel.name.clone(), value, until: None, reference })

@@ -14,6 +14,7 @@ mod encode;
 mod incoming;
 mod model;
 mod node;
+mod proto;
 #[cfg(test)]
 mod tests;
 

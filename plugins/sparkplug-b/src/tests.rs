@@ -4,10 +4,11 @@ use bessai_plugin::testing::{Harness, START, logged, site, stored};
 use bessai_plugin::{
     Action, DeviceStatus, EventBody, Frame, Inbound, Message, Protocol, Qos, Safety, Site, Value, Watchdog,
 };
+use prost::Message as _;
 
 use crate::SparkplugB;
-use crate::decode::{Field, field};
 use crate::encode::millis;
+use crate::proto::{Metric, MetricValue, Payload};
 
 /// A metric as received.
 #[derive(Debug, Default, PartialEq)]
@@ -23,39 +24,34 @@ struct Received {
     has_unit: bool,
 }
 
-/// A payload as received: time, sequence number, metrics.
+/// A payload as received: time, sequence number, metrics. It has no other fields, or it would be shorter when encoded again.
 fn decoded(message: &Message) -> (u64, Option<u64>, Vec<Received>) {
-    let (mut bytes, mut timestamp, mut seq, mut metrics) = (message.payload.as_slice(), 0, None, Vec::new());
-    while !bytes.is_empty() {
-        match field(&mut bytes).unwrap() {
-            (1, Field::Number(at)) => timestamp = at,
-            (2, Field::Bytes(metric)) => metrics.push(received(metric)),
-            (3, Field::Number(number)) => seq = Some(number),
-            _ => panic!("an unexpected field"),
-        }
-    }
-    (timestamp, seq, metrics)
+    let payload = Payload::decode(message.payload.as_slice()).unwrap();
+    assert_eq!(payload.encode_to_vec(), message.payload, "an unexpected field");
+    (payload.timestamp.unwrap(), payload.seq, payload.metrics.into_iter().map(received).collect())
 }
 
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-fn received(mut bytes: &[u8]) -> Received {
-    let mut metric = Received::default();
-    while !bytes.is_empty() {
-        match field(&mut bytes).unwrap() {
-            (1, Field::Bytes(name)) => metric.name = String::from_utf8(name.to_vec()).unwrap(),
-            (2, Field::Number(alias)) => metric.alias = Some(alias),
-            (3, Field::Number(at)) => metric.timestamp = Some(at),
-            (4, Field::Number(data_type)) => metric.data_type = Some(data_type),
-            (5, Field::Number(flag)) => metric.is_historical = flag == 1,
-            (7, Field::Number(flag)) => metric.is_null = flag == 1,
-            (9, Field::Bytes(_)) => metric.has_unit = true,
-            (11 | 14, Field::Number(value)) => metric.value = Some(value as f64),
-            (13, Field::Eight(value)) => metric.value = Some(f64::from_le_bytes(value)),
-            (15, Field::Bytes(text)) => metric.text = Some(String::from_utf8(text.to_vec()).unwrap()),
-            (number, _) => panic!("an unexpected field {number}"),
-        }
+fn received(metric: Metric) -> Received {
+    let (value, text) = match metric.value {
+        None => (None, None),
+        Some(MetricValue::Long(value)) => (Some(value as f64), None),
+        Some(MetricValue::Double(value)) => (Some(value), None),
+        Some(MetricValue::Boolean(value)) => (Some(f64::from(u8::from(value))), None),
+        Some(MetricValue::String(text)) => (None, Some(text)),
+        Some(value) => panic!("an unexpected value {value:?}"),
+    };
+    Received {
+        name: metric.name.unwrap_or_default(),
+        alias: metric.alias,
+        timestamp: metric.timestamp,
+        data_type: metric.datatype.map(u64::from),
+        is_historical: metric.is_historical == Some(true),
+        is_null: metric.is_null == Some(true),
+        value,
+        text,
+        has_unit: metric.properties.is_some(),
     }
-    metric
 }
 
 fn plant() -> bessai_plugin::testing::SiteBuilder {
