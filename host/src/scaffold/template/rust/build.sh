@@ -40,8 +40,9 @@ elif distribution_compiles; then
   export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
   options+=("-Zbuild-std=std,panic_abort")
   # The standard library's dependencies come with its source; cargo can use them as long as this project needs nothing from crates.io.
+  # A project that does comes without a lock file.
   vendored=/usr/lib/rustlib/src/rust/library/vendor
-  if [ -d "$vendored" ] && ! grep -q '^source = ' Cargo.lock; then
+  if [ -d "$vendored" ] && [ -f Cargo.lock ] && ! grep -q '^source = ' Cargo.lock; then
     options+=(--config 'source.crates-io.replace-with="vendored"' --config "source.vendored.directory=\"$vendored\"")
   fi
 else
