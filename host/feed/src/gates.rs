@@ -154,7 +154,8 @@ mod tests {
                     feed.await.unwrap();
                 }
                 let back = tries.borrow()[before..].to_vec();
-                assert!((400..=402).contains(&back.len()), "{}", back.len());
+                // One may be trying already.
+                assert!((399..=402).contains(&back.len()), "{}", back.len());
                 let took = *back.last().unwrap() - back[1];
                 assert!(took >= SPACING * 390 && took < Duration::from_secs(60), "{took:?}");
             })
