@@ -3,8 +3,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic))]
 
 use bessai_plugin::{
-    Actions, Commands, DeviceStatus, Event, Failure, FaultKind, Frame, Inbound, Login, Message, Messages, Outcome,
-    Plugin, Request, Safety, SignsIn, Site, Subscription, Timestamp, Welcome, json, log,
+    Actions, Commands, DeviceStatus, Event, Failure, Frame, Inbound, Login, Message, Messages, Outcome, Plugin,
+    Request, Safety, SignsIn, Site, Subscription, Timestamp, Welcome, json, log,
 };
 
 mod config;
@@ -78,7 +78,7 @@ impl Plugin for AwsIotCore {
         self.writer.constant(&source.device);
         let mut is_empty = true;
         for (index, key) in (0..).zip(&source.keys) {
-            if let Some(value) = good_value(frame, index) {
+            if let Some(value) = frame.read_value(index) {
                 self.writer.number(key, value);
                 is_empty = false;
             } else if let Some(text) = frame.texts.iter().find(|text| text.channel == index) {
@@ -158,12 +158,3 @@ impl Commands for AwsIotCore {
 }
 
 bessai_plugin::export!(AwsIotCore, session, commands);
-
-/// A value outside the profile's range was still read; any other fault means that it was not.
-fn good_value(frame: &Frame, channel: u32) -> Option<f64> {
-    let unread = |kind| !matches!(kind, FaultKind::OutOfRange);
-    if frame.faults.iter().any(|fault| fault.channel == channel && unread(fault.kind)) {
-        return None;
-    }
-    frame.values.get(usize::try_from(channel).ok()?).copied().filter(|value| value.is_finite())
-}

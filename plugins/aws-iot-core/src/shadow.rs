@@ -6,7 +6,7 @@ use bessai_plugin::{
 };
 
 use crate::flags::{flags, keep_flags_of, store_flags};
-use crate::{good_value, members};
+use crate::members;
 
 /// The largest shadow that AWS keeps.
 const SHADOW_BYTES: usize = 8192;
@@ -70,7 +70,7 @@ impl Shadow {
     /// Keeps a reading until the next report.
     pub(crate) fn note(&self, frame: &Frame) -> Result<(), Failure> {
         let count = u32::try_from(frame.values.len()).unwrap_or(0);
-        let values = (0..count).flat_map(|channel| good_value(frame, channel).unwrap_or(f64::NAN).to_le_bytes());
+        let values = (0..count).flat_map(|channel| frame.read_value(channel).unwrap_or(f64::NAN).to_le_bytes());
         Ok(state::set(&format!("n/{}", frame.source), &values.collect::<Vec<_>>())?)
     }
 

@@ -3,9 +3,7 @@
 //! `<topic>/<device>/power` as JSON, `<topic>/<device>/online` as `1` or `0`. The examples in JavaScript and Python do
 //! the same, and all three pass the cases in `cases/`.
 
-use bessai_plugin::{
-    DeviceStatus, Event, Failure, FaultKind, Frame, Gap, Message, Messages, Plugin, Site, json, log, state,
-};
+use bessai_plugin::{DeviceStatus, Event, Failure, Frame, Gap, Message, Messages, Plugin, Site, json, log, state};
 
 mod config;
 mod source;
@@ -47,7 +45,7 @@ impl Plugin for ReportOnChange {
         let Some(source) = source else {
             return Err(Failure::Reject(format!("the site has no source {}", frame.source)));
         };
-        let Some(power) = good_value(frame, source.power) else { return Ok(()) };
+        let Some(power) = source.power.and_then(|power| frame.read_value(power)) else { return Ok(()) };
         let key = format!("power/{}", source.device);
         if last_published(&key).is_some_and(|last| (power - last).abs() < self.config.min_change_kw) {
             return Ok(());
@@ -57,7 +55,7 @@ impl Plugin for ReportOnChange {
 
         self.writer.number(&self.keys.ts, json::seconds(event.at));
         self.writer.rounded(&self.keys.kw, power, 3);
-        if let Some(soc) = good_value(frame, source.soc) {
+        if let Some(soc) = source.soc.and_then(|soc| frame.read_value(soc)) {
             self.writer.rounded(&self.keys.soc, soc, 1);
         }
         let topic = format!("{}/{}/power", self.config.topic, source.device);
@@ -83,15 +81,4 @@ bessai_plugin::export!(ReportOnChange);
 /// Read from the state, which outlives the instance, unlike its fields.
 fn last_published(key: &str) -> Option<f64> {
     String::from_utf8(state::get(key)?).ok()?.parse().ok()
-}
-
-/// A value outside the profile's range was still read; any other fault means that it was not.
-fn good_value(frame: &Frame, channel: Option<u32>) -> Option<f64> {
-    let channel = channel?;
-    let unread = |kind| !matches!(kind, FaultKind::OutOfRange);
-    if frame.faults.iter().any(|fault| fault.channel == channel && unread(fault.kind)) {
-        return None;
-    }
-    let value = frame.values.get(usize::try_from(channel).ok()?).copied()?;
-    value.is_finite().then_some(value)
 }

@@ -1,6 +1,6 @@
 //! Channels by name, looked up once in `configure`.
 
-use crate::{Frame, Site};
+use crate::{FaultKind, Frame, Site};
 
 /// Where a channel's values are: positions are per source, and change with the site's description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,16 @@ impl Frame {
             return None;
         }
         self.values.get(usize::try_from(channel.index).ok()?).copied().filter(|value| !value.is_nan())
+    }
+
+    /// The value at this position in the source's channels, if it was read: a value outside the profile's range was, any
+    /// other fault means that it was not.
+    pub fn read_value(&self, channel: u32) -> Option<f64> {
+        let unread = |kind| !matches!(kind, FaultKind::OutOfRange);
+        if self.faults.iter().any(|fault| fault.channel == channel && unread(fault.kind)) {
+            return None;
+        }
+        self.values.get(usize::try_from(channel).ok()?).copied().filter(|value| value.is_finite())
     }
 }
 

@@ -3,8 +3,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 use bessai_plugin::{
-    Anomaly, Dispatch, Event, Failure, FaultKind, Frame, Message, Messages, Plugin, Qos, Safety, Site, Timestamp, json,
-    log, metrics, state, time,
+    Anomaly, Dispatch, Event, Failure, Frame, Message, Messages, Plugin, Qos, Safety, Site, Timestamp, json, log,
+    metrics, state, time,
 };
 
 mod config;
@@ -133,7 +133,7 @@ impl Spec003 {
     /// The payload of `telemetry`; none without a good value of each required field.
     fn telemetry(&mut self, source: usize, frame: &Frame, battery: Option<Battery>) -> Option<Vec<u8>> {
         let source = self.sources.get(source)?.as_ref()?;
-        let value = |channel: Option<u32>| good_value(frame, channel?);
+        let value = |channel: Option<u32>| frame.read_value(channel?);
         let (Battery { soc, temperature }, power) = (battery?, value(Some(source.power))?);
         let mode = value(source.mode).filter(|mode| (0.0..=3.0).contains(mode)).unwrap_or_else(|| mode_of(power));
         let alarm = value(source.alarm).filter(|alarm| *alarm >= 0.0);
@@ -145,7 +145,7 @@ impl Spec003 {
         writer.integer(&keys.alarm_code, alarm.unwrap_or_else(|| f64::from(safety::violations())));
         for (key, channel) in [(&keys.voltage_v, source.voltage), (&keys.current_a, source.current)] {
             if let Some(channel) = channel {
-                writer.number(key, good_value(frame, channel).unwrap_or(f64::NAN));
+                writer.number(key, frame.read_value(channel).unwrap_or(f64::NAN));
             }
         }
         if let Some(cycles) = value(source.cycles) {
@@ -193,15 +193,6 @@ fn mode_of(power_kw: f64) -> f64 {
     } else {
         0.0
     }
-}
-
-/// A value outside the profile's range was still read; any other fault means that it was not.
-fn good_value(frame: &Frame, channel: u32) -> Option<f64> {
-    let unread = |kind| !matches!(kind, FaultKind::OutOfRange);
-    if frame.faults.iter().any(|fault| fault.channel == channel && unread(fault.kind)) {
-        return None;
-    }
-    frame.values.get(usize::try_from(channel).ok()?).copied().filter(|value| value.is_finite())
 }
 
 /// Four letters, two letters and three digits.

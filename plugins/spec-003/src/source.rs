@@ -2,7 +2,6 @@
 
 use bessai_plugin::{Frame, Source as Described};
 
-use crate::good_value;
 use crate::safety::Battery;
 
 /// A source with everything that the specification requires.
@@ -40,8 +39,8 @@ impl Source {
 
     /// The state of charge and the temperature; none if one of them was not read or is outside the specification's range.
     pub(crate) fn battery(&self, frame: &Frame) -> Option<Battery> {
-        let soc = good_value(frame, self.soc).filter(|soc| (0.0..=100.0).contains(soc))?;
-        let temperature = good_value(frame, self.temperature).filter(|temp| (-40.0..=100.0).contains(temp))?;
+        let soc = frame.read_value(self.soc).filter(|soc| (0.0..=100.0).contains(soc))?;
+        let temperature = frame.read_value(self.temperature).filter(|temp| (-40.0..=100.0).contains(temp))?;
         Some(Battery { soc, temperature })
     }
 }
