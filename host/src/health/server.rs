@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -94,13 +95,23 @@ async fn accept_connections(address: &Cell<SocketAddr>, reporter: Rc<Reporter>) 
             // No descriptor is free: this client gets the spare one.
             Err(_) if spare.release() => {}
             Err(_) => {
-                connections.close_one();
-                sleep(pause).await;
+                // A client that was accepted a moment ago needs time to send its request.
+                let _ = timeout(pause, connections.closed()).await;
                 pause = (pause * 2).min(MAX_ACCEPT_PAUSE);
                 spare.renew();
+                if spare.is_missing() && client_waits(&listener) {
+                    connections.close_one();
+                }
             }
         }
     }
+}
+
+/// Whether a connection waits to be accepted. A failed accept does not tell: without a free descriptor it fails before the
+/// system looks for one.
+fn client_waits(listener: &TcpListener) -> bool {
+    let mut polled = [PollFd::new(listener, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// A file descriptor that is kept for the time when no other one is free.
@@ -119,6 +130,10 @@ impl SpareDescriptor {
         if self.0.is_none() {
             self.0 = File::open("/dev/null").ok();
         }
+    }
+
+    fn is_missing(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Closes it; false if it was not open.
