@@ -137,7 +137,7 @@ pub(crate) fn outcome(outcome: &WriteOutcome) -> guest::Outcome {
     }
 }
 
-/// Of the channels that can be written, the plugin is told about those that it may propose to write, `device/channel`.
+/// Of the channels that can be written, the plugin is shown those that it may propose to write, `device/channel`.
 pub(crate) fn site(site: &site::Site, write: &[String]) -> guest::Site {
     let may_write =
         |device: &str, channel: &str| write.iter().any(|right| right.split_once('/') == Some((device, channel)));

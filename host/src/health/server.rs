@@ -107,8 +107,8 @@ async fn accept_connections(address: &Cell<SocketAddr>, reporter: Rc<Reporter>) 
     }
 }
 
-/// Whether a connection waits to be accepted. A failed accept does not tell: without a free descriptor it fails before the
-/// system looks for one.
+/// Whether a connection waits to be accepted. A failed accept does not show that: without a free descriptor it fails before
+/// the system looks for a connection.
 fn client_waits(listener: &TcpListener) -> bool {
     let mut polled = [PollFd::new(listener, PollFlags::IN)];
     poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)

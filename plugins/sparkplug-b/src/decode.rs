@@ -16,7 +16,7 @@ impl Metric {
     /// The value, if a channel can be set to it; null ends a set-point. `data_type` is that of the birth, for a metric that
     /// has none itself.
     pub(crate) fn wanted(&self, data_type: u32) -> Result<Option<Value>, &'static str> {
-        // Whoever sets the flag means it, whatever default an encoder writes as the value.
+        // The flag counts, whatever default an encoder writes as the value.
         if self.is_null == Some(true) {
             return Ok(None);
         }
