@@ -88,7 +88,7 @@ impl PolledDevice {
             profile.manufacturer,
             profile.model
         );
-        profile.corrections.iter().for_each(|note| tracing::warn!(%device, "{note}"));
+        profile.corrections.iter().chain(&found.note).for_each(|note| tracing::warn!(%device, "{note}"));
         self.settings.profile = Arc::new(profile);
         let sources = self.sources.iter().map(|state| SourceState::new(state.settings.clone(), &self.settings));
         self.sources = sources.collect();

@@ -44,7 +44,7 @@ pub(super) fn describe(base: u16, mut models: Vec<DeviceModel>, registers: &BTre
         version: text("Vr"),
         serial: text("SN"),
     };
-    DeviceDescription { base, models, nameplate, points }
+    DeviceDescription { base, models, note: None, nameplate, points }
 }
 
 /// The printable characters of a text up to the first NUL.

@@ -51,6 +51,8 @@ pub struct Discovery {
     registers: BTreeMap<u16, u16>,
     base: u16,
     models: Vec<DeviceModel>,
+    /// What is wrong with the chain although it can be used.
+    note: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +105,7 @@ impl Discovery {
             registers: BTreeMap::new(),
             base: 0,
             models: Vec::new(),
+            note: None,
         };
         discovery.probe(0);
         discovery
@@ -140,7 +143,7 @@ impl Discovery {
     pub fn finish(self) -> Result<DeviceDescription, DiscoveryError> {
         let DiscoveryStep::Ended(end) = self.step else { return Err(DiscoveryError::Unfinished) };
         end?;
-        Ok(describe(self.base, self.models, &self.registers))
+        Ok(DeviceDescription { note: self.note, ..describe(self.base, self.models, &self.registers) })
     }
 
     fn take(&mut self, read: RegisterRange, registers: &[u16]) {
@@ -159,6 +162,9 @@ impl Discovery {
         match &self.step {
             DiscoveryStep::Probe(index) => self.probe(index + 1),
             _ if read.count > 1 => self.span.block = read.count / 2,
+            DiscoveryStep::Header(_) if self.has_quantities() && refused.is_permanent() => {
+                self.end_without_marker(read.start, &refused.to_string());
+            }
             DiscoveryStep::Header(_) => self.fail(u32::from(read.start), refused.to_string()),
             // A register that the device refuses is left out of the description.
             DiscoveryStep::Details(_) | DiscoveryStep::Ended(_) => {
@@ -224,6 +230,10 @@ impl Discovery {
             self.read_details();
             return;
         }
+        if id == 0 && self.has_quantities() {
+            self.end_without_marker(address, "0 is not a model id");
+            return;
+        }
         let Some(length) = register(&self.registers, address, 1) else {
             if self.span.start >= self.span.end {
                 self.fail(at, "the registers end at 65535".to_owned());
@@ -241,6 +251,19 @@ impl Discovery {
             self.add(id, address, length);
             self.read_header(next);
         }
+    }
+
+    fn has_quantities(&self) -> bool {
+        self.models.iter().any(|model| model.id != COMMON)
+    }
+
+    /// Some devices have zeros, or no registers, after their last model: what was found until there is used.
+    fn end_without_marker(&mut self, address: u16, reason: &str) {
+        let models = self.models.len();
+        self.note = Some(format!(
+            "the chain of SunSpec models has no end marker: {reason} (register {address}); using the {models} models before it"
+        ));
+        self.read_details();
     }
 
     fn add(&mut self, id: u16, address: u16, length: u16) {

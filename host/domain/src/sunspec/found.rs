@@ -10,6 +10,8 @@ pub struct DeviceDescription {
     pub base: u16,
     /// In the order of the chain, including unknown ones.
     pub models: Vec<DeviceModel>,
+    /// What is wrong with the chain although it can be used.
+    pub note: Option<String>,
     /// From the common model.
     pub nameplate: Nameplate,
     /// The points of all known models, in the order of their registers.

@@ -24,6 +24,11 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// Whether the device has no such registers (1 to 3), or sent something else instead.
+    pub(super) fn is_permanent(self) -> bool {
+        matches!(self, Self::Exception(1..=3))
+    }
+
     /// Whether the same read may succeed a moment later: no response, acknowledge (5), busy (6), no response behind a
     /// gateway (11).
     pub(super) fn is_temporary(self) -> bool {

@@ -258,6 +258,28 @@ fn a_device_without_the_marker_is_reported() {
 }
 
 #[test]
+fn a_chain_without_an_end_marker_is_used_as_far_as_it_goes() {
+    let models = |device: &MemoryDevice| {
+        let found = device.found();
+        let ids: Vec<u16> = found.models.iter().map(|model| model.id).collect();
+        (ids, found.note.unwrap())
+    };
+    // One register 0 instead of the marker; the register behind it is refused.
+    let mut device = MemoryDevice::at(40_000).with(1, &[], 0).with(103, &[], 0).with(802, &[], 0);
+    let end = u16::try_from(device.next).unwrap();
+    device.registers.insert(end, 0);
+    let (ids, note) = models(&device);
+    assert_eq!(ids, [1, 103, 802]);
+    let expected = "the chain of SunSpec models has no end marker: 0 is not a model id";
+    assert_eq!(note, format!("{expected} (register {end}); using the 3 models before it"));
+    // Nothing at all, or zeros without an end.
+    device.registers.remove(&end);
+    assert_eq!(models(&device).0, [1, 103, 802]);
+    device.registers.extend((end..end + 100).map(|address| (address, 0)));
+    assert_eq!(models(&device).0, [1, 103, 802]);
+}
+
+#[test]
 fn broken_chains_are_reported_with_their_position() {
     let common = || MemoryDevice::at(40_000).with(1, &[], 0);
     assert_eq!(
