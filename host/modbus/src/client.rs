@@ -62,7 +62,8 @@ impl DeviceClient {
             match self.read(&request).await? {
                 Reply::Values(registers) => cycle.answered(&mut plan, &request, &registers, &mut reading),
                 Reply::Exception(ExceptionKind::Block, _) => drop(cycle.refused(&mut plan)),
-                Reply::Exception(ExceptionKind::Function, _) => drop(cycle.table_refused(&mut plan)),
+                Reply::Exception(ExceptionKind::Function, _) => drop(cycle.function_refused(&mut plan)),
+                Reply::Exception(ExceptionKind::Failure, _) => drop(cycle.failed(&mut plan)),
                 Reply::Exception(..) | Reply::WriteConfirmed => cycle.skip(),
             }
         }

@@ -1,6 +1,6 @@
 //! The connection to a bus, shared by its units: opened on demand, paced, and closed after errors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bessai_domain::profile::Pacing;
@@ -49,6 +49,8 @@ pub(crate) struct BusConnection {
     reconnect_at: Option<Instant>,
     /// When the next request may be sent.
     paused_until: Option<Instant>,
+    /// What was logged about the device's frames.
+    logged_notes: BTreeSet<&'static str>,
 }
 
 impl BusConnection {
@@ -71,6 +73,7 @@ impl BusConnection {
             reconnect_delay: MIN_RECONNECT_DELAY,
             reconnect_at: None,
             paused_until: None,
+            logged_notes: BTreeSet::new(),
         }
     }
 
@@ -124,6 +127,7 @@ impl BusConnection {
             BusRequest::Read(read) => link.read(read, limit).await,
             BusRequest::Write(write) => link.write(write, limit).await,
         };
+        self.log_notes(&link);
         let address = &self.address;
         match replied.and_then(|reply| self.unanswered.check(request.unit(), reply)) {
             Ok(reply) => {
@@ -140,11 +144,23 @@ impl BusConnection {
             Err(error) => {
                 let (LinkError::Timeout(reason) | LinkError::Broken(reason)) = &error;
                 tracing::debug!(%address, "{address}: {reason}");
-                self.record_failure(link, request).await;
+                let keeps_link =
+                    matches!(error, LinkError::Timeout(_)) && self.replies_by_unit.contains_key(&request.unit());
+                self.record_failure(link, request, keeps_link).await;
                 Err(match error {
                     LinkError::Timeout(reason) => BusError::NoReply(reason),
                     LinkError::Broken(reason) => BusError::Broken(reason),
                 })
+            }
+        }
+    }
+
+    /// Logs once what the device does against the standard, although its replies can be used.
+    fn log_notes(&mut self, link: &Link) {
+        let address = &self.address;
+        for note in link.take_notes() {
+            if self.logged_notes.insert(note) {
+                tracing::warn!(%address, "{address} {note}");
             }
         }
     }
@@ -228,7 +244,8 @@ impl BusConnection {
     }
 
     /// A serial bus is drained and stays open: reopening the port would not keep a late reply away.
-    async fn record_failure(&mut self, link: Link, request: BusRequest<'_>) {
+    /// A Modbus/TCP connection stays open once: a device that keeps silent may need a new one.
+    async fn record_failure(&mut self, link: Link, request: BusRequest<'_>, keeps_link: bool) {
         let unit_replies = self.replies_by_unit.remove(&request.unit()).unwrap_or_default();
         let address = &self.address;
         if self.replies == 0 && self.consecutive_errors == 0 {
@@ -245,6 +262,8 @@ impl BusConnection {
         }
         if self.medium.is_serial() {
             self.link = link.drain().await;
+        } else if keeps_link && self.consecutive_errors == 0 && link.survives_timeout() {
+            self.link = Some(link);
         }
         self.count_error();
     }

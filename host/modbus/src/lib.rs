@@ -29,6 +29,7 @@ mod link;
 mod pacing;
 mod poll;
 mod reply;
+mod reply_filter;
 mod request;
 mod schedule;
 mod source;

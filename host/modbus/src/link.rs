@@ -1,5 +1,6 @@
 //! An open stream with tokio-modbus's client on it. It is used for one request at a time and not after an error.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
@@ -47,6 +48,7 @@ impl Link {
         let client = if medium.is_rtu() {
             rtu::attach_slave(stream.clone(), Slave(0))
         } else {
+            stream.filter_replies();
             tcp::attach_slave(stream.clone(), Slave(0))
         };
         Self { client, stream, medium }
@@ -66,6 +68,16 @@ impl Link {
             Unsolicited::Discarded => self.stream.drain(DRAIN_SILENCE).await.is_ok(),
             Unsolicited::End => false,
         }
+    }
+
+    /// Whether further requests can be sent after one without a reply.
+    pub(crate) fn survives_timeout(&self) -> bool {
+        self.stream.survives_timeout()
+    }
+
+    /// What was noticed about the device's frames since the last call.
+    pub(crate) fn take_notes(&self) -> BTreeSet<&'static str> {
+        self.stream.take_notes()
     }
 
     /// The same stream with a new client, after late replies have been discarded; none if the stream is closed.

@@ -8,8 +8,14 @@ use std::time::Duration;
 use bessai_domain::profile::Pacing;
 
 /// Pauses after connecting; each failed first request selects the next one, and the last is followed by the first.
-const CONNECT_PAUSES: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+const CONNECT_PAUSES: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
 /// Gaps between requests; the next one is selected when devices keep failing after a few replies.
 const REQUEST_GAPS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(100)];
@@ -136,6 +142,10 @@ mod tests {
         pacing.record_failed_first_request();
         pacing.record_failed_first_request();
         assert_eq!(pacing.pause(), 2000 * MS);
+        pacing.record_failed_first_request();
+        assert_eq!(pacing.pause(), 5000 * MS);
+        pacing.record_failed_first_request();
+        assert_eq!(pacing.pause(), 10_000 * MS);
         pacing.record_failed_first_request();
         assert_eq!(pacing.pause(), Duration::ZERO, "a pause was not the cause");
     }

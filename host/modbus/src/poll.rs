@@ -16,7 +16,7 @@ use crate::discovery::{DiscoveryFailure, discover};
 use crate::reply::{ExceptionKind, Reply};
 use crate::request::{BusError, BusRequest};
 use crate::schedule::Schedule;
-use crate::source::SourceState;
+use crate::source::{RefusalKind, SourceState};
 use crate::transport::Dial;
 use crate::write::{PendingWrite, PendingWrites, WriteQueue};
 use crate::{DeviceReport, DeviceSettings, ReadFailure};
@@ -200,19 +200,21 @@ impl Requester {
                 }
                 Reply::Exception(ExceptionKind::Block, reason) => {
                     let channels = cycle.refused(&mut state.plan);
-                    state.record_refusal(settings, channels, &reason);
+                    state.record_refusal(settings, channels, &reason, RefusalKind::Missing);
                 }
                 Reply::Exception(ExceptionKind::Function, reason) => {
-                    let channels = cycle.table_refused(&mut state.plan);
-                    state.record_refusal(settings, channels, &reason);
+                    let channels = cycle.function_refused(&mut state.plan);
+                    state.record_refusal(settings, channels, &reason, RefusalKind::Missing);
                 }
                 Reply::Exception(ExceptionKind::Unreachable, reason) => {
                     unreachable = Some((request.unit, reason));
                     cycle.skip();
                 }
-                Reply::Exception(ExceptionKind::Busy | ExceptionKind::Failure, _) | Reply::WriteConfirmed => {
-                    cycle.skip();
+                Reply::Exception(ExceptionKind::Failure, reason) => {
+                    let channels = cycle.failed(&mut state.plan);
+                    state.record_refusal(settings, channels, &reason, RefusalKind::Failing);
                 }
+                Reply::Exception(ExceptionKind::Busy, _) | Reply::WriteConfirmed => cycle.skip(),
             }
         }
         unreachable.map_or(Ok(()), |(unit, reason)| Err(BusError::NoReply(format!("unit {}: {reason}", unit.0))))

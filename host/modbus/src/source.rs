@@ -20,6 +20,15 @@ const MAX_LOST_RETRY: Duration = Duration::from_secs(60);
 /// Time after which block limits and unreadable gaps are forgotten: a temporary fault may have caused them.
 const PLAN_RESET_INTERVAL: Duration = Duration::from_hours(1);
 
+/// Why a device refuses points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    /// It does not have them (exceptions 1 to 3).
+    Missing,
+    /// It cannot read them now (exception 4 and others).
+    Failing,
+}
+
 /// A source's plan and the state of its channels.
 pub(crate) struct SourceState {
     pub(crate) settings: SourceSettings,
@@ -82,11 +91,18 @@ impl SourceState {
     }
 
     /// Records that the device refuses these channels. Each is logged once, not in every cycle.
-    pub(crate) fn record_refusal(&mut self, settings: &DeviceSettings, channels: Vec<usize>, reason: &str) {
+    pub(crate) fn record_refusal(
+        &mut self,
+        settings: &DeviceSettings,
+        channels: Vec<usize>,
+        reason: &str,
+        kind: RefusalKind,
+    ) {
         let device = &settings.name;
         self.last_refusal = Instant::now();
         let had_value = channels.iter().any(|channel| !self.valueless.contains(channel));
-        self.max_retry_after = if had_value { MAX_LOST_RETRY } else { MAX_MISSING_RETRY };
+        self.max_retry_after =
+            if had_value || kind == RefusalKind::Failing { MAX_LOST_RETRY } else { MAX_MISSING_RETRY };
         for channel in channels {
             if self.logged_refusals.contains(&channel) {
                 continue;

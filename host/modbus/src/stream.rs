@@ -1,6 +1,7 @@
 //! A stream that survives tokio-modbus's client: after a timeout the client is dropped with whatever it had buffered, the
 //! bus is drained, and a new client continues on the same stream.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -9,6 +10,8 @@ use std::{fmt, io};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
+
+use crate::reply_filter::ReplyFilter;
 
 /// Longest time to drain a bus before its connection is closed: at 1200 baud the longest frame takes 2.4 s.
 const MAX_DRAIN: Duration = Duration::from_secs(5);
@@ -42,16 +45,39 @@ struct StreamState {
     /// The bus in the log.
     address: String,
     is_closed: bool,
+    /// Finds the replies; none for RTU frames.
+    filter: Option<ReplyFilter>,
 }
 
 impl SharedStream {
     pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(StreamState { stream: Box::new(stream), address: String::new(), is_closed: false })))
+        Self(Arc::new(Mutex::new(StreamState {
+            stream: Box::new(stream),
+            address: String::new(),
+            is_closed: false,
+            filter: None,
+        })))
     }
 
     /// Gives the stream its bus's name in the log.
     pub(crate) fn name(&self, address: String) {
         self.lock().address = address;
+    }
+
+    /// Finds the replies among what is received from now on.
+    pub(crate) fn filter_replies(&self) {
+        self.lock().filter = Some(ReplyFilter::new());
+    }
+
+    /// Whether the stream can be used after a request without a reply.
+    pub(crate) fn survives_timeout(&self) -> bool {
+        let state = self.lock();
+        !state.is_closed && state.filter.as_ref().is_some_and(ReplyFilter::survives_timeout)
+    }
+
+    /// What was noticed about the device's frames since the last call.
+    pub(crate) fn take_notes(&self) -> BTreeSet<&'static str> {
+        self.lock().filter.as_mut().map(ReplyFilter::take_notes).unwrap_or_default()
     }
 
     /// Whether the peer has closed the stream: tokio-modbus reports that as the last OS error, which may stem from another
@@ -62,6 +88,9 @@ impl SharedStream {
 
     /// Discards what has already arrived, without waiting: it cannot be the reply to a request not yet sent.
     pub(crate) fn discard_unsolicited(&mut self) -> Unsolicited {
+        if let Some(filter) = &mut self.lock().filter {
+            filter.clear();
+        }
         let mut context = Context::from_waker(Waker::noop());
         let (mut bytes, mut discarded) = ([0; 256], 0);
         while discarded < MAX_UNSOLICITED_BYTES {
@@ -96,6 +125,21 @@ impl SharedStream {
     }
 }
 
+impl StreamState {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(self.stream.as_mut()).poll_read(context, buffer);
+        if matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0 {
+            self.is_closed = true;
+        }
+        if let Some(received) = buffer.filled().get(before..).filter(|received| !received.is_empty()) {
+            let address = &self.address;
+            tracing::trace!(%address, "received {}", Hex(received));
+        }
+        read
+    }
+}
+
 /// Bytes in hexadecimal, as `00 01 00 00`.
 struct Hex<'a>(&'a [u8]);
 
@@ -121,26 +165,40 @@ impl fmt::Debug for SharedStream {
 impl AsyncRead for SharedStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
-        let before = buffer.filled().len();
-        let read = Pin::new(state.stream.as_mut()).poll_read(context, buffer);
-        if matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0 {
-            state.is_closed = true;
+        if !state.filter.as_ref().is_some_and(ReplyFilter::is_waiting) {
+            return state.poll_read(context, buffer);
         }
-        if let Some(received) = buffer.filled().get(before..).filter(|received| !received.is_empty()) {
-            let address = &state.address;
-            tracing::trace!(%address, "received {}", Hex(received));
+        let mut bytes = [0; MAX_LOGGED_BYTES];
+        loop {
+            let reply = state.filter.as_mut().map_or(&[][..], |filter| filter.take(buffer.remaining()));
+            if !reply.is_empty() {
+                buffer.put_slice(reply);
+                return Poll::Ready(Ok(()));
+            }
+            let mut received = ReadBuf::new(&mut bytes);
+            match state.poll_read(context, &mut received) {
+                Poll::Ready(Ok(())) if !received.filled().is_empty() => {}
+                other => return other,
+            }
+            if let Some(filter) = &mut state.filter {
+                filter.receive(received.filled());
+            }
         }
-        read
     }
 }
 
 impl AsyncWrite for SharedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let bytes = state.filter.as_mut().map_or(bytes, |filter| filter.outgoing(bytes));
         let written = Pin::new(state.stream.as_mut()).poll_write(context, bytes);
         if let Poll::Ready(Ok(count)) = &written {
             let address = &state.address;
             tracing::trace!(%address, "sent {}", Hex(bytes.get(..*count).unwrap_or_default()));
+            if let Some(filter) = &mut state.filter {
+                filter.sent(*count);
+            }
         }
         written
     }

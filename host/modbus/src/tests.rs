@@ -1,5 +1,6 @@
 //! Polls the simulator through streams in memory, in virtual time, so that an hour takes a moment.
 
+mod field;
 mod fixture;
 mod hour;
 mod late;

@@ -18,7 +18,13 @@ pub struct Cycle {
     queue: VecDeque<Arc<ReadRequest>>,
     search: Option<Search>,
     has_learned: bool,
+    /// Requests in a row that the device refused because of their function.
+    function_refusals: usize,
 }
+
+/// Refusals in a row because of the function (exception 1) after which the rest of a block counts as refused too: the
+/// device lacks the table. Some devices answer so to a block that is too long, or to one point.
+const MAX_FUNCTION_REFUSALS: usize = 6;
 
 /// The search in a block that was refused.
 #[derive(Clone, Debug)]
@@ -63,7 +69,7 @@ enum Verdict {
 
 impl Cycle {
     fn new(requests: Vec<Arc<ReadRequest>>) -> Self {
-        Self { queue: requests.into(), search: None, has_learned: false }
+        Self { queue: requests.into(), search: None, has_learned: false, function_refusals: 0 }
     }
 
     /// The request to send now; none when everything is read.
@@ -83,6 +89,7 @@ impl Cycle {
         reading: &mut PartialReading,
     ) {
         plan.decode(request, registers, reading);
+        self.function_refusals = 0;
         match &self.search {
             None => self.skip(),
             Some(_) => self.continue_search(plan, true),
@@ -107,9 +114,22 @@ impl Cycle {
         if plan.learned.refused.len() == before { Vec::new() } else { plan.refused_channels() }
     }
 
-    /// The device does not have the table at all (exception 1). Returns the positions of all channels that it does not
-    /// have.
-    pub fn table_refused(&mut self, plan: &mut Plan) -> Vec<usize> {
+    /// The device refused the request because of its function (exception 1): it lacks the table, the block is too long, or a
+    /// point is missing. Returns the positions of all channels that it does not have, if this refusal added any.
+    pub fn function_refused(&mut self, plan: &mut Plan) -> Vec<usize> {
+        self.function_refusals += 1;
+        if self.function_refusals < MAX_FUNCTION_REFUSALS { self.refused(plan) } else { self.table_refused(plan) }
+    }
+
+    /// The device failed to read the request (exception 4 and others). As [`refused`](Self::refused), but what is learned is
+    /// forgotten with the next [`retry_refused`](Plan::retry_refused): what fails now may work a minute later.
+    pub fn failed(&mut self, plan: &mut Plan) -> Vec<usize> {
+        plan.learned.is_temporary = true;
+        self.refused(plan)
+    }
+
+    /// The device does not have the table at all.
+    fn table_refused(&mut self, plan: &mut Plan) -> Vec<usize> {
         let items = match self.search.take() {
             Some(search) => search.groups.concat(),
             None => self.queue.pop_front().map(|request| request.items.clone()).unwrap_or_default(),

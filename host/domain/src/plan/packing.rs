@@ -36,6 +36,8 @@ pub(super) struct Learned {
     pub(super) split_points: BTreeSet<usize>,
     /// Items that the device does not have.
     pub(super) refused: BTreeSet<usize>,
+    /// The device failed to read a block, so that its limits and gaps may be those of a temporary fault.
+    pub(super) is_temporary: bool,
 }
 
 /// All requests of one source of one device.
@@ -92,6 +94,11 @@ impl Plan {
 
     /// Requests the refused points again, because the device may have been updated. False if there are none.
     pub fn retry_refused(&mut self) -> bool {
+        if self.learned.is_temporary {
+            self.learned = Learned::default();
+            self.repack();
+            return true;
+        }
         let any = !self.learned.refused.is_empty();
         if any {
             self.learned.refused.clear();

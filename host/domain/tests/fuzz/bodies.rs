@@ -156,7 +156,7 @@ fn cycle(plan: &mut Plan, bytes: &mut Bytes<'_>) -> Frame {
                 cycle.answered(plan, &request, &words, &mut reading);
             }
             120..220 => assert_known(&cycle.refused(plan), plan),
-            220..230 => assert_known(&cycle.table_refused(plan), plan),
+            220..230 => assert_known(&cycle.function_refused(plan), plan),
             _ => cycle.skip(),
         }
     }

@@ -136,6 +136,8 @@ struct Observer {
     channels: Vec<TestChannel>,
     /// When the current cycle began.
     begun: Duration,
+    /// The tick that the next cycle is due at.
+    next_tick: u32,
     online: Vec<bool>,
 }
 
@@ -153,7 +155,7 @@ impl Observer {
                 memory.update(|memory| set(memory, u64::from(epoch)));
             }
         });
-        Self { bus, channels: channels(), begun: Duration::ZERO, online: Vec::new() }
+        Self { bus, channels: channels(), begun: Duration::ZERO, next_tick: 1, online: Vec::new() }
     }
 
     /// The next frame with its time of arrival.
@@ -166,8 +168,11 @@ impl Observer {
                 DeviceReport::Discovered(..) => panic!("{case}: a device that is not discovered was"),
                 DeviceReport::Frame(_, frame) => {
                     check(&frame, self.begun, received.at, &self.channels, case);
-                    let ticks = u32::try_from(self.begun.as_nanos() / PERIOD.as_nanos()).unwrap();
-                    self.begun = received.at.max(PERIOD * (ticks + 1));
+                    self.begun = received.at.max(PERIOD * self.next_tick);
+                    // A tick that a long cycle has just reached is still served; those before it are skipped.
+                    let passed = u32::try_from(self.begun.as_nanos() / PERIOD.as_nanos()).unwrap();
+                    let is_missed = self.begun >= PERIOD * (self.next_tick + 1) + 2 * MS;
+                    self.next_tick = if is_missed { passed + 1 } else { self.next_tick + 1 };
                     return (received.at, frame);
                 }
             }
@@ -193,7 +198,8 @@ fn is_tolerated(framing: Framing, fault: Fault) -> bool {
     match fault {
         Fault::BlockLimit(_) | Fault::Dribble(_) | Fault::Duplicate => true,
         Fault::Slow(delay) => delay == 400 * MS,
-        Fault::WrongTransaction | Fault::Noise => framing == Framing::Rtu,
+        Fault::Noise => true,
+        Fault::WrongTransaction => framing == Framing::Rtu,
         Fault::WrongCrc => framing == Framing::Tcp,
         _ => false,
     }
@@ -222,7 +228,7 @@ fn check_fault(framing: Framing, rule: FaultRule, lasts: Duration) {
         }
         // At most one frame a period, two connections a cycle, and three times the requests; if a device refuses addresses at
         // random, the search for the readable ones takes up to two requests a value.
-        let refuses = matches!(rule.fault, Fault::RefuseAddress(_) | Fault::Exception(2 | 3));
+        let refuses = matches!(rule.fault, Fault::RefuseAddress(_) | Fault::Exception(1..=4 | 8 | 99));
         let most = if refuses { 2 * observer.channels.len() as u64 } else { REQUESTS * 3 };
         assert!(frames <= periods + 1, "{case}: {frames} frames");
         assert!(requests <= (periods + 1) * most, "{case}: {requests} requests");
