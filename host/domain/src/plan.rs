@@ -7,6 +7,7 @@
 mod cycle;
 mod packing;
 mod reading;
+mod silence;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

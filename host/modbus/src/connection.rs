@@ -51,6 +51,8 @@ pub(crate) struct BusConnection {
     paused_until: Option<Instant>,
     /// What was logged about the device's frames.
     logged_notes: BTreeSet<&'static str>,
+    /// The device copies the transaction ids of requests.
+    copies_ids: bool,
 }
 
 impl BusConnection {
@@ -74,6 +76,7 @@ impl BusConnection {
             reconnect_at: None,
             paused_until: None,
             logged_notes: BTreeSet::new(),
+            copies_ids: false,
         }
     }
 
@@ -128,6 +131,7 @@ impl BusConnection {
             BusRequest::Write(write) => link.write(write, limit).await,
         };
         self.log_notes(&link);
+        self.copies_ids |= link.copies_ids();
         let address = &self.address;
         match replied.and_then(|reply| self.unanswered.check(request.unit(), reply)) {
             Ok(reply) => {
@@ -211,6 +215,9 @@ impl BusConnection {
             tracing::debug!(%address, "{error}; retrying in {pause:?}");
         }
         let link = connected.map_err(BusError::NotConnected)?;
+        if self.copies_ids {
+            link.trust_ids();
+        }
         self.pause(self.pacing.pause().max(self.medium.settle_time()));
         Ok(link)
     }

@@ -75,6 +75,16 @@ impl Link {
         self.stream.survives_timeout()
     }
 
+    /// Whether replies have had the ids of their requests.
+    pub(crate) fn copies_ids(&self) -> bool {
+        self.stream.copies_ids()
+    }
+
+    /// The device copied ids on an earlier connection.
+    pub(crate) fn trust_ids(&self) {
+        self.stream.trust_ids();
+    }
+
     /// What was noticed about the device's frames since the last call.
     pub(crate) fn take_notes(&self) -> BTreeSet<&'static str> {
         self.stream.take_notes()

@@ -27,6 +27,13 @@ pub(crate) struct Poller {
     schedule: Schedule,
 }
 
+/// How many requests of a cycle got no reply, although others did. A second one ends the cycle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Timeouts {
+    None,
+    One,
+}
+
 /// Sends the requests of the bus's devices.
 struct Requester {
     connection: BusConnection,
@@ -170,9 +177,38 @@ impl Requester {
     ) -> Result<(), BusError> {
         state.retry_refused(&self.connection);
         let mut cycle = state.plan.cycle();
+        cycle.rotate(state.empty_cycles);
         let sent = self.send_requests(settings, state, &mut cycle, reading, at).await;
         cycle.finish(&mut state.plan);
-        sent
+        if sent? == Timeouts::None {
+            self.retry_silent(settings, state, reading).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the blocks that got no reply before, until one gets none again: that costs one timeout.
+    async fn retry_silent(
+        &mut self,
+        settings: &DeviceSettings,
+        state: &mut SourceState,
+        reading: &mut PartialReading,
+    ) -> Result<(), BusError> {
+        while let Some(request) = state.silent_request() {
+            match self.connection.request(BusRequest::Read(&request), settings.timeout).await {
+                Ok(reply) => {
+                    if let Reply::Values(values) = reply {
+                        state.plan.decode(&request, &values, reading);
+                    }
+                    state.end_silence();
+                }
+                Err(BusError::NoReply(reason)) => {
+                    state.record_silence(settings, &reason);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The points of a device may belong to several units: if a gateway cannot reach one of them, its points are skipped and
@@ -184,7 +220,8 @@ impl Requester {
         cycle: &mut Cycle,
         reading: &mut PartialReading,
         at: &mut Option<Moment>,
-    ) -> Result<(), BusError> {
+    ) -> Result<Timeouts, BusError> {
+        let mut silence = None;
         let mut unreachable: Option<(UnitId, String)> = None;
         while let Some(request) = cycle.request(&state.plan) {
             // The plan is ordered by unit, so remembering one is enough.
@@ -193,7 +230,16 @@ impl Requester {
                 continue;
             }
             self.writes.perform_all(&mut self.connection).await;
-            match self.connection.request(BusRequest::Read(&request), settings.timeout).await? {
+            let reply = match self.connection.request(BusRequest::Read(&request), settings.timeout).await {
+                // One block gets no reply, but the device answers others.
+                Err(BusError::NoReply(reason)) if silence.is_none() && (at.is_some() || !state.is_empty) => {
+                    cycle.unanswered();
+                    silence = Some(reason);
+                    continue;
+                }
+                reply => reply?,
+            };
+            match reply {
                 Reply::Values(values) => {
                     at.get_or_insert_with(self.clock);
                     cycle.answered(&mut state.plan, &request, &values, reading);
@@ -217,6 +263,11 @@ impl Requester {
                 Reply::Exception(ExceptionKind::Busy, _) | Reply::WriteConfirmed => cycle.skip(),
             }
         }
-        unreachable.map_or(Ok(()), |(unit, reason)| Err(BusError::NoReply(format!("unit {}: {reason}", unit.0))))
+        match (unreachable, silence) {
+            (Some((unit, reason)), _) => Err(BusError::NoReply(format!("unit {}: {reason}", unit.0))),
+            (None, Some(reason)) if at.is_none() => Err(BusError::NoReply(reason)),
+            (None, Some(_)) => Ok(Timeouts::One),
+            (None, None) => Ok(Timeouts::None),
+        }
     }
 }

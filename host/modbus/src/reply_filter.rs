@@ -136,6 +136,16 @@ impl ReplyFilter {
         self.copies_ids && self.received.is_empty() && !self.has_skipped && self.sent == self.outgoing.len()
     }
 
+    /// Whether replies have had the ids of their requests.
+    pub(crate) fn copies_ids(&self) -> bool {
+        self.copies_ids
+    }
+
+    /// The device copied ids on an earlier connection.
+    pub(crate) fn trust_ids(&mut self) {
+        self.copies_ids = true;
+    }
+
     /// What was noticed since the last call.
     pub(crate) fn take_notes(&mut self) -> BTreeSet<&'static str> {
         std::mem::take(&mut self.notes)

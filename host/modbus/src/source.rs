@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bessai_domain::event::Frame;
-use bessai_domain::plan::Plan;
+use bessai_domain::plan::{Plan, ReadRequest};
 use tokio::time::Instant;
 
 use crate::connection::BusConnection;
@@ -17,6 +17,8 @@ const MAX_MISSING_RETRY: Duration = Duration::from_hours(1);
 /// Longest time after which a point is read again that once had a value, or after which a device is that refuses every
 /// point: it is starting up, or has a temporary fault.
 const MAX_LOST_RETRY: Duration = Duration::from_secs(60);
+/// Longest time after which a point is read again that gets no reply: each try costs a whole timeout.
+const MAX_SILENCE_RETRY: Duration = Duration::from_mins(5);
 /// Time after which block limits and unreadable gaps are forgotten: a temporary fault may have caused them.
 const PLAN_RESET_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -27,6 +29,8 @@ pub(crate) enum RefusalKind {
     Missing,
     /// It cannot read them now (exception 4 and others).
     Failing,
+    /// It does not reply.
+    Silent,
 }
 
 /// A source's plan and the state of its channels.
@@ -45,6 +49,11 @@ pub(crate) struct SourceState {
     retry_after: Duration,
     max_retry_after: Duration,
     last_plan_reset: Instant,
+    /// Cycles in a row that ended without a value.
+    pub(crate) empty_cycles: usize,
+    /// When the next block without a reply is asked for.
+    silence_retry_at: Instant,
+    silence_pause: Duration,
 }
 
 impl SourceState {
@@ -62,6 +71,9 @@ impl SourceState {
             retry_after: MIN_REFUSAL_RETRY,
             max_retry_after: MAX_MISSING_RETRY,
             last_plan_reset: now,
+            empty_cycles: 0,
+            silence_retry_at: now,
+            silence_pause: MIN_REFUSAL_RETRY,
         }
     }
 
@@ -85,9 +97,35 @@ impl SourceState {
     /// Records which channels have had a value.
     pub(crate) fn record_values(&mut self, frame: &Frame) {
         self.is_empty = frame.is_empty();
+        self.empty_cycles = if self.is_empty { self.empty_cycles.saturating_add(1) } else { 0 };
         let has_text = |channel: usize| frame.texts.iter().any(|text| usize::try_from(text.channel) == Ok(channel));
         self.valueless
             .retain(|&channel| frame.values.get(channel).is_none_or(|value| value.is_nan()) && !has_text(channel));
+    }
+
+    /// A block to ask for although it got no reply before, if it is time.
+    pub(crate) fn silent_request(&self) -> Option<ReadRequest> {
+        if Instant::now() < self.silence_retry_at { None } else { self.plan.silent_request() }
+    }
+
+    /// Records that a block got no reply again: at once its halves are asked for, a single point less and less often.
+    pub(crate) fn record_silence(&mut self, settings: &DeviceSettings, reason: &str) {
+        let channels = self.plan.split_silent();
+        if !channels.is_empty() {
+            self.record_refusal(settings, channels, reason, RefusalKind::Silent);
+        }
+        if self.plan.is_silence_located() {
+            self.silence_retry_at = Instant::now() + self.silence_pause;
+            let longest = if self.max_retry_after == MAX_MISSING_RETRY { MAX_SILENCE_RETRY } else { MAX_LOST_RETRY };
+            self.silence_pause = (self.silence_pause * 2).min(longest);
+        }
+    }
+
+    /// Records that the device replied to a block that got no reply before.
+    pub(crate) fn end_silence(&mut self) {
+        self.plan.end_silence();
+        self.silence_pause = MIN_REFUSAL_RETRY;
+        self.silence_retry_at = Instant::now();
     }
 
     /// Records that the device refuses these channels. Each is logged once, not in every cycle.
@@ -110,12 +148,13 @@ impl SourceState {
             self.logged_refusals.push(channel);
             let point = settings.profile.source(self.settings.name.as_deref()).nth(channel);
             let (point, address) = point.map_or(("", 0), |point| (point.name.as_str(), point.address));
-            let retry_after = self.retry_after;
+            let retry_after = if kind == RefusalKind::Silent { self.silence_pause } else { self.retry_after };
+            let verb = if kind == RefusalKind::Silent { "does not answer the read of" } else { "refuses to read" };
             tracing::warn!(
                 %device,
                 point,
                 address,
-                "the device refuses to read {point} at {address}: {reason}; retrying in {retry_after:?}"
+                "the device {verb} {point} at {address}: {reason}; retrying in {retry_after:?}"
             );
         }
     }

@@ -75,6 +75,18 @@ impl SharedStream {
         !state.is_closed && state.filter.as_ref().is_some_and(ReplyFilter::survives_timeout)
     }
 
+    /// Whether replies have had the ids of their requests.
+    pub(crate) fn copies_ids(&self) -> bool {
+        self.lock().filter.as_ref().is_some_and(ReplyFilter::copies_ids)
+    }
+
+    /// The device copied ids on an earlier connection.
+    pub(crate) fn trust_ids(&self) {
+        if let Some(filter) = &mut self.lock().filter {
+            filter.trust_ids();
+        }
+    }
+
     /// What was noticed about the device's frames since the last call.
     pub(crate) fn take_notes(&self) -> BTreeSet<&'static str> {
         self.lock().filter.as_mut().map(ReplyFilter::take_notes).unwrap_or_default()

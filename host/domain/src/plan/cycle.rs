@@ -20,6 +20,10 @@ pub struct Cycle {
     has_learned: bool,
     /// Requests in a row that the device refused because of their function.
     function_refusals: usize,
+    /// A request was answered with values.
+    has_answered: bool,
+    /// Blocks without a reply.
+    unanswered: Vec<Vec<usize>>,
 }
 
 /// Refusals in a row because of the function (exception 1) after which the rest of a block counts as refused too: the
@@ -69,7 +73,14 @@ enum Verdict {
 
 impl Cycle {
     fn new(requests: Vec<Arc<ReadRequest>>) -> Self {
-        Self { queue: requests.into(), search: None, has_learned: false, function_refusals: 0 }
+        Self {
+            queue: requests.into(),
+            search: None,
+            has_learned: false,
+            function_refusals: 0,
+            has_answered: false,
+            unanswered: Vec::new(),
+        }
     }
 
     /// The request to send now; none when everything is read.
@@ -90,6 +101,7 @@ impl Cycle {
     ) {
         plan.decode(request, registers, reading);
         self.function_refusals = 0;
+        self.has_answered = true;
         match &self.search {
             None => self.skip(),
             Some(_) => self.continue_search(plan, true),
@@ -145,9 +157,29 @@ impl Cycle {
         }
     }
 
+    /// Begins with a later request: the first one may be the one that gets no reply.
+    pub fn rotate(&mut self, requests: usize) {
+        if let Some(by) = requests.checked_rem(self.queue.len()) {
+            self.queue.rotate_left(by);
+        }
+    }
+
+    /// The device did not reply to the request. If it answers others in this cycle, the block is asked for alone from now on.
+    pub fn unanswered(&mut self) {
+        let items = match self.search.take() {
+            Some(search) => search.groups.concat(),
+            None => self.queue.pop_front().map(|request| request.items.clone()).unwrap_or_default(),
+        };
+        self.unanswered.push(items);
+    }
+
     /// Rebuilds the plan's requests if anything was learned.
     pub fn finish(self, plan: &mut Plan) {
-        if self.has_learned {
+        let has_silent = self.has_answered && !self.unanswered.is_empty();
+        if has_silent {
+            plan.learned.silent.extend(self.unanswered);
+        }
+        if self.has_learned || has_silent {
             plan.repack();
         }
     }
@@ -262,7 +294,7 @@ impl Plan {
     }
 
     /// Adjacent items with the same registers together.
-    fn groups(&self, items: &[usize]) -> Vec<Vec<usize>> {
+    pub(super) fn groups(&self, items: &[usize]) -> Vec<Vec<usize>> {
         let same = |a: &usize, b: &usize| match (self.item(*a), self.item(*b)) {
             (Some(a), Some(b)) => a.same_registers(*b),
             _ => false,

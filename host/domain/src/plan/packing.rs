@@ -1,6 +1,6 @@
 //! Packs the points of a source into requests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::profile::{Item, Point, Profile, ReadLimits, RegisterMap, Role};
@@ -36,6 +36,8 @@ pub(super) struct Learned {
     pub(super) split_points: BTreeSet<usize>,
     /// Items that the device does not have.
     pub(super) refused: BTreeSet<usize>,
+    /// Blocks that get no reply although others do; the first is asked for next, alone.
+    pub(super) silent: VecDeque<Vec<usize>>,
     /// The device failed to read a block, so that its limits and gaps may be those of a temporary fault.
     pub(super) is_temporary: bool,
 }
@@ -95,7 +97,7 @@ impl Plan {
     /// Requests the refused points again, because the device may have been updated. False if there are none.
     pub fn retry_refused(&mut self) -> bool {
         if self.learned.is_temporary {
-            self.learned = Learned::default();
+            self.learned = Learned { silent: std::mem::take(&mut self.learned.silent), ..Learned::default() };
             self.repack();
             return true;
         }
@@ -122,7 +124,7 @@ impl Plan {
 
     /// Whether the device refuses every point.
     pub fn is_fully_refused(&self) -> bool {
-        self.requests.is_empty() && !self.map.items.is_empty()
+        self.requests.is_empty() && self.learned.silent.is_empty() && !self.map.items.is_empty()
     }
 
     /// How many registers or bits one request to a unit may read.
@@ -134,7 +136,8 @@ impl Plan {
 
     /// Rebuilds the requests from what was learned.
     pub(super) fn repack(&mut self) {
-        let items = (0..self.map.items.len()).filter(|item| !self.learned.refused.contains(item));
+        let items =
+            (0..self.map.items.len()).filter(|item| !self.learned.refused.contains(item) && !self.is_silent(*item));
         self.requests = self.pack(items).into_iter().map(Arc::new).collect();
     }
 
@@ -176,10 +179,16 @@ impl Plan {
         span <= limit && is_separate && address <= end + self.read_limits.bridged(item.table)
     }
 
+    fn is_silent(&self, index: usize) -> bool {
+        self.learned.silent.iter().any(|block| block.contains(&index))
+    }
+
     /// Whether the gap between a request and an item is not readable.
     fn is_split(&self, request: &ReadRequest, index: usize) -> bool {
         let after = request.items.last().map_or(index, |last| last + 1).min(index);
-        self.learned.split_points.contains(&index) || self.learned.refused.range(after..index).next().is_some()
+        self.learned.split_points.contains(&index)
+            || self.learned.refused.range(after..index).next().is_some()
+            || (!self.learned.silent.is_empty() && (after..index).any(|between| self.is_silent(between)))
     }
 
     /// Whether the last item of a request has the same registers.

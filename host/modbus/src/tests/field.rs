@@ -145,3 +145,18 @@ fn a_register_that_fails_is_named_and_its_neighbours_are_read() {
     let large: Answer = |request| Some(if block(request).1 > 4 { exception(request, 1) } else { right(request) });
     check("exception 1 for a large block", large, &[], "answers");
 }
+
+#[test]
+fn a_block_that_is_never_answered_does_not_keep_the_others_from_being_read() {
+    let first: Answer = |request| (!includes(request, 3)).then(|| right(request));
+    let second: Answer = |request| (!includes(request, 103)).then(|| right(request));
+    for answer in [first, second] {
+        let polled = poll(answer, 600);
+        let log = &polled.log;
+        let faults = |frame: &Frame| frame.faults.len();
+        assert!(polled.frames[2..].iter().all(|frame| faults(frame) <= 10), "{log}");
+        assert!(polled.frames[20..].iter().all(|frame| faults(frame) == 1), "{log}");
+        assert_eq!(log.matches("does not answer the read of").count(), 1, "{log}");
+        assert!(polled.connections <= 3, "{} connections: {log}", polled.connections);
+    }
+}
