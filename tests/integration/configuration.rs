@@ -87,7 +87,7 @@ fn check_prints_a_valid_configuration() {
     for part in [
         "site SITE-CL-001",
         "device battery: 192.0.2.7:502 unit 1, profile huawei-sun2000, every 5s",
-        "unit 1 function 3 registers 37752 to 37766",
+        "unit 1 function 3 registers 37758 to 37783",
         "safety soc_pct: 10 to 95; unknown when the last good value is older than 30s",
         "feed default: bessai-json, built in → mqtt://broker.example:1884",
         "BESSAI_MODE",

@@ -104,14 +104,14 @@ async fn a_device_that_refuses_blocks_is_read_point_by_point() {
 #[tokio::test]
 async fn a_channel_that_the_device_lacks_is_omitted() {
     let (device, broker) = (Device::huawei(), Broker::start());
-    device.server.set_fault(Some(Fault::RefuseAddress(37762)));
+    device.server.set_fault(Some(Fault::RefuseAddress(37768)));
     let mut subscriber = Subscriber::start(broker.port).await;
     let gateway = Setup::new().device(device.port()).broker(broker.url()).run();
     let telemetry = subscriber.next("/telemetry").await.json();
     let keys: Vec<_> = telemetry.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["ts", "site_id", "soc_pct", "power_kw", "temp_c"]);
     subscriber.next("/telemetry").await;
-    gateway.assert_logged_once("refuses to read luna_cycle_count at 37762").await;
+    gateway.assert_logged_once("refuses to read luna_cycle_count at 37768").await;
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ pub enum WriteError {
     /// The profile does not allow it.
     #[error("{0} is read-only: its profile has access = \"R\"")]
     ReadOnly(String),
+    /// No public source confirms the register.
+    #[error("{0} is never written: its profile has unverified = true, because no public source confirms the register")]
+    Unverified(String),
     /// The value is not a number.
     #[error("{0} cannot be set to {1}: write a number")]
     NotANumber(String, f64),
@@ -48,6 +51,9 @@ impl Point {
     pub fn write(&self, value: f64, exponent: Option<i32>, unit: UnitId) -> Result<WriteRequest, WriteError> {
         if self.access == Access::Read {
             return Err(WriteError::ReadOnly(self.name.clone()));
+        }
+        if self.unverified {
+            return Err(WriteError::Unverified(self.name.clone()));
         }
         if !value.is_finite() || self.layout.format.is_text() {
             return Err(WriteError::NotANumber(self.name.clone(), value));
@@ -117,6 +123,10 @@ mod tests {
         );
         let read = Point { access: Access::Read, ..point(Format::Int16, 1.0) };
         assert_eq!(refused(&read, 1.0), "p is read-only: its profile has access = \"R\"");
+        let unverified = Point { unverified: true, ..point(Format::Int16, 1.0) };
+        let reason = "its profile has unverified = true, because no public source confirms the register";
+        assert_eq!(refused(&unverified, 1.0), format!("p is never written: {reason}"));
+        assert!(!unverified.to_channel().writable && unverified.access.is_read());
     }
 
     #[test]

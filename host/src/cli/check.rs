@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bessai_domain::journal::SyncPolicy;
 use bessai_domain::plan::Plan;
-use bessai_domain::profile::Access;
 use bessai_domain::settings::Mistake;
 use bessai_plugin_runtime::Engine;
 
@@ -81,7 +80,11 @@ fn print_device(device: &DeviceConfig) -> Result<(), OutputError> {
     for (name, period) in &device.reading.sources {
         print_source(device, Some(name), *period)?;
     }
-    let writable = profile.points.iter().filter(|point| point.access != Access::Read).count();
+    let writable = profile.points.iter().filter(|point| point.is_writable()).count();
+    let unverified: Vec<_> = profile.points.iter().filter(|point| point.unverified).map(|point| &*point.name).collect();
+    if !unverified.is_empty() {
+        print_line(format_args!("  unverified, never written: {}", unverified.join(", ")))?;
+    }
     let role =
         |role: &str, name: &Option<String>| name.as_ref().map_or_else(String::new, |name| format!(", {role} {name}"));
     let set_point = profile.set_point.as_ref().and_then(|set_point| set_point.power.clone().or(set_point.mode.clone()));

@@ -2,9 +2,16 @@
 
 use std::net::SocketAddr;
 
-use bessai_domain::profile::{Point, Profile, built_in};
+use bessai_domain::profile::{Point, Profile, read};
 use bessai_simulator::registers::{Registers, Table};
 use bessai_simulator::server::Server;
+
+/// The built-in profile with a counter, which no SUN2000 has, so that each reading can be told from the others.
+pub const PROFILE: &str = concat!(
+    include_str!("../../../host/domain/profiles/huawei-sun2000.toml"),
+    "\n[points.luna_cycle_count]\nchannel = \"cycle_count\"\naddress = 37768\ntype = \"uint16\"\nscale = 1\n",
+    "unit = \"cycles\"\nunavailable = 0xffff\n",
+);
 
 /// A simulated SUN2000 whose register values the test sets.
 pub struct Device {
@@ -42,7 +49,8 @@ impl Device {
 
     fn with(registers: Registers) -> Self {
         let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), registers.clone()).unwrap();
-        let device = Self { server, registers, profile: built_in("huawei-sun2000").unwrap() };
+        let device =
+            Self { server, registers, profile: read("huawei-sun2000", "huawei-sun2000.toml", PROFILE).unwrap() };
         for (channel, value) in [("soc_pct", 72.3), ("power_kw", -85.5), ("temp_c", 28.1), ("cycle_count", 312.0)] {
             device.set(channel, value);
         }

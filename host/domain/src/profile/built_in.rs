@@ -6,12 +6,18 @@ use super::model::Profile;
 use super::toml;
 
 /// Names and texts of the profiles.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 12] = [
     ("huawei-sun2000", include_str!("../../profiles/huawei-sun2000.toml")),
     ("sma-sunny-tripower", include_str!("../../profiles/sma-sunny-tripower.toml")),
     ("victron-multiplus2", include_str!("../../profiles/victron-multiplus2.toml")),
     ("fronius-gen24", include_str!("../../profiles/fronius-gen24.toml")),
+    ("fronius-gen24-int", include_str!("../../profiles/fronius-gen24-int.toml")),
     ("solaredge-storedge", include_str!("../../profiles/solaredge-storedge.toml")),
+    ("sungrow-sh", include_str!("../../profiles/sungrow-sh.toml")),
+    ("growatt-sph", include_str!("../../profiles/growatt-sph.toml")),
+    ("goodwe-et", include_str!("../../profiles/goodwe-et.toml")),
+    ("deye-hybrid", include_str!("../../profiles/deye-hybrid.toml")),
+    ("byd-box", include_str!("../../profiles/byd-box.toml")),
     ("simulator", include_str!("../../profiles/simulator.toml")),
 ];
 

@@ -2,12 +2,13 @@
 //! [`Profile::corrections`].
 //!
 //! Corrected are: a count that contradicts the type (the type wins), a null scale in addition to a scale register,
-//! overlapping points (read in separate requests), W where a channel is in kW, and a battery power whose sign is + =
-//! charge.
+//! overlapping points (read in separate requests), W where a channel is in kW, a battery power whose sign is + = charge,
+//! and registers that the manufacturers' lists have otherwise.
 
 mod channels;
 mod member;
 mod register;
+mod wrong_registers;
 
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
     read_registers(&mut profile, &value, registers, &mistakes);
     note_overlaps(&mut profile);
     channels::assign_channels(&mut profile, &value);
+    wrong_registers::correct(&mut profile);
     let mistakes = mistakes.into_vec();
     if mistakes.is_empty() { Ok(profile) } else { Err(mistakes) }
 }

@@ -53,6 +53,8 @@ pub struct Point {
     pub kind: ChannelKind,
     /// Read, written or both.
     pub access: Access,
+    /// No public source confirms it: it is read, but never written.
+    pub unverified: bool,
     /// The function that writes it, if the profile chooses one.
     pub write_function: Option<WriteFunction>,
     /// Its unit id, if it differs from the device's.
@@ -83,12 +85,18 @@ impl Point {
             unit: "1".into(),
             kind: if layout.format.is_text() { ChannelKind::Text } else { ChannelKind::Gauge },
             access: Access::Read,
+            unverified: false,
             write_function: None,
             unit_id: None,
             source: None,
             report: None,
             description: String::new(),
         }
+    }
+
+    /// Whether it may be written: its profile allows it, and a public source confirms the register.
+    pub const fn is_writable(&self) -> bool {
+        !matches!(self.access, Access::Read) && !self.unverified
     }
 
     /// The register after its last one, at most 65,536.
@@ -116,7 +124,7 @@ impl Point {
         }
         let key = if self.kind == ChannelKind::Flag { "bit" } else { "state" };
         attributes.extend(self.names.iter().map(|(value, name)| (format!("{key}.{value}"), name.clone())));
-        let is_writable = self.access != Access::Read;
+        let is_writable = self.is_writable();
         // Who proposes a value has to know them; to readers an implausible value is reported as a fault.
         let limits = [("min", self.min), ("max", self.max)].into_iter().filter(|_| is_writable);
         attributes.extend(limits.filter_map(|(key, limit)| Some((key.to_owned(), limit?.to_string()))));

@@ -19,7 +19,7 @@ pub use keys::{read_limits, read_pacing, read_report_rule};
 use std::time::Duration;
 
 use super::model::{Profile, SetPoint};
-use super::point::{Access, Point};
+use super::point::Point;
 use super::requests::{DEFAULT_TIMEOUT, MAX_WAIT, MIN_TIMEOUT, ReadLimits};
 use crate::register::{Order, Table as Registers, UnitId};
 use crate::settings::{Mistake, Mistakes, SettingsTable, most_similar};
@@ -131,7 +131,8 @@ fn number(value: &toml::Value) -> Option<f64> {
 
 fn is_writable(table: &SettingsTable<'_>, key: &str, name: &str, profile: &Profile) -> bool {
     let hint = match profile.points.iter().find(|point| point.name == name) {
-        Some(point) if point.access != Access::Read => return true,
+        Some(point) if point.is_writable() => return true,
+        Some(point) if point.unverified => format!("`{name}` is unverified and never written; name another point"),
         Some(_) => format!("`{name}` is read-only; give it access = \"RW\""),
         None => match most_similar(name, profile.points.iter().map(|point| point.name.as_str())) {
             Some(nearest) => format!("is not a point of this profile; did you mean `{nearest}`?"),
@@ -156,6 +157,7 @@ fn check_channels(profile: &Profile, mistakes: &Mistakes) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Access;
 
     fn mistakes(points: &str) -> Vec<String> {
         let text = format!("[points]\n{points}");

@@ -39,7 +39,6 @@ fn a_profile_reads_back_the_batterys_state() {
     assert!((read("soc_pct") - state.soc_pct).abs() <= 0.05);
     assert!((read("power_kw") - state.power_kw).abs() <= 0.0005);
     assert!((read("temp_c") - state.temp_c).abs() <= 0.05);
-    assert_eq!(read("cycle_count"), f64::from(state.cycle_count));
     assert!((225.0..235.0).contains(&read("ac_voltage")), "{}", read("ac_voltage"));
     assert!((690.0..810.0).contains(&read("luna_voltage")), "{}", read("luna_voltage"));
 }

@@ -134,14 +134,14 @@ fn python(name: &str) -> Profile {
 fn the_python_gateways_files_mean_what_the_built_in_profiles_do() {
     for (name, _) in PYTHON {
         let (own, profile) = (built_in(name).unwrap(), python(name));
-        assert_eq!(profile.points.len(), own.points.len(), "{name}");
         for point in &profile.points {
             let same = own.points.iter().find(|same| same.name == point.name).unwrap();
             assert_eq!((point.address, point.layout), (same.address, same.layout), "{name} {}", point.name);
             assert_eq!((point.access, point.kind), (same.access, same.kind), "{name} {}", point.name);
             assert_eq!(point.scale_register, same.scale_register, "{name} {}", point.name);
-            // The Python gateway's StorEdge profile maps power_kw to the battery.
-            if name != "solaredge_storedge" || same.channel == same.name {
+            // The Python gateway's StorEdge profile maps power_kw to the battery, and temp_c to the heat sink.
+            let mapped_otherwise = ["ac_power", "storage_power", "temperature"];
+            if name != "solaredge_storedge" || !mapped_otherwise.contains(&point.name.as_str()) {
                 assert_eq!(point.channel, same.channel, "{name} {}", point.name);
             }
             if point.unit == same.unit {
@@ -160,60 +160,79 @@ fn the_python_gateways_files_mean_what_the_built_in_profiles_do() {
 #[test]
 fn corrections_of_the_python_gateways_files_are_listed() {
     let check = |name: &str, expected: &[&str]| assert_eq!(python(name).corrections, expected, "{name}");
+    let includes = |name: &str, expected: &[&str]| {
+        let corrections = python(name).corrections;
+        for one in expected {
+            assert!(corrections.iter().any(|correction| correction == one), "{name}: {one} is not in {corrections:#?}");
+        }
+    };
     let inverted =
         |name: &str| format!("{name}: + = charge; inverting the sign, so that battery_power_kw is + = discharge");
     let in_kilowatts = |name: &str| format!("{name}: in W; publishing kW");
+    let left_out =
+        |name: &str, address: u16| format!("{name}: no public register list has it at {address}; leaving it out");
+    let moved = |name: &str, address: u16, right: u16, profile: &str| {
+        format!("{name}: {address} is another register; using {right} as in {profile}")
+    };
+    let read_as = |name: &str, address: u16, profile: &str| {
+        format!("{name}: its type, scale, unit or values at {address} are wrong; reading it as in {profile}")
+    };
+    let huawei = "huawei-sun2000";
     check(
         "huawei_sun2000",
-        &["ac_current: count 1 does not match INT32; reading 2 registers", &inverted("luna_power")],
+        &[
+            "ac_current: count 1 does not match INT32; reading 2 registers",
+            &inverted("luna_power"),
+            &left_out("luna_soh", 37_761),
+            &moved("luna_voltage", 37_800, 37_003, huawei),
+            &moved("luna_current", 37_801, 37_021, huawei),
+            &moved("luna_temperature", 37_752, 37_022, huawei),
+            &left_out("luna_cycle_count", 37_762),
+            &moved("luna_charge_target_soc", 47_087, 47_081, huawei),
+            &left_out("watchdog_heartbeat", 40_900),
+        ],
     );
-    check(
+    let sma = "sma-sunny-tripower";
+    let limit = left_out("active_power_limit", 40_016);
+    includes(
         "sma_sunny_tripower",
-        &[&in_kilowatts("ac_power_total"), &in_kilowatts("battery_power"), &inverted("battery_power")],
+        &[
+            &in_kilowatts("ac_power_total"),
+            &left_out("battery_power", 30_847),
+            &read_as("battery_soc", 30_845, sma),
+            &limit,
+        ],
     );
-    check(
+    let victron = "victron-multiplus2";
+    let set_point = "ess_setpoint: + = charge; inverting the sign, so that set_point_kw is + = discharge";
+    includes(
         "victron_multiplus2",
         &[
-            &in_kilowatts("ac_output_power"),
-            &in_kilowatts("battery_power"),
-            &inverted("battery_power"),
             &in_kilowatts("ess_setpoint"),
-            "ess_setpoint: + = charge; inverting the sign, so that set_point_kw is + = discharge",
+            set_point,
+            &read_as("battery_soc", 843, victron),
+            &moved("battery_temperature", 315, 262, victron),
+            &left_out("watchdog_heartbeat", 2900),
         ],
     );
-    check(
+    includes(
         "fronius_gen24_byd",
-        &[
-            "ac_voltage_l1 at 40072 overlaps ac_current_total; reading them in separate requests",
-            &in_kilowatts("ac_power_total"),
-            &in_kilowatts("battery_power"),
-            &inverted("battery_power"),
-            &in_kilowatts("storage_setpoint_power"),
-            "storage_setpoint_power: + = charge; inverting the sign, so that set_point_kw is + = discharge",
-        ],
+        &[&moved("ac_power_total", 40_083, 40_091, "fronius-gen24"), &left_out("watchdog_heartbeat", 40_355)],
     );
-    check(
-        "solaredge_storedge",
-        &[
-            "ac_power: scale is null; using the scale factor in register 40085",
-            "storage_power: + = charge; inverting the sign, so that power_kw is + = discharge",
-            &in_kilowatts("storage_charge_setpoint"),
-            &in_kilowatts("storage_discharge_setpoint"),
-        ],
-    );
+    includes("solaredge_storedge", &[&moved("storage_charge_setpoint", 57_354, 57_358, "solaredge-storedge")]);
     check("simulator", &[&in_kilowatts("active_power")]);
 }
 
 #[test]
 fn the_points_that_set_the_power_are_found() {
     assert_eq!(python("victron_multiplus2").set_point.unwrap().power.as_deref(), Some("ess_setpoint"));
-    assert_eq!(python("fronius_gen24_byd").set_point.unwrap().power.as_deref(), Some("storage_setpoint_power"));
+    assert_eq!(python("fronius_gen24_byd").set_point, None);
     let expected = SetPoint {
         power: None,
         charge: Some("storage_charge_setpoint".into()),
         discharge: Some("storage_discharge_setpoint".into()),
         mode: Some("storage_control_mode".into()),
-        mode_values: vec![("remote".into(), 3.0)],
+        mode_values: vec![("remote".into(), 4.0)],
     };
     assert_eq!(python("solaredge_storedge").set_point, Some(expected));
     assert_eq!(python("sma_sunny_tripower").set_point, None);

@@ -54,6 +54,7 @@ pub(super) fn read(
         unit: unit.into(),
         kind: table.choice("kind", &ChannelKind::NAMES).unwrap_or(kind),
         access: table.choice("access", &ACCESS).unwrap_or(Access::Read),
+        unverified: table.boolean("unverified").unwrap_or(false),
         write_function: table.integer("write_function", 5..=16).and_then(WriteFunction::from_code),
         unit_id: table.integer("unit_id", 0..=255).map(UnitId),
         source: read_source(table, sources),
