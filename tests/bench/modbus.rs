@@ -69,7 +69,7 @@ pub(crate) fn measure(bench: &ModbusBench<'_>, mut show: impl FnMut(&Table)) -> 
         measured.extend(values::measure(bench)?);
     }
     if is_wanted("connections") {
-        measured.push(connections::measure(bench)?);
+        measured.extend(connections::measure(bench)?);
     }
     if is_wanted("write") {
         measured.push(write::measure(bench)?);

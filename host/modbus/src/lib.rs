@@ -106,8 +106,7 @@ pub struct SourceSettings {
     pub index: u32,
 }
 
-/// Polls the devices of a bus until the receiver of the reports is dropped. Periods count from `start`, so that equal
-/// periods on different buses are due at the same time; `clock` timestamps the readings.
+/// Polls the devices of a bus until the receiver of the reports is dropped. Periods count from `start`; `clock` timestamps the readings.
 pub async fn run<R: From<DeviceReport>>(
     bus: Bus,
     start: Instant,

@@ -1,5 +1,7 @@
 //! The tasks of the Modbus connections: started, restarted with other settings, ended.
 
+use std::time::Duration;
+
 use bessai_modbus::{Bus, WriteQueue};
 use bessai_pipeline::PipelineInput;
 use bessai_supervision::OnFailure;
@@ -11,10 +13,14 @@ use super::site;
 use crate::clock::now;
 use crate::config::DeviceConfig;
 
+/// Time between the readings of two connections with equal periods. A thousand of them are read one after the other instead of
+/// all at one instant, so that no reading waits for the others; a few are read at nearly the same time.
+const STAGGER: Duration = Duration::from_millis(1);
+
 /// All connections.
 pub(super) struct Buses {
     running: Vec<RunningBus>,
-    /// Periods count from here.
+    /// Periods count from here, for each connection a little later than for the one before.
     start: Instant,
     inputs: mpsc::Sender<PipelineInput>,
     stop: watch::Receiver<bool>,
@@ -22,6 +28,8 @@ pub(super) struct Buses {
 
 struct RunningBus {
     devices: BusDevices,
+    /// Its place in the order of reading.
+    place: u32,
     task: JoinHandle<()>,
 }
 
@@ -38,8 +46,9 @@ impl Buses {
         for bus in site::buses(devices) {
             let devices = bus_devices(&bus, devices);
             if !self.running.iter().any(|running| running.devices == devices) {
-                let task = self.spawn(bus);
-                self.running.push(RunningBus { devices, task });
+                let place = self.free_place();
+                let task = self.spawn(bus, place);
+                self.running.push(RunningBus { devices, place, task });
             }
         }
     }
@@ -61,14 +70,28 @@ impl Buses {
         self.running.iter().for_each(|bus| bus.task.abort());
     }
 
+    /// The first place that no running connection has.
+    fn free_place(&self) -> u32 {
+        let is_taken = |place: &u32| self.running.iter().any(|bus| bus.place == *place);
+        (0..).find(|place| !is_taken(place)).unwrap_or_default()
+    }
+
     /// The running gateway does not write to devices yet, so the write queue is closed. A restart opens a new connection and
     /// learns anew what the device refuses.
-    fn spawn(&self, bus: Bus) -> JoinHandle<()> {
+    fn spawn(&self, bus: Bus, place: u32) -> JoinHandle<()> {
         let name = format!("bus {}", bus.endpoint.address);
-        let (start, inputs) = (self.start, self.inputs.clone());
+        let (start, inputs) = (self.start + stagger(&bus, place), self.inputs.clone());
         let run = async move || bessai_modbus::run(bus.clone(), start, now, inputs.clone(), WriteQueue::closed()).await;
         bessai_supervision::spawn(name, OnFailure::Restart, self.stop.clone(), run)
     }
+}
+
+/// How much later than the first connection this one is read: less than its shortest period.
+fn stagger(bus: &Bus, place: u32) -> Duration {
+    let periods = bus.devices.iter().flat_map(|device| &device.sources).map(|source| source.period.as_nanos());
+    let shortest = periods.min().unwrap_or_default();
+    let nanos = (STAGGER * place).as_nanos().checked_rem(shortest).unwrap_or_default();
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
 }
 
 fn bus_devices(bus: &Bus, devices: &[DeviceConfig]) -> BusDevices {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS};
@@ -18,6 +18,8 @@ use crate::subscriber::PACKET_BYTES_MAX;
 pub(super) const FIRST_CHANNEL: &str = "reading";
 /// The key before that number in a message.
 const NUMBER: &[u8] = b"\"reading\":";
+/// The key before the time of its reading, in seconds.
+const TIME: &[u8] = b"\"ts\":";
 /// Time limit of the subscription.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
 /// Time limit for a reading of every device.
@@ -34,6 +36,8 @@ struct ReceivedReading {
     number: u64,
     bytes: usize,
     at: Instant,
+    /// Time between the device's first reply and the arrival, in seconds.
+    age_s: f64,
 }
 
 /// The readings that arrived in a window.
@@ -47,6 +51,16 @@ pub(super) struct WindowSummary {
     pub(super) bytes: usize,
     /// Devices whose readings arrived.
     pub(super) devices: usize,
+    /// Time between the device's first reply and the arrival, in seconds, in rising order.
+    ages_s: Vec<f64>,
+}
+
+impl WindowSummary {
+    /// The age that so many per cent of the messages do not exceed.
+    pub(super) fn age(&self, percent: usize) -> Duration {
+        let index = (self.ages_s.len() * percent / 100).min(self.ages_s.len().saturating_sub(1));
+        Duration::from_secs_f64(self.ages_s.get(index).copied().unwrap_or_default().max(0.0))
+    }
 }
 
 impl ReadingSubscriber {
@@ -89,9 +103,12 @@ impl ReadingSubscriber {
     /// Summarizes a window that is over; missing and repeated readings are counted since the last call.
     pub(super) fn take(&self, window: &Range<Instant>) -> anyhow::Result<WindowSummary> {
         let mut numbers: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut ages_s) = (0, 0, Vec::new());
         for arrival in self.0.try_iter() {
-            messages += u64::from(window.contains(&arrival.at));
+            if window.contains(&arrival.at) {
+                messages += 1;
+                ages_s.push(arrival.age_s);
+            }
             bytes = arrival.bytes;
             numbers.entry(arrival.topic).or_default().push(arrival.number);
         }
@@ -104,7 +121,8 @@ impl ReadingSubscriber {
             repeated += u64::try_from(numbers.len())? - count;
         }
         ensure!(messages > 0, "no message arrived in the window");
-        Ok(WindowSummary { messages, missing, repeated, bytes, devices: numbers.len() })
+        ages_s.sort_by(f64::total_cmp);
+        Ok(WindowSummary { messages, missing, repeated, bytes, devices: numbers.len(), ages_s })
     }
 }
 
@@ -122,10 +140,14 @@ async fn listen(
         match events.poll().await? {
             Event::Incoming(Packet::SubAck(_)) => ready.send(Ok(()))?,
             Event::Incoming(Packet::Publish(message)) => {
-                let at = Instant::now();
-                if let Some(number) = number(&message.payload) {
+                let (at, now) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64());
+                let number = decimal_after(NUMBER, &message.payload).and_then(|number| number.split('.').next());
+                let number = number.and_then(|number| number.parse().ok());
+                let read_s = decimal_after(TIME, &message.payload).and_then(|time| time.parse::<f64>().ok());
+                if let (Some(number), Some(read_s)) = (number, read_s) {
                     let Publish { topic, payload, .. } = message;
-                    arrivals.send(ReceivedReading { topic, number, bytes: payload.len(), at })?;
+                    let age_s = now - read_s;
+                    arrivals.send(ReceivedReading { topic, number, bytes: payload.len(), at, age_s })?;
                 }
             }
             _ => {}
@@ -133,8 +155,10 @@ async fn listen(
     }
 }
 
-fn number(payload: &[u8]) -> Option<u64> {
-    let begin = payload.windows(NUMBER.len()).position(|window| window == NUMBER)? + NUMBER.len();
-    let digits: Vec<_> = payload.get(begin..)?.iter().copied().take_while(u8::is_ascii_digit).collect();
-    std::str::from_utf8(&digits).ok()?.parse().ok()
+/// The number that follows a key.
+fn decimal_after<'a>(key: &[u8], payload: &'a [u8]) -> Option<&'a str> {
+    let begin = payload.windows(key.len()).position(|window| window == key)? + key.len();
+    let rest = payload.get(begin..)?;
+    let end = rest.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'.')?;
+    std::str::from_utf8(rest.get(..end)?).ok()
 }
