@@ -28,6 +28,9 @@ const RECEIVED_PER_S: u32 = 20;
 pub(crate) const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
 /// In a resumed session, messages are taken for the broker's backlog until none arrived for this long.
 const BACKLOG_GAP: Duration = Duration::from_secs(2);
+/// Time after which a message that finds none waiting is no backlog, although they never paused: a backlog arrives faster than
+/// the plugin takes it, and a customer who repeats a command each second must be heard again.
+const BACKLOG_LIMIT: Duration = Duration::from_mins(1);
 
 /// A feed's messages from the broker.
 #[derive(Default)]
@@ -63,8 +66,16 @@ pub(crate) struct Tries {
 #[derive(Default)]
 struct InboundSession {
     filters: Vec<String>,
-    // Since when nothing has arrived, while the broker may still send what it kept for a resumed session.
-    backlog_since: Option<Instant>,
+    /// While the broker may still send what it kept for a resumed session.
+    backlog: Option<Backlog>,
+}
+
+#[derive(Clone, Copy)]
+struct Backlog {
+    /// When the session began.
+    begun: Instant,
+    /// When the last message arrived.
+    last_arrival: Instant,
 }
 
 /// What the plugin made of a message, for the delivery.
@@ -81,8 +92,9 @@ impl Inbox {
     /// A session begins in which messages of these subscriptions arrive; `resumed`: the broker kept an earlier one.
     pub(crate) fn begin_session(&self, subscriptions: &[Subscription], resumed: bool) {
         let filters = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
-        let backlog_since = resumed.then(Instant::now);
-        self.session.replace(InboundSession { filters, backlog_since });
+        let now = Instant::now();
+        let backlog = resumed.then_some(Backlog { begun: now, last_arrival: now });
+        self.session.replace(InboundSession { filters, backlog });
     }
 
     /// The session is over: the broker sends again what it did not get acknowledged.
@@ -120,10 +132,11 @@ impl Inbox {
     /// Whether a resumed session still delivers what the broker kept.
     fn is_backlog(&self) -> bool {
         let mut session = self.session.borrow_mut();
-        let Some(since) = session.backlog_since else { return false };
+        let Some(Backlog { begun, last_arrival }) = session.backlog else { return false };
         let now = Instant::now();
-        let is_over = self.waiting.borrow().is_empty() && now.duration_since(since) >= BACKLOG_GAP;
-        session.backlog_since = (!is_over).then_some(now);
+        let is_over = self.waiting.borrow().is_empty()
+            && (now.duration_since(last_arrival) >= BACKLOG_GAP || now.duration_since(begun) >= BACKLOG_LIMIT);
+        session.backlog = (!is_over).then_some(Backlog { begun, last_arrival: now });
         !is_over
     }
 

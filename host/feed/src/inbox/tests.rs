@@ -82,6 +82,27 @@ async fn what_may_be_old_is_historical() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_without_a_pause_are_a_backlog_until_the_plugin_keeps_up_for_a_minute() {
+    let resumed = inbox(true);
+    let mut old = Duration::ZERO;
+    loop {
+        put(&resumed, message(b"", Qos::AtLeastOnce)).unwrap();
+        if !is_historical(&resumed) {
+            break;
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        old += Duration::from_secs(1);
+    }
+    assert_eq!(old, BACKLOG_LIMIT);
+
+    let resumed = inbox(true);
+    put(&resumed, message(b"", Qos::AtLeastOnce)).unwrap();
+    tokio::time::advance(BACKLOG_LIMIT).await;
+    put(&resumed, message(b"", Qos::AtLeastOnce)).unwrap();
+    assert!(is_historical(&resumed) && is_historical(&resumed), "the plugin does not keep up with it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_taken_is_named() {
     let inbox = inbox(false);
     let other = ArrivedMessage { topic: "b".into(), ..message(b"", Qos::AtLeastOnce) };
