@@ -8,7 +8,6 @@ use bessai_plugin::{DeviceStatus, Event, Failure, Frame, Message, Messages, Plug
 mod batch;
 mod commands;
 mod config;
-mod encoding;
 mod login;
 mod provisioning;
 mod readings;

@@ -5,9 +5,9 @@ use bessai_plugin::{
 };
 
 use crate::config::Provisioning;
-use crate::encoding::percent_encode;
 use crate::token::Identity;
 use crate::{AGENT, AzureIotHub, provisioning, twin};
+use bessai_plugin::encoding::percent_encode;
 
 /// The version of the hub's interface.
 const API_VERSION: &str = "2021-04-12";

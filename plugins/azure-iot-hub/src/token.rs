@@ -2,7 +2,7 @@
 
 use bessai_plugin::secrets::{self, SecretError};
 
-use crate::encoding::{base64, percent_encode};
+use bessai_plugin::encoding::{base64, percent_encode};
 
 /// The secret with the device's own key.
 const DEVICE_KEY: &str = "device-key";

@@ -1,6 +1,6 @@
 //! The topics of a hub and of its provisioning service.
 
-use crate::encoding::{percent_decode, percent_encode};
+use bessai_plugin::encoding::{percent_decode, percent_encode};
 
 /// What the hub sends to the device, by the topic that it arrives on.
 #[derive(Clone, Debug, PartialEq, Eq)]

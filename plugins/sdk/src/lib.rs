@@ -37,6 +37,7 @@ pub mod bindings;
 mod channel;
 mod commands;
 mod config;
+pub mod encoding;
 mod guest;
 pub mod json;
 pub mod log;

@@ -1,9 +1,6 @@
 //! A shared access signature: the resource, the expiry, and an HMAC of both in base64.
 
-use std::fmt::Write;
-
-/// The alphabet of RFC 4648 §4.
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use bessai_plugin::encoding::{base64, percent_encode};
 
 /// Makes a token for `resource` that is valid until `expiry_s`, in seconds since 1970.
 pub(crate) fn make<E>(
@@ -17,44 +14,9 @@ pub(crate) fn make<E>(
     Ok(format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry_s}"))
 }
 
-/// Encodes all but the unreserved characters of RFC 3986.
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
-}
-
-/// Base64 of RFC 4648 §4, padded.
-fn base64(bytes: &[u8]) -> String {
-    let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = (0..3).fold(0_u32, |group, at| group << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
-        for at in 0..4 {
-            let six = usize::try_from(group >> (18 - 6 * at) & 63).unwrap_or(0);
-            let character = BASE64.get(six).filter(|_| at <= chunk.len());
-            encoded.push(character.map_or('=', |character| char::from(*character)));
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn it_is_base64() {
-        for (bytes, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(bytes.as_bytes()), expected);
-        }
-    }
 
     #[test]
     fn a_published_token() {

@@ -1,4 +1,4 @@
-//! Percent-encoding of RFC 3986 and base64 of RFC 4648 §4.
+//! The encodings that brokers want in topics and tokens: percent-encoding (RFC 3986) and base64 (RFC 4648 §4).
 
 /// The alphabet of base64.
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -6,7 +6,7 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Encodes all but the unreserved characters; a space becomes `%20`.
-pub(crate) fn percent_encode(text: &str) -> String {
+pub fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -20,7 +20,7 @@ pub(crate) fn percent_encode(text: &str) -> String {
 }
 
 /// Decodes `%XX`; what is not valid stays as it is, and `+` is a plus.
-pub(crate) fn percent_decode(text: &str) -> String {
+pub fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -33,7 +33,7 @@ pub(crate) fn percent_decode(text: &str) -> String {
 }
 
 /// Base64, padded.
-pub(crate) fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let group = (0..3).fold(0_u32, |group, at| group << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
