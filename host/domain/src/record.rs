@@ -44,12 +44,13 @@ pub fn read_events(text: &str) -> Result<Vec<Event>, Vec<Mistake>> {
 
 /// The line of an event, without the newline.
 pub fn write_event(event: &Event, note: Option<&str>) -> String {
-    write::line(&event.body, Some(event), note)
+    write::line(event, note)
 }
 
-/// The body of an event without number and time: an object with the key that names the kind.
+/// The body of an event without number and time: an object with the key that names the kind. A description has each of its
+/// channel lists once.
 pub fn write_body(body: &EventBody) -> String {
-    write::line(body, None, None)
+    write::body_alone(body)
 }
 
 /// Reads what [`write_body`] wrote, except for a frame, which can only be read together with the site's description.

@@ -11,7 +11,7 @@ use crate::disk::{Disk, OpenFile};
 use crate::segment::{EXTENSION, Segment, SegmentWriter};
 use crate::timeline::Boot;
 
-/// A segment is sealed at this size: damage costs at most that much, and that much is deleted at once.
+/// A segment is sealed when its events have this size: damage costs at most that much, and that much is deleted at once.
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 /// Even a small journal has at least this many segments, so that it is trimmed in small steps.
 const MIN_SEGMENTS: u64 = 8;
@@ -68,7 +68,12 @@ impl Store {
         let mut files = Vec::new();
         let is_description = matches!(first.event.body, EventBody::Site(_));
         let continues = |writer: &SegmentWriter| writer.segment().end == first.event.sequence;
-        let has_room = |writer: &SegmentWriter| writer.segment().end_offset < self.segment_bytes;
+        // The header does not count: otherwise each write would begin a segment if the site's description alone is as large.
+        let event_bytes = |segment: &Segment| segment.end_offset - segment.start_offset;
+        let has_room = |writer: &SegmentWriter| {
+            let segment = writer.segment();
+            event_bytes(segment) < self.segment_bytes.max(segment.start_offset)
+        };
         if !self.current.as_ref().is_some_and(|writer| continues(writer) && has_room(writer) && !is_description) {
             files.extend(self.seal());
         }

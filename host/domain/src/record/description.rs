@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::json_reader::JsonObject;
 use super::read;
 use crate::settings::Mistakes;
-use crate::site::{ChannelLists, Device, Site, Source};
+use crate::site::{Device, Site, Source};
 
 /// The beginning of a line that is only a description.
 const PREFIX: &str = r#"{"site":"#;
@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for Sources<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Vec<Source>, A::Error> {
-        let (mut sources, lists) = (Vec::new(), RefCell::<ChannelLists>::default());
+        let (mut sources, lists) = (Vec::new(), RefCell::<read::ReadLists>::default());
         while let Some(members) = access.next_element::<Map<String, Value>>()? {
             sources.push(valid(&members, |object| {
                 let source = read::source(object, self.0, &lists);

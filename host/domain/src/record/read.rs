@@ -1,6 +1,7 @@
 //! Reads the bodies of all kinds of event except frames.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::json_reader::{JsonField, JsonObject};
@@ -13,7 +14,7 @@ pub(super) fn site(object: &JsonObject<'_>, revision: u64) -> Site {
     let id = object.required("id", JsonField::text);
     let revision = object.optional("revision", JsonField::unsigned).unwrap_or(revision);
     let devices = object.required("devices", |field| field.objects(device));
-    let lists = RefCell::default();
+    let lists = RefCell::<ReadLists>::default();
     let sources = object.required("sources", |field| field.objects(|object| source(object, &devices, &lists)));
     Site { id, revision, devices, sources, attributes: attributes(object) }
 }
@@ -26,7 +27,41 @@ fn attributes(object: &JsonObject<'_>) -> Vec<(String, String)> {
     object.optional("attributes", JsonField::pairs).unwrap_or_default()
 }
 
-pub(super) fn source(object: &JsonObject<'_>, devices: &[Device], lists: &RefCell<ChannelLists>) -> Source {
+/// The channel lists of a description, as they are read.
+#[derive(Default)]
+pub(super) struct ReadLists {
+    shared: ChannelLists,
+    /// In their order; a source names one by its number.
+    numbered: Vec<Arc<[Channel]>>,
+}
+
+impl ReadLists {
+    fn add(&mut self, channels: Vec<Channel>) -> Arc<[Channel]> {
+        let list = self.shared.share(channels);
+        self.numbered.push(Arc::clone(&list));
+        list
+    }
+}
+
+/// The channels of a source: its own list, or that of an earlier source.
+fn channels(object: &JsonObject<'_>, lists: &RefCell<ReadLists>) -> Arc<[Channel]> {
+    let earlier = |field: &JsonField<'_>| -> Option<Arc<[Channel]>> {
+        let number: usize = field.unsigned()?;
+        let list = lists.borrow().numbered.get(number).cloned();
+        if list.is_none() {
+            let count = lists.borrow().numbered.len();
+            field.add_mistake(format!("{count} lists of channels are written before; write a number below that"));
+        }
+        list
+    };
+    if object.field("channel_list").is_some() {
+        return object.optional("channel_list", earlier).unwrap_or_default();
+    }
+    let channels = object.required("channels", |field| field.objects(channel));
+    lists.borrow_mut().add(channels)
+}
+
+pub(super) fn source(object: &JsonObject<'_>, devices: &[Device], lists: &RefCell<ReadLists>) -> Source {
     let names = || devices.iter().map(|device| device.name.as_str());
     let known = |field: &JsonField<'_>| {
         let name = field.text()?;
@@ -38,7 +73,7 @@ pub(super) fn source(object: &JsonObject<'_>, devices: &[Device], lists: &RefCel
     Source {
         device: object.required("device", known),
         period: object.required("period_ms", period),
-        channels: lists.borrow_mut().share(object.required("channels", |field| field.objects(channel))),
+        channels: channels(object, lists),
         attributes: attributes(object),
     }
 }

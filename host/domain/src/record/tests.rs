@@ -287,3 +287,19 @@ fn a_description_is_read_source_by_source() {
         assert_eq!(read_body(&text), None, "{text}");
     }
 }
+
+#[test]
+fn a_body_has_each_channel_list_once_and_an_event_those_of_each_source() {
+    let site = site();
+    let (first, other) = (Arc::clone(&site.sources[0].channels), site.sources[0].channels[..1].into());
+    let source = |channels: &Arc<[Channel]>| Source { channels: Arc::clone(channels), ..site.sources[0].clone() };
+    let sources = vec![source(&first), source(&first), source(&other), source(&first), source(&other)];
+    let body = EventBody::Site(Arc::new(Site { sources, ..site }));
+    let written = write_body(&body);
+    assert_eq!((written.matches("\"channels\":").count(), written.matches("\"channel_list\":").count()), (2, 3));
+    assert_eq!(read_body(&written), Some(body.clone()));
+    let wrong = written.replace("\"channel_list\":1", "\"channel_list\":2");
+    assert_eq!(read_body(&wrong), None, "there are two lists");
+    let line = write_event(&Event { sequence: Sequence(1), at: Timestamp::default(), body }, None);
+    assert_eq!((line.matches("\"channels\":").count(), line.matches("\"channel_list\":").count()), (5, 0));
+}

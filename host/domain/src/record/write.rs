@@ -1,5 +1,7 @@
 //! Writes events as lines. Defaults that reading adds itself are left out.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::json_writer::{number, number_not_null, object, pairs, text, word};
@@ -7,14 +9,12 @@ use super::{frame, proposal};
 use crate::event::{Anomaly, DeviceStatus, Dispatch, Event, EventBody, Gap, Safety, Violation, Watchdog};
 use crate::site::{Channel, ChannelKind, Device, Site, Source};
 
-/// The line of an event, or of a body alone.
-pub(super) fn line(body: &EventBody, event: Option<&Event>, note: Option<&str>) -> String {
+/// The line of an event.
+pub(super) fn line(event: &Event, note: Option<&str>) -> String {
     let mut line = String::from("{");
-    if let Some(Event { sequence, at, .. }) = event {
-        member(&mut line, "sequence", &sequence.0.into());
-        member(&mut line, "at", &at.to_string().into());
-    }
-    self::body(&mut line, body);
+    member(&mut line, "sequence", &event.sequence.0.into());
+    member(&mut line, "at", &event.at.to_string().into());
+    body(&mut line, &event.body, ChannelsOf::EachSource);
     if let Some(note) = note {
         member(&mut line, "note", &note.into());
     }
@@ -22,12 +22,30 @@ pub(super) fn line(body: &EventBody, event: Option<&Event>, note: Option<&str>) 
     line
 }
 
+/// A body alone.
+pub(super) fn body_alone(body: &EventBody) -> String {
+    let mut line = String::from("{");
+    self::body(&mut line, body, ChannelsOf::EachList);
+    line.push('}');
+    line
+}
+
+/// What the channels of a description are written for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ChannelsOf {
+    /// For each source, as is convenient for people and scripts.
+    EachSource,
+    /// For the first source that has a list; the others name it by its number. A thousand devices of one model would
+    /// otherwise take many megabytes.
+    EachList,
+}
+
 /// The key that names the kind, and its value.
-fn body(line: &mut String, body: &EventBody) {
+fn body(line: &mut String, body: &EventBody, channels_of: ChannelsOf) {
     match body {
         EventBody::Site(body) => {
             key(line, "site");
-            site(line, body);
+            site(line, body, channels_of);
         }
         EventBody::Gap(body) => member(line, "gap", &gap(body)),
         EventBody::Frame(body) => member(line, "frame", &frame::write(body)),
@@ -54,7 +72,7 @@ fn member(line: &mut String, name: &str, value: &Value) {
 }
 
 /// Written piece by piece, because as a JSON tree the description of a site with 100,000 channels takes 60 MB.
-fn site(line: &mut String, site: &Site) {
+fn site(line: &mut String, site: &Site, channels_of: ChannelsOf) {
     let device =
         |device: &Device| object([("name", text(&device.name)), ("attributes", attributes(&device.attributes))]);
     line.push('{');
@@ -63,11 +81,17 @@ fn site(line: &mut String, site: &Site) {
     member(line, "devices", &site.devices.iter().map(device).collect());
     key(line, "sources");
     line.push('[');
+    let mut lists: Vec<&Arc<[Channel]>> = Vec::new();
     for (index, source) in site.sources.iter().enumerate() {
         if index > 0 {
             line.push(',');
         }
-        *line += &self::source(source).to_string();
+        let known = lists.iter().position(|list| Arc::ptr_eq(list, &source.channels));
+        let known = known.filter(|_| channels_of == ChannelsOf::EachList);
+        if known.is_none() {
+            lists.push(&source.channels);
+        }
+        *line += &self::source(source, known).to_string();
     }
     line.push(']');
     if let Some(attributes) = attributes(&site.attributes) {
@@ -80,14 +104,16 @@ fn attributes(attributes: &[(String, String)]) -> Option<Value> {
     (!attributes.is_empty()).then(|| pairs(attributes))
 }
 
-fn source(source: &Source) -> Value {
+/// `list`: the number of its channel list, if that is written already.
+fn source(source: &Source, list: Option<usize>) -> Value {
     let whole = u64::try_from(source.period.as_millis()).ok();
     let is_whole = source.period.subsec_nanos().is_multiple_of(1_000_000);
     let period = whole.filter(|_| is_whole).map_or_else(|| number(source.period.as_secs_f64() * 1000.0), Value::from);
     object([
         ("device", text(&source.device)),
         ("period_ms", Some(period)),
-        ("channels", Some(source.channels.iter().map(channel).collect())),
+        ("channels", list.is_none().then(|| source.channels.iter().map(channel).collect())),
+        ("channel_list", list.map(Value::from)),
         ("attributes", attributes(&source.attributes)),
     ])
 }

@@ -9,7 +9,8 @@
 //!
 //! The footer's zero stands where the next record's length would be; no record has the length zero. Earliest and latest are
 //! times of the wall clock, oldest and newest of the monotonic clock. Format 1 has neither distance and boot nor oldest and
-//! newest. Up to format 2 no record is an event `write`.
+//! newest. Up to format 2 no record is an event `write`. Up to format 3 a description has the channels of each source; since then
+//! it has each list once.
 
 use std::io;
 use std::path::Path;
@@ -27,7 +28,7 @@ use crate::timeline::{Boot, ClockDistance, TimeLine};
 
 /// The format that is written. It rises with every change of the bytes and with every new kind of event, so that a program
 /// that does not know them refuses the file instead of repairing it; files of lower formats stay readable.
-pub(crate) const FORMAT: u16 = 3;
+pub(crate) const FORMAT: u16 = 4;
 /// The last format without monotonic times.
 const WALL_CLOCK_FORMAT: u16 = 1;
 /// First bytes of a segment.

@@ -104,3 +104,17 @@ async fn each_gap_reports_its_own_losses() {
     let mut again = journal.reader("acme", StartAt::Now).0;
     assert_eq!(gap(&again.next().await[0]).lost, Some(reported));
 }
+
+#[tokio::test]
+async fn a_description_larger_than_a_segment_does_not_begin_one_with_each_write() {
+    let folder = tempfile::tempdir().unwrap();
+    // As that of a site with a hundred thousand channels.
+    let journal = open(folder.path());
+    journal.append(at(0), site(&"S".repeat(9 << 20)));
+    for value in 1..20 {
+        journal.append(at(value), frame(value));
+        written(&journal).await;
+    }
+    let _ = journal.close().await;
+    assert_eq!(files(folder.path()).len(), 2, "the description's own, and one for what follows");
+}

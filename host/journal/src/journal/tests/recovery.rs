@@ -143,7 +143,7 @@ async fn a_folder_serves_one_gateway_and_a_newer_format_is_refused() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[8] += 1;
     fs::write(&path, &bytes).unwrap();
-    assert!(error(folder.path()).contains("has format 4, this version reads up to 3"), "{}", error(folder.path()));
+    assert!(error(folder.path()).contains("has format 5, this version reads up to 4"), "{}", error(folder.path()));
     assert_eq!(fs::read(&path).unwrap(), bytes, "the file is left as it is");
 }
 
