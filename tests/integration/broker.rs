@@ -8,6 +8,7 @@ use crate::support::broker::{Broker, BrokerSetup};
 use crate::support::certificates::{Authority, Pem};
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
+use crate::support::readings::count;
 use crate::support::subscriber::{ReceivedMessage, Subscriber};
 use crate::support::{folder, free_port, within};
 
@@ -36,13 +37,13 @@ async fn readings_stay_in_order_across_a_broker_restart() {
     let (device, mut broker) = (Device::huawei(), Broker::start());
     let gateway = Setup::new().device(device.port()).broker(broker.url()).run();
     let mut subscriber = Subscriber::start(broker.port).await;
-    let cycles = |message: &ReceivedMessage| message.json()["cycle_count"].as_u64().unwrap();
+    let watts = |message: &ReceivedMessage| count(&message.json()).unwrap();
     let receive_up_to = async |count: u64, subscriber: &mut Subscriber, all: &mut Vec<u64>| {
-        device.set("cycle_count", f64::from(u32::try_from(count).unwrap()));
+        device.set("power_kw", f64::from(u32::try_from(count).unwrap()) / 1000.0);
         loop {
             let message = subscriber.next("/telemetry").await;
-            all.push(cycles(&message));
-            if cycles(&message) == count {
+            all.push(watts(&message));
+            if watts(&message) == count {
                 return;
             }
         }
@@ -54,7 +55,7 @@ async fn readings_stay_in_order_across_a_broker_restart() {
     broker.kill();
     gateway.wait_for_log(&format!("connection closed by 127.0.0.1:{}", broker.port)).await;
     for count in 4..=6 {
-        device.set("cycle_count", f64::from(count));
+        device.set("power_kw", f64::from(count) / 1000.0);
         let before = gateway.health().await["frames"].as_u64().unwrap();
         within("two readings of the value", async {
             while gateway.health().await["frames"].as_u64().unwrap() < before + 2 {}

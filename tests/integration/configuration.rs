@@ -78,6 +78,17 @@ fn a_file_without_a_certificate_is_refused() {
 }
 
 #[test]
+fn check_names_the_points_that_no_source_confirms() {
+    let setup = Setup::new().device(502).broker("mqtt://localhost");
+    let output = setup.with("DRIVER_PROFILE_PATH", "sma-sunny-tripower").output(&["check"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let line = "  unverified, never written: ac_current_total, grid_frequency, reactive_power, power_factor, internal_temperature, \
+                operating_mode\n";
+    assert!(printed.contains(line), "{printed}");
+    assert_eq!(printed.matches("unverified").count(), 1, "{printed}");
+}
+
+#[test]
 fn check_prints_a_valid_configuration() {
     let setup = Setup::new().broker("mqtt://broker.example:1884").with("INVERTER_IP", "192.0.2.7");
     let env = "MQTT_USERNAME=bessai_edge   # the site's own\nBESSAI_MODE=production\n";
@@ -87,7 +98,16 @@ fn check_prints_a_valid_configuration() {
     for part in [
         "site SITE-CL-001",
         "device battery: 192.0.2.7:502 unit 1, profile huawei-sun2000, every 5s",
+        "38 points in 7 requests:",
+        "unit 1 function 3 registers 32008 to 32019",
+        "unit 1 function 3 registers 32064 to 32115",
+        "unit 1 function 3 registers 37003 to 37003",
+        "unit 1 function 3 registers 37021 to 37022",
         "unit 1 function 3 registers 37758 to 37783",
+        "unit 1 function 3 registers 47075 to 47100",
+        "unit 1 function 3 registers 47246 to 47250",
+        "dangerous to write: luna_charge_from_grid, luna_forcible_mode, luna_working_mode",
+        "11 points can be written, set-point by a recipe",
         "safety soc_pct: 10 to 95; unknown when the last good value is older than 30s",
         "feed default: bessai-json, built in → mqtt://broker.example:1884",
         "BESSAI_MODE",

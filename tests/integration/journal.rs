@@ -11,6 +11,7 @@ use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::guests;
 use crate::support::hub::{self, Hub, HubEvent};
+use crate::support::readings::count;
 use crate::support::site::TestSite;
 use crate::support::subscriber::Subscriber;
 use crate::support::within;
@@ -39,7 +40,7 @@ async fn a_restart_continues_where_the_last_run_ended() {
     for _ in 0..3 {
         let gateway = setup.run();
         for _ in 0..5 {
-            counts.push(subscriber.next("/telemetry").await.json()["cycle_count"].as_u64().unwrap());
+            counts.push(count(&subscriber.next("/telemetry").await.json()).unwrap());
         }
         let (status, stopped) = gateway.stop_and_keep_setup().await;
         assert_eq!(status.code(), Some(0));
@@ -91,7 +92,7 @@ async fn exported_events_replay_to_the_published_messages() {
     let mut published = BTreeMap::new();
     for _ in 0..10 {
         let message = subscriber.next("/telemetry").await;
-        published.insert(message.json()["cycle_count"].as_u64().unwrap(), message.payload);
+        published.insert(count(&message.json()).unwrap(), message.payload);
     }
     let events = gateway.path("events.jsonl");
     let events = events.to_str().unwrap();

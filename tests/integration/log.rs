@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::broker::Broker;
 use crate::support::device::Device;
 use crate::support::gateway::{Setup, signal};
+use crate::support::readings;
 use crate::support::subscriber::Subscriber;
 use crate::support::{free_port, within};
 
@@ -40,7 +41,7 @@ impl UnreadGateway {
     async fn readings(&mut self, count: usize) {
         let mut last = None;
         for _ in 0..count {
-            let reading = self.telemetry.next("/telemetry").await.json()["cycle_count"].as_u64().unwrap();
+            let reading = readings::count(&self.telemetry.next("/telemetry").await.json()).unwrap();
             assert!(last.is_none_or(|last| reading == last + 1), "{reading} after {last:?}");
             last = Some(reading);
         }

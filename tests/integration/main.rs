@@ -43,6 +43,7 @@ mod private;
 mod program;
 mod proxy;
 mod pymodbus;
+mod register_maps;
 mod requeue;
 mod second_broker;
 mod sessions;

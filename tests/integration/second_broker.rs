@@ -195,7 +195,7 @@ async fn tls_delivers_and_verifies_the_certificate() {
     assert!(broker.events("message").is_empty());
     drop(untrusting);
     // The first reading went to the gateway before.
-    device.set("cycle_count", 0.0);
+    device.set("power_kw", 0.0);
     let gateway = setup(&authority).run();
     accepts_all(&broker, &device, &gateway, 0).await;
 }

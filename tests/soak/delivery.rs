@@ -31,11 +31,7 @@ impl Deliveries {
         let echoes = Subscription { port: site.customers_broker.port, filter: "echo/#".into(), qos: 1, login: None };
         let events = ReadingSubscriber::start(echoes).await;
         let of_event = |message: &Value| message["sequence"].as_u64().ok_or_else(|| format!("{message} has no number"));
-        tokio::spawn(deliveries.clone().receive(readings, |arrived, message| match message.get("cycle_count") {
-            Some(_) => arrived.readings.add_message(message),
-            // The register's last value before it wraps is the profile's mark for "no value".
-            None => arrived.readings.add(u16::MAX),
-        }));
+        tokio::spawn(deliveries.clone().receive(readings, |arrived, message| arrived.readings.add_message(message)));
         tokio::spawn(
             deliveries.clone().receive(events, move |arrived, message| arrived.events.add(of_event(message)?)),
         );

@@ -7,6 +7,7 @@ mod built_in;
 pub mod json;
 mod model;
 mod point;
+mod recipe;
 mod register_map;
 mod requests;
 pub mod toml;
@@ -16,6 +17,7 @@ pub use built_in::{DEFAULT, built_in, built_in_names};
 pub(crate) use built_in::{SUNSPEC, nameplate_source};
 pub use model::{Profile, SetPoint};
 pub use point::{Access, Point};
+pub use recipe::{Recipe, RecipeError, RecipeValue, RecipeWrite, Revert};
 pub(crate) use register_map::{Decoder, Item, RegisterMap, Role};
 pub use requests::{Pacing, ReadLimits};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bessai_domain::journal::SyncPolicy;
 use bessai_domain::plan::Plan;
+use bessai_domain::profile::{Point, Profile};
 use bessai_domain::settings::Mistake;
 use bessai_plugin_runtime::Engine;
 
@@ -80,17 +81,32 @@ fn print_device(device: &DeviceConfig) -> Result<(), OutputError> {
     for (name, period) in &device.reading.sources {
         print_source(device, Some(name), *period)?;
     }
-    let writable = profile.points.iter().filter(|point| point.is_writable()).count();
-    let unverified: Vec<_> = profile.points.iter().filter(|point| point.unverified).map(|point| &*point.name).collect();
+    print_writable(profile)
+}
+
+/// What can be written, how the power is set, and what is never written.
+fn print_writable(profile: &Profile) -> Result<(), OutputError> {
+    let names = |is_named: fn(&Point) -> bool| -> Vec<&str> {
+        profile.points.iter().filter(|point| is_named(point)).map(|point| &*point.name).collect()
+    };
+    let unverified = names(|point| point.unverified);
     if !unverified.is_empty() {
         print_line(format_args!("  unverified, never written: {}", unverified.join(", ")))?;
     }
+    let dangerous = names(|point| point.dangerous && point.is_writable());
+    if !dangerous.is_empty() {
+        print_line(format_args!("  dangerous to write: {}", dangerous.join(", ")))?;
+    }
     let role =
         |role: &str, name: &Option<String>| name.as_ref().map_or_else(String::new, |name| format!(", {role} {name}"));
-    let set_point = profile.set_point.as_ref().and_then(|set_point| set_point.power.clone().or(set_point.mode.clone()));
+    let set_point = profile.set_point.as_ref();
+    let has_recipe = set_point.is_some_and(|set_point| set_point.recipe.is_some());
+    let register = set_point.and_then(|set_point| set_point.power.clone().or(set_point.mode.clone()));
+    let writable = names(Point::is_writable).len();
     if writable > 0 {
-        let (set_point, watchdog) = (role("set-point", &set_point), role("watchdog", &profile.watchdog));
-        print_line(format_args!("  {} can be written{set_point}{watchdog}", counted(writable, "point")))?;
+        let (register, watchdog) = (role("set-point", &register), role("watchdog", &profile.watchdog));
+        let recipe = if has_recipe { ", set-point by a recipe" } else { "" };
+        print_line(format_args!("  {} can be written{register}{recipe}{watchdog}", counted(writable, "point")))?;
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ async fn batches_contain_every_reading() {
         let CloudEvent::Message(message) = watch.next(|_| false).await else { continue };
         let batch: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
         let Some(columns) = batch["columns"].as_array() else { continue };
-        let at = columns.iter().position(|column| column == "cycle_count").unwrap();
+        let at = columns.iter().position(|column| column == "power_kw").unwrap();
         for row in batch["readings"].as_array().unwrap() {
             readings.add(count(&row[at])).unwrap();
         }

@@ -10,6 +10,7 @@ use crate::support::broker::Broker;
 use crate::support::device::Device;
 use crate::support::gateway::Gateway;
 use crate::support::reading_subscriber::{ReadingSubscriber, Subscription};
+use crate::support::readings::count;
 use crate::support::within;
 
 /// Twice the rate at which the device is read, so that the backlog shrinks while the test waits.
@@ -23,7 +24,7 @@ struct Counts(Vec<u64>);
 
 impl Counts {
     async fn receive(&mut self, subscriber: &mut ReadingSubscriber) -> u64 {
-        let count = within("a reading", subscriber.next()).await["cycle_count"].as_u64().unwrap();
+        let count = count(&within("a reading", subscriber.next()).await).unwrap();
         self.0.push(count);
         count
     }

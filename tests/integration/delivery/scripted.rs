@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use bessai_simulator::packet::{self, PacketKind};
 use bessai_simulator::scripted::{Acknowledgements, HeldOrder, OnV5, Recording, Script, ScriptedBroker};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::counting;
 use crate::support::device::Device;
 use crate::support::gateway::Gateway;
 use crate::support::guests::{hostile, hostile_feed};
-use crate::support::readings::DeliveredReadings;
+use crate::support::readings::{DeliveredReadings, count};
 use crate::support::{LIMIT, component, long_tests};
 
 /// The most messages that the gateway sends without an acknowledgement.
@@ -121,7 +120,7 @@ fn acknowledged_readings(recording: &Recording) -> BTreeSet<u64> {
 }
 
 fn reading(payload: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Value>(payload).ok()?["cycle_count"].as_u64()
+    count(&serde_json::from_slice(payload).ok()?)
 }
 
 /// The count in the last telemetry message.

@@ -2,16 +2,12 @@
 
 use std::net::SocketAddr;
 
-use bessai_domain::profile::{Point, Profile, read};
+use bessai_domain::profile::{Point, Profile, built_in};
 use bessai_simulator::registers::{Registers, Table};
 use bessai_simulator::server::Server;
 
-/// The built-in profile with a counter, which no SUN2000 has, so that each reading can be told from the others.
-pub const PROFILE: &str = concat!(
-    include_str!("../../../host/domain/profiles/huawei-sun2000.toml"),
-    "\n[points.luna_cycle_count]\nchannel = \"cycle_count\"\naddress = 37768\ntype = \"uint16\"\nscale = 1\n",
-    "unit = \"cycles\"\nunavailable = 0xffff\n",
-);
+/// The channel by which a [`Device::counting`] counts its readings.
+const COUNTER: &str = "power_kw";
 
 /// A simulated SUN2000 whose register values the test sets.
 pub struct Device {
@@ -21,18 +17,19 @@ pub struct Device {
 }
 
 impl Device {
-    /// Unit 1 with 72.3 %, -85.5 kW, 28.1 °C and 312 cycles; every other register reads 0.
+    /// Unit 1 with 72.3 %, -85.5 kW and 28.1 °C; every other register reads 0.
     pub fn huawei() -> Self {
         let registers = Registers::new();
         registers.fill(1, Table::Holding, 0..=u16::MAX, 0);
         Self::with(registers)
     }
 
-    /// As [`Device::huawei`], but the cycle count starts at 0 and rises by one with every reading.
+    /// As [`Device::huawei`], but the power starts at 0 and rises by 1 W with every reading, so that each can be told from the
+    /// others; see [`count`](super::readings::count).
     pub fn counting() -> Self {
         let device = Self::huawei();
-        device.set("cycle_count", 0.0);
-        device.registers.count_reads(1, Table::Holding, device.address("cycle_count"));
+        device.set(COUNTER, 0.0);
+        device.registers.count_reads(1, Table::Holding, device.counter_address());
         device
     }
 
@@ -49,9 +46,8 @@ impl Device {
 
     fn with(registers: Registers) -> Self {
         let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), registers.clone()).unwrap();
-        let device =
-            Self { server, registers, profile: read("huawei-sun2000", "huawei-sun2000.toml", PROFILE).unwrap() };
-        for (channel, value) in [("soc_pct", 72.3), ("power_kw", -85.5), ("temp_c", 28.1), ("cycle_count", 312.0)] {
+        let device = Self { server, registers, profile: built_in("huawei-sun2000").unwrap() };
+        for (channel, value) in [("soc_pct", 72.3), ("power_kw", -85.5), ("temp_c", 28.1)] {
             device.set(channel, value);
         }
         device
@@ -66,11 +62,12 @@ impl Device {
 
     /// The number of readings so far of a [`Device::counting`]; the register wraps after 65535.
     pub fn readings(&self) -> u16 {
-        self.registers.get(1, Table::Holding, self.address("cycle_count"), 1).unwrap()[0]
+        self.registers.get(1, Table::Holding, self.counter_address(), 1).unwrap()[0]
     }
 
-    fn address(&self, channel: &str) -> u16 {
-        self.point(channel).address
+    /// The lower register of the counter's two.
+    fn counter_address(&self) -> u16 {
+        self.point(COUNTER).address + 1
     }
 
     fn point(&self, channel: &str) -> &Point {

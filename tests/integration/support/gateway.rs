@@ -35,12 +35,11 @@ pub fn program() -> PathBuf {
 }
 
 impl Setup {
-    /// Only a site id, a free health port, the shared cache and the profile of the simulated device.
+    /// Only a site id, a free health port and the shared cache.
     pub fn new() -> Self {
         let (program, limits, user) = (program(), None, None);
         let setup = Self { folder: folder(), variables: Vec::new(), user, program, limits };
-        let setup = setup.with("SITE_ID", "SITE-CL-001").with("HEALTH_PORT", "0").with("XDG_CACHE_HOME", cache());
-        setup.file("profiles/huawei-sun2000.toml", super::device::PROFILE)
+        setup.with("SITE_ID", "SITE-CL-001").with("HEALTH_PORT", "0").with("XDG_CACHE_HOME", cache())
     }
 
     /// Sets an environment variable.

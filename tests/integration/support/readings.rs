@@ -65,7 +65,7 @@ impl DeliveredReadings {
 
     /// Adds the value of a telemetry message.
     pub fn add_message(&mut self, telemetry: &Value) -> Result<(), String> {
-        let count = telemetry["cycle_count"].as_u64().ok_or_else(|| format!("{telemetry} has no count"))?;
+        let count = count(telemetry).ok_or_else(|| format!("{telemetry} has no count"))?;
         self.add(u16::try_from(count).map_err(|_| format!("{count} is no count"))?)
     }
 
@@ -152,4 +152,10 @@ fn the_count_continues_after_the_register_wraps() {
     }
     assert_eq!((readings.highest(), readings.redeliveries()), (Some(0x1_0004), 1));
     assert!(readings.has_all_below(5) && !readings.has_all_below(6));
+}
+
+/// The number of a reading, which a `Device::counting` gives as its power in W.
+pub fn count(telemetry: &Value) -> Option<u64> {
+    let watts = telemetry["power_kw"].as_f64()? * 1000.0;
+    format!("{watts:.0}").parse().ok()
 }

@@ -9,6 +9,7 @@ use super::broker::Broker;
 use super::device::Device;
 use super::gateway::{Gateway, Setup};
 use super::guests;
+use super::readings::count;
 use super::stalls::assert_no_stall;
 use super::subscriber::{ReceivedMessage, Subscriber};
 
@@ -45,7 +46,7 @@ impl TestSite {
 
     /// The next reading; fails unless it follows the last one.
     pub async fn reading(&mut self) -> u16 {
-        let reading = self.telemetry.next("/telemetry").await.json()["cycle_count"].as_u64().unwrap();
+        let reading = count(&self.telemetry.next("/telemetry").await.json()).unwrap();
         let reading = u16::try_from(reading).unwrap();
         let due = self.last_reading.map_or(0, |last| last.wrapping_add(1));
         assert_eq!(reading, due, "a reading is missing: {}", self.gateway.log());

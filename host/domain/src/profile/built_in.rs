@@ -6,7 +6,7 @@ use super::model::Profile;
 use super::toml;
 
 /// Names and texts of the profiles.
-const BUILT_IN: [(&str, &str); 12] = [
+const BUILT_IN: [(&str, &str); 13] = [
     ("huawei-sun2000", include_str!("../../profiles/huawei-sun2000.toml")),
     ("sma-sunny-tripower", include_str!("../../profiles/sma-sunny-tripower.toml")),
     ("victron-multiplus2", include_str!("../../profiles/victron-multiplus2.toml")),
@@ -18,6 +18,7 @@ const BUILT_IN: [(&str, &str); 12] = [
     ("goodwe-et", include_str!("../../profiles/goodwe-et.toml")),
     ("deye-hybrid", include_str!("../../profiles/deye-hybrid.toml")),
     ("byd-box", include_str!("../../profiles/byd-box.toml")),
+    ("pylontech", include_str!("../../profiles/pylontech.toml")),
     ("simulator", include_str!("../../profiles/simulator.toml")),
 ];
 

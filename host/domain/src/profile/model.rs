@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::point::Point;
+use super::recipe::Recipe;
 use super::register_map::{RegisterMap, SharedMaps};
 use super::requests::{DEFAULT_TIMEOUT, Pacing, ReadLimits};
 use crate::register::UnitId;
@@ -22,6 +23,8 @@ pub struct SetPoint {
     /// The raw values of `mode` by purpose: `remote`, or `charge` and `discharge`. If there is a mode without known
     /// values, the power cannot be set.
     pub mode_values: Vec<(String, f64)>,
+    /// The writes that set a power and give control back, where one register does not.
+    pub recipe: Option<Recipe>,
 }
 
 /// A device model.

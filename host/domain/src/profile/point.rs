@@ -55,6 +55,8 @@ pub struct Point {
     pub access: Access,
     /// No public source confirms it: it is read, but never written.
     pub unverified: bool,
+    /// A value written by mistake can harm the plant or change who controls it: writing needs a confirmation.
+    pub dangerous: bool,
     /// The function that writes it, if the profile chooses one.
     pub write_function: Option<WriteFunction>,
     /// Its unit id, if it differs from the device's.
@@ -86,6 +88,7 @@ impl Point {
             kind: if layout.format.is_text() { ChannelKind::Text } else { ChannelKind::Gauge },
             access: Access::Read,
             unverified: false,
+            dangerous: false,
             write_function: None,
             unit_id: None,
             source: None,

@@ -13,12 +13,13 @@
 
 mod keys;
 mod point;
+mod set_point;
 
 pub use keys::{read_limits, read_pacing, read_report_rule};
 
 use std::time::Duration;
 
-use super::model::{Profile, SetPoint};
+use super::model::Profile;
 use super::point::Point;
 use super::requests::{DEFAULT_TIMEOUT, MAX_WAIT, MIN_TIMEOUT, ReadLimits};
 use crate::register::{Order, Table as Registers, UnitId};
@@ -56,7 +57,7 @@ fn read_profile(name: &str, table: &SettingsTable<'_>) -> Profile {
         sources,
         ..Profile::new(name)
     };
-    let set_point = read_set_point(table, &profile);
+    let set_point = set_point::read(table, &profile);
     let watchdog = table.text("watchdog").filter(|name| is_writable(table, "watchdog", name, &profile));
     let watchdog = watchdog.map(str::to_owned);
     table.report_unknown_keys();
@@ -105,28 +106,6 @@ fn overlap(one: &Point, other: &Point) -> bool {
     let shares = u32::from(one.address) < other.end() && u32::from(other.address) < one.end();
     let are_bits = one.layout.bits.is_some() || other.layout.bits.is_some();
     same_table && shares && !are_bits
-}
-
-fn read_set_point(table: &SettingsTable<'_>, profile: &Profile) -> Option<SetPoint> {
-    let table = table.table("set_point")?;
-    let point = |key: &'static str| {
-        let name = table.text(key).filter(|name| is_writable(&table, key, name, profile));
-        name.map(str::to_owned)
-    };
-    let set_point = SetPoint {
-        power: point("power"),
-        charge: point("charge"),
-        discharge: point("discharge"),
-        mode: point("mode"),
-        mode_values: table.named_entries("mode_values", |_, value| number(value), "write the register's raw value"),
-    };
-    table.report_unknown_keys();
-    Some(set_point)
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a mode is a small number")]
-fn number(value: &toml::Value) -> Option<f64> {
-    value.as_integer().map(|number| number as f64).or_else(|| value.as_float())
 }
 
 fn is_writable(table: &SettingsTable<'_>, key: &str, name: &str, profile: &Profile) -> bool {

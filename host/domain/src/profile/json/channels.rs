@@ -139,6 +139,7 @@ fn assign_controls(profile: &mut Profile, value: &Value) {
         discharge: writable(discharge.as_str()),
         mode,
         mode_values: remote.map(|value| ("remote".to_owned(), value)).into_iter().collect(),
+        recipe: None,
     };
     profile.watchdog = writable(Some(WATCHDOG));
     if let Some(point) = profile.points.iter_mut().find(|point| Some(&point.name) == profile.watchdog.as_ref()) {

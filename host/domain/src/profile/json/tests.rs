@@ -159,68 +159,24 @@ fn the_python_gateways_files_mean_what_the_built_in_profiles_do() {
 
 #[test]
 fn corrections_of_the_python_gateways_files_are_listed() {
-    let check = |name: &str, expected: &[&str]| assert_eq!(python(name).corrections, expected, "{name}");
-    let includes = |name: &str, expected: &[&str]| {
-        let corrections = python(name).corrections;
-        for one in expected {
-            assert!(corrections.iter().any(|correction| correction == one), "{name}: {one} is not in {corrections:#?}");
-        }
-    };
-    let inverted =
-        |name: &str| format!("{name}: + = charge; inverting the sign, so that battery_power_kw is + = discharge");
-    let in_kilowatts = |name: &str| format!("{name}: in W; publishing kW");
-    let left_out =
-        |name: &str, address: u16| format!("{name}: no public register list has it at {address}; leaving it out");
-    let moved = |name: &str, address: u16, right: u16, profile: &str| {
-        format!("{name}: {address} is another register; using {right} as in {profile}")
-    };
-    let read_as = |name: &str, address: u16, profile: &str| {
-        format!("{name}: its type, scale, unit or values at {address} are wrong; reading it as in {profile}")
-    };
-    let huawei = "huawei-sun2000";
-    check(
-        "huawei_sun2000",
-        &[
-            "ac_current: count 1 does not match INT32; reading 2 registers",
-            &inverted("luna_power"),
-            &left_out("luna_soh", 37_761),
-            &moved("luna_voltage", 37_800, 37_003, huawei),
-            &moved("luna_current", 37_801, 37_021, huawei),
-            &moved("luna_temperature", 37_752, 37_022, huawei),
-            &left_out("luna_cycle_count", 37_762),
-            &moved("luna_charge_target_soc", 47_087, 47_081, huawei),
-            &left_out("watchdog_heartbeat", 40_900),
-        ],
-    );
-    let sma = "sma-sunny-tripower";
-    let limit = left_out("active_power_limit", 40_016);
-    includes(
-        "sma_sunny_tripower",
-        &[
-            &in_kilowatts("ac_power_total"),
-            &left_out("battery_power", 30_847),
-            &read_as("battery_soc", 30_845, sma),
-            &limit,
-        ],
-    );
-    let victron = "victron-multiplus2";
-    let set_point = "ess_setpoint: + = charge; inverting the sign, so that set_point_kw is + = discharge";
-    includes(
-        "victron_multiplus2",
-        &[
-            &in_kilowatts("ess_setpoint"),
-            set_point,
-            &read_as("battery_soc", 843, victron),
-            &moved("battery_temperature", 315, 262, victron),
-            &left_out("watchdog_heartbeat", 2900),
-        ],
-    );
-    includes(
-        "fronius_gen24_byd",
-        &[&moved("ac_power_total", 40_083, 40_091, "fronius-gen24"), &left_out("watchdog_heartbeat", 40_355)],
-    );
-    includes("solaredge_storedge", &[&moved("storage_charge_setpoint", 57_354, 57_358, "solaredge-storedge")]);
-    check("simulator", &[&in_kilowatts("active_power")]);
+    let expected = include_str!("../../../../../tests/vectors/corrections.txt");
+    let lists: Vec<_> = expected.split("== ").skip(1).map(|list| list.split_once('\n').unwrap()).collect();
+    assert_eq!(lists.iter().map(|(name, _)| *name).collect::<Vec<_>>(), PYTHON.map(|(name, _)| name));
+    for (name, list) in lists {
+        assert_eq!(python(name).corrections, list.lines().collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[test]
+fn a_file_of_its_owner_keeps_the_registers_that_differ() {
+    let text = r#"{ "device": {"manufacturer": "Huawei"}, "registers": {
+        "luna_cycle_count": {"address": 37762, "type": "UINT16", "unit": "cycles"},
+        "watchdog_heartbeat": {"address": 500, "type": "UINT16", "access": "RW"} } }"#;
+    let profile = read("own", text).unwrap();
+    let names: Vec<_> = profile.points.iter().map(|point| (point.name.as_str(), point.address)).collect();
+    assert_eq!(names, [("watchdog_heartbeat", 500)]);
+    assert_eq!(profile.watchdog.as_deref(), Some("watchdog_heartbeat"));
+    assert_eq!(profile.corrections, ["luna_cycle_count: no public register list has it at 37762; leaving it out"]);
 }
 
 #[test]
@@ -233,6 +189,7 @@ fn the_points_that_set_the_power_are_found() {
         discharge: Some("storage_discharge_setpoint".into()),
         mode: Some("storage_control_mode".into()),
         mode_values: vec![("remote".into(), 4.0)],
+        recipe: None,
     };
     assert_eq!(python("solaredge_storedge").set_point, Some(expected));
     assert_eq!(python("sma_sunny_tripower").set_point, None);

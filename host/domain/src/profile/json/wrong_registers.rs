@@ -3,9 +3,12 @@
 
 use crate::profile::{Point, Profile, built_in};
 
+/// Names of points with their addresses.
+type Registers = [(&'static str, u16)];
+
 /// The built-in profile of each manufacturer, and the points that the Python gateway's profile has wrong, with their
 /// addresses there; a file in which a point is elsewhere is its owner's own.
-const WRONG: [(&str, &str, &[(&str, u16)]); 5] = [
+const WRONG: [(&str, &str, &Registers); 5] = [
     ("Huawei", "huawei-sun2000", &HUAWEI),
     ("SMA", "sma-sunny-tripower", &SMA),
     ("Victron", "victron-multiplus2", &VICTRON),
@@ -133,6 +136,12 @@ fn note(wrong: &Point, right: Option<&Point>, profile: &str) -> String {
     let (name, address) = (&wrong.name, wrong.address);
     match right {
         None => format!("{name}: no public register list has it at {address}; leaving it out"),
+        Some(right) if right.unverified => {
+            let right = right.address;
+            format!(
+                "{name}: no public register list confirms it at {address}; reading {right} as in {profile}, never writing it"
+            )
+        }
         Some(right) if right.address != address => {
             format!("{name}: {address} is another register; using {} as in {profile}", right.address)
         }

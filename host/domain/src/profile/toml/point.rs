@@ -55,6 +55,7 @@ pub(super) fn read(
         kind: table.choice("kind", &ChannelKind::NAMES).unwrap_or(kind),
         access: table.choice("access", &ACCESS).unwrap_or(Access::Read),
         unverified: table.boolean("unverified").unwrap_or(false),
+        dangerous: table.boolean("dangerous").unwrap_or(false),
         write_function: table.integer("write_function", 5..=16).and_then(WriteFunction::from_code),
         unit_id: table.integer("unit_id", 0..=255).map(UnitId),
         source: read_source(table, sources),
@@ -236,6 +237,9 @@ fn check(table: &SettingsTable<'_>, point: &Point) {
     }
     if table.value("write_function").is_some() && point.write_function.is_none() {
         table.add_mistake("write_function", "write 5, 6, 15 or 16");
+    }
+    if !writes && point.dangerous {
+        table.add_mistake("dangerous", "has no effect on a read-only point; write access = \"RW\", or remove it");
     }
     if !writes && point.write_function.is_some() {
         table.add_mistake("write_function", "has no effect on a read-only point; write access = \"RW\", or remove it");
