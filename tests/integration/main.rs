@@ -25,6 +25,7 @@ mod device;
 mod disk;
 mod docs;
 mod drop_in;
+mod dumps;
 mod example_token;
 mod feeds;
 mod hivemq;

@@ -14,6 +14,7 @@
 
 pub mod battery;
 pub mod broker;
+pub mod dump;
 #[cfg(test)]
 mod mqtt_client;
 pub mod packet;
