@@ -108,6 +108,8 @@ fn check_prints_a_valid_configuration() {
         "unit 1 function 3 registers 47246 to 47250",
         "dangerous to write: luna_charge_from_grid, luna_forcible_mode, luna_working_mode",
         "11 points can be written, set-point by a recipe",
+        "charging writes luna_forcible_charge_power, luna_forcible_period, luna_forcible_target, luna_forcible_mode\n",
+        "release writes luna_forcible_mode\n",
         "safety soc_pct: 10 to 95; unknown when the last good value is older than 30s",
         "feed default: bessai-json, built in → mqtt://broker.example:1884",
         "BESSAI_MODE",

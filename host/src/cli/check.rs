@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bessai_domain::journal::SyncPolicy;
 use bessai_domain::plan::Plan;
-use bessai_domain::profile::{Point, Profile};
+use bessai_domain::profile::{Point, Profile, Recipe};
 use bessai_domain::settings::Mistake;
 use bessai_plugin_runtime::Engine;
 
@@ -108,7 +108,19 @@ fn print_writable(profile: &Profile) -> Result<(), OutputError> {
         let recipe = if has_recipe { ", set-point by a recipe" } else { "" };
         print_line(format_args!("  {} can be written{register}{recipe}{watchdog}", counted(writable, "point")))?;
     }
-    Ok(())
+    set_point.and_then(|set_point| set_point.recipe.as_ref()).map_or(Ok(()), print_recipe)
+}
+
+/// The points that a set-point writes, in order.
+fn print_recipe(recipe: &Recipe) -> Result<(), OutputError> {
+    let names = |writes: &[(&str, f64)]| writes.iter().map(|(point, _)| *point).collect::<Vec<_>>().join(", ");
+    for (direction, kilowatts) in [("charging", -1.0), ("discharging", 1.0)] {
+        // The values do not matter here, nor what a share is a share of.
+        if let Ok(writes) = recipe.set_power(kilowatts, |_| Some(1.0)) {
+            print_line(format_args!("    {direction} writes {}", names(&writes)))?;
+        }
+    }
+    print_line(format_args!("    release writes {}", names(&recipe.release())))
 }
 
 fn print_source(device: &DeviceConfig, name: Option<&str>, period: Duration) -> Result<(), OutputError> {
