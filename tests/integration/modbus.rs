@@ -72,7 +72,7 @@ fn values(telemetry: &Value) -> Value {
 fn expected(unit: u8) -> Value {
     json!({
         "soc_pct": f64::from(unit), "power_kw": 5.5, "energy": 16_909_060.0, "limit": 12.3,
-        "running": 1, "alarm": 0,
+        "running": 1, "alarm": 0, "name": "BOX 5",
     })
 }
 
@@ -89,7 +89,6 @@ async fn check_all_values(address: &str, more: &str) -> Gateway {
     let mut subscriber = Subscriber::start(broker.port).await;
     let gateway = site(&broker, &device("box", address, 7, more)).run();
     let telemetry = subscriber.next("SITE-CL-001/telemetry").await.json();
-    // Texts are not published as telemetry.
     let expected: Value = expected(7);
     for (name, value) in values(&telemetry).as_object().unwrap() {
         let is_expected = match value.as_f64() {
@@ -98,7 +97,7 @@ async fn check_all_values(address: &str, more: &str) -> Gateway {
         };
         assert!(is_expected, "{name} is {value} in {telemetry}");
     }
-    assert_eq!(values(&telemetry).as_object().unwrap().len(), 6, "{telemetry}");
+    assert_eq!(values(&telemetry).as_object().unwrap().len(), 7, "{telemetry}");
     assert_eq!(gateway.health().await["devices"]["box"]["online"], json!(true));
     assert_eq!(gateway.log_count("cannot be read"), 0, "{}", gateway.log());
     let plan = plan(&gateway);

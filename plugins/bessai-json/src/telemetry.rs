@@ -76,12 +76,17 @@ impl Telemetry {
     }
 
     pub(crate) fn has_good_value(&self, frame: &Frame) -> bool {
-        self.members.iter().any(|member| value(frame, member.channel).is_some())
+        self.members.iter().any(|member| value(frame, member.channel).is_some() || text(frame, member).is_some())
     }
 
     pub(crate) fn write(&self, frame: &Frame, writer: &mut json::Writer) {
         for member in &self.members {
-            let Some(value) = value(frame, member.channel) else { continue };
+            let Some(value) = value(frame, member.channel) else {
+                if let Some(text) = text(frame, member) {
+                    writer.text(&member.key, text);
+                }
+                continue;
+            };
             match member.style {
                 Style::Rounded(decimals) => writer.rounded(&member.key, value, decimals),
                 Style::Integer => writer.integer(&member.key, value),
@@ -89,6 +94,12 @@ impl Telemetry {
             }
         }
     }
+}
+
+/// The text of a channel without a number, such as a serial number. The standard channels are numbers.
+fn text<'a>(frame: &'a Frame, member: &Member) -> Option<&'a str> {
+    let channel = matches!(member.style, Style::Shortest).then_some(member.channel)?;
+    frame.texts.iter().find(|text| text.channel == channel).map(|text| text.value.as_str())
 }
 
 fn value(frame: &Frame, channel: u32) -> Option<f64> {

@@ -77,6 +77,25 @@ fn all_channels_if_configured() {
 }
 
 #[test]
+fn texts_are_published_with_all_channels() {
+    let frame = |text: Option<&str>| Frame {
+        source: 0,
+        values: vec![f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN],
+        faults: Vec::new(),
+        texts: text.into_iter().map(|text| bessai_plugin::Text { channel: 0, value: text.to_owned() }).collect(),
+    };
+    let published = |config: &str, text| {
+        let mut harness = Harness::<BessaiJson>::new(battery(), config).unwrap();
+        harness.event(EventBody::Frame(frame(text))).unwrap()
+    };
+    let messages = published(r#"{"channels":"all"}"#, Some("SN-7 \"A\""));
+    let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","voltage":"SN-7 \"A\""}"#;
+    check(&messages, "SITE-CL-001/telemetry", payload);
+    assert_eq!(published(r#"{"channels":"all"}"#, None), []);
+    assert_eq!(published("{}", Some("SN-7")), []);
+}
+
+#[test]
 fn safety() {
     let event =
         |is_safe, watchdog| EventBody::Safety(Safety { is_safe, watchdog, power_limit_kw: None, violations: vec![] });
