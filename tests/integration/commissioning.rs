@@ -258,7 +258,7 @@ async fn device_write_writes_a_point_and_reads_it_back() {
     let inverter = Device::huawei();
     let write = async |arguments: &[&str]| device("write", inverter.port(), arguments).await;
     let printed = text(&write(&["--profile", "huawei-sun2000", "luna_charge_target_soc", "87.54"]).await);
-    assert_eq!(printed, "luna_charge_target_soc set to 87.54 %, read back as 87.5\n");
+    assert_eq!(printed, "luna_charge_target_soc set to 87.54 %, read back as 87.5 %\n");
     assert_eq!(inverter.registers.get(1, Table::Holding, 47_081, 1), Some(vec![875]));
     let printed = error(&write(&["--profile", "huawei-sun2000", "soc_pct", "50"]).await, 1);
     assert!(printed.contains("luna_soc is read-only: its profile has access"), "{printed}");

@@ -22,6 +22,7 @@ mod commissioning;
 mod configuration;
 mod delivery;
 mod device;
+mod device_values;
 mod disk;
 mod docs;
 mod drop_in;

@@ -12,6 +12,7 @@
 pub mod address;
 pub mod broker_limits;
 pub mod command;
+pub mod counter;
 pub mod device;
 pub mod event;
 pub mod journal;

@@ -6,6 +6,8 @@
 mod built_in;
 pub mod json;
 mod model;
+mod no_value;
+mod plausible;
 mod point;
 mod recipe;
 mod register_map;
@@ -16,7 +18,7 @@ mod unit;
 pub use built_in::{DEFAULT, built_in, built_in_names};
 pub(crate) use built_in::{SUNSPEC, nameplate_source};
 pub use model::{Profile, SetPoint};
-pub use point::{Access, Point};
+pub use point::{Access, ModelHeader, Point};
 pub use recipe::{Recipe, RecipeError, RecipeValue, RecipeWrite, Revert};
 pub(crate) use register_map::{Decoder, Item, RegisterMap, Role};
 pub use requests::{Pacing, ReadLimits};

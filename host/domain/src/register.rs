@@ -1,6 +1,7 @@
 //! The four tables of Modbus and how values are encoded in them (Modbus Application Protocol V1.1b3 §4.2 to §4.4;
 //! values wider than one register as the device's manual says).
 
+mod decimal;
 mod format;
 mod layout;
 mod scaling;

@@ -107,6 +107,8 @@ pub mod channel {
     pub const SOC: &str = "soc_pct";
     /// Power at the AC side, kW, + = export or discharge.
     pub const POWER: &str = "power_kw";
+    /// Power of the battery, kW, + = discharge.
+    pub(crate) const BATTERY_POWER: &str = "battery_power_kw";
     /// Temperature of the battery, °C.
     pub const TEMPERATURE: &str = "temp_c";
     /// Number of full charge cycles.

@@ -5,6 +5,7 @@
 //! model. Reading the registers is left to the caller. (SunSpec Device Information Model Specification 1.1, chapters 4
 //! to 6.)
 
+mod chain_check;
 mod description;
 mod discovery;
 mod found;
@@ -15,6 +16,7 @@ mod profile;
 mod quantity;
 mod read;
 
+pub use chain_check::{ChainCheck, ChainState};
 pub use discovery::Discovery;
 pub use found::{DeviceDescription, DeviceModel, DevicePoint, GroupRepetition, Nameplate, Scale};
 pub use read::{DiscoveryError, ReadError, RegisterRange};

@@ -1,7 +1,15 @@
 //! The request that writes a point: the value is checked, converted to a raw number and rounded.
 
+use std::time::Duration;
+
 use crate::profile::{Access, Point};
-use crate::register::{UnitId, WriteFunction};
+use crate::register::{Scaling, UnitId, WriteFunction};
+
+/// How long a device may take to show a written value, unless the profile says otherwise.
+pub const DEFAULT_SETTLE: Duration = Duration::from_secs(5);
+
+/// The part of a float by which a device may round it.
+const FLOAT_TOLERANCE: f64 = 1e-6;
 
 /// One request that writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +33,9 @@ pub enum WriteError {
     /// No public source confirms the register.
     #[error("{0} is never written: its profile has unverified = true, because no public source confirms the register")]
     Unverified(String),
+    /// Nobody has confirmed it.
+    #[error("{0} is marked as dangerous in its profile{1}: check the value, and add --yes to write it")]
+    Unconfirmed(String, String),
     /// The value is not a number.
     #[error("{0} cannot be set to {1}: write a number")]
     NotANumber(String, f64),
@@ -46,6 +57,43 @@ pub enum WriteError {
 }
 
 impl Point {
+    /// Refuses the write of a dangerous point that no person has confirmed.
+    ///
+    /// # Errors
+    /// If the profile marks it as dangerous and the write is not confirmed.
+    pub fn check_confirmation(&self, is_confirmed: bool) -> Result<(), WriteError> {
+        if !self.dangerous || is_confirmed {
+            return Ok(());
+        }
+        let about = if self.description.is_empty() { String::new() } else { format!(" ({})", self.description) };
+        Err(WriteError::Unconfirmed(self.name.clone(), about))
+    }
+
+    /// The value that the device shows if it takes the write; `exponent` as in [`write`](Self::write).
+    pub fn written_value(&self, write: &WriteRequest, exponent: Option<i32>) -> Option<f64> {
+        Some(self.scaling_with(exponent)?.to_value(self.layout.decode(&write.words)?))
+    }
+
+    /// Whether a value that was read is the expected one, within half of the register's last digit.
+    pub fn is_same_value(&self, read: f64, expected: f64, exponent: Option<i32>) -> bool {
+        let Some(scaling) = self.scaling_with(exponent) else { return false };
+        let last_digit = (scaling.to_value(1.0) - scaling.to_value(0.0)).abs();
+        let tolerance = if self.layout.format.is_float() { expected.abs() * FLOAT_TOLERANCE } else { last_digit / 2.0 };
+        (read - expected).abs() <= tolerance
+    }
+
+    fn scaling_with(&self, exponent: Option<i32>) -> Option<Scaling> {
+        match (self.scale_register, exponent) {
+            (None, _) => Some(self.scaling),
+            (Some(_), exponent) => Some(self.scaling.times_ten_to(exponent?)),
+        }
+    }
+
+    /// A value with the point's unit as people write it.
+    pub fn with_unit(&self, value: f64) -> String {
+        format!("{value} {}", displayed_unit(&self.unit)).trim_end().to_owned()
+    }
+
     /// The request that sets it to a value in its unit; `exponent` was read from the register of its scale factor, if
     /// it has one.
     pub fn write(&self, value: f64, exponent: Option<i32>, unit: UnitId) -> Result<WriteRequest, WriteError> {
@@ -58,11 +106,7 @@ impl Point {
         if !value.is_finite() || self.layout.format.is_text() {
             return Err(WriteError::NotANumber(self.name.clone(), value));
         }
-        let scaling = match (self.scale_register, exponent) {
-            (None, _) => self.scaling,
-            (Some(_), Some(exponent)) => self.scaling.times_ten_to(exponent),
-            (Some(_), None) => return Err(WriteError::NoScale(self.name.clone())),
-        };
+        let scaling = self.scaling_with(exponent).ok_or_else(|| WriteError::NoScale(self.name.clone()))?;
         let raw = scaling.to_raw(value);
         let range = self.layout.format.range();
         let (one, other) = (scaling.to_value(*range.start()), scaling.to_value(*range.end()));
@@ -81,10 +125,19 @@ impl Point {
     }
 }
 
+/// A unit as people write it; empty for a number without a unit.
+pub fn displayed_unit(unit: &str) -> &str {
+    match unit {
+        "1" => "",
+        "Cel" => "°C",
+        unit => unit,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::register::{Format, Layout, Scaling, Table};
+    use crate::register::{Format, Layout, Table};
 
     fn point(format: Format, scale: f64) -> Point {
         Point {
@@ -127,6 +180,35 @@ mod tests {
         let reason = "its profile has unverified = true, because no public source confirms the register";
         assert_eq!(refused(&unverified, 1.0), format!("p is never written: {reason}"));
         assert!(!unverified.to_channel().writable && unverified.access.is_read());
+    }
+
+    #[test]
+    fn the_expected_value_is_the_rounded_one() {
+        let expected = |point: &Point, value: f64, exponent| {
+            let write = point.write(value, exponent, UnitId(1)).unwrap();
+            point.written_value(&write, exponent).unwrap()
+        };
+        let tenths = point(Format::Int16, 0.1);
+        assert_eq!(expected(&tenths, 72.34, None), 72.3);
+        assert!(tenths.is_same_value(72.3, 72.3, None) && !tenths.is_same_value(72.4, 72.3, None));
+        assert_eq!(expected(&point(Format::Float32, 1.0), 50.01, None), 50.01);
+        let factor = Point { scale_register: Some(41), unit: "%".into(), ..point(Format::UInt16, 1.0) };
+        assert_eq!(expected(&factor, 12.52, Some(-1)), 12.5);
+        assert!(!factor.is_same_value(12.5, 12.5, None), "without the factor nothing is known");
+        assert_eq!((factor.with_unit(12.5), tenths.with_unit(3.0)), ("12.5 %".into(), "3".into()));
+    }
+
+    #[test]
+    fn a_dangerous_point_has_to_be_confirmed() {
+        let dangerous = Point { dangerous: true, description: "grid code".into(), ..point(Format::UInt16, 1.0) };
+        let expected =
+            "p is marked as dangerous in its profile (grid code): check the value, and add --yes to write it";
+        assert_eq!(dangerous.check_confirmation(false).unwrap_err().to_string(), expected);
+        assert_eq!((dangerous.check_confirmation(true), tenths().check_confirmation(false)), (Ok(()), Ok(())));
+    }
+
+    fn tenths() -> Point {
+        point(Format::Int16, 0.1)
     }
 
     #[test]

@@ -1,17 +1,47 @@
 //! A single device without a polling schedule, for commissioning.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bessai_domain::event::Frame;
 use bessai_domain::plan::{Plan, ReadRequest};
 use bessai_domain::profile::Point;
 use bessai_domain::register::{Table, UnitId};
 use bessai_domain::sunspec::DeviceDescription;
 
+use tokio::time::sleep_until;
+
 use crate::connection::BusConnection;
-use crate::discovery::{DiscoveryFailure, discover};
+use crate::discovery::{DiscoveryFailure, HoldingReads, discover};
 use crate::reply::{ExceptionKind, Reply};
 use crate::request::{BusError, BusRequest};
-use crate::write::{self, WrittenPoint};
+use crate::write::{PointTarget, WriteOptions, WrittenPoint, begin, read_point};
 use crate::{BusEndpoint, DeviceSettings};
+
+/// A silent block costs a timeout: after so many in a row, without a reply before them, the device counts as silent.
+const MAX_TIMEOUTS: u32 = 2;
+
+/// One reading of points.
+#[derive(Debug)]
+pub struct PointReadings {
+    /// The values; points that the device refuses have a fault.
+    pub frame: Frame,
+    /// Why each point that was not read was not, by its position.
+    pub refusals: BTreeMap<usize, String>,
+}
+
+/// How a unit id reacts to a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitReply {
+    /// It returns the register, refuses it (exceptions 1 to 3), or is busy (5, 6): there is a device.
+    Answers,
+    /// It fails to read it (exception 4 and others), which some gateways send for units that they cannot reach.
+    Fails(String),
+    /// The gateway cannot reach it (10, 11).
+    Unreachable(String),
+    /// No reply.
+    Silent,
+}
 
 /// Sends requests to one device on a connection of its own.
 pub struct DeviceClient {
@@ -51,23 +81,57 @@ impl DeviceClient {
         Ok(words)
     }
 
-    /// Reads points once, in the order given. Points that the device refuses have a fault.
+    /// Reads points once, in the order given. Those that the device refuses, or whose block gets no reply, have a fault.
     ///
     /// # Errors
     /// A text, if the device does not reply.
-    pub async fn read_points<'a>(&mut self, points: impl Iterator<Item = &'a Point>) -> Result<Frame, String> {
+    pub async fn read_points<'a>(&mut self, points: impl Iterator<Item = &'a Point>) -> Result<PointReadings, String> {
         let mut plan = Plan::new(points, self.settings.unit, self.settings.read_limits);
         let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
+        let (mut refusals, mut timeouts, mut has_replied) = (BTreeMap::new(), 0, false);
         while let Some(request) = cycle.request(&plan) {
-            match self.read(&request).await? {
-                Reply::Values(registers) => cycle.answered(&mut plan, &request, &registers, &mut reading),
-                Reply::Exception(ExceptionKind::Block, _) => drop(cycle.refused(&mut plan)),
-                Reply::Exception(ExceptionKind::Function, _) => drop(cycle.function_refused(&mut plan)),
-                Reply::Exception(ExceptionKind::Failure, _) => drop(cycle.failed(&mut plan)),
-                Reply::Exception(..) | Reply::WriteConfirmed => cycle.skip(),
+            let skipped = |plan: &Plan| plan.channels(&request).collect();
+            let replied = self.connection.request(BusRequest::Read(&request), self.settings.timeout).await;
+            has_replied |= replied.is_ok();
+            let (channels, reason): (Vec<usize>, String) = match replied {
+                Ok(Reply::Values(registers)) => {
+                    cycle.answered(&mut plan, &request, &registers, &mut reading);
+                    continue;
+                }
+                Ok(Reply::Exception(ExceptionKind::Block, reason)) => (cycle.refused(&mut plan), reason),
+                Ok(Reply::Exception(ExceptionKind::Function, reason)) => (cycle.function_refused(&mut plan), reason),
+                Ok(Reply::Exception(ExceptionKind::Failure, reason)) => (cycle.failed(&mut plan), reason),
+                Ok(Reply::Exception(_, reason)) => {
+                    cycle.skip();
+                    (skipped(&plan), reason)
+                }
+                Ok(Reply::WriteConfirmed) => {
+                    cycle.skip();
+                    (skipped(&plan), "the device confirmed a write in reply to a read".to_owned())
+                }
+                Err(BusError::NoReply(reason)) => {
+                    timeouts += 1;
+                    if timeouts >= MAX_TIMEOUTS && !has_replied {
+                        return Err(reason);
+                    }
+                    cycle.unanswered();
+                    (skipped(&plan), reason)
+                }
+                Err(error) => return Err(error.into_reason()),
+            };
+            for channel in channels {
+                refusals.entry(channel).or_insert_with(|| reason.clone());
             }
         }
-        Ok(plan.finish(reading, 0))
+        if !has_replied && let Some(reason) = refusals.values().next().cloned() {
+            return Err(reason);
+        }
+        if reading.has_changed_headers() {
+            return Err(
+                "the device no longer has the SunSpec models that were discovered; run the command again".into()
+            );
+        }
+        Ok(PointReadings { frame: plan.finish(reading, 0), refusals })
     }
 
     /// Discovers the models of a SunSpec device.
@@ -76,39 +140,61 @@ impl DeviceClient {
     /// A text, if it is not a SunSpec device or does not reply.
     pub async fn discover(&mut self) -> Result<DeviceDescription, String> {
         let DeviceSettings { unit, read_limits, timeout, .. } = self.settings;
-        let found = discover(&mut self.connection, unit, read_limits.registers, timeout, async |_| ()).await;
+        let reads = HoldingReads { unit, max_registers: read_limits.registers, timeout };
+        let base = self.settings.profile.sunspec_base;
+        let found = discover(&mut self.connection, reads, base, async |_| ()).await;
         found.map_err(|failure| match failure {
             DiscoveryFailure::Bus(error) => error.into_reason(),
             DiscoveryFailure::NotSunSpec(reason) => reason,
         })
     }
 
-    /// Whether a unit replies to a read, be it with an exception.
+    /// How a unit reacts to the read of a register.
     ///
     /// # Errors
     /// A text, if connecting fails.
-    pub async fn unit_answers(&mut self, unit: UnitId) -> Result<bool, String> {
+    pub async fn probe_unit(&mut self, unit: UnitId) -> Result<UnitReply, String> {
         let request = ReadRequest::new(unit, Table::Holding, 0, 1);
         match self.connection.request(BusRequest::Read(&request), self.settings.timeout).await {
-            Ok(Reply::Exception(ExceptionKind::Unreachable, _)) => Ok(false),
-            Ok(_) => Ok(true),
+            Ok(Reply::Exception(ExceptionKind::Failure, reason)) => Ok(UnitReply::Fails(reason)),
+            Ok(Reply::Exception(ExceptionKind::Unreachable, reason)) => Ok(UnitReply::Unreachable(reason)),
+            Ok(_) => Ok(UnitReply::Answers),
             Err(BusError::NotConnected(reason) | BusError::Postponed(reason)) => Err(reason),
             Err(_) => {
                 // Most unit ids are unused: the next one is tried without the delay of a reconnect.
                 if !self.connection.is_open() {
                     self.connection = new_connection(&self.endpoint, &self.settings);
                 }
-                Ok(false)
+                Ok(UnitReply::Silent)
             }
         }
     }
 
-    /// Sets a point to a value in its unit and reads it back.
+    /// Sets a point to a value in its unit and reads it back until the device shows it.
     ///
     /// # Errors
-    /// A text, if the value does not fit, or the device refuses or does not reply.
-    pub async fn write_point(&mut self, point: &Point, value: f64) -> Result<WrittenPoint, String> {
-        write::write_point(&mut self.connection, point, self.settings.unit, self.settings.timeout, value).await
+    /// A text, if the value does not fit, or the device refuses, does not reply or does not take it.
+    pub async fn write_point(
+        &mut self,
+        point: &Point,
+        value: f64,
+        options: WriteOptions,
+    ) -> Result<WrittenPoint, String> {
+        let DeviceSettings { unit, timeout, .. } = self.settings;
+        let target = PointTarget { point: Arc::new(point.clone()), unit, timeout };
+        // A value that cannot be written costs no request.
+        let before = if point.is_writable() && point.access.is_read() {
+            read_point(&mut self.connection, &target).await.ok()
+        } else {
+            None
+        };
+        let mut write = begin(&mut self.connection, target, value, options, before).await?;
+        loop {
+            sleep_until(write.due()).await;
+            if let Some(written) = write.read_back(&mut self.connection).await {
+                return written;
+            }
+        }
     }
 
     async fn read(&mut self, request: &ReadRequest) -> Result<Reply, String> {

@@ -102,9 +102,16 @@ impl BusConnection {
     /// Sends a request and waits for the reply; repeats it if the device is busy.
     pub(crate) async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         for _ in 0..BUSY_RETRIES {
-            match self.request_once(request, limit).await? {
-                Reply::Exception(ExceptionKind::Busy, _) if self.link.is_some() => sleep(BUSY_PAUSE).await,
-                reply => return Ok(reply),
+            let reply = self.request_once(request, limit).await?;
+            match &reply {
+                // A write that was accepted is not repeated: it would be carried out twice.
+                Reply::Exception(ExceptionKind::Accepted, _) if matches!(request, BusRequest::Write(_)) => {
+                    return Ok(reply);
+                }
+                Reply::Exception(ExceptionKind::Busy | ExceptionKind::Accepted, _) if self.link.is_some() => {
+                    sleep(BUSY_PAUSE).await;
+                }
+                _ => return Ok(reply),
             }
         }
         self.request_once(request, limit).await
@@ -241,7 +248,10 @@ impl BusConnection {
         }
         self.pause(self.pacing.gap());
         match reply {
-            Reply::Exception(ExceptionKind::Busy | ExceptionKind::Unreachable | ExceptionKind::Failure, _) => {
+            Reply::Exception(
+                ExceptionKind::Busy | ExceptionKind::Accepted | ExceptionKind::Unreachable | ExceptionKind::Failure,
+                _,
+            ) => {
                 self.count_error();
             }
             Reply::Values(_)

@@ -10,7 +10,9 @@ use bessai_domain::sunspec::DeviceDescription;
 use tokio::time::Instant;
 
 use crate::DeviceSettings;
+use crate::chain_watch::ChainWatch;
 use crate::connection::BusConnection;
+use crate::discovery::HoldingReads;
 use crate::request::BusError;
 use crate::source::SourceState;
 
@@ -34,6 +36,8 @@ pub(crate) struct PolledDevice {
     outage: Option<Outage>,
     suspension: Option<Suspension>,
     last_discovery: Option<LastDiscovery>,
+    /// The chain of models of a SunSpec device that was discovered.
+    pub(crate) chain: Option<ChainWatch>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,14 +61,15 @@ struct LastDiscovery {
 impl PolledDevice {
     pub(crate) fn new(settings: DeviceSettings) -> Self {
         let sources = settings.sources.iter().map(|source| SourceState::new(source.clone(), &settings)).collect();
-        Self { settings, sources, online: None, outage: None, suspension: None, last_discovery: None }
+        Self { settings, sources, online: None, outage: None, suspension: None, last_discovery: None, chain: None }
     }
 
     /// Whether its points must be discovered: they have not been yet, or the device may have been replaced since.
     pub(crate) fn needs_discovery(&self, connection: &BusConnection) -> bool {
         let is_outdated = |last: &LastDiscovery| {
             let refuses_all = self.sources.iter().any(|source| source.plan.is_fully_refused());
-            (refuses_all || !connection.is_open() || last.generation != connection.generation())
+            let has_changed = self.chain.as_ref().is_some_and(ChainWatch::has_changed);
+            (refuses_all || has_changed || !connection.is_open() || last.generation != connection.generation())
                 && last.at.elapsed() >= MIN_REDISCOVERY_INTERVAL
         };
         self.settings.profile.is_discovered && self.last_discovery.as_ref().is_none_or(is_outdated)
@@ -77,7 +82,10 @@ impl PolledDevice {
         connection: &BusConnection,
     ) -> Option<Arc<Profile>> {
         self.last_discovery = Some(LastDiscovery { at: Instant::now(), generation: connection.generation() });
-        let profile = found.profile(self.settings.models.as_deref());
+        self.chain = Some(ChainWatch::new(found, self.settings.read_limits.registers));
+        let sunspec_base = self.settings.profile.sunspec_base;
+        let mut profile = found.profile(self.settings.models.as_deref());
+        profile.sunspec_base = sunspec_base;
         if profile == *self.settings.profile {
             return None;
         }
@@ -103,6 +111,12 @@ impl PolledDevice {
 
     fn suspend(&mut self, pause: Duration) {
         self.suspension = Some(Suspension { until: Instant::now() + pause, pause });
+    }
+
+    /// How its holding registers are read for a discovery.
+    pub(crate) fn holding_reads(&self) -> HoldingReads {
+        let DeviceSettings { unit, read_limits, timeout, .. } = self.settings;
+        HoldingReads { unit, max_registers: read_limits.registers, timeout }
     }
 
     pub(crate) fn sources(&self) -> &[SourceState] {

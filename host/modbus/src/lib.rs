@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 mod ambiguity;
+mod chain_watch;
 mod client;
 mod connection;
 mod device;
@@ -41,9 +42,9 @@ mod transport;
 mod write;
 
 pub use bessai_domain::device::{DeviceReport, ReadFailure};
-pub use client::DeviceClient;
+pub use client::{DeviceClient, PointReadings, UnitReply};
 pub use streams::{StreamFraming, run_on_streams};
-pub use write::{PointWriter, WriteQueue, WrittenPoint};
+pub use write::{PointWriter, WriteOptions, WriteQueue, WrittenPoint};
 
 /// A connection and the devices that share it.
 #[derive(Clone, Debug)]

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use bessai_domain::event::Frame;
+use bessai_domain::event::{FaultKind, Frame};
 use bessai_domain::plan::{Cycle, PartialReading};
 use bessai_domain::profile::Profile;
 use bessai_domain::register::UnitId;
+use bessai_domain::sunspec::{ChainCheck, ChainState};
 use bessai_domain::time::{Clock, Moment};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::chain_watch::ChainWatch;
 use crate::connection::BusConnection;
 use crate::device::PolledDevice;
-use crate::discovery::{DiscoveryFailure, discover};
+use crate::discovery::{DiscoveryFailure, check_chain, discover};
 use crate::reply::{ExceptionKind, Reply};
 use crate::request::{BusError, BusRequest};
 use crate::schedule::Schedule;
@@ -84,13 +86,17 @@ impl Poller {
         let shares_bus = self.devices.len() > 1;
         let next_due = self.schedule.next_due_of(device);
         let Some(device) = self.devices.get_mut(device) else { return Vec::new() };
-        let mut error = device.suspension_error(Instant::now());
-        let mut discovered = None;
-        if error.is_none() && device.needs_discovery(&self.requester.connection) {
-            (discovered, error) = self.requester.discover(device).await;
-        }
+        let suspended = device.suspension_error(Instant::now());
+        let (mut discovered, error) = self.requester.prepare(device, suspended).await;
         let Some((settings, state)) = device.source(source) else { return Vec::new() };
-        let (at, frame, error) = self.requester.read(settings, state, error).await;
+        let (mut at, mut frame, mut error) = self.requester.read(settings, state, error).await;
+        if error.is_none() && self.requester.finds_other_models(device, source, &frame).await {
+            // What was read there is not what it seems: the device is discovered and read again.
+            let (profile, failure) = self.requester.prepare(device, None).await;
+            discovered = profile.or(discovered);
+            let Some((settings, state)) = device.source(source) else { return Vec::new() };
+            (at, frame, error) = self.requester.read(settings, state, failure).await;
+        }
         let status = device.record_cycle(source, &frame, error.as_ref(), &self.requester.connection, shares_bus);
         // If nothing was sent, nothing was learnt about the device.
         let is_postponed = matches!(error, Some(BusError::Postponed(_)));
@@ -132,12 +138,51 @@ impl Requester {
         }
     }
 
-    /// Discovers the device's points. Returns its profile, if that has changed, or why the discovery failed.
-    async fn discover(&mut self, device: &mut PolledDevice) -> (Option<Arc<Profile>>, Option<BusError>) {
-        let DeviceSettings { unit, read_limits, timeout, .. } = device.settings;
+    /// Discovers the points of a device that describes itself, if they are not known or may have changed.
+    async fn prepare(
+        &mut self,
+        device: &mut PolledDevice,
+        error: Option<BusError>,
+    ) -> (Option<Arc<Profile>>, Option<BusError>) {
+        if error.is_some() {
+            return (None, error);
+        }
+        if let Some(check) = device.chain.as_mut().and_then(ChainWatch::due) {
+            self.check_chain(device, check).await;
+        }
+        if device.needs_discovery(&self.connection) { self.discover(device).await } else { (None, None) }
+    }
+
+    /// Whether a reading shows that the device no longer has the models that were discovered: a header is another one, or a
+    /// value is absurd and a check finds that the chain has changed.
+    async fn finds_other_models(&mut self, device: &mut PolledDevice, source: usize, frame: &Frame) -> bool {
+        let has_moved = device.sources().get(source).is_some_and(|state| state.has_moved);
+        let Some(chain) = device.chain.as_mut() else { return false };
+        if has_moved {
+            chain.record(ChainState::Changed);
+        } else if frame.faults.iter().any(|fault| fault.kind == FaultKind::OutOfRange)
+            && let Some(check) = chain.due_after_absurdity()
+        {
+            self.check_chain(device, check).await;
+        }
+        device.chain.as_ref().is_some_and(ChainWatch::has_changed)
+    }
+
+    async fn check_chain(&mut self, device: &mut PolledDevice, check: ChainCheck) {
         let writes = &mut self.writes;
         let write = async |connection: &mut BusConnection| writes.perform_all(connection).await;
-        match discover(&mut self.connection, unit, read_limits.registers, timeout, write).await {
+        let checked = check_chain(&mut self.connection, device.holding_reads(), check, write).await;
+        if let (Ok(state), Some(chain)) = (checked, &mut device.chain) {
+            chain.record(state);
+        }
+    }
+
+    /// Discovers the device's points. Returns its profile, if that has changed, or why the discovery failed.
+    async fn discover(&mut self, device: &mut PolledDevice) -> (Option<Arc<Profile>>, Option<BusError>) {
+        let base = device.settings.profile.sunspec_base;
+        let writes = &mut self.writes;
+        let write = async |connection: &mut BusConnection| writes.perform_all(connection).await;
+        match discover(&mut self.connection, device.holding_reads(), base, write).await {
             Ok(found) => {
                 let profile = device.apply_discovery(&found, &self.connection);
                 if profile.is_some() {
@@ -163,7 +208,9 @@ impl Requester {
             Some(error) => Some(error),
             None => self.run_cycle(settings, state, &mut reading, &mut at).await.err(),
         };
-        let frame = state.plan.finish(reading, state.settings.index);
+        state.has_moved = reading.has_changed_headers();
+        let mut frame = state.plan.finish(reading, state.settings.index);
+        state.hold_back_counters(settings, &mut frame);
         (at.unwrap_or_else(self.clock), frame, error)
     }
 
@@ -260,7 +307,9 @@ impl Requester {
                     let channels = cycle.failed(&mut state.plan);
                     state.record_refusal(settings, channels, &reason, RefusalKind::Failing);
                 }
-                Reply::Exception(ExceptionKind::Busy, _) | Reply::WriteConfirmed => cycle.skip(),
+                Reply::Exception(ExceptionKind::Busy | ExceptionKind::Accepted, _) | Reply::WriteConfirmed => {
+                    cycle.skip()
+                }
             }
         }
         match (unreachable, silence) {

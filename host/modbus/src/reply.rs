@@ -13,7 +13,7 @@ pub(crate) enum Reply {
     Values(Vec<u16>),
     /// The write is confirmed.
     WriteConfirmed,
-    /// An exception and its name.
+    /// An exception: its name and its number.
     Exception(ExceptionKind, String),
 }
 
@@ -24,7 +24,9 @@ pub(crate) enum ExceptionKind {
     Function,
     /// 2, 3: the address does not exist, or the block is too long.
     Block,
-    /// 5, 6: the device is busy; try again later.
+    /// 5: the device has accepted the request and still works on it.
+    Accepted,
+    /// 6: the device is busy; try again later.
     Busy,
     /// 0x0A, 0x0B: a gateway cannot reach the unit.
     Unreachable,
@@ -37,11 +39,17 @@ pub(crate) fn exception(code: ExceptionCode) -> Reply {
     let kind = match code {
         ExceptionCode::IllegalFunction => ExceptionKind::Function,
         ExceptionCode::IllegalDataAddress | ExceptionCode::IllegalDataValue => ExceptionKind::Block,
-        ExceptionCode::Acknowledge | ExceptionCode::ServerDeviceBusy => ExceptionKind::Busy,
+        ExceptionCode::Acknowledge => ExceptionKind::Accepted,
+        ExceptionCode::ServerDeviceBusy => ExceptionKind::Busy,
         ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice => ExceptionKind::Unreachable,
         _ => ExceptionKind::Failure,
     };
-    Reply::Exception(kind, code.to_string())
+    let number = u8::from(code);
+    let text = match code {
+        ExceptionCode::Custom(_) => format!("exception {number}"),
+        named => format!("{named} (exception {number})"),
+    };
+    Reply::Exception(kind, text)
 }
 
 /// The values of a read. tokio-modbus trusts the reply's own byte count, which may differ from the requested count. Bits

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bessai_domain::counter::CounterFilter;
 use bessai_domain::event::Frame;
 use bessai_domain::plan::{Plan, ReadRequest};
 use tokio::time::Instant;
@@ -51,6 +52,10 @@ pub(crate) struct SourceState {
     last_plan_reset: Instant,
     /// Cycles in a row that ended without a value.
     pub(crate) empty_cycles: usize,
+    /// A SunSpec model was not where it was discovered in the last cycle.
+    pub(crate) has_moved: bool,
+    counters: CounterFilter,
+    created: Instant,
     /// When the next block without a reply is asked for.
     silence_retry_at: Instant,
     silence_pause: Duration,
@@ -60,6 +65,7 @@ impl SourceState {
     pub(crate) fn new(source: SourceSettings, device: &DeviceSettings) -> Self {
         let plan = device.profile.plan(source.name.as_deref(), device.unit, device.read_limits);
         let now = Instant::now();
+        let source_name = source.name.clone();
         Self {
             settings: source,
             valueless: (0..plan.channel_count()).collect(),
@@ -72,6 +78,9 @@ impl SourceState {
             max_retry_after: MAX_MISSING_RETRY,
             last_plan_reset: now,
             empty_cycles: 0,
+            has_moved: false,
+            counters: CounterFilter::new(device.profile.source(source_name.as_deref())),
+            created: now,
             silence_retry_at: now,
             silence_pause: MIN_REFUSAL_RETRY,
         }
@@ -101,6 +110,16 @@ impl SourceState {
         let has_text = |channel: usize| frame.texts.iter().any(|text| usize::try_from(text.channel) == Ok(channel));
         self.valueless
             .retain(|&channel| frame.values.get(channel).is_none_or(|value| value.is_nan()) && !has_text(channel));
+    }
+
+    /// Takes counters that have fallen out of a frame until they have stayed down.
+    pub(crate) fn hold_back_counters(&mut self, settings: &DeviceSettings, frame: &mut Frame) {
+        let device = &settings.name;
+        for channel in self.counters.hold_back(frame, self.created.elapsed()) {
+            let point = settings.profile.source(self.settings.name.as_deref()).nth(channel);
+            let name = point.map_or("", |point| point.name.as_str());
+            tracing::debug!(%device, "the counter {name} has fallen; it has no value until it has stayed down for a minute");
+        }
     }
 
     /// A block to ask for although it got no reply before, if it is time.

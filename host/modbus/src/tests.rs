@@ -10,4 +10,5 @@ mod pacing;
 mod reading;
 mod sharing;
 mod time;
+mod values;
 mod writing;

@@ -1,22 +1,34 @@
-//! Writes take precedence over reads: they are performed before the next request of a cycle, and read back.
+//! Writes take precedence over reads: they are performed before the next request of a cycle, and read back until the device
+//! shows the value or its time is over. Reading continues in between.
+
+mod read_back;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::plan::Plan;
-use bessai_domain::profile::{Point, Profile, ReadLimits};
-use bessai_domain::register::{Format, Layout, UnitId};
+use bessai_domain::profile::Profile;
+use bessai_domain::register::UnitId;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::DeviceSettings;
 use crate::connection::BusConnection;
-use crate::reply::Reply;
-use crate::request::{BusError, BusRequest};
+
+pub(crate) use self::read_back::{PointTarget, SettlingWrite, begin, read_point};
 
 /// Writes that may wait for a bus; a further one is refused.
 const MAX_PENDING_WRITES: usize = 16;
+
+/// How a write is performed, beyond what the profile says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// How long the device may take to show the value; none for the profile's `settle`.
+    pub settle: Option<Duration>,
+    /// A person has confirmed the write of a dangerous point.
+    pub is_confirmed: bool,
+}
 
 /// A performed write.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,23 +37,35 @@ pub struct WrittenPoint {
     pub read_back: Option<f64>,
 }
 
+/// What a write is answered with.
+type Outcome = oneshot::Sender<Result<WrittenPoint, String>>;
+
+/// What is to be done next.
+pub(crate) enum PendingWrite {
+    /// A write to be performed.
+    New(Box<WriteOrder>),
+    /// Values that were written are due to be read back.
+    ReadBack,
+}
+
 /// A write to be performed.
-pub(crate) struct PendingWrite {
+pub(crate) struct WriteOrder {
     device: String,
     point: String,
     value: f64,
-    outcome: oneshot::Sender<Result<WrittenPoint, String>>,
+    options: WriteOptions,
+    outcome: Outcome,
 }
 
 /// Writes points of the devices whose buses are connected to it.
 #[derive(Clone, Default)]
 pub struct PointWriter {
-    buses: BTreeMap<String, mpsc::Sender<PendingWrite>>,
+    buses: BTreeMap<String, mpsc::Sender<WriteOrder>>,
 }
 
 /// The pending writes of a bus.
 pub struct WriteQueue {
-    requests: mpsc::Receiver<PendingWrite>,
+    requests: mpsc::Receiver<WriteOrder>,
 }
 
 impl PointWriter {
@@ -56,11 +80,25 @@ impl PointWriter {
     /// write's turn.
     ///
     /// # Errors
-    /// A text, if the point does not exist, the value does not fit, or the device refuses or does not reply.
+    /// A text, if the point does not exist, the value does not fit, or the device refuses, does not reply or does not take it.
     pub async fn write(&self, device: &str, point: &str, value: f64) -> Result<WrittenPoint, String> {
+        self.write_with(device, point, value, WriteOptions::default()).await
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) async fn write_with(
+        &self,
+        device: &str,
+        point: &str,
+        value: f64,
+        options: WriteOptions,
+    ) -> Result<WrittenPoint, String> {
         let bus = self.buses.get(device).ok_or_else(|| format!("there is no device {device}"))?;
         let (outcome, received) = oneshot::channel();
-        let request = PendingWrite { device: device.to_owned(), point: point.to_owned(), value, outcome };
+        let request = WriteOrder { device: device.to_owned(), point: point.to_owned(), value, options, outcome };
         bus.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => format!("{device} already has {MAX_PENDING_WRITES} pending writes"),
             TrySendError::Closed(_) => format!("{device} is no longer polled"),
@@ -81,6 +119,14 @@ impl WriteQueue {
 pub(crate) struct PendingWrites {
     queue: WriteQueue,
     targets: BTreeMap<String, WriteTarget>,
+    /// Values that the device does not show yet, at most one of each point.
+    settling: Vec<UnsettledWrite>,
+}
+
+struct UnsettledWrite {
+    device: String,
+    write: SettlingWrite,
+    outcome: Outcome,
 }
 
 struct WriteTarget {
@@ -91,7 +137,7 @@ struct WriteTarget {
 
 impl PendingWrites {
     pub(crate) fn new(queue: WriteQueue, devices: &[DeviceSettings]) -> Self {
-        let mut writes = Self { queue, targets: BTreeMap::new() };
+        let mut writes = Self { queue, targets: BTreeMap::new(), settling: Vec::new() };
         devices.iter().for_each(|device| writes.update_target(device));
         writes
     }
@@ -102,83 +148,83 @@ impl PendingWrites {
         self.targets.insert(device.name.clone(), target);
     }
 
-    /// Waits for a write; none when there will be no more.
+    /// Waits until there is something to do; none when there will be nothing more.
     pub(crate) async fn next(&mut self) -> Option<PendingWrite> {
-        self.queue.requests.recv().await
-    }
-
-    /// Performs the writes that are pending, at most a full queue: endless writes must not keep the devices from being read.
-    pub(crate) async fn perform_all(&mut self, connection: &mut BusConnection) {
-        for _ in 0..MAX_PENDING_WRITES {
-            let Ok(request) = self.queue.requests.try_recv() else { return };
-            self.perform(request, connection).await;
+        let Some(due) = self.settling.iter().map(|unsettled| unsettled.write.due()).min() else {
+            return Some(PendingWrite::New(Box::new(self.queue.requests.recv().await?)));
+        };
+        tokio::select! {
+            biased;
+            Some(order) = self.queue.requests.recv() => Some(PendingWrite::New(Box::new(order))),
+            () = sleep_until(due) => Some(PendingWrite::ReadBack),
         }
     }
 
-    /// Performs a write and sends its outcome. A cancelled write is skipped: its value may be outdated.
-    pub(crate) async fn perform(&self, request: PendingWrite, connection: &mut BusConnection) {
-        let PendingWrite { device, point, value, outcome } = request;
+    /// Performs what is pending, at most a full queue of writes: endless writes must not keep the devices from being read.
+    pub(crate) async fn perform_all(&mut self, connection: &mut BusConnection) {
+        for _ in 0..MAX_PENDING_WRITES {
+            let Ok(order) = self.queue.requests.try_recv() else { break };
+            self.write(order, connection).await;
+        }
+        self.read_back(connection).await;
+    }
+
+    /// Performs a write, or reads values back.
+    pub(crate) async fn perform(&mut self, pending: PendingWrite, connection: &mut BusConnection) {
+        match pending {
+            PendingWrite::New(order) => self.write(*order, connection).await,
+            PendingWrite::ReadBack => self.read_back(connection).await,
+        }
+    }
+
+    /// Sends a write, and its outcome if that is known at once. A cancelled write is skipped: its value may be outdated.
+    async fn write(&mut self, order: WriteOrder, connection: &mut BusConnection) {
+        let WriteOrder { device, point, value, options, outcome } = order;
         if outcome.is_closed() {
             return;
         }
         let target = self.targets.get(&device).and_then(|target| Some((target, target.profile.point(&point)?)));
-        let written = match target {
-            Some((target, point)) => write_point(connection, point, target.unit, target.timeout, value).await,
-            None => Err(format!("{device} has no point {point}")),
+        let Some((WriteTarget { unit, timeout, .. }, point)) = target else {
+            let _ = outcome.send(Err(format!("{device} has no point {point}")));
+            return;
         };
-        let _ = outcome.send(written);
-    }
-}
-
-/// Writes a value in the point's unit and reads it back.
-pub(crate) async fn write_point(
-    connection: &mut BusConnection,
-    point: &Point,
-    unit: UnitId,
-    timeout: Duration,
-    value: f64,
-) -> Result<WrittenPoint, String> {
-    let exponent = match point.scale_register {
-        None => None,
-        Some(address) => {
-            let factor = Point {
-                scale_register: None,
-                ..Point::new("factor", point.table, address, Layout::plain(Format::Int16))
-            };
-            let unit = point.unit_id.unwrap_or(unit);
-            exponent(read_point(connection, &factor, unit, timeout).await?)
-        }
-    };
-    let write = point.write(value, exponent, unit).map_err(|refusal| refusal.to_string())?;
-    match connection.request(BusRequest::Write(&write), timeout).await.map_err(BusError::into_reason)? {
-        Reply::Exception(_, reason) => Err(format!("the device refuses to set {} to {value}: {reason}", point.name)),
-        Reply::Values(_) => Err(format!("the device sent values in reply to the write to {}", point.name)),
-        Reply::WriteConfirmed if point.access.is_read() => {
-            Ok(WrittenPoint { read_back: Some(read_point(connection, point, unit, timeout).await?) })
-        }
-        Reply::WriteConfirmed => Ok(WrittenPoint { read_back: None }),
-    }
-}
-
-fn exponent(value: f64) -> Option<i32> {
-    (-10..=10).find(|exponent| f64::from(*exponent) == value)
-}
-
-/// The value of one point, NaN if it has none.
-async fn read_point(
-    connection: &mut BusConnection,
-    point: &Point,
-    unit: UnitId,
-    timeout: Duration,
-) -> Result<f64, String> {
-    let plan = Plan::new([point].into_iter(), unit, ReadLimits::default());
-    let mut reading = plan.reading();
-    for request in plan.requests() {
-        match connection.request(BusRequest::Read(request), timeout).await.map_err(BusError::into_reason)? {
-            Reply::Values(registers) => plan.decode(request, &registers, &mut reading),
-            Reply::Exception(_, reason) => return Err(format!("the device refuses to read {}: {reason}", point.name)),
-            Reply::WriteConfirmed => {}
+        let target = PointTarget { point: Arc::new(point.clone()), unit: *unit, timeout: *timeout };
+        self.supersede(&device, &target.point.name);
+        let mut write = match begin(connection, target, value, options, None).await {
+            Ok(write) => write,
+            Err(reason) => {
+                let _ = outcome.send(Err(reason));
+                return;
+            }
+        };
+        match write.read_back(connection).await {
+            Some(written) => drop(outcome.send(written)),
+            None => self.settling.push(UnsettledWrite { device, write, outcome }),
         }
     }
-    Ok(plan.finish(reading, 0).values.first().copied().unwrap_or(f64::NAN))
+
+    /// An earlier write of the same point no longer counts.
+    fn supersede(&mut self, device: &str, point: &str) {
+        let is_same = |unsettled: &UnsettledWrite| unsettled.device == device && unsettled.write.point().name == point;
+        if let Some(index) = self.settling.iter().position(is_same) {
+            let unsettled = self.settling.swap_remove(index);
+            let reason = format!("a newer write of {point} came before the device showed the value");
+            let _ = unsettled.outcome.send(Err(reason));
+        }
+    }
+
+    /// Reads back the values that are due.
+    async fn read_back(&mut self, connection: &mut BusConnection) {
+        let now = Instant::now();
+        for mut unsettled in std::mem::take(&mut self.settling) {
+            if unsettled.outcome.is_closed() {
+                continue;
+            }
+            let read = if unsettled.write.due() <= now { unsettled.write.read_back(connection).await } else { None };
+            match read {
+                Some(written) => drop(unsettled.outcome.send(written)),
+                None => self.settling.push(unsettled),
+            }
+        }
+    }
 }

@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 pub use bessai_domain::register::Table;
+
+use tokio::time::Instant;
 
 use crate::lock;
 
@@ -27,6 +30,32 @@ pub struct Memory {
     /// How often clients have written each word.
     writes: BTreeMap<(u8, Table, u16), u64>,
     tables: BTreeMap<(u8, Table), BTreeMap<u16, u16>>,
+    /// What becomes of writes whose first word is at an address.
+    effects: BTreeMap<(u8, Table, u16), WriteEffect>,
+    /// Words that take effect later.
+    delayed: Vec<DelayedWords>,
+}
+
+/// What becomes of a write that was confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteEffect {
+    /// The words take effect this much later.
+    After(Duration),
+    /// Nothing changes.
+    Ignored,
+    /// Each word is limited to this one.
+    Clamped(u16),
+    /// Each word becomes this one, whatever was written.
+    Replaced(u16),
+}
+
+#[derive(Debug)]
+struct DelayedWords {
+    due: Instant,
+    unit: u8,
+    table: Table,
+    address: u16,
+    words: Vec<u16>,
 }
 
 impl Registers {
@@ -67,6 +96,15 @@ impl Registers {
     /// a reading is missing.
     pub fn count_reads(&self, unit: u8, table: Table, address: u16) {
         self.lock().counters.push((unit, table, address));
+    }
+
+    /// Gives clients' writes that begin at an address another effect; none for the usual one.
+    pub fn on_write(&self, unit: u8, table: Table, address: u16, effect: Option<WriteEffect>) {
+        let effects = &mut self.lock().effects;
+        match effect {
+            Some(effect) => drop(effects.insert((unit, table, address), effect)),
+            None => drop(effects.remove(&(unit, table, address))),
+        }
     }
 
     /// How often clients have written the word at an address; [`Registers::set`] does not count.
@@ -144,6 +182,35 @@ impl Memory {
     #[must_use]
     pub fn writes(&self, unit: u8, table: Table, address: u16) -> u64 {
         self.writes.get(&(unit, table, address)).copied().unwrap_or(0)
+    }
+
+    /// A client's write of words that exist, with the effect that it has here.
+    pub(crate) fn write(&mut self, unit: u8, table: Table, address: u16, words: &[u16]) {
+        match self.effects.get(&(unit, table, address)) {
+            None => self.set(unit, table, address, words),
+            Some(WriteEffect::Ignored) => {}
+            Some(&WriteEffect::Clamped(limit)) => {
+                let words: Vec<u16> = words.iter().map(|word| *word.min(&limit)).collect();
+                self.set(unit, table, address, &words);
+            }
+            Some(&WriteEffect::Replaced(word)) => self.set(unit, table, address, &vec![word; words.len()]),
+            Some(&WriteEffect::After(delay)) => {
+                let (due, words) = (Instant::now() + delay, words.to_vec());
+                self.delayed.push(DelayedWords { due, unit, table, address, words });
+            }
+        }
+    }
+
+    /// Lets the words take effect whose time has come.
+    pub(crate) fn settle(&mut self) {
+        if self.delayed.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.delayed).into_iter().partition(|delayed| delayed.due <= now);
+        self.delayed = later;
+        let due: Vec<DelayedWords> = due;
+        due.into_iter().for_each(|words| self.set(words.unit, words.table, words.address, &words.words));
     }
 
     /// Counts a client's write of each of these words.

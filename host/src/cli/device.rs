@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bessai_domain::profile::Point;
 use bessai_domain::register::{Table, UnitId};
-use bessai_modbus::DeviceClient;
+use bessai_modbus::{UnitReply, WriteOptions};
 use clap::Subcommand;
 use tokio::task::LocalSet;
 
@@ -12,7 +11,7 @@ use crate::app;
 use crate::config::DeviceConfig;
 
 use super::error::CommandError;
-use super::output::{print, print_line};
+use super::output::{OutputError, print, print_error, print_line};
 use super::values::{duration, one_of};
 
 mod format;
@@ -90,7 +89,7 @@ Examples:
         #[arg(long, conflicts_with = "units")]
         points: bool,
     },
-    /// Set a point and read it back; acts on the plant at once, limited only by the profile's range.
+    /// Set a point and read it back until it shows the value; acts on the plant at once, limited only by the profile's range.
     #[command(after_help = "\
 Examples:
   bessai-edge device write set_point_kw 20
@@ -104,6 +103,12 @@ Examples:
         /// Value in the point's unit.
         #[arg(value_name = "VALUE", allow_hyphen_values = true, value_parser = number)]
         value: f64,
+        /// Time within which the device must show the value [default: the point's in the profile, else 5s]
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        settle: Option<Duration>,
+        /// Write a point that its profile marks as dangerous.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -139,12 +144,13 @@ pub(super) fn run(command: DeviceCommand) -> Result<(), CommandError> {
                 }
             }
         }
-        DeviceCommand::Write { device, point, value } => {
+        DeviceCommand::Write { device, point, value, settle, yes } => {
             let device = device.find()?;
             if !device.profile.is_discovered {
-                target::find_point(&device.profile, &point).map_err(CommandError::Usage)?;
+                let point = target::find_point(&device.profile, &point).map_err(CommandError::Usage)?;
+                point.check_confirmation(yes).map_err(|refusal| CommandError::Usage(refusal.to_string()))?;
             }
-            block_on(write(device, point, value))
+            block_on(write(device, point, value, WriteOptions { settle, is_confirmed: yes }))
         }
     }
 }
@@ -164,32 +170,74 @@ async fn scan(device: DeviceConfig, with_points: bool) -> anyhow::Result<()> {
 
 async fn scan_units(device: DeviceConfig, first: u8, last: u8) -> anyhow::Result<()> {
     let mut client = target::client(&device);
-    let mut found = 0;
+    let (mut found, mut failed) = (0, FailedUnits::default());
     for unit in first..=last {
-        if client.unit_answers(UnitId(unit)).await.map_err(anyhow::Error::msg)? {
-            print_line(format_args!("unit {unit} answers"))?;
-            found += 1;
+        let reply = client.probe_unit(UnitId(unit)).await.map_err(anyhow::Error::msg)?;
+        if failed.extend(unit, &reply) {
+            continue;
+        }
+        failed.print()?;
+        match reply {
+            UnitReply::Answers => {
+                print_line(format_args!("unit {unit} answers"))?;
+                found += 1;
+            }
+            UnitReply::Fails(_) | UnitReply::Unreachable(_) => failed.range = Some((unit, unit, reply)),
+            UnitReply::Silent => {}
         }
     }
+    failed.print()?;
     anyhow::ensure!(found > 0, "{}: no unit from {first} to {last} answers", device.address);
     Ok(())
 }
 
-async fn write(mut device: DeviceConfig, name: String, value: f64) -> anyhow::Result<()> {
+/// Consecutive units with the same exception: a gateway sends one for each unit that it does not reach.
+#[derive(Default)]
+struct FailedUnits {
+    range: Option<(u8, u8, UnitReply)>,
+}
+
+impl FailedUnits {
+    /// Adds the next unit, if its reply is the same.
+    fn extend(&mut self, unit: u8, reply: &UnitReply) -> bool {
+        match &mut self.range {
+            Some((_, last, known)) if known == reply => {
+                *last = unit;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Prints and forgets the units. Those that a gateway says it does not have are no result of the scan.
+    fn print(&mut self) -> Result<(), OutputError> {
+        let Some((first, last, reply)) = self.range.take() else { return Ok(()) };
+        let (units, do_not) = if first == last {
+            (format!("unit {first}"), "does not")
+        } else {
+            (format!("units {first} to {last}"), "do not")
+        };
+        match reply {
+            UnitReply::Fails(reason) => print_line(format_args!("{units} {do_not} answer: {reason}"))?,
+            UnitReply::Unreachable(reason) => print_error(format_args!("{units} {do_not} exist: {reason}")),
+            UnitReply::Answers | UnitReply::Silent => {}
+        }
+        Ok(())
+    }
+}
+
+async fn write(mut device: DeviceConfig, name: String, value: f64, options: WriteOptions) -> anyhow::Result<()> {
     let mut client = target::client(&device);
     if device.profile.is_discovered {
         target::discover(&mut device, &mut client).await?;
     }
     let point = target::find_point(&device.profile, &name).map_err(anyhow::Error::msg)?;
-    write_point(&mut client, point, value).await
-}
-
-async fn write_point(client: &mut DeviceClient, point: &Point, value: f64) -> anyhow::Result<()> {
-    let written = client.write_point(point, value).await.map_err(anyhow::Error::msg)?;
-    let value = format!("{value} {}", format::unit(&point.unit));
-    let (name, value) = (&point.name, value.trim_end());
+    let written = client.write_point(point, value, options).await.map_err(anyhow::Error::msg)?;
+    let (name, value) = (&point.name, point.with_unit(value));
     match written.read_back {
-        Some(read_back) => print_line(format_args!("{name} set to {value}, read back as {read_back}"))?,
+        Some(read_back) => {
+            print_line(format_args!("{name} set to {value}, read back as {}", point.with_unit(read_back)))?;
+        }
         None => print_line(format_args!("{name} set to {value}; it is write-only and cannot be read back"))?,
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::address::{Address, Scheme};
-use bessai_domain::profile;
+use bessai_domain::profile::{self, Profile};
 use bessai_domain::register::UnitId;
 use bessai_domain::settings::{Mistake, Mistakes, SettingsTable};
 use bessai_tls::{Identity, KeySource};
@@ -179,6 +179,7 @@ impl<'a> PartialDevice<'a> {
             Some(reading) => reading.finish(&profile),
             None => ReadSettings::of(&profile),
         };
+        let profile = with_sunspec_base(profile, reading.sunspec_base);
         let address = match (self.address, self.host) {
             (Some(address), host) => address::with_host_and_port(address, host, self.port),
             (None, host) => address::tcp(host?, self.port),
@@ -203,6 +204,16 @@ impl<'a> PartialDevice<'a> {
             reading,
         })
     }
+}
+
+/// The profile of a SunSpec device whose models begin at this register.
+fn with_sunspec_base(profile: Arc<Profile>, base: Option<u16>) -> Arc<Profile> {
+    if base.is_none() {
+        return profile;
+    }
+    let mut profile = Arc::unwrap_or_clone(profile);
+    profile.sunspec_base = base;
+    Arc::new(profile)
 }
 
 fn report_missing_address(is_from_variables: bool, address_key: &str, not_found: &str, findings: &Findings) {

@@ -319,6 +319,7 @@ impl Plan {
             roles.iter().any(|role| match role {
                 Role::Value(of) => of == channel,
                 Role::Factor(of) => decoder.needs(*of),
+                Role::Header(_) => false,
             })
         });
         channels.map(|(channel, _)| channel).collect()

@@ -25,6 +25,8 @@ enum FactorState {
 pub struct PartialReading {
     values: Vec<f64>,
     factors: Vec<FactorState>,
+    /// Whether the header of each SunSpec model is another one than when the points were discovered.
+    changed_headers: Vec<bool>,
     unavailable: Vec<usize>,
     texts: Vec<(usize, String)>,
 }
@@ -35,6 +37,7 @@ impl Plan {
         PartialReading {
             values: vec![f64::NAN; self.map.decoders.len()],
             factors: vec![FactorState::Unread; self.map.factors],
+            changed_headers: vec![false; self.map.headers.len()],
             unavailable: Vec::new(),
             texts: Vec::new(),
         }
@@ -49,7 +52,16 @@ impl Plan {
             match item.role {
                 Role::Value(channel) => self.decode_value(channel, registers, reading),
                 Role::Factor(index) => reading.set_factor(index, registers),
+                Role::Header(index) => self.check_header(index, registers, reading),
             }
+        }
+    }
+
+    /// A header that has changed once in a cycle has changed: the registers behind it may have been read before or after.
+    fn check_header(&self, index: usize, registers: &[u16], reading: &mut PartialReading) {
+        let expected = self.map.headers.get(index).map(|header| [header.id, header.length]);
+        if let Some(changed) = reading.changed_headers.get_mut(index) {
+            *changed |= expected.is_none_or(|expected| registers != expected);
         }
     }
 
@@ -70,6 +82,7 @@ impl Plan {
 
     /// The frame of a source: values in their units, and a fault for each that is not good.
     pub fn finish(&self, mut reading: PartialReading, source: u32) -> Frame {
+        reading.discard_moved(&self.map.decoders);
         reading.unavailable.sort_unstable();
         reading.texts.sort_by_key(|(channel, _)| *channel);
         // The search in a refused block reads some points twice.
@@ -87,6 +100,30 @@ impl Plan {
 }
 
 impl PartialReading {
+    /// Whether a SunSpec model is not where it was discovered, or has another length: the device has to be discovered again.
+    pub fn has_changed_headers(&self) -> bool {
+        self.changed_headers.contains(&true)
+    }
+
+    /// Discards what was read where a model used to be.
+    fn discard_moved(&mut self, decoders: &[Decoder]) {
+        if !self.has_changed_headers() {
+            return;
+        }
+        let headers = &self.changed_headers;
+        let has_moved = |channel: usize| {
+            let header = decoders.get(channel).and_then(|decoder| decoder.header);
+            header.is_some_and(|header| headers.get(header) == Some(&true))
+        };
+        for (channel, value) in self.values.iter_mut().enumerate() {
+            if has_moved(channel) {
+                *value = f64::NAN;
+            }
+        }
+        self.texts.retain(|(channel, _)| !has_moved(*channel));
+        self.unavailable.retain(|channel| !has_moved(*channel));
+    }
+
     fn set_factor(&mut self, index: usize, registers: &[u16]) {
         let exponent = registers.first().map(|register| register.cast_signed());
         let exponent = exponent.filter(|exponent| EXPONENTS.contains(exponent)).map(i32::from);
@@ -110,8 +147,9 @@ impl PartialReading {
         }
         if !value.is_nan() {
             let is_in_range = (decoder.min..=decoder.max).contains(value);
-            if value.is_infinite() {
+            if !decoder.is_plausible(*value) {
                 *value = f64::NAN;
+                return Some(FaultKind::OutOfRange);
             }
             return (!is_in_range).then_some(FaultKind::OutOfRange);
         }

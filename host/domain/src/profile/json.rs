@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use self::member::{member, nested};
 use super::model::Profile;
+use super::no_value::NoValueMarks;
 use super::requests::{DEFAULT_TIMEOUT, MAX_WAIT, MIN_TIMEOUT};
 use crate::register::{Order, UnitId};
 use crate::settings::{Mistake, Mistakes};
@@ -34,6 +35,7 @@ pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
     let mistakes = Mistakes::default();
     let mut profile = read_device(name, &value);
     read_registers(&mut profile, &value, registers, &mistakes);
+    mark_no_values(&mut profile);
     note_overlaps(&mut profile);
     channels::assign_channels(&mut profile, &value);
     wrong_registers::correct(&mut profile);
@@ -75,6 +77,14 @@ fn read_registers(profile: &mut Profile, value: &Value, registers: &Map<String, 
         if let Some(point) = register.read(bytes, words, &mut profile.corrections) {
             profile.points.push(point);
         }
+    }
+}
+
+/// These files list no marks for "no value": those of the manufacturer apply.
+fn mark_no_values(profile: &mut Profile) {
+    let marks = NoValueMarks::of_manufacturer(&profile.manufacturer);
+    for point in &mut profile.points {
+        point.unavailable = marks.of(point.layout.format).to_vec();
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Profile {
     pub points: Vec<Point>,
     /// The points are not listed here: the device describes them itself (SunSpec).
     pub is_discovered: bool,
+    /// The register at which a SunSpec device's chain of models begins, if the settings name it.
+    pub sunspec_base: Option<u16>,
     /// What sets its power, if anything.
     pub set_point: Option<SetPoint>,
     /// The point that a controller writes to show that it is alive, if there is one.
@@ -76,6 +78,7 @@ impl Profile {
             sources: Vec::new(),
             points: Vec::new(),
             is_discovered: false,
+            sunspec_base: None,
             set_point: None,
             watchdog: None,
             corrections: Vec::new(),

@@ -1,5 +1,7 @@
 //! One quantity of a device: where it is, how it is encoded and what it means.
 
+use std::time::Duration;
+
 use crate::register::{Layout, Scaling, Table, UnitId, WriteFunction};
 use crate::report::ReportRule;
 use crate::site::{Channel, ChannelKind};
@@ -20,6 +22,17 @@ impl Access {
     pub const fn is_read(self) -> bool {
         matches!(self, Self::Read | Self::ReadWrite)
     }
+}
+
+/// The header of a SunSpec model. While the device has another one in its place, the registers behind it mean something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModelHeader {
+    /// The register of the model's id; its length is in the next one.
+    pub address: u16,
+    /// The model's id.
+    pub id: u16,
+    /// Number of registers after the header.
+    pub length: u16,
 }
 
 /// One quantity of a device.
@@ -55,8 +68,12 @@ pub struct Point {
     pub access: Access,
     /// No public source confirms it: it is read, but never written.
     pub unverified: bool,
-    /// A value written by mistake can harm the plant or change who controls it: writing needs a confirmation.
+    /// How long the device may take to show a written value; none for [`DEFAULT_SETTLE`](crate::write::DEFAULT_SETTLE).
+    pub settle: Option<Duration>,
+    /// A wrong value can damage the plant or cut it off: a person must confirm each write.
     pub dangerous: bool,
+    /// The header of the SunSpec model that it belongs to.
+    pub header: Option<ModelHeader>,
     /// The function that writes it, if the profile chooses one.
     pub write_function: Option<WriteFunction>,
     /// Its unit id, if it differs from the device's.
@@ -88,7 +105,9 @@ impl Point {
             kind: if layout.format.is_text() { ChannelKind::Text } else { ChannelKind::Gauge },
             access: Access::Read,
             unverified: false,
+            settle: None,
             dangerous: false,
+            header: None,
             write_function: None,
             unit_id: None,
             source: None,

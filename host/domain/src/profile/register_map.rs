@@ -1,10 +1,16 @@
 //! Which registers hold the points of a source, and how they are decoded.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
-use super::point::Point;
+use super::no_value::marks;
+use super::plausible::plausible_range;
+use super::point::{ModelHeader, Point};
 use crate::register::{Layout, Scaling, Table, UnitId};
+
+/// The id of a SunSpec model and its length.
+const HEADER_REGISTERS: u16 = 2;
 
 /// The registers of a source's points, the same for every device of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +19,8 @@ pub(crate) struct RegisterMap {
     pub(crate) decoders: Vec<Decoder>,
     /// Number of registers that hold a scale factor.
     pub(crate) factors: usize,
+    /// The headers of the SunSpec models that the points belong to.
+    pub(crate) headers: Vec<ModelHeader>,
     /// Ordered by unit, table and address.
     pub(crate) items: Vec<Item>,
 }
@@ -35,6 +43,8 @@ pub(crate) enum Role {
     Value(usize),
     /// A power of ten that channels share, by its index.
     Factor(usize),
+    /// The header of a SunSpec model, by its index.
+    Header(usize),
 }
 
 /// How a channel's value is computed from its registers.
@@ -44,15 +54,19 @@ pub(crate) struct Decoder {
     pub(crate) scaling: Scaling,
     /// The power of ten to multiply with, by its index.
     pub(crate) factor: Option<usize>,
+    /// The header that must be in its place, by its index.
+    pub(crate) header: Option<usize>,
     unavailable: Vec<u64>,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// The values that the channel can have at all.
+    plausible: RangeInclusive<f64>,
 }
 
 impl RegisterMap {
     /// The map of these points, in the order of a frame's values; `unit` is the device's unit id, if it is known.
     pub(crate) fn new<'a>(points: impl Iterator<Item = &'a Point>, unit: Option<UnitId>) -> Self {
-        let (mut decoders, mut items) = (Vec::new(), Vec::new());
+        let (mut decoders, mut items, mut headers) = (Vec::new(), Vec::new(), Vec::new());
         let mut factors: BTreeMap<(Option<UnitId>, Table, u16), usize> = BTreeMap::new();
         for (channel, point) in points.enumerate() {
             let own_unit = point.unit_id.filter(|own| Some(*own) != unit);
@@ -62,7 +76,14 @@ impl RegisterMap {
                 let next = factors.len();
                 *factors.entry((own_unit, table, address)).or_insert(next)
             });
-            decoders.push(Decoder::new(point, factor));
+            let header = point.header.map(|header| {
+                headers.iter().position(|known| *known == header).unwrap_or_else(|| {
+                    items.push(Item::header(own_unit, table, header, headers.len()));
+                    headers.push(header);
+                    headers.len() - 1
+                })
+            });
+            decoders.push(Decoder { header, ..Decoder::new(point, factor) });
         }
         let factor = |(&(unit, table, address), &index): (&(Option<UnitId>, Table, u16), &usize)| {
             let role = Role::Factor(index);
@@ -70,11 +91,15 @@ impl RegisterMap {
         };
         items.extend(factors.iter().map(factor));
         items.sort_by_key(|item| (item.unit, item.table, item.address, item.width));
-        Self { decoders, factors: factors.len(), items }
+        Self { decoders, factors: factors.len(), headers, items }
     }
 }
 
 impl Item {
+    fn header(unit: Option<UnitId>, table: Table, header: ModelHeader, index: usize) -> Self {
+        Self { unit, table, address: header.address, width: HEADER_REGISTERS, role: Role::Header(index) }
+    }
+
     pub(crate) fn end(self) -> u32 {
         u32::from(self.address) + u32::from(self.width)
     }
@@ -90,15 +115,22 @@ impl Decoder {
             layout: point.layout,
             scaling: point.scaling,
             factor,
-            unavailable: point.unavailable.clone(),
+            header: None,
+            unavailable: marks(point),
             // A point without limits still excludes a value that its scale makes infinite.
             min: point.min.unwrap_or(f64::MIN),
             max: point.max.unwrap_or(f64::MAX),
+            plausible: plausible_range(point),
         }
     }
 
     pub(crate) fn needs(&self, factor: usize) -> bool {
         self.factor == Some(factor)
+    }
+
+    /// Whether the channel can have this value; any other is that of another register, and worse than none.
+    pub(crate) fn is_plausible(&self, value: f64) -> bool {
+        self.plausible.contains(&value)
     }
 
     /// The value in these registers, still without its scale factor; none if the device has no value.

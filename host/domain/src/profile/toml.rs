@@ -6,6 +6,7 @@
 //! # unit = 1, usual_unit = 3, timeout = "3s", byte_order = "big", word_order = "big", table = "holding"
 //! # request_gap = "20ms", connect_pause = "1s", reconnect_after = 10
 //! # max_registers = 125, max_bits = 2000, bridged_gap = 16
+//! # unavailable = { uint16 = 0xffff, int16 = 0x8000 }
 //! # sources = { slow = "60s" }, set_point = { power = "target" }, watchdog = "heartbeat"
 //! [points]
 //! soc = { channel = "soc_pct", address = 100, type = "uint16", scale = 0.1, unit = "%" }
@@ -20,6 +21,7 @@ pub use keys::{read_limits, read_pacing, read_report_rule};
 use std::time::Duration;
 
 use super::model::Profile;
+use super::no_value::NoValueMarks;
 use super::point::Point;
 use super::requests::{DEFAULT_TIMEOUT, MAX_WAIT, MIN_TIMEOUT, ReadLimits};
 use crate::register::{Order, Table as Registers, UnitId};
@@ -43,6 +45,7 @@ fn read_profile(name: &str, table: &SettingsTable<'_>) -> Profile {
         bytes: table.choice("byte_order", &Order::NAMES).unwrap_or(Order::Big),
         words: table.choice("word_order", &Order::NAMES).unwrap_or(Order::Big),
         table: table.choice("table", &Registers::NAMES).unwrap_or(Registers::Holding),
+        unavailable: NoValueMarks::read(table),
     };
     let sources = table.named_entries("sources", |_, value| read_period(value), "write a time such as \"60s\"");
     let profile = Profile {
@@ -53,7 +56,7 @@ fn read_profile(name: &str, table: &SettingsTable<'_>) -> Profile {
         timeout: table.duration("timeout", MIN_TIMEOUT..=MAX_WAIT).unwrap_or(DEFAULT_TIMEOUT),
         pacing: read_pacing(table),
         read_limits: read_limits(table, ReadLimits::default()),
-        points: read_points(table, defaults, &sources),
+        points: read_points(table, &defaults, &sources),
         sources,
         ..Profile::new(name)
     };
@@ -68,7 +71,7 @@ fn read_period(value: &toml::Value) -> Option<Duration> {
     crate::time::parse_duration(value.as_str()?).filter(|period| !period.is_zero())
 }
 
-fn read_points(table: &SettingsTable<'_>, defaults: point::Defaults, sources: &[(String, Duration)]) -> Vec<Point> {
+fn read_points(table: &SettingsTable<'_>, defaults: &point::Defaults, sources: &[(String, Duration)]) -> Vec<Point> {
     let Some(points) = table.table("points") else {
         table
             .mistakes()
@@ -179,6 +182,14 @@ mod tests {
         check(
             "a = { address = 1, type = \"uint16\", scale = 1, write_function = 6 }",
             "box.points.a.write_function = 6: has no effect on a read-only point; write access = \"RW\", or remove it",
+        );
+        check(
+            "a = { address = 1, type = \"uint16\", scale = 1, dangerous = true }",
+            "box.points.a.dangerous = true: has no effect on a read-only point; write access = \"RW\", or remove it",
+        );
+        check(
+            "a = { address = 1, type = \"uint16\", scale = 1, access = \"W\", settle = \"2s\" }",
+            "box.points.a.settle = \"2s\": has no effect on a point that cannot be read back; remove it",
         );
         check("", "box.points: is empty; a profile describes at least one point");
         check("a = { type = \"uint16\", scale = 1 }", "box.points.a.address: is missing");

@@ -124,7 +124,7 @@ impl Format {
         self.range().contains(&if self.is_float() { raw } else { raw.round() })
     }
 
-    pub(super) const fn is_float(self) -> bool {
+    pub(crate) const fn is_float(self) -> bool {
         matches!(self, Self::Float16 | Self::Float32 | Self::Float64)
     }
 }

@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use super::decimal;
 use super::format::Format;
 
 /// Which end of a value comes first.
@@ -103,7 +104,8 @@ impl Layout {
     /// The number that the bits encode, before scaling. None if they encode none: NaN, infinity, or a decimal digit
     /// above 9.
     ///
-    /// Integers above 2^53 lose their last digits, because a channel's value is a double.
+    /// Integers above 2^53 lose their last digits, because a channel's value is a double. A 32-bit float has its own digits,
+    /// 50.01 and not 50.0099983215332.
     #[allow(clippy::cast_precision_loss, reason = "a channel's value is a double")]
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the value is in the low bits")]
     pub fn number(self, bits: u64) -> Option<f64> {
@@ -121,7 +123,7 @@ impl Layout {
             Format::Int64 => bits as i64 as f64,
             Format::UInt48 | Format::UInt64 => bits as f64,
             Format::Float16 => f16::from_bits(bits as u16).to_f64(),
-            Format::Float32 => f64::from(f32::from_bits(bits as u32)),
+            Format::Float32 => decimal::single(f32::from_bits(bits as u32)),
             Format::Float64 => f64::from_bits(bits),
             Format::Bcd16 | Format::Bcd32 | Format::Bcd48 | Format::Bcd64 => decode_bcd(bits)? as f64,
             Format::Text(..) => return None,

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::found::{DeviceDescription, DeviceModel, DevicePoint, Nameplate};
+use super::found::{ChainEnd, DeviceDescription, DeviceModel, DevicePoint, Nameplate};
 use super::layout::lay_out;
 use super::models::{self, COMMON, HEADER};
+
+/// Number of registers of `SunS`.
+const MARKER_REGISTERS: u32 = 2;
 
 /// The register at an offset from an address, if it was read.
 pub(super) fn register(registers: &BTreeMap<u16, u16>, address: u16, offset: u16) -> Option<u16> {
@@ -13,6 +16,7 @@ pub(super) fn register(registers: &BTreeMap<u16, u16>, address: u16, offset: u16
 
 /// Combines the registers that were read with the published models.
 pub(super) fn describe(base: u16, mut models: Vec<DeviceModel>, registers: &BTreeMap<u16, u16>) -> DeviceDescription {
+    let end = end(base, &models, registers);
     let mut points = Vec::new();
     for found in &mut models {
         let Some(model) = models::model(found.id) else { continue };
@@ -44,7 +48,15 @@ pub(super) fn describe(base: u16, mut models: Vec<DeviceModel>, registers: &BTre
         version: text("Vr"),
         serial: text("SN"),
     };
-    DeviceDescription { base, models, note: None, nameplate, points }
+    DeviceDescription { base, models, end, note: None, nameplate, points }
+}
+
+/// What follows the last model.
+fn end(base: u16, models: &[DeviceModel], registers: &BTreeMap<u16, u16>) -> ChainEnd {
+    let after = |model: &DeviceModel| u32::from(model.address) + HEADER + u32::from(model.length);
+    let address = models.last().map_or(u32::from(base) + MARKER_REGISTERS, after);
+    let address = u16::try_from(address).ok();
+    ChainEnd { address, id: address.and_then(|address| register(registers, address, 0)) }
 }
 
 /// The printable characters of a text up to the first NUL.

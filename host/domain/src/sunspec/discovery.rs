@@ -13,7 +13,7 @@ use crate::register::MAX_READ;
 const BASES: [u16; 3] = [40_000, 0, 50_000];
 
 /// `SunS`, the marker at the beginning of the chain.
-const MARKER: [u16; 2] = [0x5375, 0x6e53];
+pub(super) const MARKER: [u16; 2] = [0x5375, 0x6e53];
 
 /// The id that ends the chain.
 pub(super) const END: u16 = 0xffff;
@@ -40,6 +40,8 @@ const REGISTERS: u32 = 0x1_0000;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Discovery {
+    /// Where the chain may begin, in the order in which it is looked for.
+    bases: Vec<u16>,
     step: DiscoveryStep,
     /// The registers being read; empty when the discovery has ended.
     span: Span,
@@ -57,7 +59,7 @@ pub struct Discovery {
 
 #[derive(Clone, Debug)]
 enum DiscoveryStep {
-    /// Reads the marker at this index of [`BASES`].
+    /// Reads the marker at this index of the bases.
     Probe(usize),
     /// Reads the id and the length of the model at this address.
     Header(u32),
@@ -96,7 +98,13 @@ impl Default for Discovery {
 impl Discovery {
     /// A discovery of a device that returns at most this many registers at once, as far as is known.
     pub fn new(block: u16) -> Self {
+        Self::at(None, block)
+    }
+
+    /// The same for a device whose chain begins at this register; without one, at any of the specification's.
+    pub fn at(base: Option<u16>, block: u16) -> Self {
         let mut discovery = Self {
+            bases: base.map_or_else(|| BASES.to_vec(), |base| vec![base]),
             step: DiscoveryStep::Probe(0),
             span: Span::EMPTY,
             block: block.clamp(1, MAX_READ),
@@ -162,8 +170,8 @@ impl Discovery {
         match &self.step {
             DiscoveryStep::Probe(index) => self.probe(index + 1),
             _ if read.count > 1 => self.span.block = read.count / 2,
-            DiscoveryStep::Header(_) if self.has_quantities() && refused.is_permanent() => {
-                self.end_without_marker(read.start, &refused.to_string());
+            DiscoveryStep::Header(_) if self.has_quantities() && !refused.is_busy() => {
+                self.end_without_marker(u32::from(read.start), &refused.to_string());
             }
             DiscoveryStep::Header(_) => self.fail(u32::from(read.start), refused.to_string()),
             // A register that the device refuses is left out of the description.
@@ -190,20 +198,27 @@ impl Discovery {
     }
 
     fn probe(&mut self, index: usize) {
-        match BASES.get(index) {
+        match self.bases.get(index) {
             Some(&base) => {
                 self.step = DiscoveryStep::Probe(index);
-                self.span = Span::new(u32::from(base), u32::from(base) + 2, self.block);
+                self.span = Span::new(u32::from(base), (u32::from(base) + 2).min(REGISTERS), self.block);
             }
             None if self.timeouts > 0 && self.timeouts == self.reads => {
                 self.end(Err(DiscoveryError::Timeout(self.timeouts)))
             }
-            None => self.end(Err(DiscoveryError::NotSunSpec)),
+            None => self.end(Err(self.not_found())),
+        }
+    }
+
+    fn not_found(&self) -> DiscoveryError {
+        match self.bases.as_slice() {
+            [base] => DiscoveryError::NotAtBase(*base),
+            _ => DiscoveryError::NotSunSpec,
         }
     }
 
     fn check_marker(&mut self, index: usize) {
-        let base = BASES.get(index).copied().unwrap_or_default();
+        let base = self.bases.get(index).copied().unwrap_or_default();
         if [register(&self.registers, base, 0), register(&self.registers, base, 1)] == MARKER.map(Some) {
             self.base = base;
             self.read_header(u32::from(base) + 2);
@@ -214,7 +229,7 @@ impl Discovery {
 
     fn read_header(&mut self, address: u32) {
         if address >= REGISTERS {
-            self.fail(address, "the registers end at 65535".to_owned());
+            self.end_or_fail(address, "the registers end at 65535".to_owned());
             return;
         }
         self.step = DiscoveryStep::Header(address);
@@ -231,12 +246,12 @@ impl Discovery {
             return;
         }
         if id == 0 && self.has_quantities() {
-            self.end_without_marker(address, "0 is not a model id");
+            self.end_without_marker(at, "0 is not a model id");
             return;
         }
         let Some(length) = register(&self.registers, address, 1) else {
             if self.span.start >= self.span.end {
-                self.fail(at, "the registers end at 65535".to_owned());
+                self.end_or_fail(at, "the registers end at 65535".to_owned());
             }
             return;
         };
@@ -244,21 +259,36 @@ impl Discovery {
         if id == 0 {
             self.fail(at, "0 is not a model id".to_owned());
         } else if next > REGISTERS {
-            self.fail(at, format!("model {id} has a length of {length} and would end after register 65535"));
+            let reason = format!("model {id} has a length of {length} and would end after register 65535");
+            self.end_or_fail(at, reason);
         } else if self.models.len() >= MAX_MODELS {
-            self.end(Err(DiscoveryError::TooLong(MAX_MODELS)));
+            self.end_too_long(at);
         } else {
             self.add(id, address, length);
             self.read_header(next);
         }
     }
 
+    /// The chain cannot be followed further: what was found is used, if it is more than a nameplate.
+    fn end_or_fail(&mut self, address: u32, reason: String) {
+        if self.has_quantities() { self.end_without_marker(address, &reason) } else { self.fail(address, reason) }
+    }
+
+    /// Whether a model was found that is known and more than a nameplate.
     fn has_quantities(&self) -> bool {
-        self.models.iter().any(|model| model.id != COMMON)
+        self.models.iter().any(|model| model.id != COMMON && !model.name.is_empty())
+    }
+
+    fn end_too_long(&mut self, address: u32) {
+        if self.has_quantities() {
+            self.end_without_marker(address, &format!("there are more than {MAX_MODELS} models"));
+        } else {
+            self.end(Err(DiscoveryError::TooLong(MAX_MODELS)));
+        }
     }
 
     /// Some devices have zeros, or no registers, after their last model: what was found until there is used.
-    fn end_without_marker(&mut self, address: u16, reason: &str) {
+    fn end_without_marker(&mut self, address: u32, reason: &str) {
         let models = self.models.len();
         self.note = Some(format!(
             "the chain of SunSpec models has no end marker: {reason} (register {address}); using the {models} models before it"

@@ -10,12 +10,23 @@ pub struct DeviceDescription {
     pub base: u16,
     /// In the order of the chain, including unknown ones.
     pub models: Vec<DeviceModel>,
+    /// What follows the last model.
+    pub(super) end: ChainEnd,
     /// What is wrong with the chain although it can be used.
     pub note: Option<String>,
     /// From the common model.
     pub nameplate: Nameplate,
     /// The points of all known models, in the order of their registers.
     pub points: Vec<DevicePoint>,
+}
+
+/// What follows the last model of a chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ChainEnd {
+    /// The first register after it; none if it is the last one of all.
+    pub(super) address: Option<u16>,
+    /// What it holds: the end marker, or something that is no model's id; none if it cannot be read.
+    pub(super) id: Option<u16>,
 }
 
 /// One model of a device.

@@ -3,7 +3,7 @@
 use super::found::{DeviceDescription, DevicePoint, Scale};
 use super::point_type::PointType;
 use super::quantity::{Quantity, choose};
-use crate::profile::{Access, Point, Profile, SUNSPEC, SetPoint, nameplate_source};
+use crate::profile::{Access, ModelHeader, Point, Profile, SUNSPEC, SetPoint, nameplate_source};
 use crate::register::{Format, Layout, Scaling, Table, TextLayout};
 use crate::site::ChannelKind;
 
@@ -32,7 +32,9 @@ impl DeviceDescription {
             chosen.map(|(quantity, _)| *quantity)
         };
         let points = self.points.iter().filter(|point| wanted(point.model));
-        let points = points.filter_map(|point| Some((quantity_of(point), to_point(point, quantity_of(point))?)));
+        let points = points.filter_map(|point| {
+            Some((quantity_of(point), to_point(point, quantity_of(point), self.header_of(point))?))
+        });
         let mut points: Vec<_> = points.collect();
         let total = points.len();
         let mut free = 0_usize..MAX_POINTS;
@@ -60,9 +62,16 @@ impl DeviceDescription {
             ..Profile::new(SUNSPEC)
         }
     }
+
+    /// The header of the point's model.
+    fn header_of(&self, point: &DevicePoint) -> Option<ModelHeader> {
+        let mut models = self.models.iter();
+        let model = models.find(|model| (model.id, model.instance) == (point.model, point.instance))?;
+        Some(ModelHeader { address: model.address, id: model.id, length: model.length })
+    }
 }
 
-fn to_point(found: &DevicePoint, quantity: Option<&Quantity>) -> Option<Point> {
+fn to_point(found: &DevicePoint, quantity: Option<&Quantity>, header: Option<ModelHeader>) -> Option<Point> {
     let definition = found.definition;
     let name = name(found);
     let (exponent, unit, kind) = match quantity {
@@ -90,6 +99,7 @@ fn to_point(found: &DevicePoint, quantity: Option<&Quantity>) -> Option<Point> {
         // Strings are read-only, as in every profile.
         access: if definition.writable && kind != ChannelKind::Text { Access::ReadWrite } else { Access::Read },
         source: (is_slow && quantity.is_none()).then(|| nameplate_source().0),
+        header,
         description: description(found, quantity),
         ..plain
     })

@@ -24,15 +24,15 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Whether the device has no such registers (1 to 3), or sent something else instead.
-    pub(super) fn is_permanent(self) -> bool {
-        matches!(self, Self::Exception(1..=3))
+    /// Whether the device may have the registers, but cannot return them now: acknowledge (5), busy (6), no response behind a
+    /// gateway (11).
+    pub(super) fn is_busy(self) -> bool {
+        matches!(self, Self::Exception(5 | 6 | 11))
     }
 
-    /// Whether the same read may succeed a moment later: no response, acknowledge (5), busy (6), no response behind a
-    /// gateway (11).
+    /// Whether the same read may succeed a moment later.
     pub(super) fn is_temporary(self) -> bool {
-        matches!(self, Self::Timeout | Self::Exception(5 | 6 | 11))
+        self == Self::Timeout || self.is_busy()
     }
 }
 
@@ -40,8 +40,15 @@ impl ReadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the texts say it")]
 pub enum DiscoveryError {
-    #[error("no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000; give it a profile of its own")]
+    #[error(
+        "no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000; write its register as sunspec_base, or give it a \
+         profile of its own"
+    )]
     NotSunSpec,
+    #[error(
+        "no SunSpec device: \"SunS\" is not at register {0}; correct sunspec_base, or remove it to look at 40000, 0 and 50000"
+    )]
+    NotAtBase(u16),
     #[error("no response to {0} consecutive reads: check that the device is on and has this unit id")]
     Timeout(usize),
     #[error("the chain of SunSpec models is broken at register {address}, after {after}: {reason}")]

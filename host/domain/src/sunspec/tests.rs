@@ -3,7 +3,7 @@
 use self::device::MemoryDevice;
 use super::layout::lay_out;
 use super::models::{self, PointType, Repetition};
-use super::{DeviceDescription, DevicePoint, Discovery, ReadError, Scale};
+use super::{ChainCheck, ChainState, DeviceDescription, DevicePoint, Discovery, DiscoveryError, ReadError, Scale};
 
 mod any_answer;
 mod device;
@@ -246,7 +246,7 @@ fn the_end_marker_may_have_no_length() {
 
 #[test]
 fn a_device_without_the_marker_is_reported() {
-    let expected = "no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000; give it a profile of its own";
+    let expected = "no SunSpec device: \"SunS\" is not at register 40000, 0 or 50000; write its register as sunspec_base, or give it a profile of its own";
     let mut device = MemoryDevice::at(40_000);
     device.registers.insert(40_001, 0x6e54);
     assert_eq!(device.error(), expected);
@@ -277,6 +277,93 @@ fn a_chain_without_an_end_marker_is_used_as_far_as_it_goes() {
     assert_eq!(models(&device).0, [1, 103, 802]);
     device.registers.extend((end..end + 100).map(|address| (address, 0)));
     assert_eq!(models(&device).0, [1, 103, 802]);
+}
+
+#[test]
+fn what_precedes_a_broken_model_is_used() {
+    let note = |device: &MemoryDevice| {
+        let found = device.found();
+        assert_eq!(found.models.iter().map(|model| model.id).collect::<Vec<_>>(), [1, 103]);
+        found.note.unwrap()
+    };
+    let inverter = || MemoryDevice::at(40_000).with(1, &[], 0).with(103, &[], 0);
+    let mut device = inverter().with_length(802, 62);
+    device.registers.insert(40_123, 40_000);
+    assert!(note(&device).contains("model 802 has a length of 40000 and would end after register 65535"));
+    // The header cannot be read: refused for another reason than its address, or never answered.
+    for refusal in [ReadError::Exception(4), ReadError::Timeout] {
+        let device = MemoryDevice { refusal, ..inverter() };
+        assert!(note(&device).contains(&refusal.to_string()));
+    }
+    // A device that is busy is asked again later.
+    assert!(MemoryDevice { refusal: ReadError::Exception(6), ..inverter() }.error().contains("exception 6"));
+}
+
+#[test]
+fn models_of_odd_lengths_and_repeated_models_are_used() {
+    let device = MemoryDevice::at(40_000)
+        .with(1, &[], 0)
+        .with_length(103, 0)
+        .with_length(103, 14)
+        .with_length(64_999, 3)
+        .with_length(802, 70)
+        .with(713, &[], 0)
+        .ended();
+    let profile = device.found().profile(None);
+    let has = |name: &str| profile.points.iter().any(|point| point.name == name);
+    assert!(!has("m103_W") && !has("m103_2_WH"), "beyond the device's length");
+    assert!(has("m103_2_W") && has("m802_SoC") && has("m713_SoC"));
+    let headers: Vec<_> = profile.points.iter().filter_map(|point| point.header).map(|header| header.id).collect();
+    assert_eq!(headers.len(), profile.points.len(), "each point has the header of its model");
+}
+
+#[test]
+fn the_chain_may_begin_at_a_configured_register() {
+    let found = |device: &MemoryDevice, base| {
+        let mut discovery = Discovery::at(base, 125);
+        while let Some(read) = discovery.next() {
+            discovery.answer(device.read(read).as_deref().map_err(|refusal| *refusal));
+        }
+        discovery.finish()
+    };
+    let odd = MemoryDevice::at(1234).with(1, &[], 0).with(103, &[], 0).ended();
+    assert_eq!(found(&odd, Some(1234)).unwrap().models.len(), 2);
+    assert_eq!(found(&odd, None), Err(DiscoveryError::NotSunSpec));
+    let error = found(&odd, Some(40_000)).unwrap_err().to_string();
+    assert!(error.contains("\"SunS\" is not at register 40000; correct sunspec_base"), "{error}");
+    assert!(found(&odd, Some(65_535)).is_err());
+}
+
+#[test]
+fn a_change_of_the_chain_is_found() {
+    let device = || MemoryDevice::at(40_000).with(1, &[], 0).with(714, &[("NPrt", 1)], 0).with(802, &[], 0);
+    let state = |found: &DeviceDescription, now: &MemoryDevice, block| {
+        let (mut check, mut reads) = (ChainCheck::new(found, block), 0);
+        while let Some(read) = check.next() {
+            assert!(read.count <= block.max(2));
+            reads += 1;
+            check.answer(now.read(read).as_deref().map_err(|refusal| *refusal));
+        }
+        (check.state(), reads)
+    };
+    let found = device().ended().found();
+    for block in [1, 2, 50, 125] {
+        assert_eq!(state(&found, &device().ended(), block).0, ChainState::Same);
+        // One more model behind the others, one that has grown, one less, and another one in its place.
+        assert_eq!(state(&found, &device().with(803, &[("NStr", 0)], 0).ended(), block).0, ChainState::Changed);
+        let grown = MemoryDevice::at(40_000).with(1, &[], 0).with(714, &[("NPrt", 2)], 0).with(802, &[], 0).ended();
+        assert_eq!(state(&found, &grown, block).0, ChainState::Changed);
+        let gone = MemoryDevice::at(40_000).with(1, &[], 0).with(714, &[("NPrt", 1)], 0).ended();
+        assert_eq!(state(&found, &gone, block).0, ChainState::Changed);
+        assert_eq!(state(&found, &MemoryDevice::at(0).ended(), block).0, ChainState::Changed);
+    }
+    assert!(state(&found, &device().ended(), 125).1 < 5, "adjacent headers share a read");
+    // Without an end marker there is nothing behind the last model, or zeros.
+    let open = device().found();
+    assert_eq!(state(&open, &device(), 125).0, ChainState::Same);
+    assert_eq!(state(&open, &device().with(803, &[("NStr", 0)], 0), 125).0, ChainState::Changed);
+    let silent = MemoryDevice { refusal: ReadError::Timeout, ..MemoryDevice::at(0) };
+    assert_eq!(state(&found, &silent, 125).0, ChainState::Unknown);
 }
 
 #[test]

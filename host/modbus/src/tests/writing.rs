@@ -1,12 +1,12 @@
 //! Writes: before pending reads, scaled, checked and read back.
 
 use bessai_domain::profile;
-use bessai_simulator::registers::{Registers, Table};
+use bessai_simulator::registers::{Registers, Table, WriteEffect};
 use bessai_simulator::server::{Fault, FaultRule, ReceivedRequest};
 use bessai_simulator::sunspec::{SunSpecModel, lay_out};
 
 use super::fixture::{BOTH, MS, SECOND, TestBus, device, in_blocks, in_virtual_time, registers};
-use crate::{DeviceSettings, WrittenPoint};
+use crate::{DeviceSettings, WriteOptions, WrittenPoint};
 
 /// A point for each way of writing.
 const PROFILE: &str = r#"timeout = "500ms"
@@ -16,6 +16,8 @@ mode = { address = 12, type = "uint16", scale = 1, access = "RW" }
 word = { address = 13, type = "uint16", scale = 1, access = "RW", write_function = 16 }
 secret = { address = 14, type = "uint16", scale = 1, access = "W" }
 fixed = { address = 15, type = "uint16", scale = 1 }
+slow = { address = 16, type = "uint16", scale = 1, unit = "%", access = "RW", settle = "30s" }
+grid_code = { address = 17, type = "uint16", scale = 1, access = "RW", dangerous = true }
 limit = { address = 20, type = "int16", scale = 1, scale_register = 21, access = "RW" }
 relay = { address = 3, type = "bool", table = "coil", access = "RW" }
 relays = { address = 4, type = "bool", table = "coil", access = "RW", write_function = 15 }
@@ -96,16 +98,23 @@ fn a_refused_write_has_a_reason() {
 
         bus.server.set_fault(Some(Fault::Exception(3)));
         let reason = refused("box", "mode", 1.0).await;
-        assert_eq!(reason, "the device refuses to set mode to 1: Illegal data value");
+        assert_eq!(reason, "the device refuses to set mode to 1: Illegal data value (exception 3)");
         bus.server.set_fault(Some(Fault::Silence));
         let reason = refused("box", "mode", 1.0).await;
-        assert_eq!(reason, "no reply from unit 1 within 500ms to the write to 12");
+        let unread = "it cannot be read back: no reply from unit 1 within 500ms to the read of registers 12+1";
+        assert_eq!(reason, format!("no reply from unit 1 within 500ms to the write to 12; {unread}"));
         bus.server.set_fault(Some(Fault::WrongFunction));
         assert!(refused("box", "mode", 1.0).await.contains("the write to 12"));
-        // A busy device gets the request again.
+        // A busy device gets the request again, but a write that it has accepted is sent once.
         bus.server.set_fault_rules([FaultRule::new(Fault::Exception(6)).times(2)]);
-        bus.frame().await;
-        assert!(bus.writer.write("box", "mode", 5.0).await.is_ok());
+        while bus.frame().await.value.good(0).is_none() {}
+        assert_eq!(bus.writer.write("box", "mode", 5.0).await, reads_back(5.0));
+        let before = bus.server.request_log().len();
+        bus.server.set_fault_rules([FaultRule::new(Fault::Exception(5)).function(6).times(1)]);
+        bus.server.registers().set(1, Table::Holding, 12, &[6]);
+        assert_eq!(bus.writer.write("box", "mode", 6.0).await, reads_back(6.0));
+        let writes = requests_since(&bus, before).into_iter().filter(|request| request.0 == 6);
+        assert_eq!(writes.count(), 1);
     });
 }
 
@@ -187,5 +196,67 @@ fn a_write_does_not_wait_for_a_device_to_be_discovered() {
         let sent = requests_since(&bus, 0);
         let position = sent.iter().position(|request| request.0 == 6).unwrap();
         assert!(position <= 3, "{sent:?}");
+    });
+}
+
+#[test]
+fn a_value_is_read_back_until_the_device_shows_it() {
+    in_virtual_time(async {
+        let mut bus = TestBus::with(BOTH[0], &memory(), PROFILE);
+        bus.frame().await;
+        let on_write = |address, effect| bus.server.registers().on_write(1, Table::Holding, address, Some(effect));
+        on_write(12, WriteEffect::After(2 * SECOND));
+        on_write(16, WriteEffect::After(20 * SECOND));
+        let (start, frames) = (tokio::time::Instant::now(), bus.server.requests());
+        assert_eq!(bus.writer.write("box", "mode", 7.0).await, reads_back(7.0));
+        let took = start.elapsed();
+        assert!((2 * SECOND..4 * SECOND).contains(&took), "{took:?}");
+        assert_eq!(bus.server.registers().writes(1, Table::Holding, 12), 1);
+        // The profile's own time is longer, and reading goes on meanwhile.
+        assert_eq!(bus.writer.write("box", "slow", 9.0).await, reads_back(9.0));
+        assert_eq!(bus.server.registers().writes(1, Table::Holding, 16), 1);
+        assert!(bus.server.requests() > frames + 40, "{}", bus.server.requests() - frames);
+        let options = WriteOptions { settle: Some(SECOND), ..WriteOptions::default() };
+        let reason = bus.writer.write_with("box", "slow", 20.0, options).await.unwrap_err();
+        assert_eq!(reason, "slow is not set to 20 %: acknowledged, but it reads 9 % after 1s");
+    });
+}
+
+#[test]
+fn a_write_that_the_device_does_not_take_has_failed() {
+    in_virtual_time(async {
+        let mut bus = TestBus::with(BOTH[0], &memory(), PROFILE);
+        bus.frame().await;
+        let effects = [
+            (WriteEffect::Ignored, "it reads 0 %"),
+            (WriteEffect::Clamped(50), "it reads 50 %"),
+            (WriteEffect::Replaced(12_345), "it reads 12345 %"),
+        ];
+        for (effect, expected) in effects {
+            bus.server.registers().on_write(1, Table::Holding, 16, Some(effect));
+            let reason = bus.writer.write("box", "slow", 80.0).await.unwrap_err();
+            assert_eq!(reason, format!("slow is not set to 80 %: acknowledged, but {expected} after 30s"));
+        }
+        // A newer write of the same point replaces one that is not shown yet.
+        let writer = bus.writer.clone();
+        let older = tokio::task::spawn_local(async move { writer.write("box", "slow", 81.0).await });
+        tokio::time::sleep(2 * SECOND).await;
+        bus.server.registers().on_write(1, Table::Holding, 16, None);
+        assert_eq!(bus.writer.write("box", "slow", 82.0).await, reads_back(82.0));
+        let reason = older.await.unwrap().unwrap_err();
+        assert_eq!(reason, "a newer write of slow came before the device showed the value");
+    });
+}
+
+#[test]
+fn a_dangerous_point_is_written_only_if_a_person_has_confirmed_it() {
+    in_virtual_time(async {
+        let mut bus = TestBus::with(BOTH[0], &memory(), PROFILE);
+        bus.frame().await;
+        let reason = bus.writer.write("box", "grid_code", 3.0).await.unwrap_err();
+        assert!(reason.starts_with("grid_code is marked as dangerous in its profile"), "{reason}");
+        let confirmed = WriteOptions { is_confirmed: true, ..WriteOptions::default() };
+        assert_eq!(bus.writer.write_with("box", "grid_code", 3.0, confirmed).await, reads_back(3.0));
+        assert_eq!(bus.server.registers().writes(1, Table::Holding, 17), 1);
     });
 }

@@ -64,6 +64,7 @@ pub(super) fn is_write(function: u8) -> bool {
 /// Carries out a request and returns the PDU of its reply.
 pub(super) fn answer(registers: &Registers, request: ReceivedRequest, pdu: &[u8]) -> Vec<u8> {
     let executed = registers.update(|memory| {
+        memory.settle();
         let unit = memory.serving_unit(request.unit).ok_or(UNIT_FAILED_TO_RESPOND)?;
         execute(memory, unit, request, pdu)
     });
@@ -187,7 +188,7 @@ fn write(
 ) -> Result<(), Exception> {
     let ReceivedRequest { address, count, .. } = request;
     memory.get(unit, table, address, count).ok_or(ILLEGAL_ADDRESS)?;
-    memory.set(unit, table, address, words);
+    memory.write(unit, table, address, words);
     memory.count_write(unit, table, address, count);
     Ok(())
 }

@@ -8,21 +8,14 @@ use bessai_domain::register::{Format, Layout, Table};
 use bessai_domain::site::ChannelKind;
 use bessai_domain::sunspec::DeviceDescription;
 use bessai_domain::time::Timestamp;
+use bessai_domain::write::displayed_unit as unit;
+use bessai_modbus::PointReadings;
 use serde_json::{Map, Value, json};
 
 use crate::config::DeviceConfig;
 
 /// The channels that a discovery lists with the point that provides each.
 const MAIN_CHANNELS: [&str; 5] = ["soc_pct", "power_kw", "battery_power_kw", "temp_c", "cycle_count"];
-
-/// A unit as people write it; empty for a number without a unit.
-pub(super) fn unit(unit: &str) -> &str {
-    match unit {
-        "1" => "",
-        "Cel" => "°C",
-        unit => unit,
-    }
-}
 
 /// Registers in hexadecimal, each with its number without and with a sign, or with the values of a layout.
 pub(super) fn registers(table: Table, start: u16, words: &[u16], layout: Option<Layout>, json: bool) -> String {
@@ -58,17 +51,8 @@ pub(super) fn registers(table: Table, start: u16, words: &[u16], layout: Option<
 fn decoded(layout: Layout, words: &[u16]) -> Value {
     match layout.format {
         Format::Text(_, text) => json!(text.decode(words)),
-        format => json!(layout.decode(words).map(|value| decimal(value, format))),
+        _ => json!(layout.decode(words)),
     }
-}
-
-/// A 32-bit float with its own digits: 230.1 instead of 230.10000610351563, the same value as a 64-bit float.
-#[allow(clippy::cast_possible_truncation, reason = "the result is used only if nothing was lost")]
-#[allow(clippy::float_cmp, reason = "both floats must have exactly the same value")]
-fn decimal(value: f64, format: Format) -> f64 {
-    let single = value as f32;
-    let is_single = matches!(format, Format::Float16 | Format::Float32) && f64::from(single) == value;
-    if is_single { single.to_string().parse().unwrap_or(value) } else { value }
 }
 
 /// The two characters of a register, with dots for those that cannot be printed.
@@ -78,17 +62,19 @@ fn characters(word: u16) -> String {
 }
 
 /// A point's value with its unit, or why there is none.
-fn value_text(point: &Point, frame: &Frame, channel: usize) -> String {
+fn value_text(point: &Point, readings: &PointReadings, channel: usize) -> String {
+    let frame = &readings.frame;
     let fault = frame.faults.iter().find(|fault| usize::try_from(fault.channel) == Ok(channel));
     let text = frame.texts.iter().find(|text| usize::try_from(text.channel) == Ok(channel));
     match (fault.map(|fault| fault.kind), text) {
-        (Some(FaultKind::Missing), _) => "refused".into(),
+        (Some(FaultKind::Missing), _) => {
+            readings.refusals.get(&channel).map_or_else(|| "refused".into(), |reason| format!("refused: {reason}"))
+        }
         (Some(FaultKind::Unavailable), _) => "unavailable".into(),
         (_, Some(text)) => text.value.clone(),
         (kind, None) => {
             let value = frame.values.get(channel).copied().unwrap_or(f64::NAN);
             let note = if kind == Some(FaultKind::OutOfRange) { " (outside its range)" } else { "" };
-            let value = decimal(value, point.layout.format);
             format!("{value} {}{}{note}", unit(&point.unit), state_names(point, value))
         }
     }
@@ -110,16 +96,22 @@ fn state_names(point: &Point, value: f64) -> String {
 }
 
 /// One reading of points: a line with the device, then a line per point.
-pub(super) fn points(device: &DeviceConfig, points: &[&Point], frame: &Frame, at: Timestamp, json: bool) -> String {
+pub(super) fn points(
+    device: &DeviceConfig,
+    points: &[&Point],
+    readings: &PointReadings,
+    at: Timestamp,
+    json: bool,
+) -> String {
     if json {
-        return points_json(device, points, frame, at);
+        return points_json(device, points, &readings.frame, at);
     }
     let longest = points.iter().map(|point| point.channel.chars().count()).max().unwrap_or(0);
     let mut text = format!("{} {} unit {}, {at}\n", device.name, device.address, device.unit.0);
     for (channel, point) in points.iter().enumerate() {
         let name = if point.name == point.channel { String::new() } else { format!("{} ", point.name) };
         let register = format!("{name}{} {}", point.table.name(), point.address);
-        let _ = writeln!(text, "  {:longest$}  {:24} {register}", point.channel, value_text(point, frame, channel));
+        let _ = writeln!(text, "  {:longest$}  {:24} {register}", point.channel, value_text(point, readings, channel));
     }
     text
 }
@@ -129,7 +121,6 @@ fn points_json(device: &DeviceConfig, points: &[&Point], frame: &Frame, at: Time
     for (channel, point) in points.iter().enumerate() {
         let text = frame.texts.iter().find(|text| usize::try_from(text.channel) == Ok(channel));
         let number = frame.values.get(channel).copied().filter(|value| value.is_finite());
-        let number = number.map(|number| decimal(number, point.layout.format));
         let value = text.map_or_else(|| json!(number), |text| json!(text.value));
         values.insert(point.channel.clone(), value);
     }

@@ -1,5 +1,6 @@
 //! `bessai-edge device read`: points or registers, once or repeatedly.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -155,8 +156,17 @@ async fn read(
             Ok(format::registers(*table, *start, &words, *layout, json))
         }
         ReadSelection::Points(_) => {
-            let frame = client.read_points(points.iter().copied()).await.map_err(failure)?;
-            Ok(format::points(device, points, &frame, clock::now().wall, json))
+            let readings = client.read_points(points.iter().copied()).await.map_err(failure)?;
+            let text = format::points(device, points, &readings, clock::now().wall, json);
+            let is_refused = |channel: usize| readings.refusals.contains_key(&channel);
+            if points.is_empty() || !(0..points.len()).all(is_refused) {
+                return Ok(text);
+            }
+            print(text)?;
+            let reasons: BTreeSet<_> = readings.refusals.into_values().collect();
+            let reasons: Vec<_> = reasons.into_iter().collect();
+            let what = if points.len() == 1 { "the point" } else { "every point" };
+            Err(failure(format!("the device refuses {what}: {}", reasons.join(", "))))
         }
     }
 }

@@ -37,6 +37,9 @@ pub(in crate::cli) struct DeviceArguments {
     /// Profile of the device at --address: the name of a built-in profile, or a file.
     #[arg(long, value_name = "PROFILE", requires = "address")]
     profile: Option<String>,
+    /// Register at which the models of a SunSpec device begin [default: the one in the settings, else 40000, 0 or 50000]
+    #[arg(long, value_name = "REGISTER", value_parser = clap::value_parser!(u16).range(..=65_533))]
+    sunspec_base: Option<u16>,
     /// Time limit for a reply, for example 500ms or 400us [default: the one in the settings, else the profile's]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) timeout: Option<Duration>,
@@ -54,6 +57,11 @@ impl DeviceArguments {
         }
         if let Some(timeout) = self.timeout {
             device.reading.timeout = timeout;
+        }
+        if self.sunspec_base.is_some() {
+            let mut profile = Profile::clone(&device.profile);
+            profile.sunspec_base = self.sunspec_base;
+            device.profile = Arc::new(profile);
         }
         Ok(device)
     }

@@ -10,6 +10,7 @@
 //! bridged_gap = 16          # unused registers between two points that are read along
 //! sources = { nameplate = "5m" }     # periods of the profile's slower sources
 //! models = [1, 103, 802]             # of a SunSpec device, only these models
+//! sunspec_base = 40000      # of a SunSpec device, the register of "SunS"; looked for if not set
 //! deadband = 0              # report a reading only if a value changed by more than this,
 //! max_silence = "60s"       # or if nothing was reported for this long
 //! channels.soc_pct = { deadband = 0.5, max_silence = "10s" }
@@ -39,6 +40,9 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 /// `models`: SunSpec model ids; 65535 marks the end of a device's models.
 const MODEL_IDS: RangeInclusive<i64> = 1..=65_534;
 
+/// `sunspec_base`: the last register that leaves room for `SunS` and the end marker.
+const LAST_SUNSPEC_BASE: u16 = 65_533;
+
 /// How a device is read, and which of its readings are reported.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ReadSettings {
@@ -52,6 +56,8 @@ pub(crate) struct ReadSettings {
     pub(crate) sources: Vec<(String, Duration)>,
     /// The SunSpec models to read; none means all models.
     pub(crate) models: Option<Vec<u16>>,
+    /// The register at which a SunSpec device's models begin; none if it is looked for.
+    pub(crate) sunspec_base: Option<u16>,
     /// When a reading is reported, for channels without a rule of their own.
     pub(crate) report: Option<ReportRule>,
     /// When a reading is reported, by channel.
@@ -73,6 +79,7 @@ pub(in super::super) struct PartialReadSettings<'a> {
     bridged_gap: Option<u16>,
     sources: Vec<(String, Duration)>,
     models: Option<Vec<u16>>,
+    sunspec_base: Option<u16>,
     report: Option<ReportRule>,
     channels: BTreeMap<String, ReportRule>,
     ca: Option<PathBuf>,
@@ -90,6 +97,7 @@ impl ReadSettings {
             read_limits: profile.read_limits,
             sources: profile.sources.clone(),
             models: None,
+            sunspec_base: None,
             report: None,
             channels: BTreeMap::new(),
             tls: bessai_tls::Settings::default(),
@@ -121,6 +129,7 @@ impl<'a> PartialReadSettings<'a> {
             bridged_gap: has("bridged_gap").then_some(read_limits.bridged_gap),
             sources: table.named_entries("sources", period, "write a time such as \"60s\""),
             models: read_models(table),
+            sunspec_base: table.integer("sunspec_base", 0..=LAST_SUNSPEC_BASE),
             report: read_report_rule(table),
             channels: read_channels(table),
             ca: path("ca"),
@@ -153,6 +162,7 @@ impl<'a> PartialReadSettings<'a> {
             },
             sources: profile.sources.iter().map(period).collect(),
             models: self.models,
+            sunspec_base: self.sunspec_base,
             report: self.report,
             channels: self.channels,
             tls: bessai_tls::Settings {
@@ -206,9 +216,10 @@ impl<'a> PartialReadSettings<'a> {
                 unknown_name_hint(name, channels()),
             ));
         }
-        if self.models.is_some() && !profile.is_discovered {
+        let of_sunspec = [("models", self.models.is_some()), ("sunspec_base", self.sunspec_base.is_some())];
+        for (key, _) in of_sunspec.into_iter().filter(|(_, is_set)| *is_set && !profile.is_discovered) {
             let hint = "applies only to devices with the profile `sunspec`; remove it";
-            self.mistakes.add(Mistake::without_value(format!("{}models", self.key_prefix), hint));
+            self.mistakes.add(Mistake::without_value(format!("{}{key}", self.key_prefix), hint));
         }
     }
 }

@@ -185,6 +185,7 @@ fn settings_that_do_not_apply_to_the_device() {
         &["device[0].models = []: is empty; name a model, or remove it to read all models"],
     );
     check("models = [1]", "device[0].models: applies only to devices with the profile `sunspec`; remove it");
+    check("sunspec_base = 0", "device[0].sunspec_base: applies only to devices with the profile `sunspec`; remove it");
     check(
         "server_name = \"plc\"",
         "device[0].address = 10.0.0.1:502: certificates apply only to tls:// addresses; write tls://host:802, or remove ca, \

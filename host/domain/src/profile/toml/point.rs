@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::keys::read_report_rule;
+use crate::profile::no_value::{NoValueMarks, read_marks};
 use crate::profile::point::{Access, Point};
 use crate::profile::unit::unit_and_kind;
 use crate::register::{
@@ -14,19 +15,23 @@ use crate::site::ChannelKind;
 /// Values of `access`.
 const ACCESS: [(&str, Access); 3] = [("R", Access::Read), ("RW", Access::ReadWrite), ("W", Access::Write)];
 
+/// The longest `settle`: a device that takes longer to show a value is not read back usefully.
+const LONGEST_SETTLE: Duration = Duration::from_mins(10);
+
 /// Defaults of the profile for its points.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Defaults {
     pub(super) bytes: Order,
     pub(super) words: Order,
     pub(super) table: Registers,
+    pub(super) unavailable: NoValueMarks,
 }
 
 /// Reads a point; the flag is true if it may share registers with others.
 pub(super) fn read(
     name: &str,
     table: &SettingsTable<'_>,
-    defaults: Defaults,
+    defaults: &Defaults,
     sources: &[(String, Duration)],
 ) -> Option<(Point, bool)> {
     let before = table.mistakes().count();
@@ -47,7 +52,7 @@ pub(super) fn read(
         channel: table.text("channel").unwrap_or(name).into(),
         scaling: read_scaling(table, layout, is_valid),
         scale_register: table.integer("scale_register", 0..=u16::MAX),
-        unavailable: read_unavailable(table, layout),
+        unavailable: read_unavailable(table, layout.format, defaults),
         min: table.number("min"),
         max: table.number("max"),
         names,
@@ -55,6 +60,7 @@ pub(super) fn read(
         kind: table.choice("kind", &ChannelKind::NAMES).unwrap_or(kind),
         access: table.choice("access", &ACCESS).unwrap_or(Access::Read),
         unverified: table.boolean("unverified").unwrap_or(false),
+        settle: table.duration("settle", Duration::ZERO..=LONGEST_SETTLE),
         dangerous: table.boolean("dangerous").unwrap_or(false),
         write_function: table.integer("write_function", 5..=16).and_then(WriteFunction::from_code),
         unit_id: table.integer("unit_id", 0..=255).map(UnitId),
@@ -80,7 +86,7 @@ fn is_single_bit(layout: Layout) -> bool {
     layout.format == Format::Bool || layout.bits.is_some_and(|bits| bits.count == 1)
 }
 
-fn read_layout(table: &SettingsTable<'_>, registers: Registers, defaults: Defaults) -> Layout {
+fn read_layout(table: &SettingsTable<'_>, registers: Registers, defaults: &Defaults) -> Layout {
     let format = read_format(table, registers).unwrap_or(Format::UInt16);
     let layout = Layout {
         bytes: table.choice("byte_order", &Order::NAMES).unwrap_or(defaults.bytes),
@@ -191,16 +197,12 @@ fn read_scaling(table: &SettingsTable<'_>, layout: Layout, is_valid: bool) -> Sc
     })
 }
 
-/// Raw numbers such as 0x8000, negative ones in two's complement of the value's width.
-fn read_unavailable(table: &SettingsTable<'_>, layout: Layout) -> Vec<u64> {
-    let width = 16 * u32::from(layout.format.width().clamp(1, 4));
-    let unused = 64 - width;
-    let values = table.integers("unavailable", i64::MIN..=i64::MAX);
-    let fits = |value: i64| unused == 0 || (-(1_i64 << (width - 1))..1_i64 << width).contains(&value);
-    if let Some(value) = values.iter().find(|value| !fits(**value)) {
-        table.add_mistake("unavailable", format!("{value} has more than the {width} bits of {}", layout.format.name()));
+/// The point's own marks for "no value", or else those of the profile for its type.
+fn read_unavailable(table: &SettingsTable<'_>, format: Format, defaults: &Defaults) -> Vec<u64> {
+    match table.value("unavailable") {
+        Some(_) => read_marks(table, "unavailable", format),
+        None => defaults.unavailable.of(format).to_vec(),
     }
-    values.into_iter().map(|value| value.cast_unsigned() << unused >> unused).collect()
 }
 
 fn read_names(table: &SettingsTable<'_>) -> Vec<(u64, String)> {
@@ -221,6 +223,7 @@ fn read_source(table: &SettingsTable<'_>, sources: &[(String, Duration)]) -> Opt
 /// Reports combinations of keys that make no sense together.
 fn check(table: &SettingsTable<'_>, point: &Point) {
     let writes = point.access != Access::Read;
+    let no_effect = "has no effect on a read-only point; write access = \"RW\", or remove it";
     if point.end() > 65_536 {
         table.add_mistake("address", "the value would end after register 65535");
     }
@@ -238,11 +241,15 @@ fn check(table: &SettingsTable<'_>, point: &Point) {
     if table.value("write_function").is_some() && point.write_function.is_none() {
         table.add_mistake("write_function", "write 5, 6, 15 or 16");
     }
-    if !writes && point.dangerous {
-        table.add_mistake("dangerous", "has no effect on a read-only point; write access = \"RW\", or remove it");
-    }
     if !writes && point.write_function.is_some() {
-        table.add_mistake("write_function", "has no effect on a read-only point; write access = \"RW\", or remove it");
+        table.add_mistake("write_function", no_effect);
+    }
+    if !writes && point.dangerous {
+        table.add_mistake("dangerous", no_effect);
+    }
+    if point.settle.is_some() && !(writes && point.access.is_read()) {
+        let hint = if writes { "has no effect on a point that cannot be read back; remove it" } else { no_effect };
+        table.add_mistake("settle", hint);
     }
     let incompatibility = point.write_function_or_default().incompatibility(point.table, point.layout.format.width());
     if let Some(reason) = incompatibility.filter(|_| writes) {

@@ -1,0 +1,165 @@
+//! Counters that fall: a reset is one that stays.
+//!
+//! Many inverters read 0, or next to nothing, for a moment when they fall asleep or restart, and their old total afterwards.
+//! Whoever subtracts totals would count the whole total again. A counter that loses more than half of its value therefore has
+//! no value until it has stayed down for [`CONFIRMATION`]; smaller falls are reported at once.
+
+use std::time::Duration;
+
+use crate::event::{Fault, FaultKind, Frame};
+use crate::profile::Point;
+use crate::site::ChannelKind;
+
+/// How long a counter must stay down before that counts as a reset.
+const CONFIRMATION: Duration = Duration::from_mins(1);
+/// Readings in which it must be down: at a long period a single one would be enough otherwise.
+const CONFIRMING_READINGS: u32 = 3;
+/// The part of its last value that a counter must lose to be doubted.
+const DOUBTED_LOSS: f64 = 0.5;
+/// A counter that falls from within this part of its format's end to within it of 0 has overflowed.
+const OVERFLOW_PART: f64 = 0.1;
+
+/// The counters of one source and their last values.
+#[derive(Clone, Debug, Default)]
+pub struct CounterFilter {
+    counters: Vec<Counter>,
+}
+
+#[derive(Clone, Debug)]
+struct Counter {
+    /// Its position in a frame.
+    channel: usize,
+    /// The largest value that its registers can hold; none if that depends on a scale factor.
+    end: Option<f64>,
+    /// Its last value that was not doubted.
+    last: Option<f64>,
+    fall: Option<Fall>,
+}
+
+/// A fall that is not confirmed yet.
+#[derive(Clone, Copy, Debug)]
+struct Fall {
+    since: Duration,
+    readings: u32,
+}
+
+impl CounterFilter {
+    /// The counters among these points, which are in the order of a frame's values.
+    pub fn new<'a>(points: impl Iterator<Item = &'a Point>) -> Self {
+        let counters = points.enumerate().filter(|(_, point)| point.kind == ChannelKind::Counter);
+        let counters = counters.map(|(channel, point)| Counter { channel, end: end(point), last: None, fall: None });
+        Self { counters: counters.collect() }
+    }
+
+    /// Takes the values of counters that fell out of a frame, until they have stayed down; `now` is the time since any fixed
+    /// moment. Returns the positions of counters whose fall is new.
+    pub fn hold_back(&mut self, frame: &mut Frame, now: Duration) -> Vec<usize> {
+        let mut fallen = Vec::new();
+        for counter in &mut self.counters {
+            let Some(value) = frame.good(counter.channel) else { continue };
+            if !counter.is_doubted(value, now) {
+                continue;
+            }
+            if counter.fall.is_some_and(|fall| fall.readings == 1) {
+                fallen.push(counter.channel);
+            }
+            remove(frame, counter.channel);
+        }
+        fallen
+    }
+}
+
+impl Counter {
+    fn is_doubted(&mut self, value: f64, now: Duration) -> bool {
+        let Some(last) = self.last.filter(|last| self.has_fallen(*last, value)) else {
+            (self.last, self.fall) = (Some(value), None);
+            return false;
+        };
+        let fall = self.fall.get_or_insert(Fall { since: now, readings: 0 });
+        fall.readings = fall.readings.saturating_add(1);
+        let is_confirmed = fall.readings >= CONFIRMING_READINGS && now.saturating_sub(fall.since) >= CONFIRMATION;
+        (self.last, self.fall) = if is_confirmed { (Some(value), None) } else { (Some(last), self.fall) };
+        !is_confirmed
+    }
+
+    fn has_fallen(&self, last: f64, value: f64) -> bool {
+        let has_overflowed =
+            self.end.is_some_and(|end| last >= end * (1.0 - OVERFLOW_PART) && value <= end * OVERFLOW_PART);
+        last > 0.0 && value < last * DOUBTED_LOSS && !has_overflowed
+    }
+}
+
+/// The value of the largest number that its registers can hold.
+fn end(point: &Point) -> Option<f64> {
+    let largest = *point.layout.format.range().end();
+    (point.scale_register.is_none() && point.layout.bits.is_none()).then(|| point.scaling.to_value(largest))
+}
+
+/// Marks a channel as having no value now.
+fn remove(frame: &mut Frame, channel: usize) {
+    let (Some(value), Ok(channel)) = (frame.values.get_mut(channel), u32::try_from(channel)) else { return };
+    *value = f64::NAN;
+    frame.faults.retain(|fault| fault.channel != channel);
+    let index = frame.faults.partition_point(|fault| fault.channel < channel);
+    frame.faults.insert(index, Fault { channel, kind: FaultKind::Unavailable });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::register::{Format, Layout, Table};
+
+    /// A filter for a gauge and a counter of that format.
+    fn filter(format: Format) -> CounterFilter {
+        let point = |kind| Point { kind, ..Point::new("p", Table::Holding, 0, Layout::plain(format)) };
+        CounterFilter::new([point(ChannelKind::Gauge), point(ChannelKind::Counter)].iter())
+    }
+
+    /// What is published of a counter that is read once a second.
+    fn published(format: Format, readings: impl IntoIterator<Item = f64>) -> Vec<f64> {
+        let mut filter = filter(format);
+        let read = |(second, value): (u64, f64)| {
+            let mut frame = Frame { source: 0, values: vec![value, value], faults: Vec::new(), texts: Vec::new() };
+            filter.hold_back(&mut frame, Duration::from_secs(second));
+            assert_eq!(frame.values[0], value, "a gauge may fall");
+            assert_eq!(frame.values[1].is_nan(), frame.faults == [Fault { channel: 1, kind: FaultKind::Unavailable }]);
+            frame.values[1]
+        };
+        (0..).zip(readings).map(read).filter(|value| !value.is_nan()).collect()
+    }
+
+    #[test]
+    fn a_fall_that_does_not_last_is_not_published() {
+        let readings = [5000.0, 5001.0].into_iter().chain([0.0; 50]).chain([3.0, 5001.0, 5002.0]);
+        assert_eq!(published(Format::UInt32, readings), [5000.0, 5001.0, 5001.0, 5002.0]);
+    }
+
+    #[test]
+    fn a_fall_that_stays_is_a_reset() {
+        let readings = [5000.0].into_iter().chain([0.0; 61]).chain([1.0, 2.0]);
+        assert_eq!(published(Format::UInt32, readings), [5000.0, 0.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn a_reset_takes_several_readings() {
+        let mut filter = filter(Format::UInt32);
+        let mut read = |second: u64, value: f64| {
+            let mut frame = Frame { source: 0, values: vec![0.0, value], faults: Vec::new(), texts: Vec::new() };
+            let fallen = filter.hold_back(&mut frame, Duration::from_secs(second));
+            (frame.values[1], fallen)
+        };
+        assert_eq!(read(0, 900.0), (900.0, vec![]));
+        let (value, fallen) = read(600, 0.0);
+        assert!(value.is_nan() && fallen == [1], "the first reading of a fall is named");
+        let (value, fallen) = read(1200, 0.0);
+        assert!(value.is_nan() && fallen.is_empty());
+        assert_eq!(read(1800, 1.0), (1.0, vec![]));
+    }
+
+    #[test]
+    fn small_falls_and_overflows_are_published() {
+        assert_eq!(published(Format::UInt32, [8.0, 7.99, 5.0, 4.0]), [8.0, 7.99, 5.0, 4.0]);
+        assert_eq!(published(Format::UInt16, [65_535.0, 0.0, 1.0]), [65_535.0, 0.0, 1.0]);
+        assert_eq!(published(Format::UInt16, [0.0, 1.0]), [0.0, 1.0]);
+    }
+}
