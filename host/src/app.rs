@@ -117,7 +117,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let report_filters = site::report_filters(&config.devices);
     let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, report_filters, now, sinks);
     let pipeline = spawn_pipeline(pipeline, received, &stopping);
-    let buses = Rc::new(RefCell::new(Buses::new(inputs.clone(), stopping.clone())));
+    let buses = Rc::new(RefCell::new(Buses::new(inputs.clone(), Rc::clone(&report), stopping.clone())));
     buses.borrow_mut().start(&config.devices);
     let main_loop = Arc::new(MainLoop::default());
     let (health, requests) =

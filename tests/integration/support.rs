@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub mod aedes;
 pub mod alpn_server;
+pub mod black_hole;
 pub mod broker;
 pub mod certificates;
 pub mod cgroup;

@@ -1,16 +1,20 @@
 //! The connection to a bus, shared by its units: opened on demand, paced, and closed after errors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bessai_domain::plan::ReadRequest;
 use bessai_domain::profile::Pacing;
-use bessai_domain::register::UnitId;
+use bessai_domain::register::{Table, UnitId, WriteFunction};
+use bessai_domain::write::WriteRequest;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::ambiguity::{Precaution, UnansweredReads};
+use crate::irregularity::{Irregularity, Notes};
 use crate::link::{Link, LinkError};
 use crate::pacing::AdaptivePacing;
 use crate::reply::{ExceptionKind, Reply};
+use crate::reply_filter::{Echo, Habits, IdHabit};
 use crate::request::{BusError, BusRequest};
 use crate::transport::{Dial, Medium};
 
@@ -26,6 +30,9 @@ const BUSY_RETRIES: u32 = 2;
 /// Age of a connection up to which its closing counts as an idle close. Many devices close idle connections; only the first
 /// idle close in a row counts as a reconnect, because the device may have restarted.
 const MAX_IDLE_CLOSE_AGE: Duration = Duration::from_mins(10);
+/// Least time between two connections that the gateway closes although the device replied on them, if only with errors: a
+/// device that answers some requests and not others would otherwise be connected to in every cycle.
+const MIN_CLOSE_INTERVAL: Duration = Duration::from_mins(1);
 
 pub(crate) struct BusConnection {
     dialer: Box<dyn Dial>,
@@ -49,16 +56,19 @@ pub(crate) struct BusConnection {
     reconnect_at: Option<Instant>,
     /// When the next request may be sent.
     paused_until: Option<Instant>,
-    /// What was logged about the device's frames.
-    logged_notes: BTreeSet<&'static str>,
-    /// The device copies the transaction ids of requests.
-    copies_ids: bool,
+    /// What was logged about the frames.
+    logged_notes: Notes,
+    /// What was learnt about the frames.
+    habits: Habits,
+    /// When the gateway last closed a connection on which the device had replied, if only with errors.
+    closed_at: Option<Instant>,
 }
 
 impl BusConnection {
     /// A connection that is not yet open, for devices with that pacing.
     pub(crate) fn new(dialer: Box<dyn Dial>, devices: impl Iterator<Item = Pacing>) -> Self {
         let (address, medium) = (dialer.name(), dialer.medium());
+        let habits = Habits { echo: dialer.echo(), ..Habits::default() };
         Self {
             dialer,
             address,
@@ -75,8 +85,9 @@ impl BusConnection {
             reconnect_delay: MIN_RECONNECT_DELAY,
             reconnect_at: None,
             paused_until: None,
-            logged_notes: BTreeSet::new(),
-            copies_ids: false,
+            logged_notes: Notes::default(),
+            habits,
+            closed_at: None,
         }
     }
 
@@ -128,7 +139,23 @@ impl BusConnection {
                 return Err(BusError::Postponed(reason));
             }
         }
+        if let BusRequest::Write(write) = request
+            && let Some(probe) = self.echo_probe(write)
+        {
+            drop(self.exchange(BusRequest::Read(&probe), limit).await?);
+        }
         self.exchange(request, limit).await
+    }
+
+    /// A read before the first write on a bus that may echo: some confirmations equal the write, and so its echo.
+    fn echo_probe(&self, write: &WriteRequest) -> Option<ReadRequest> {
+        let table = match write.function {
+            WriteFunction::Coil => Table::Coil,
+            WriteFunction::Register => Table::Holding,
+            WriteFunction::Coils | WriteFunction::Registers => return None,
+        };
+        let may_echo = self.medium.is_rtu() && self.habits.echo == Echo::Unknown;
+        may_echo.then(|| ReadRequest::new(write.unit, table, write.address, 1))
     }
 
     async fn exchange(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
@@ -138,7 +165,6 @@ impl BusConnection {
             BusRequest::Write(write) => link.write(write, limit).await,
         };
         self.log_notes(&link);
-        self.copies_ids |= link.copies_ids();
         let address = &self.address;
         match replied.and_then(|reply| self.unanswered.check(request.unit(), reply)) {
             Ok(reply) => {
@@ -147,32 +173,42 @@ impl BusConnection {
                 }
                 self.link = Some(link);
                 self.record_reply(request.unit(), &reply);
-                if let (BusRequest::Read(read), Reply::Values(_), true) = (request, &reply, self.medium.is_rtu()) {
+                if let (BusRequest::Read(read), Reply::Values(_), false) = (request, &reply, self.tells_late_replies()) {
                     self.unanswered.answered(read);
                 }
                 Ok(reply)
             }
             Err(error) => {
-                let (LinkError::Timeout(reason) | LinkError::Broken(reason)) = &error;
-                tracing::debug!(%address, "{address}: {reason}");
-                let keeps_link =
-                    matches!(error, LinkError::Timeout(_)) && self.replies_by_unit.contains_key(&request.unit());
-                self.record_failure(link, request, keeps_link).await;
+                tracing::debug!(%address, "{address}: {}", error.reason());
+                self.record_failure(link, request, &error).await;
                 Err(match error {
                     LinkError::Timeout(reason) => BusError::NoReply(reason),
-                    LinkError::Broken(reason) => BusError::Broken(reason),
+                    LinkError::Invalid(reason) | LinkError::Broken(reason) => BusError::Broken(reason),
                 })
             }
         }
     }
 
-    /// Logs once what the device does against the standard, although its replies can be used.
+    fn tells_late_replies(&self) -> bool {
+        self.habits.ids == IdHabit::Copies
+    }
+
+    /// Logs once what is irregular in the frames, and again after it had ended.
     fn log_notes(&mut self, link: &Link) {
         let address = &self.address;
-        for note in link.take_notes() {
-            if self.logged_notes.insert(note) {
-                tracing::warn!(%address, "{address} {note}");
+        for noticed in self.logged_notes.merge(link.take_notes()) {
+            if let Some(sentence) = noticed.sentence() {
+                tracing::warn!(%address, "{address} {sentence}");
             }
+        }
+        let before = std::mem::replace(&mut self.habits, link.habits());
+        if (before.ids, self.habits.ids) == (IdHabit::Ignores, IdHabit::Copies) {
+            self.logged_notes.remove(Irregularity::WrongId);
+            tracing::info!(%address, "{address} copies the transaction ids of requests now");
+        }
+        if (before.echo, self.habits.echo) == (Echo::Yes, Echo::No) {
+            self.logged_notes.remove(Irregularity::LocalEcho);
+            tracing::info!(%address, "{address} does not return any more what the gateway sends");
         }
     }
 
@@ -212,7 +248,7 @@ impl BusConnection {
         }
         let address = &self.address;
         tracing::debug!(%address, "connecting to {address}");
-        let connected = Link::open(self.dialer.as_ref(), limit).await;
+        let connected = Link::open(self.dialer.as_ref(), limit, self.habits).await;
         self.reconnect_at = Some(Instant::now() + self.reconnect_delay);
         self.reconnect_delay = (self.reconnect_delay * 2).min(MAX_RECONNECT_DELAY);
         (self.replies, self.consecutive_errors) = (0, 0);
@@ -222,9 +258,6 @@ impl BusConnection {
             tracing::debug!(%address, "{error}; retrying in {pause:?}");
         }
         let link = connected.map_err(BusError::NotConnected)?;
-        if self.copies_ids {
-            link.trust_ids();
-        }
         self.pause(self.pacing.pause().max(self.medium.settle_time()));
         Ok(link)
     }
@@ -260,10 +293,44 @@ impl BusConnection {
         }
     }
 
-    /// A serial bus is drained and stays open: reopening the port would not keep a late reply away.
-    /// A Modbus/TCP connection stays open once: a device that keeps silent may need a new one.
-    async fn record_failure(&mut self, link: Link, request: BusRequest<'_>, keeps_link: bool) {
+    /// A serial bus is drained and stays open: reopening the port would not keep a late reply away. A connection stays open
+    /// while it can be trusted and the device replies to other requests; a device that keeps silent may need a new one.
+    async fn record_failure(&mut self, link: Link, request: BusRequest<'_>, error: &LinkError) {
         let unit_replies = self.replies_by_unit.remove(&request.unit()).unwrap_or_default();
+        if !matches!(error, LinkError::Invalid(_)) {
+            self.adapt_pacing(unit_replies);
+        }
+        let keeps_link = match error {
+            LinkError::Invalid(_) => link.is_usable(),
+            LinkError::Timeout(_) => {
+                let is_first = self.consecutive_errors == 0 || self.was_closed_recently();
+                link.is_usable() && self.replies > 0 && is_first
+            }
+            LinkError::Broken(_) => false,
+        };
+        // What was asked on a connection that is closed has no late reply, unless a converter keeps it.
+        if let BusRequest::Read(read) = request
+            && (self.medium.is_rtu() || keeps_link && !self.tells_late_replies())
+        {
+            self.unanswered.add(read, Instant::now());
+        }
+        if self.medium.is_serial() || keeps_link && self.medium.is_rtu() {
+            self.link = link.drain().await;
+        } else if keeps_link {
+            self.link = Some(link);
+        } else {
+            if matches!(error, LinkError::Timeout(_)) {
+                link.reset_on_close();
+                self.closed_at = (self.replies > 0).then(Instant::now).or(self.closed_at);
+            }
+            if !self.medium.is_rtu() {
+                self.unanswered = UnansweredReads::default();
+            }
+        }
+        self.count_error();
+    }
+
+    fn adapt_pacing(&mut self, unit_replies: u32) {
         let address = &self.address;
         if self.replies == 0 && self.consecutive_errors == 0 {
             self.pacing.record_failed_first_request();
@@ -272,25 +339,20 @@ impl BusConnection {
         {
             tracing::info!(%address, "{address} {note}");
         }
-        if self.medium.is_rtu()
-            && let BusRequest::Read(read) = request
-        {
-            self.unanswered.add(read, Instant::now());
-        }
-        if self.medium.is_serial() {
-            self.link = link.drain().await;
-        } else if keeps_link && self.consecutive_errors == 0 && link.survives_timeout() {
-            self.link = Some(link);
-        }
-        self.count_error();
+    }
+
+    fn was_closed_recently(&self) -> bool {
+        self.closed_at.is_some_and(|closed| closed.elapsed() < MIN_CLOSE_INTERVAL)
     }
 
     fn count_error(&mut self) {
         self.consecutive_errors = self.consecutive_errors.saturating_add(1);
-        if self.consecutive_errors >= self.pacing.reconnect_after() {
+        let may_close = self.pacing.has_reconnect_after() || !self.was_closed_recently();
+        if self.consecutive_errors >= self.pacing.reconnect_after() && may_close && self.link.is_some() {
             let (address, errors) = (&self.address, self.consecutive_errors);
             tracing::debug!(%address, "closing the connection to {address} after {errors} errors in a row");
             self.link = None;
+            self.closed_at = Some(Instant::now());
         }
     }
 }

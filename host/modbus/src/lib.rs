@@ -2,8 +2,9 @@
 //!
 //! A bus is what one connection reaches: the units behind a TCP address or on a serial port, distinguished by their unit
 //! ids. This is the only crate that uses tokio-modbus. That library has no timeouts and trusts the byte count of a reply,
-//! so both are checked here. After an error the connection is closed, or a serial bus drained: a late reply must never be
-//! taken for the reply to the next request.
+//! so both are checked here, and it is handed only frames that were found to be the reply. A late reply must never be taken
+//! for the reply to the next request: it is told by its transaction id, or the bus is drained and the unit sent a probe, or
+//! the connection is closed.
 
 #![cfg_attr(
     test,
@@ -26,6 +27,7 @@ mod client;
 mod connection;
 mod device;
 mod discovery;
+mod irregularity;
 mod link;
 mod pacing;
 mod poll;
@@ -33,6 +35,7 @@ mod reply;
 mod reply_filter;
 mod request;
 mod schedule;
+mod socket;
 mod source;
 mod stream;
 mod streams;
@@ -43,6 +46,7 @@ mod write;
 
 pub use bessai_domain::device::{DeviceReport, ReadFailure};
 pub use client::{DeviceClient, PointReadings, UnitReply};
+pub use irregularity::{FramingCounts, Irregularity};
 pub use streams::{StreamFraming, run_on_streams};
 pub use write::{PointWriter, WriteOptions, WriteQueue, WrittenPoint};
 
@@ -64,12 +68,17 @@ pub struct BusEndpoint {
     pub tls: bessai_tls::Settings,
     /// Name in the device's certificate, if it differs from the address's host.
     pub server_name: Option<String>,
+    /// The bus returns what is sent.
+    pub local_echo: bool,
+    /// Counts what is irregular in the received bytes; clones share it.
+    pub framing: Arc<FramingCounts>,
 }
 
 impl BusEndpoint {
     /// An endpoint with default TLS settings.
     pub fn new(address: Address) -> Self {
-        Self { address, tls: bessai_tls::Settings::default(), server_name: None }
+        let (tls, framing) = (bessai_tls::Settings::default(), Arc::default());
+        Self { address, tls, server_name: None, local_echo: false, framing }
     }
 }
 

@@ -1,6 +1,5 @@
 //! An open stream with tokio-modbus's client on it. It is used for one request at a time and not after an error.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
@@ -9,23 +8,40 @@ use bessai_domain::write::WriteRequest;
 use tokio::time::timeout;
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::{Response, Slave, SlaveContext};
-use tokio_modbus::{ExceptionCode, Request as ModbusRequest};
+use tokio_modbus::{ExceptionCode, ProtocolError, Request as ModbusRequest};
 
+use crate::irregularity::Notes;
 use crate::reply::{self, Reply};
+use crate::reply_filter::{Contradiction, Habits, ReplyFilter};
 use crate::stream::{SharedStream, Unsolicited};
 use crate::transport::{Dial, Medium};
 
 /// Silence after which a bus is drained: longer than the holes in a frame that a converter forwards in pieces, and short
 /// because the other units wait.
 const DRAIN_SILENCE: Duration = Duration::from_millis(200);
+/// The same on a bus with other masters, whose frames leave less time between them.
+const SHARED_DRAIN_SILENCE: Duration = Duration::from_millis(20);
+/// Time for a second reply where another master asks the same unit: an RTU frame does not name its request, so which of two
+/// replies is the gateway's is unknown.
+const SECOND_REPLY_TIME: Duration = Duration::from_millis(100);
 
 /// Why a request has no valid reply.
 #[derive(Debug)]
 pub(crate) enum LinkError {
     /// No reply arrived within the time limit.
     Timeout(String),
-    /// The reply is invalid, or the stream is closed.
+    /// A whole frame arrived that cannot be the reply; the stream can be used further.
+    Invalid(String),
+    /// The stream is closed, or what arrives on it makes no sense.
     Broken(String),
+}
+
+impl LinkError {
+    /// The error as text.
+    pub(crate) fn reason(&self) -> &str {
+        let (Self::Timeout(reason) | Self::Invalid(reason) | Self::Broken(reason)) = self;
+        reason
+    }
 }
 
 pub(crate) struct Link {
@@ -35,12 +51,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) async fn open(dialer: &dyn Dial, limit: Duration) -> Result<Self, String> {
+    /// Opens a stream; `habits` is what was learnt on earlier ones.
+    pub(crate) async fn open(dialer: &dyn Dial, limit: Duration, habits: Habits) -> Result<Self, String> {
         let opened = timeout(limit, dialer.dial()).await;
         let stream =
             opened.map_err(|_| format!("failed to connect to {}: timed out after {limit:?}", dialer.name()))??;
         stream.name(dialer.name());
-        Ok(Self::on(stream, dialer.medium()))
+        let medium = dialer.medium();
+        stream.filter_replies(ReplyFilter::new(medium.is_rtu(), habits, dialer.counts()));
+        Ok(Self::on(stream, medium))
     }
 
     fn on(stream: SharedStream, medium: Medium) -> Self {
@@ -48,7 +67,6 @@ impl Link {
         let client = if medium.is_rtu() {
             rtu::attach_slave(stream.clone(), Slave(0))
         } else {
-            stream.filter_replies();
             tcp::attach_slave(stream.clone(), Slave(0))
         };
         Self { client, stream, medium }
@@ -56,44 +74,55 @@ impl Link {
 
     /// Discards unsolicited bytes. False if the peer has closed the stream, or the bus does not fall silent.
     pub(crate) async fn clear(&mut self) -> bool {
-        let is_rtu = self.medium.is_rtu();
-        if is_rtu {
+        let tells_late_replies = self.tells_late_replies();
+        if !tells_late_replies {
             // Lets the runtime notice what has arrived: without a transaction id only its time tells it from the reply.
             tokio::task::yield_now().await;
         }
         match self.stream.discard_unsolicited() {
             Unsolicited::Nothing => true,
             // The transaction id tells the rest of it from the reply.
-            Unsolicited::Discarded if !is_rtu => true,
-            Unsolicited::Discarded => self.stream.drain(DRAIN_SILENCE).await.is_ok(),
+            Unsolicited::Discarded if tells_late_replies => true,
+            Unsolicited::Discarded => self.stream.drain(self.drain_silence()).await.is_ok(),
             Unsolicited::End => false,
         }
     }
 
+    fn drain_silence(&self) -> Duration {
+        let is_shared = self.stream.ask_filter(|filter| filter.is_shared()) == Some(true);
+        if is_shared { SHARED_DRAIN_SILENCE } else { DRAIN_SILENCE }
+    }
+
+    /// Whether a late reply is told from the reply to a later request.
+    pub(crate) fn tells_late_replies(&self) -> bool {
+        self.stream.ask_filter(|filter| filter.tells_late_replies()) == Some(true)
+    }
+
     /// Whether further requests can be sent after one without a reply.
-    pub(crate) fn survives_timeout(&self) -> bool {
-        self.stream.survives_timeout()
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.stream.is_closed() && self.stream.ask_filter(|filter| filter.is_sent()) == Some(true)
     }
 
-    /// Whether replies have had the ids of their requests.
-    pub(crate) fn copies_ids(&self) -> bool {
-        self.stream.copies_ids()
+    /// What has been learnt about the bus so far.
+    pub(crate) fn habits(&self) -> Habits {
+        self.stream.ask_filter(|filter| filter.habits()).unwrap_or_default()
     }
 
-    /// The device copied ids on an earlier connection.
-    pub(crate) fn trust_ids(&self) {
-        self.stream.trust_ids();
+    /// What was noticed about the frames since the last call.
+    pub(crate) fn take_notes(&self) -> Notes {
+        self.stream.ask_filter(ReplyFilter::take_notes).unwrap_or_default()
     }
 
-    /// What was noticed about the device's frames since the last call.
-    pub(crate) fn take_notes(&self) -> BTreeSet<&'static str> {
-        self.stream.take_notes()
+    /// Has the connection closed with a reset: some devices serve one client, and forget a lost one only then.
+    pub(crate) fn reset_on_close(&self) {
+        self.stream.reset_on_close();
     }
 
     /// The same stream with a new client, after late replies have been discarded; none if the stream is closed.
     pub(crate) async fn drain(mut self) -> Option<Self> {
         drop(self.client);
-        self.stream.drain(DRAIN_SILENCE).await.ok()?;
+        let is_shared = self.stream.ask_filter(|filter| filter.is_shared()) == Some(true);
+        self.stream.drain(if is_shared { SHARED_DRAIN_SILENCE } else { DRAIN_SILENCE }).await.ok()?;
         Some(Self::on(self.stream, self.medium))
     }
 
@@ -107,9 +136,29 @@ impl Link {
         };
         let name = || format!("read of {} {start}+{count}", if request.table.is_bits() { "bits" } else { "registers" });
         match self.call(request.unit, call, limit, name).await? {
-            Ok(response) => reply::values(request, response).map_err(LinkError::Broken),
+            Ok(response) => {
+                self.exclude_second_reply(request).await?;
+                reply::values(request, response).map_err(LinkError::Broken)
+            }
             Err(code) => Ok(reply::exception(code)),
         }
+    }
+
+    /// Where another master asks the same unit, a reply counts only if no other one follows it.
+    async fn exclude_second_reply(&mut self, request: &ReadRequest) -> Result<(), LinkError> {
+        if self.stream.ask_filter(|filter| filter.has_rival()) != Some(true) {
+            return Ok(());
+        }
+        let drained = self.stream.drain(SECOND_REPLY_TIME).await;
+        drained.map_err(|_| LinkError::Broken("closed by the device".into()))?;
+        if self.stream.ask_filter(|filter| filter.is_ambiguous()) != Some(true) {
+            return Ok(());
+        }
+        let (unit, start, count) = (request.unit.0, request.start, request.count);
+        Err(LinkError::Invalid(format!(
+            "expected one reply of unit {unit} to the read of {start}+{count}, received two different ones: another \
+             master asks that unit too, and neither is used"
+        )))
     }
 
     pub(crate) async fn write(&mut self, write: &WriteRequest, limit: Duration) -> Result<Reply, LinkError> {
@@ -142,21 +191,45 @@ impl Link {
         let unit = unit.0;
         self.client.set_slave(Slave(unit));
         match timeout(limit, self.client.call(call)).await {
-            Err(_) => Err(LinkError::Timeout(format!("no reply from unit {unit} within {limit:?} to the {}", name()))),
-            Ok(Err(error)) => {
-                let reason = self.explain(&error);
-                Err(LinkError::Broken(format!("unit {unit} failed to reply to the {}: {reason}", name())))
+            Err(_) => {
+                let instead = self.give_up();
+                Err(LinkError::Timeout(format!("no reply from unit {unit} within {limit:?} to the {}{instead}", name())))
             }
+            Ok(Err(error)) => Err(self.explain(&error, unit, &name())),
             Ok(Ok(response)) => Ok(response),
         }
     }
 
-    fn explain(&self, error: &tokio_modbus::Error) -> String {
-        if let (Medium::Tls, tokio_modbus::Error::Transport(error)) = (self.medium, error)
-            && let Some(explanation) = bessai_tls::explain(error)
-        {
-            return explanation;
-        }
-        if self.stream.is_closed() { "closed by the device".into() } else { error.to_string() }
+    /// Gives the outstanding request up. Returns what came instead of its reply.
+    fn give_up(&self) -> String {
+        let instead = self.stream.ask_filter(|filter| {
+            let instead = filter.instead();
+            filter.give_up();
+            instead
+        });
+        instead.unwrap_or_default().received_instead()
+    }
+
+    fn explain(&mut self, error: &tokio_modbus::Error, unit: u8, name: &str) -> LinkError {
+        let reason = match error {
+            tokio_modbus::Error::Transport(error) => {
+                if let Some(contradiction) = error.get_ref().and_then(|source| source.downcast_ref::<Contradiction>()) {
+                    // The client does not read on after an error.
+                    *self = Self::on(self.stream.clone(), self.medium);
+                    return LinkError::Invalid(format!("invalid reply to the {name} of unit {unit}: {contradiction}"));
+                }
+                let tls = (self.medium == Medium::Tls).then(|| bessai_tls::explain(error)).flatten();
+                let closed = || self.stream.is_closed().then(|| "closed by the device".to_owned());
+                tls.or_else(closed).unwrap_or_else(|| error.to_string())
+            }
+            // The library's own texts show its types.
+            tokio_modbus::Error::Protocol(ProtocolError::HeaderMismatch { .. }) => {
+                "received a frame with the header of another request".into()
+            }
+            tokio_modbus::Error::Protocol(ProtocolError::FunctionCodeMismatch { .. }) => {
+                "received a frame with another function".into()
+            }
+        };
+        LinkError::Broken(format!("unit {unit} failed to reply to the {name}: {reason}"))
     }
 }

@@ -79,6 +79,11 @@ impl AdaptivePacing {
         self.configured.reconnect_after.unwrap_or(DEFAULT_RECONNECT_AFTER)
     }
 
+    /// Whether that number is configured.
+    pub(crate) fn has_reconnect_after(&self) -> bool {
+        self.configured.reconnect_after.is_some()
+    }
+
     /// Records a reply; `replies` counts those since connecting. Returns what was learnt, for the log.
     pub(crate) fn record_reply(&mut self, replies: u32) -> Option<String> {
         if replies.is_multiple_of(RELAX_AFTER_REPLIES) {

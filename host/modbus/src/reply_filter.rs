@@ -1,90 +1,132 @@
-//! Finds the reply to a Modbus/TCP request among the bytes that arrive, and repairs what devices get wrong in its header.
+//! Finds the reply to a request among the bytes that arrive, and repairs what devices get wrong in its header.
 //!
-//! With one request outstanding, unit, function and length identify its reply. A reply with the id of an earlier request is a
-//! late one and skipped. tokio-modbus is handed one whole frame with a right header, so it never waits for bytes that do not
-//! come.
+//! With one request outstanding, unit, function and length identify its reply, and on Modbus/TCP its transaction id.
+//! tokio-modbus is handed one whole and right frame, so it never waits for bytes that do not come, nor fails at others.
+//! A reply that comes alone, which is the rule, is copied once and its fields are compared once.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// The header of a Modbus/TCP frame: transaction id, protocol id, length, unit.
-const HEADER: usize = 7;
-/// The shortest frame: an exception.
-const EXCEPTION: usize = HEADER + 2;
-/// A confirmed write: function, address and value or count.
-const CONFIRMATION: usize = HEADER + 5;
-/// The largest length that a header may state (unit and PDU).
-const MAX_LENGTH: usize = 254;
-/// The bit of a function code that marks an exception.
-const EXCEPTION_BIT: u8 = 0x80;
-/// The first id of a connection: devices that do not copy ids send small ones.
-const FIRST_ID: u16 = 0x4b1d;
+use self::expected::Expected;
+pub(crate) use self::expected::Contradiction;
+pub(crate) use self::rtu::Echo;
+use self::rtu::SerialLine;
+pub(crate) use self::tcp::IdHabit;
+use self::tcp::{HEADER, TransactionIds, UNCOUNTED};
+use crate::irregularity::{FramingCounts, Irregularity, Notes};
 
-/// What a device does against the standard, although its replies can be used.
-pub(crate) const WRONG_LENGTH: &str =
-    "states a wrong length in the header of its replies; using the length of their content";
-/// Likewise.
-pub(crate) const CONSTANT_ID: &str =
-    "does not copy the transaction id of a request; identifying its replies by unit, function and length";
-/// Likewise.
-pub(crate) const STRAY_BYTES: &str = "sends bytes that belong to no reply; skipping them";
+mod expected;
+mod rtu;
+mod tcp;
+#[cfg(test)]
+mod tests;
 
-/// The outstanding request.
-#[derive(Clone, Copy, Debug)]
-struct Expected {
-    /// The id on the wire.
-    id: u16,
-    /// The id that tokio-modbus gave it.
-    client_id: [u8; 2],
-    unit: u8,
-    function: u8,
-    /// Bytes of the reply, from its header on.
-    length: usize,
+/// Received bytes to keep at most: several of the longest frames.
+const MAX_RECEIVED: usize = 1024;
+
+/// What was learnt about a bus, for its next connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Habits {
+    pub(crate) ids: IdHabit,
+    /// The next transaction id; ids continue, so that a constant one does not match the first of each connection.
+    pub(crate) next_id: Option<u16>,
+    pub(crate) echo: Echo,
+    /// Frames of other masters arrive.
+    pub(crate) is_shared: bool,
 }
 
+/// Finds the replies on one connection.
 #[derive(Debug)]
 pub(crate) struct ReplyFilter {
-    next_id: u16,
-    /// The request being sent, with its id on the wire.
+    framing: Framing,
+    /// The request being sent, as it is on the wire.
     outgoing: Vec<u8>,
     sent: usize,
+    /// The transaction id that tokio-modbus gave the request.
+    client_id: [u8; 2],
     expected: Option<Expected>,
     received: Vec<u8>,
     /// The found reply and how much of it was handed over.
     reply: Vec<u8>,
     taken: usize,
-    /// A reply had the id of its request.
-    copies_ids: bool,
-    /// The id of all replies.
-    constant_id: Option<u16>,
-    /// Bytes were skipped since the request was sent.
-    has_skipped: bool,
-    notes: BTreeSet<&'static str>,
+    contradiction: Option<Contradiction>,
+    tally: Tally,
 }
 
-/// What the next received bytes are.
-enum Found {
-    /// More bytes are needed.
-    Incomplete,
-    /// So many bytes are no reply to the request.
-    Stray(usize),
-    /// The reply's bytes, to be handed over.
-    Reply,
+#[derive(Debug)]
+enum Framing {
+    Tcp(TransactionIds),
+    Rtu(SerialLine),
+}
+
+/// Counts irregularities and notes which there were.
+#[derive(Debug)]
+struct Tally {
+    counts: Arc<FramingCounts>,
+    notes: Notes,
+    /// What arrived instead of the outstanding reply.
+    instead: Notes,
+    /// The unit that the outstanding request is sent to.
+    unit: Option<u8>,
+}
+
+/// What the received bytes hold.
+enum Scan {
+    /// More bytes are needed; so many at the beginning belong to no reply.
+    Incomplete { skipped: usize },
+    /// The reply, and where its padding ends.
+    Reply { start: usize, end: usize, padded: usize },
+    /// A frame for this request that cannot be its reply.
+    Contradiction { contradiction: Contradiction, end: usize },
+}
+
+impl Scan {
+    fn moved_by(self, offset: usize) -> Self {
+        match self {
+            Self::Incomplete { skipped } => Self::Incomplete { skipped: skipped + offset },
+            Self::Reply { start, end, padded } => {
+                Self::Reply { start: start + offset, end: end + offset, padded: padded + offset }
+            }
+            Self::Contradiction { contradiction, end } => Self::Contradiction { contradiction, end: end + offset },
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, irregularity: Irregularity, count: u64) {
+        if count > 0 {
+            self.counts.add(irregularity, count);
+            self.notes.add(irregularity);
+            self.instead.add(irregularity);
+        }
+    }
 }
 
 impl ReplyFilter {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_rtu: bool, habits: Habits, counts: Arc<FramingCounts>) -> Self {
+        let framing = if is_rtu {
+            Framing::Rtu(SerialLine::new(habits.echo, habits.is_shared))
+        } else {
+            Framing::Tcp(TransactionIds::new(habits.ids, habits.next_id))
+        };
         Self {
-            next_id: FIRST_ID,
+            framing,
             outgoing: Vec::new(),
             sent: 0,
+            client_id: [0, 0],
             expected: None,
             received: Vec::new(),
             reply: Vec::new(),
             taken: 0,
-            copies_ids: false,
-            constant_id: None,
-            has_skipped: false,
-            notes: BTreeSet::new(),
+            contradiction: None,
+            tally: Tally { counts, notes: Notes::default(), instead: Notes::default(), unit: None },
+        }
+    }
+
+    /// What has been learnt so far.
+    pub(crate) fn habits(&self) -> Habits {
+        match &self.framing {
+            Framing::Tcp(ids) => Habits { ids: ids.habit, next_id: Some(ids.next), ..Habits::default() },
+            Framing::Rtu(line) => Habits { echo: line.echo, is_shared: line.is_shared, ..Habits::default() },
         }
     }
 
@@ -102,27 +144,44 @@ impl ReplyFilter {
     }
 
     fn begin(&mut self, request: &[u8]) {
+        self.clear();
         self.outgoing.clear();
         self.outgoing.extend_from_slice(request);
         self.sent = 0;
-        self.clear();
-        let id = self.next_id;
-        self.next_id = id.wrapping_add(1);
-        if let [first, second, _, _, _, _, unit, function, _, _, high, low, ..] = self.outgoing.as_mut_slice() {
-            let client_id = [*first, *second];
-            let length = reply_length(*function, u16::from_be_bytes([*high, *low]));
-            self.expected = Some(Expected { id, client_id, unit: *unit, function: *function, length });
-            [*first, *second] = id.to_be_bytes();
+        self.tally.instead = Notes::default();
+        let body = if let Framing::Tcp(_) = self.framing { UNCOUNTED } else { 0 };
+        self.expected = Expected::of(request.get(body..).unwrap_or_default());
+        self.tally.unit = self.expected.map(|expected| expected.unit);
+        match (&mut self.framing, self.outgoing.as_mut_slice(), &self.expected) {
+            (Framing::Tcp(ids), [first, second, ..], _) => {
+                self.client_id = [*first, *second];
+                [*first, *second] = ids.begin().to_be_bytes();
+            }
+            (Framing::Rtu(line), _, Some(expected)) => line.begin(expected),
+            _ => {}
         }
     }
 
-    /// Forgets the request and what has arrived.
+    /// Forgets what has arrived for the last request.
     pub(crate) fn clear(&mut self) {
-        self.expected = None;
+        let received = std::mem::take(&mut self.received);
+        self.discard(&received);
+        self.received = received;
         self.received.clear();
+        self.expected = None;
         self.reply.clear();
         self.taken = 0;
-        self.has_skipped = false;
+        self.contradiction = None;
+    }
+
+    /// Gives the outstanding request up, after its time is over.
+    pub(crate) fn give_up(&mut self) {
+        let Some(expected) = self.expected else { return };
+        match &mut self.framing {
+            Framing::Tcp(ids) => ids.give_up(&mut self.tally),
+            Framing::Rtu(line) => line.give_up(expected),
+        }
+        self.clear();
     }
 
     /// Whether a reply is awaited, or not yet taken to its end.
@@ -130,43 +189,101 @@ impl ReplyFilter {
         self.expected.is_some() || self.taken < self.reply.len()
     }
 
-    /// Whether the stream can be used after a request without a reply: nothing of a frame has arrived, and a late reply can
-    /// be told by its id.
-    pub(crate) fn survives_timeout(&self) -> bool {
-        self.copies_ids && self.received.is_empty() && !self.has_skipped && self.sent == self.outgoing.len()
+    /// Whether the last request was sent as a whole, so that the next one begins where the device expects it.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.sent == self.outgoing.len()
     }
 
-    /// Whether replies have had the ids of their requests.
-    pub(crate) fn copies_ids(&self) -> bool {
-        self.copies_ids
+    /// Whether a late reply is told from the reply to a later request.
+    pub(crate) fn tells_late_replies(&self) -> bool {
+        matches!(&self.framing, Framing::Tcp(ids) if ids.tells_late_replies())
     }
 
-    /// The device copied ids on an earlier connection.
-    pub(crate) fn trust_ids(&mut self) {
-        self.copies_ids = true;
+    /// Whether frames of other masters arrive.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(&self.framing, Framing::Rtu(line) if line.is_shared)
+    }
+
+    /// Whether another master asks the same unit, so that a second reply has to be waited for.
+    pub(crate) fn has_rival(&self) -> bool {
+        matches!(&self.framing, Framing::Rtu(line) if line.has_rival)
+    }
+
+    /// Whether a second, different reply to the last request has come.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        matches!(&self.framing, Framing::Rtu(line) if line.is_ambiguous)
     }
 
     /// What was noticed since the last call.
-    pub(crate) fn take_notes(&mut self) -> BTreeSet<&'static str> {
-        std::mem::take(&mut self.notes)
+    pub(crate) fn take_notes(&mut self) -> Notes {
+        std::mem::take(&mut self.tally.notes)
+    }
+
+    /// What arrived since the last request, other than its reply.
+    pub(crate) fn instead(&self) -> Notes {
+        self.tally.instead
+    }
+
+    /// Why the frame that came for the request is not its reply.
+    pub(crate) fn take_contradiction(&mut self) -> Option<Contradiction> {
+        self.contradiction.take()
     }
 
     /// Takes bytes that have arrived.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        let Some(expected) = self.expected else {
+            self.discard(bytes);
+            return;
+        };
         self.received.extend_from_slice(bytes);
-        while let Some(expected) = self.expected {
-            match self.find(expected) {
-                Found::Incomplete => return,
-                Found::Stray(count) => {
-                    self.received.drain(..count.clamp(1, self.received.len()));
-                    self.has_skipped = true;
-                }
-                // With one request outstanding, whatever follows belongs to no reply.
-                Found::Reply => {
-                    self.received.clear();
-                    self.expected = None;
-                }
+        let scan = match &mut self.framing {
+            Framing::Tcp(ids) => ids.scan(&self.received, &expected, &mut self.tally),
+            Framing::Rtu(line) => line.scan(&self.received, &self.outgoing, &expected, &mut self.tally),
+        };
+        let used = match scan {
+            Scan::Incomplete { skipped } => {
+                let excess = self.received.len().saturating_sub(MAX_RECEIVED);
+                self.received.drain(..skipped.max(excess).min(self.received.len()));
+                return;
             }
+            Scan::Reply { start, end, padded } => {
+                self.hand_over(start, end, expected.unit);
+                padded
+            }
+            Scan::Contradiction { contradiction, end } => {
+                self.contradiction = Some(contradiction);
+                end
+            }
+        };
+        self.expected = None;
+        // With one request outstanding, whatever follows belongs to no reply.
+        if used < self.received.len() {
+            let rest = self.received.split_off(used);
+            self.discard(&rest);
+        }
+        self.received.clear();
+    }
+
+    /// Makes the reply of these received bytes, with the header that tokio-modbus expects.
+    fn hand_over(&mut self, start: usize, end: usize, unit: u8) {
+        let frame = self.received.get(start..end).unwrap_or_default();
+        self.reply.clear();
+        self.taken = 0;
+        if let (Framing::Tcp(_), Some(pdu)) = (&self.framing, frame.get(HEADER..)) {
+            let [first, second] = self.client_id;
+            let length = u16::try_from(1 + pdu.len()).unwrap_or(u16::MAX).to_be_bytes();
+            self.reply.extend_from_slice(&[first, second, 0, 0, length[0], length[1], unit]);
+            self.reply.extend_from_slice(pdu);
+        } else {
+            self.reply.extend_from_slice(frame);
+        }
+    }
+
+    /// Judges bytes that arrived while no reply was awaited.
+    pub(crate) fn discard(&mut self, bytes: &[u8]) {
+        match &mut self.framing {
+            Framing::Tcp(ids) => ids.discard(bytes, &mut self.tally),
+            Framing::Rtu(line) => line.discard(bytes, &mut self.tally),
         }
     }
 
@@ -175,68 +292,5 @@ impl ReplyFilter {
         let from = self.taken;
         self.taken = self.reply.len().min(from + most);
         self.reply.get(from..self.taken).unwrap_or_default()
-    }
-
-    fn find(&mut self, expected: Expected) -> Found {
-        let [id_high, id_low, protocol_high, protocol_low, high, low, unit, function, third, ..] =
-            *self.received.as_slice()
-        else {
-            return Found::Incomplete;
-        };
-        let stated = usize::from(u16::from_be_bytes([high, low]));
-        if (protocol_high, protocol_low) != (0, 0) || !(2..=MAX_LENGTH).contains(&stated) {
-            self.notes.insert(STRAY_BYTES);
-            return Found::Stray(1);
-        }
-        let is_same_function = function & !EXCEPTION_BIT == expected.function;
-        let is_exception = is_same_function && function != expected.function;
-        let whole = HEADER - 1 + stated;
-        let length = if is_exception { EXCEPTION } else { expected.length };
-        let has_expected_content = unit == expected.unit
-            && (is_exception
-                || is_same_function && (expected.function > 4 || usize::from(third) + EXCEPTION == length));
-        let id = u16::from_be_bytes([id_high, id_low]);
-        if !self.accepts(id, expected.id, has_expected_content) {
-            return if self.received.len() < whole { Found::Incomplete } else { Found::Stray(whole) };
-        }
-        // A reply with contradictory content is handed over as it is, to be refused with its reason.
-        let used = if has_expected_content { length } else { whole };
-        let Some(frame) = self.received.get(..used) else { return Found::Incomplete };
-        self.reply.clear();
-        self.reply.extend_from_slice(frame);
-        if let [first, second, _, _, high, low, ..] = self.reply.as_mut_slice() {
-            [*first, *second] = expected.client_id;
-            let length = u16::try_from(used - (HEADER - 1)).unwrap_or(u16::MAX);
-            [*high, *low] = length.to_be_bytes();
-        }
-        if whole != used {
-            self.notes.insert(WRONG_LENGTH);
-        }
-        Found::Reply
-    }
-
-    /// Whether a frame with this id can be the reply.
-    fn accepts(&mut self, id: u16, expected: u16, has_expected_content: bool) -> bool {
-        if id == expected {
-            self.copies_ids = true;
-            return true;
-        }
-        let is_of_earlier_request = (FIRST_ID..expected).contains(&id);
-        let is_constant = self.constant_id.is_none_or(|constant| constant == id);
-        if self.copies_ids || is_of_earlier_request || !is_constant || !has_expected_content {
-            return false;
-        }
-        self.constant_id = Some(id);
-        self.notes.insert(CONSTANT_ID);
-        true
-    }
-}
-
-/// Bytes of the reply to a request of so many registers or bits.
-fn reply_length(function: u8, count: u16) -> usize {
-    match function {
-        1 | 2 => EXCEPTION + usize::from(count).div_ceil(8),
-        3 | 4 => EXCEPTION + usize::from(count) * 2,
-        _ => CONFIRMATION,
     }
 }

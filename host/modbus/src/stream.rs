@@ -1,7 +1,6 @@
 //! A stream that survives tokio-modbus's client: after a timeout the client is dropped with whatever it had buffered, the
 //! bus is drained, and a new client continues on the same stream.
 
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -12,9 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use crate::reply_filter::ReplyFilter;
+use crate::socket::ResetSwitch;
 
 /// Longest time to drain a bus before its connection is closed: at 1200 baud the longest frame takes 2.4 s.
 const MAX_DRAIN: Duration = Duration::from_secs(5);
+/// Longest time to wait for silence on a bus with other masters, which may never fall silent.
+const MAX_SHARED_DRAIN: Duration = Duration::from_millis(200);
 /// Most unsolicited bytes to discard before the connection is closed.
 const MAX_UNSOLICITED_BYTES: usize = 65_536;
 
@@ -42,21 +44,34 @@ pub(crate) struct SharedStream(Arc<Mutex<StreamState>>);
 
 struct StreamState {
     stream: Box<dyn ByteStream>,
+    /// None where a connection cannot be reset.
+    reset: Option<ResetSwitch>,
     /// The bus in the log.
     address: String,
     is_closed: bool,
-    /// Finds the replies; none for RTU frames.
+    /// Finds the replies; none before it is set.
     filter: Option<ReplyFilter>,
 }
 
 impl SharedStream {
     pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(StreamState {
-            stream: Box::new(stream),
-            address: String::new(),
-            is_closed: false,
-            filter: None,
-        })))
+        Self::with_reset(stream, None)
+    }
+
+    /// A stream on a connection that can be closed with a reset.
+    pub(crate) fn resettable(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        reset: ResetSwitch,
+    ) -> Self {
+        Self::with_reset(stream, Some(reset))
+    }
+
+    fn with_reset(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        reset: Option<ResetSwitch>,
+    ) -> Self {
+        let (address, filter) = (String::new(), None);
+        Self(Arc::new(Mutex::new(StreamState { stream: Box::new(stream), reset, address, is_closed: false, filter })))
     }
 
     /// Gives the stream its bus's name in the log.
@@ -65,31 +80,20 @@ impl SharedStream {
     }
 
     /// Finds the replies among what is received from now on.
-    pub(crate) fn filter_replies(&self) {
-        self.lock().filter = Some(ReplyFilter::new());
+    pub(crate) fn filter_replies(&self, filter: ReplyFilter) {
+        self.lock().filter = Some(filter);
     }
 
-    /// Whether the stream can be used after a request without a reply.
-    pub(crate) fn survives_timeout(&self) -> bool {
-        let state = self.lock();
-        !state.is_closed && state.filter.as_ref().is_some_and(ReplyFilter::survives_timeout)
+    /// What the filter knows; none before it is set.
+    pub(crate) fn ask_filter<T>(&self, question: impl FnOnce(&mut ReplyFilter) -> T) -> Option<T> {
+        self.lock().filter.as_mut().map(question)
     }
 
-    /// Whether replies have had the ids of their requests.
-    pub(crate) fn copies_ids(&self) -> bool {
-        self.lock().filter.as_ref().is_some_and(ReplyFilter::copies_ids)
-    }
-
-    /// The device copied ids on an earlier connection.
-    pub(crate) fn trust_ids(&self) {
-        if let Some(filter) = &mut self.lock().filter {
-            filter.trust_ids();
+    /// Has the connection closed with a reset, where there is one.
+    pub(crate) fn reset_on_close(&self) {
+        if let Some(reset) = &self.lock().reset {
+            reset.reset_on_close();
         }
-    }
-
-    /// What was noticed about the device's frames since the last call.
-    pub(crate) fn take_notes(&self) -> BTreeSet<&'static str> {
-        self.lock().filter.as_mut().map(ReplyFilter::take_notes).unwrap_or_default()
     }
 
     /// Whether the peer has closed the stream: tokio-modbus reports that as the last OS error, which may stem from another
@@ -100,35 +104,50 @@ impl SharedStream {
 
     /// Discards what has already arrived, without waiting: it cannot be the reply to a request not yet sent.
     pub(crate) fn discard_unsolicited(&mut self) -> Unsolicited {
-        if let Some(filter) = &mut self.lock().filter {
+        let mut state = self.lock();
+        if let Some(filter) = &mut state.filter {
             filter.clear();
         }
         let mut context = Context::from_waker(Waker::noop());
-        let (mut bytes, mut discarded) = ([0; 256], 0);
+        let (mut bytes, mut discarded) = ([0; MAX_LOGGED_BYTES], 0);
         while discarded < MAX_UNSOLICITED_BYTES {
             let mut buffer = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut *self).poll_read(&mut context, &mut buffer) {
+            match state.poll_read(&mut context, &mut buffer) {
                 Poll::Pending if discarded == 0 => return Unsolicited::Nothing,
                 Poll::Pending => return Unsolicited::Discarded,
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => discarded += buffer.filled().len(),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    discarded += buffer.filled().len();
+                    if let Some(filter) = &mut state.filter {
+                        filter.discard(buffer.filled());
+                    }
+                }
                 Poll::Ready(_) => break,
             }
         }
         Unsolicited::End
     }
 
-    /// Discards what arrives until nothing has arrived for the length of `silence`.
+    /// Discards what arrives until nothing has arrived for the length of `silence`. On a bus with other masters that time is
+    /// limited, and the request is sent all the same.
     pub(crate) async fn drain(&mut self, silence: Duration) -> io::Result<()> {
-        let mut buffer = [0; 256];
+        let mut buffer = [0; MAX_LOGGED_BYTES];
+        let is_shared = self.ask_filter(|filter| filter.is_shared()) == Some(true);
+        let limit = if is_shared { MAX_SHARED_DRAIN } else { MAX_DRAIN };
         let until_silent = async {
             while let Ok(read) = timeout(silence, self.read(&mut buffer)).await {
-                if read? == 0 {
+                let read = read?;
+                if read == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
+                self.ask_filter(|filter| filter.discard(buffer.get(..read).unwrap_or_default()));
             }
             Ok(())
         };
-        timeout(MAX_DRAIN, until_silent).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        match timeout(limit, until_silent).await {
+            Ok(drained) => drained,
+            Err(_) if self.ask_filter(|filter| filter.is_shared()) == Some(true) => Ok(()),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// No code panics while holding the lock, so a poisoned lock is still consistent.
@@ -194,6 +213,9 @@ impl AsyncRead for SharedStream {
             }
             if let Some(filter) = &mut state.filter {
                 filter.receive(received.filled());
+                if let Some(contradiction) = filter.take_contradiction() {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, contradiction)));
+                }
             }
         }
     }

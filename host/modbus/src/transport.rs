@@ -2,14 +2,17 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::address::{Address, Parity, Scheme, Serial};
-use tokio::net::TcpStream;
 use tokio_serial::SerialPortBuilderExt;
 
-use crate::BusEndpoint;
+use crate::irregularity::FramingCounts;
+use crate::reply_filter::Echo;
+use crate::socket::{ResetSwitch, Socket};
 use crate::stream::SharedStream;
+use crate::BusEndpoint;
 
 /// Time after opening a serial port in which the rest of a previous client's frame arrives.
 const SETTLE_TIME: Duration = Duration::from_millis(100);
@@ -73,6 +76,16 @@ pub(crate) trait Dial {
 
     /// Opens a stream; the caller limits the time.
     fn dial(&self) -> OpeningStream<'_>;
+
+    /// What the settings say about a local echo.
+    fn echo(&self) -> Echo {
+        Echo::Unknown
+    }
+
+    /// Where irregularities are counted.
+    fn counts(&self) -> Arc<FramingCounts> {
+        Arc::default()
+    }
 }
 
 impl Dial for BusEndpoint {
@@ -96,26 +109,35 @@ impl Dial for BusEndpoint {
         Box::pin(async {
             match &self.address {
                 Address::Network(Scheme::Tcp | Scheme::RtuOverTcp, host, port) => {
-                    Ok(SharedStream::new(self.connect(host, *port).await?))
+                    let (socket, reset) = self.connect(host, *port).await?;
+                    Ok(SharedStream::resettable(socket, reset))
                 }
                 Address::Network(Scheme::Tls, host, port) => {
-                    let stream = self.connect(host, *port).await?;
+                    let (socket, reset) = self.connect(host, *port).await?;
                     let server_name = self.server_name.as_deref().unwrap_or(host);
-                    Ok(SharedStream::new(bessai_tls::connect(&self.tls, server_name, stream).await?))
+                    Ok(SharedStream::resettable(bessai_tls::connect(&self.tls, server_name, socket).await?, reset))
                 }
                 Address::Serial(serial) => Ok(SharedStream::new(open_port(serial)?)),
             }
         })
     }
+
+    fn echo(&self) -> Echo {
+        if self.local_echo { Echo::Configured } else { Echo::Unknown }
+    }
+
+    fn counts(&self) -> Arc<FramingCounts> {
+        Arc::clone(&self.framing)
+    }
 }
 
 impl BusEndpoint {
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
+    async fn connect(&self, host: &str, port: u16) -> Result<(Socket, ResetSwitch), String> {
         let failed = |error: io::Error| format!("failed to connect to {}: {error}", self.name());
         let stream = bessai_network::connect(host, port).await.map_err(failed)?;
         // Each request is one small packet: Nagle's algorithm would only delay it.
         stream.set_nodelay(true).map_err(failed)?;
-        Ok(stream)
+        Ok(Socket::new(stream))
     }
 }
 

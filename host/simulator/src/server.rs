@@ -10,9 +10,11 @@ mod frame;
 mod framing;
 mod function;
 mod network;
+mod other_master;
 mod pseudo_terminal;
 mod request_log;
 mod rtu;
+mod single_client;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +40,7 @@ pub use self::network::Transport;
 use self::pseudo_terminal::PseudoTerminal;
 pub use self::request_log::ReceivedRequest;
 use self::request_log::RequestLog;
+use self::single_client::Slot;
 use crate::lock;
 use crate::registers::Registers;
 
@@ -70,6 +73,8 @@ struct ServerState {
     rules: Mutex<ActiveRules>,
     requests: Mutex<RequestLog>,
     accepted: AtomicU64,
+    next_connection: AtomicU64,
+    slot: Mutex<Slot>,
     /// Marked as changed to close all connections, each of which holds one receiver.
     closing: watch::Sender<()>,
 }
@@ -122,6 +127,8 @@ impl Server {
             rules: Mutex::default(),
             requests: Mutex::default(),
             accepted: AtomicU64::new(0),
+            next_connection: AtomicU64::new(0),
+            slot: Mutex::default(),
             closing: watch::Sender::new(()),
         });
         Ok(Self { endpoint: Endpoint::Detached, shared, runtime, stopped: watch::Sender::new(false) })
@@ -193,6 +200,12 @@ impl Server {
         lock(&self.shared.rules).replace(rules);
     }
 
+    /// Answers only the next connection from now on, until the client resets it: closing it in order does not make room for
+    /// another one.
+    pub fn serve_one_client_until_reset(&self) {
+        *lock(&self.shared.slot) = Slot::Free;
+    }
+
     /// Requests to which a fault was applied since the start.
     #[must_use]
     pub fn hits(&self) -> u64 {
@@ -221,6 +234,18 @@ impl ServerState {
     fn guard(&self, stopped: watch::Receiver<bool>) -> ConnectionGuard {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         ConnectionGuard { closing: self.closing.subscribe(), stopped }
+    }
+
+    fn next_connection(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn serves(&self, connection: u64) -> bool {
+        lock(&self.slot).serves(connection)
+    }
+
+    fn end_connection(&self, connection: u64, is_reset: bool) {
+        lock(&self.slot).end(connection, is_reset);
     }
 
     fn log(&self, request: ReceivedRequest) {

@@ -1,5 +1,7 @@
 //! The tasks of the Modbus connections: started, restarted with other settings, ended.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_modbus::{Bus, WriteQueue};
@@ -9,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::report::StatusReport;
 use super::site;
 use crate::clock::now;
 use crate::config::DeviceConfig;
@@ -23,6 +26,8 @@ pub(super) struct Buses {
     /// Periods count from here, for each connection a little later than for the one before.
     start: Instant,
     inputs: mpsc::Sender<PipelineInput>,
+    /// Shows what each connection counts.
+    report: Rc<RefCell<StatusReport>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -37,8 +42,12 @@ struct RunningBus {
 type BusDevices = Vec<(DeviceConfig, Option<u32>)>;
 
 impl Buses {
-    pub(super) fn new(inputs: mpsc::Sender<PipelineInput>, stop: watch::Receiver<bool>) -> Self {
-        Self { running: Vec::new(), start: Instant::now(), inputs, stop }
+    pub(super) fn new(
+        inputs: mpsc::Sender<PipelineInput>,
+        report: Rc<RefCell<StatusReport>>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self { running: Vec::new(), start: Instant::now(), inputs, report, stop }
     }
 
     /// Starts the connections of these devices that are not running.
@@ -46,6 +55,9 @@ impl Buses {
         for bus in site::buses(devices) {
             let devices = bus_devices(&bus, devices);
             if !self.running.iter().any(|running| running.devices == devices) {
+                for device in &bus.devices {
+                    self.report.borrow_mut().show_framing(&device.name, &bus.endpoint.framing);
+                }
                 let place = self.free_place();
                 let task = self.spawn(bus, place);
                 self.running.push(RunningBus { devices, place, task });

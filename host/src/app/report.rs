@@ -8,7 +8,7 @@ use bessai_domain::event::{EventBody, SafetyState};
 use bessai_domain::site::Site;
 use bessai_feed::{Lesson, RefusedByBroker, SharedFeedHealth};
 use bessai_journal::{JournalHealth, Lag};
-use bessai_modbus::ReadFailure;
+use bessai_modbus::{FramingCounts, ReadFailure};
 use bessai_plugin_runtime::PluginMetrics;
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,7 @@ pub(super) struct StatusReport {
     started: Instant,
     devices: BTreeMap<String, Option<bool>>,
     failures: BTreeMap<String, DeviceFailure>,
+    framing: BTreeMap<String, Arc<FramingCounts>>,
     safety: SafetyState,
     frames: u64,
     feeds: BTreeMap<String, SharedFeedHealth>,
@@ -46,6 +47,7 @@ impl StatusReport {
             started,
             devices,
             failures: BTreeMap::new(),
+            framing: BTreeMap::new(),
             safety: SafetyState::Unknown,
             frames: 0,
             feeds: BTreeMap::new(),
@@ -61,6 +63,11 @@ impl StatusReport {
     /// What a feed's plugin reports about itself.
     pub(super) fn metrics(&mut self, name: &str) -> Arc<PluginMetrics> {
         Arc::clone(self.metrics.entry(name.to_owned()).or_default())
+    }
+
+    /// Shows what the connection of a device counts.
+    pub(super) fn show_framing(&mut self, device: &str, counts: &Arc<FramingCounts>) {
+        self.framing.insert(device.to_owned(), Arc::clone(counts));
     }
 
     /// Removes a feed that has ended.
@@ -92,6 +99,7 @@ impl StatusReport {
                 let devices = site.devices.iter().map(|device| (device.name.clone(), online(&device.name)));
                 self.devices = devices.collect();
                 self.failures.retain(|name, _| self.devices.contains_key(name));
+                self.framing.retain(|name, _| self.devices.contains_key(name));
             }
             _ => {}
         }
@@ -157,11 +165,13 @@ impl StatusReport {
     fn device(&self, name: &str, online: Option<bool>) -> Value {
         let failure = self.failures.get(name);
         let current = failure.and_then(|failure| Some((failure.since?, failure.next_try)));
+        let framing = self.framing.get(name).into_iter().flat_map(|counts| counts.occurred());
         json!({
             "online": online,
             "last_error": failure.map(|failure| &failure.error),
             "failing_s": current.map(|(since, _)| since.elapsed().as_secs()),
             "next_try_s": current.map(|(_, next_try)| seconds_until(next_try)),
+            "framing": framing.map(|(name, count)| (name.to_owned(), json!(count))).collect::<Map<_, _>>(),
         })
     }
 }

@@ -91,7 +91,10 @@ pub(super) fn buses(devices: &[config::DeviceConfig]) -> Vec<Bus> {
         next_index = sources.last().map_or(next_index, |source| source.index + 1);
         let settings = self::device(device, sources);
         match buses.iter_mut().find(|(first, _)| first.shares_connection(device)) {
-            Some((_, bus)) => bus.devices.push(settings),
+            Some((_, bus)) => {
+                bus.endpoint.local_echo |= device.reading.local_echo;
+                bus.devices.push(settings);
+            }
             None => buses.push((device, Bus { endpoint: endpoint(device), devices: vec![settings] })),
         }
     }
@@ -104,6 +107,8 @@ pub(super) fn endpoint(device: &config::DeviceConfig) -> BusEndpoint {
         address: device.address.clone(),
         tls: device.reading.tls.clone(),
         server_name: device.reading.server_name.clone(),
+        local_echo: device.reading.local_echo,
+        framing: Arc::default(),
     }
 }
 

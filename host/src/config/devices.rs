@@ -188,6 +188,10 @@ impl<'a> PartialDevice<'a> {
             warn_if_exposed(&format!("device {}: key", self.name), key, findings);
         }
         check_scheme(&address, &reading, &self.address_key, &findings.file);
+        if reading.local_echo && !address.is_rtu() {
+            let hint = "local_echo applies only to rtu:// and rtu+tcp:// addresses; remove it";
+            findings.file.add(Mistake::new(&self.address_key, &address, hint));
+        }
         let unit = self.unit.unwrap_or(profile.unit);
         if unit == UnitId(0) && address.is_rtu() {
             let hint = "unit 0 is the broadcast address on a serial bus, and no device responds to it; write the \

@@ -124,9 +124,9 @@ fn transaction_ids_may_be_constant() {
 #[test]
 fn bytes_around_a_reply_are_skipped() {
     let before: Answer = |request| Some([&[1, 2, 3], right(request).as_slice()].concat());
-    check("before", before, &[], "sends bytes that belong to no reply");
+    check("before", before, &[], "sends bytes that belong to no frame");
     let after: Answer = |request| Some([right(request).as_slice(), &[0xde, 0xad]].concat());
-    check("after", after, &[], "memory answers");
+    check("after", after, &[], "sends bytes that belong to no frame");
     let late: Answer = |request| {
         let mut other = right(request);
         other[1] = other[1].wrapping_sub(1);

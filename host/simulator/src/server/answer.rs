@@ -25,7 +25,7 @@ const ON: [u8; 2] = [0xff, 0];
 const OFF: [u8; 2] = [0, 0];
 
 /// The bit that marks the function code of an exception.
-const EXCEPTION_BIT: u8 = 0x80;
+pub(super) const EXCEPTION_BIT: u8 = 0x80;
 
 /// The device does not know the function.
 const ILLEGAL_FUNCTION: Exception = Exception(1);

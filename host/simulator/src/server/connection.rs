@@ -12,7 +12,7 @@ use super::fault::{self, Replacement, Sending};
 use super::fault_rule::RequestTiming;
 use super::frame::ModbusFrame;
 use super::framing::{Framing, RequestReader};
-use super::{Fault, ServerState, answer, rtu};
+use super::{Fault, ServerState, answer, other_master, rtu};
 
 /// Counts a connection as long as it exists, and reports when it is to be closed.
 pub(super) struct ConnectionGuard {
@@ -30,6 +30,8 @@ pub(super) struct ServedConnection<S> {
     framing: Framing,
     reader: RequestReader,
     shared: Arc<ServerState>,
+    /// Unique among the server's connections.
+    id: u64,
     since: Instant,
     last_reply: Option<Instant>,
     /// The reply that [`Fault::Late`] holds back.
@@ -57,7 +59,8 @@ impl ConnectionGuard {
 impl<S: AsyncRead + AsyncWrite + Unpin> ServedConnection<S> {
     pub(super) fn new(stream: S, framing: Framing, reset: fn(&S) -> io::Result<()>, shared: Arc<ServerState>) -> Self {
         let (reader, since) = (framing.reader(), Instant::now());
-        Self { stream, reset, framing, reader, shared, since, last_reply: None, held: None }
+        let id = shared.next_connection();
+        Self { stream, reset, framing, reader, shared, id, since, last_reply: None, held: None }
     }
 
     /// Serves until either side ends it.
@@ -66,6 +69,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServedConnection<S> {
             () = guard.closed() => Ok(()),
             ended = self.serve_and_close() => ended,
         };
+        let is_reset = matches!(&ended, Err(error) if error.kind() == io::ErrorKind::ConnectionReset);
+        self.shared.end_connection(self.id, is_reset);
         if let Err(error) = ended {
             tracing::debug!(%error, "connection to a simulated server ended");
         }
@@ -125,10 +130,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServedConnection<S> {
         if let Some(held) = self.held.take() {
             self.send(&held).await?;
         }
-        if self.framing == Framing::Rtu && !self.shared.needs_reply(frame, request) {
+        if !self.shared.serves(self.id) || self.framing == Framing::Rtu && !self.shared.needs_reply(frame, request) {
             return Ok(None);
         }
         let faults = self.shared.faults_for(request, self.timing());
+        if self.framing == Framing::Rtu && faults.contains(&Fault::Echo) {
+            self.send(&self.framing.to_bytes(frame)).await?;
+        }
         let delay = faults.iter().map(|fault| fault.delay()).sum();
         if delay > Duration::ZERO {
             tokio::time::sleep(delay).await;
@@ -145,21 +153,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServedConnection<S> {
         }
         let reply = self.shared.reply(frame, request, &faults);
         self.last_reply = Some(Instant::now());
-        self.send_reply(&reply, &faults).await
+        self.send_reply(frame, &reply, &faults).await
     }
 
     fn timing(&self) -> RequestTiming {
         RequestTiming { since_connect: self.since.elapsed(), since_reply: self.last_reply.map(|at| at.elapsed()) }
     }
 
-    async fn send_reply(&mut self, reply: &ModbusFrame, faults: &[Fault]) -> io::Result<Option<ConnectionEnd>> {
+    /// The reply and what is sent with it.
+    fn reply_bytes(&self, request: &ModbusFrame, reply: &ModbusFrame, faults: &[Fault]) -> Vec<u8> {
         let mut bytes = self.framing.to_bytes(reply);
+        let stated = faults.iter().find_map(|fault| fault.stated_length(self.framing, reply));
+        if let (Some(stated), Some(length)) = (stated, bytes.get_mut(4..6)) {
+            length.copy_from_slice(&stated.to_be_bytes());
+        }
         if self.framing == Framing::Rtu && faults.contains(&Fault::WrongCrc) {
             rtu::corrupt_crc(&mut bytes);
         }
         if faults.contains(&Fault::Noise) {
             bytes.splice(..0, fault::NOISE);
         }
+        if faults.contains(&Fault::Padding) {
+            bytes.extend([0, 0]);
+        }
+        if faults.contains(&Fault::OtherMaster) {
+            bytes.splice(..0, other_master::before(self.framing, request, reply));
+            bytes.extend(other_master::elsewhere(self.framing, request));
+        }
+        bytes
+    }
+
+    async fn send_reply(
+        &mut self,
+        request: &ModbusFrame,
+        reply: &ModbusFrame,
+        faults: &[Fault],
+    ) -> io::Result<Option<ConnectionEnd>> {
+        let bytes = self.reply_bytes(request, reply, faults);
         let (first_half, _) = bytes.split_at(bytes.len() / 2);
         match faults.iter().find_map(|fault| fault.sending()).unwrap_or(Sending::Whole) {
             Sending::Whole => self.send(&bytes).await?,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::ReceivedRequest;
-use super::answer::{Exception, ILLEGAL_ADDRESS, is_read};
+use super::answer::{EXCEPTION_BIT, Exception, ILLEGAL_ADDRESS, is_read};
 use super::frame::ModbusFrame;
+use super::framing::Framing;
 use super::function::{READ_COILS, READ_DISCRETE, READ_HOLDING, READ_INPUT};
 
 /// What [`Fault::Garbage`] sends: its protocol id is not 0, and no part of it ends in a valid CRC, so no client can take
@@ -46,6 +47,18 @@ pub enum Fault {
     WrongUnit,
     /// The reply has the next transaction id; RTU has none.
     WrongTransaction,
+    /// Every reply has this transaction id; RTU has none.
+    ConstantTransaction(u16),
+    /// The header of an exception states this length instead of 3; RTU has no header.
+    ExceptionLength(u16),
+    /// Two zero bytes follow the reply, which nothing announces.
+    Padding,
+    /// The request comes back before its reply, as from an RS485 adapter that hears itself; only on RTU. It comes back too
+    /// where there is no reply.
+    Echo,
+    /// Frames of another master and the replies to it are sent around the reply: of other units, and of the same one with
+    /// as many values as requested.
+    OtherMaster,
     /// The reply has another function code: 3 and 4 are swapped, and so are 1 and 2.
     WrongFunction,
     /// The CRC of the reply is wrong; only RTU has one.
@@ -121,10 +134,20 @@ impl Fault {
             Self::LongReply => lengthen(&mut reply.pdu),
             Self::WrongUnit => reply.unit = reply.unit.wrapping_add(1),
             Self::WrongTransaction => reply.transaction = reply.transaction.wrapping_add(1),
+            Self::ConstantTransaction(id) => reply.transaction = id,
             Self::WrongFunction => change_function(&mut reply.pdu),
             _ => {}
         }
         reply
+    }
+
+    /// The length that the header of this reply states instead of the right one.
+    pub(super) fn stated_length(self, framing: Framing, reply: &ModbusFrame) -> Option<u16> {
+        let is_exception = reply.pdu.first().is_some_and(|function| function & EXCEPTION_BIT != 0);
+        match self {
+            Self::ExceptionLength(length) if framing == Framing::Tcp && is_exception => Some(length),
+            _ => None,
+        }
     }
 
     /// How the reply is sent, if not as a whole and once.

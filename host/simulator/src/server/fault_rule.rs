@@ -111,7 +111,7 @@ impl FaultRule {
 }
 
 /// The faults that a user can choose, by name.
-const NAMED: [(&str, FaultRule); 20] = [
+const NAMED: [(&str, FaultRule); 24] = [
     ("silence", FaultRule::new(Fault::Silence)),
     ("slow", FaultRule::new(Fault::Slow(Duration::from_secs(2)))),
     ("late", FaultRule::new(Fault::Late)),
@@ -124,6 +124,10 @@ const NAMED: [(&str, FaultRule); 20] = [
     ("duplicate", FaultRule::new(Fault::Duplicate)),
     ("wrong-unit", FaultRule::new(Fault::WrongUnit)),
     ("wrong-transaction", FaultRule::new(Fault::WrongTransaction)),
+    ("constant-transaction", FaultRule::new(Fault::ConstantTransaction(1))),
+    ("padding", FaultRule::new(Fault::Padding)),
+    ("echo", FaultRule::new(Fault::Echo)),
+    ("other-master", FaultRule::new(Fault::OtherMaster)),
     ("wrong-function", FaultRule::new(Fault::WrongFunction)),
     ("wrong-check", FaultRule::new(Fault::WrongCrc)),
     ("garbage", FaultRule::new(Fault::Garbage)),

@@ -14,6 +14,7 @@
 //! deadband = 0              # report a reading only if a value changed by more than this,
 //! max_silence = "60s"       # or if nothing was reported for this long
 //! channels.soc_pct = { deadband = 0.5, max_silence = "10s" }
+//! local_echo = true         # the bus returns what is sent; recognised if not set
 //! ca = "ca.pem"             # for tls://: the CA to trust, the client's certificate and key,
 //! cert = "client.pem"
 //! key = "client.key"
@@ -66,6 +67,8 @@ pub(crate) struct ReadSettings {
     pub(crate) tls: bessai_tls::Settings,
     /// The name in its certificate, if that is not its host.
     pub(crate) server_name: Option<String>,
+    /// The bus returns what is sent.
+    pub(crate) local_echo: bool,
 }
 
 /// The settings in a table, before the profile completes them.
@@ -86,6 +89,7 @@ pub(in super::super) struct PartialReadSettings<'a> {
     cert: Option<PathBuf>,
     identity_key: Option<PathBuf>,
     server_name: Option<String>,
+    local_echo: bool,
 }
 
 impl ReadSettings {
@@ -102,6 +106,7 @@ impl ReadSettings {
             channels: BTreeMap::new(),
             tls: bessai_tls::Settings::default(),
             server_name: None,
+            local_echo: false,
         }
     }
 
@@ -136,6 +141,7 @@ impl<'a> PartialReadSettings<'a> {
             cert: path("cert"),
             identity_key: path("key"),
             server_name: table.text("server_name").map(str::to_owned),
+            local_echo: table.boolean("local_echo").unwrap_or(false),
         }
     }
 
@@ -173,6 +179,7 @@ impl<'a> PartialReadSettings<'a> {
                 ..bessai_tls::Settings::default()
             },
             server_name: self.server_name,
+            local_echo: self.local_echo,
         }
     }
 
