@@ -34,6 +34,10 @@ const MAX_IDLE_CLOSE_AGE: Duration = Duration::from_mins(10);
 /// device that answers some requests and not others would otherwise be connected to in every cycle.
 const MIN_CLOSE_INTERVAL: Duration = Duration::from_mins(1);
 
+/// Silence after which a connection is closed all the same: the device does not answer any more. Slow radio links reply
+/// within a few seconds.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
+
 pub(crate) struct BusConnection {
     dialer: Box<dyn Dial>,
     /// The bus in logs and errors.
@@ -52,6 +56,8 @@ pub(crate) struct BusConnection {
     /// Replies of each unit since it last failed.
     replies_by_unit: BTreeMap<UnitId, u32>,
     consecutive_errors: u32,
+    /// When the first of them occurred.
+    failing_since: Option<Instant>,
     reconnect_delay: Duration,
     reconnect_at: Option<Instant>,
     /// When the next request may be sent.
@@ -82,6 +88,7 @@ impl BusConnection {
             replies: 0,
             replies_by_unit: BTreeMap::new(),
             consecutive_errors: 0,
+            failing_since: None,
             reconnect_delay: MIN_RECONNECT_DELAY,
             reconnect_at: None,
             paused_until: None,
@@ -173,7 +180,8 @@ impl BusConnection {
                 }
                 self.link = Some(link);
                 self.record_reply(request.unit(), &reply);
-                if let (BusRequest::Read(read), Reply::Values(_), false) = (request, &reply, self.tells_late_replies()) {
+                if let (BusRequest::Read(read), Reply::Values(_), false) = (request, &reply, self.tells_late_replies())
+                {
                     self.unanswered.answered(read);
                 }
                 Ok(reply)
@@ -303,13 +311,13 @@ impl BusConnection {
         let keeps_link = match error {
             LinkError::Invalid(_) => link.is_usable(),
             LinkError::Timeout(_) => {
-                let is_first = self.consecutive_errors == 0 || self.was_closed_recently();
-                link.is_usable() && self.replies > 0 && is_first
+                let may_wait = self.was_closed_recently() && self.silence() < MAX_SILENCE;
+                link.is_usable() && self.replies > 0 && (self.consecutive_errors == 0 || may_wait)
             }
             LinkError::Broken(_) => false,
         };
         // What was asked on a connection that is closed has no late reply, unless a converter keeps it.
-        if let BusRequest::Read(read) = request
+        if let (BusRequest::Read(read), false) = (request, matches!(error, LinkError::Invalid(_)))
             && (self.medium.is_rtu() || keeps_link && !self.tells_late_replies())
         {
             self.unanswered.add(read, Instant::now());
@@ -341,11 +349,19 @@ impl BusConnection {
         }
     }
 
+    /// Time since the first of the errors in a row.
+    fn silence(&self) -> Duration {
+        self.failing_since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
     fn was_closed_recently(&self) -> bool {
         self.closed_at.is_some_and(|closed| closed.elapsed() < MIN_CLOSE_INTERVAL)
     }
 
     fn count_error(&mut self) {
+        if self.consecutive_errors == 0 {
+            self.failing_since = Some(Instant::now());
+        }
         self.consecutive_errors = self.consecutive_errors.saturating_add(1);
         let may_close = self.pacing.has_reconnect_after() || !self.was_closed_recently();
         if self.consecutive_errors >= self.pacing.reconnect_after() && may_close && self.link.is_some() {

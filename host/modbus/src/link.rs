@@ -21,8 +21,7 @@ use crate::transport::{Dial, Medium};
 const DRAIN_SILENCE: Duration = Duration::from_millis(200);
 /// The same on a bus with other masters, whose frames leave less time between them.
 const SHARED_DRAIN_SILENCE: Duration = Duration::from_millis(20);
-/// Time for a second reply where another master asks the same unit: an RTU frame does not name its request, so which of two
-/// replies is the gateway's is unknown.
+/// Time for a second reply where another master asks the same unit: which of the two is the gateway's is unknown.
 const SECOND_REPLY_TIME: Duration = Duration::from_millis(100);
 
 /// Why a request has no valid reply.
@@ -136,17 +135,14 @@ impl Link {
         };
         let name = || format!("read of {} {start}+{count}", if request.table.is_bits() { "bits" } else { "registers" });
         match self.call(request.unit, call, limit, name).await? {
-            Ok(response) => {
-                self.exclude_second_reply(request).await?;
-                reply::values(request, response).map_err(LinkError::Broken)
-            }
+            Ok(response) => reply::values(request, response).map_err(LinkError::Broken),
             Err(code) => Ok(reply::exception(code)),
         }
     }
 
-    /// Where another master asks the same unit, a reply counts only if no other one follows it.
-    async fn exclude_second_reply(&mut self, request: &ReadRequest) -> Result<(), LinkError> {
-        if self.stream.ask_filter(|filter| filter.has_rival()) != Some(true) {
+    /// Where a reply may be another master's, it counts only if no other one follows it.
+    async fn exclude_second_reply(&mut self, unit: u8, name: &impl Fn() -> String) -> Result<(), LinkError> {
+        if self.stream.ask_filter(|filter| filter.is_doubtful()) != Some(true) {
             return Ok(());
         }
         let drained = self.stream.drain(SECOND_REPLY_TIME).await;
@@ -154,10 +150,10 @@ impl Link {
         if self.stream.ask_filter(|filter| filter.is_ambiguous()) != Some(true) {
             return Ok(());
         }
-        let (unit, start, count) = (request.unit.0, request.start, request.count);
         Err(LinkError::Invalid(format!(
-            "expected one reply of unit {unit} to the read of {start}+{count}, received two different ones: another \
-             master asks that unit too, and neither is used"
+            "expected one reply of unit {unit} to the {}, received two different ones: another master asks that unit too, \
+             and neither is used",
+            name()
         )))
     }
 
@@ -193,10 +189,16 @@ impl Link {
         match timeout(limit, self.client.call(call)).await {
             Err(_) => {
                 let instead = self.give_up();
-                Err(LinkError::Timeout(format!("no reply from unit {unit} within {limit:?} to the {}{instead}", name())))
+                Err(LinkError::Timeout(format!(
+                    "no reply from unit {unit} within {limit:?} to the {}{instead}",
+                    name()
+                )))
             }
             Ok(Err(error)) => Err(self.explain(&error, unit, &name())),
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                self.exclude_second_reply(unit, &name).await?;
+                Ok(response)
+            }
         }
     }
 

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use self::expected::Expected;
 pub(crate) use self::expected::Contradiction;
+use self::expected::Expected;
 pub(crate) use self::rtu::Echo;
 use self::rtu::SerialLine;
 pub(crate) use self::tcp::IdHabit;
@@ -204,14 +204,20 @@ impl ReplyFilter {
         matches!(&self.framing, Framing::Rtu(line) if line.is_shared)
     }
 
-    /// Whether another master asks the same unit, so that a second reply has to be waited for.
-    pub(crate) fn has_rival(&self) -> bool {
-        matches!(&self.framing, Framing::Rtu(line) if line.has_rival)
+    /// Whether the last reply may be another master's, so that a second one has to be waited for.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        match &self.framing {
+            Framing::Tcp(ids) => ids.is_doubtful,
+            Framing::Rtu(line) => line.has_rival,
+        }
     }
 
     /// Whether a second, different reply to the last request has come.
     pub(crate) fn is_ambiguous(&self) -> bool {
-        matches!(&self.framing, Framing::Rtu(line) if line.is_ambiguous)
+        match &self.framing {
+            Framing::Tcp(ids) => ids.is_ambiguous,
+            Framing::Rtu(line) => line.is_ambiguous,
+        }
     }
 
     /// What was noticed since the last call.

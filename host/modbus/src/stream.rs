@@ -59,17 +59,11 @@ impl SharedStream {
     }
 
     /// A stream on a connection that can be closed with a reset.
-    pub(crate) fn resettable(
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        reset: ResetSwitch,
-    ) -> Self {
+    pub(crate) fn resettable(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, reset: ResetSwitch) -> Self {
         Self::with_reset(stream, Some(reset))
     }
 
-    fn with_reset(
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        reset: Option<ResetSwitch>,
-    ) -> Self {
+    fn with_reset(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, reset: Option<ResetSwitch>) -> Self {
         let (address, filter) = (String::new(), None);
         Self(Arc::new(Mutex::new(StreamState { stream: Box::new(stream), reset, address, is_closed: false, filter })))
     }

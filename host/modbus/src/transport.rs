@@ -8,11 +8,11 @@ use std::time::Duration;
 use bessai_domain::address::{Address, Parity, Scheme, Serial};
 use tokio_serial::SerialPortBuilderExt;
 
+use crate::BusEndpoint;
 use crate::irregularity::FramingCounts;
 use crate::reply_filter::Echo;
 use crate::socket::{ResetSwitch, Socket};
 use crate::stream::SharedStream;
-use crate::BusEndpoint;
 
 /// Time after opening a serial port in which the rest of a previous client's frame arrives.
 const SETTLE_TIME: Duration = Duration::from_millis(100);

@@ -93,8 +93,25 @@ async fn frames_of_another_master_are_skipped() {
     for (transport, scheme) in TRANSPORTS {
         let server = serve(transport, registers([7]));
         server.set_fault(Some(Fault::OtherMaster));
-        let gateway = check(scheme, &server, &[], None, "").await;
-        drop(gateway);
+        check(scheme, &server, &[], Some("foreign_frames"), "forwards frames of another master").await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_unit_costs_the_others_no_connection() {
+    for (transport, scheme) in TRANSPORTS {
+        let (broker, server) = (Broker::start(), serve(transport, registers([7, 8])));
+        server.set_fault_rules([FaultRule::new(Fault::Silence).unit(8)]);
+        let mut subscriber = Subscriber::start(broker.port).await;
+        let address = format!("{scheme}://{}", server.address());
+        let devices =
+            [device("box", &address, 7, "timeout = \"200ms\""), device("dead", &address, 8, "timeout = \"200ms\"")];
+        let gateway = site(&broker, &devices.concat()).run();
+        gateway.wait_for_log("no reply from unit 8").await;
+        for _ in 0..4 * READINGS {
+            subscriber.next("SITE-CL-001/telemetry").await;
+        }
+        assert_eq!(server.accepted(), 1, "{scheme}: {}", gateway.log());
     }
 }
 
@@ -117,16 +134,19 @@ async fn the_echo_of_a_write_is_not_its_confirmation() {
     let server = serve(Transport::RtuOverTcp, registers([1]));
     let address = format!("rtu+tcp://{}", server.address());
     let setup = Setup::new().file("box.toml", WRITABLE);
-    let write = |point: &str, value: &str| {
-        setup.output(&["device", "write", "--address", &address, "--profile", "box.toml", point, value])
+    // In a thread of its own, because the simulated device runs in this one.
+    let write = async |point: &str, value: &str| {
+        let arguments = ["device", "write", "--address", &address, "--profile", "box.toml", point, value];
+        let mut command = setup.command(&arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     };
     server.set_fault(Some(Fault::Echo));
     for (point, value, function) in [("relay", "0", 5), ("limit", "80", 6)] {
-        let output = write(point, value);
+        let output = write(point, value).await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let silent = FaultRule::new(Fault::Silence).function(function);
         server.set_fault_rules([silent, FaultRule::new(Fault::Echo)]);
-        let output = write(point, value);
+        let output = write(point, value).await;
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && errors.contains("no reply from unit 1"), "{point}: {errors}");
         assert!(errors.contains("received the echo of the request instead"), "{point}: {errors}");
@@ -163,7 +183,9 @@ async fn invalid_replies_are_explained_in_a_sentence() {
         let gateway = site(&broker, &device("box", &format!("tcp://{}", server.address()), 7, "")).run();
         gateway.wait_for_log(sentence).await;
         assert_no_types(&gateway.log());
-        gateway.wait_for_health("the count", |health| health["devices"]["box"]["framing"]["contradictions"].is_u64()).await;
+        gateway
+            .wait_for_health("the count", |health| health["devices"]["box"]["framing"]["contradictions"].is_u64())
+            .await;
     }
 }
 

@@ -55,6 +55,10 @@ pub(super) struct TransactionIds {
     candidates: u8,
     /// Frames of other masters arrive on this connection.
     is_shared: bool,
+    /// The last reply is the first of this device, and had a wrong id: it may be another master's.
+    pub(super) is_doubtful: bool,
+    /// The right reply came after one that was accepted by its content.
+    pub(super) is_ambiguous: bool,
 }
 
 /// A header and what follows it.
@@ -73,8 +77,8 @@ enum Verdict {
     Incomplete,
     /// No frame.
     Stray,
-    /// A frame of that many bytes that is not the reply.
-    Other(usize, Irregularity),
+    /// A frame of that many bytes that is not the reply; what it is, unless that shows later.
+    Other(usize, Option<Irregularity>),
     /// As [`Scan`] has it, but counted from this byte.
     Found(Scan),
 }
@@ -124,6 +128,8 @@ impl TransactionIds {
             right_in_a_row: 0,
             candidates: 0,
             is_shared: false,
+            is_doubtful: false,
+            is_ambiguous: false,
         }
     }
 
@@ -135,6 +141,7 @@ impl TransactionIds {
         self.expected = self.next;
         self.next = self.next.wrapping_add(1);
         self.candidates = 0;
+        (self.is_doubtful, self.is_ambiguous) = (false, false);
         self.expected
     }
 
@@ -146,11 +153,23 @@ impl TransactionIds {
             tally.add(Irregularity::WrongId, 1);
             return;
         }
+        self.skip_candidates(tally);
         if self.habit != IdHabit::Ignores {
             if self.unanswered.len() == MAX_UNANSWERED {
                 self.unanswered.remove(0);
             }
             self.unanswered.push(self.expected);
+        }
+    }
+
+    /// Counts skipped frames, after it has shown that they were not the reply: the last reply again, or another master's.
+    fn skip_candidates(&mut self, tally: &mut Tally) {
+        let is_repeated = self.wrong == Some(self.expected.wrapping_sub(1));
+        self.is_shared |= self.candidates > 0 && !is_repeated;
+        let irregularity = if is_repeated { Irregularity::LateReply } else { Irregularity::ForeignFrame };
+        tally.add(irregularity, u64::from(self.candidates));
+        if self.candidates > 0 {
+            (self.candidates, self.wrong) = (0, None);
         }
     }
 
@@ -169,7 +188,7 @@ impl TransactionIds {
                     return self.accept(scan.moved_by(at), rest, tally);
                 }
                 Verdict::Other(frame_bytes, irregularity) => {
-                    tally.add(irregularity, 1);
+                    irregularity.into_iter().for_each(|irregularity| tally.add(irregularity, 1));
                     at += frame_bytes;
                 }
                 Verdict::Stray => {
@@ -209,7 +228,7 @@ impl TransactionIds {
         if !frame.has(frame.whole()) {
             return Verdict::Incomplete;
         }
-        Verdict::Other(frame.whole(), self.of_other_request(frame.id))
+        Verdict::Other(frame.whole(), Some(self.of_other_request(frame.id)))
     }
 
     /// A frame whose content is that of the reply, with another id.
@@ -218,12 +237,12 @@ impl TransactionIds {
             return Verdict::Incomplete;
         }
         if self.habit != IdHabit::Ignores && self.unanswered.contains(&frame.id) {
-            return Verdict::Other(frame.whole(), self.of_other_request(frame.id));
+            return Verdict::Other(frame.whole(), Some(self.of_other_request(frame.id)));
         }
-        if self.habit == IdHabit::Copies {
+        if self.habit == IdHabit::Copies || self.habit == IdHabit::Unknown && self.is_shared {
             self.candidates = self.candidates.saturating_add(1);
             self.wrong = Some(frame.id);
-            return Verdict::Other(frame.whole(), Irregularity::LateReply);
+            return Verdict::Other(frame.whole(), None);
         }
         reply(frame, pdu_bytes)
     }
@@ -272,11 +291,12 @@ impl TransactionIds {
         }
         self.accepted_wrong = id != self.expected;
         if self.accepted_wrong {
+            self.is_doubtful = self.habit == IdHabit::Unknown;
             (self.habit, self.wrong, self.right_in_a_row) = (IdHabit::Ignores, Some(id), 0);
             tally.add(Irregularity::WrongId, 1);
             return scan;
         }
-        self.is_shared |= self.candidates > 0 && self.wrong != Some(self.expected.wrapping_sub(1));
+        self.skip_candidates(tally);
         self.right_in_a_row = self.right_in_a_row.saturating_add(1);
         if self.habit == IdHabit::Unknown || self.right_in_a_row >= RIGHT_IDS {
             self.habit = IdHabit::Copies;
@@ -305,10 +325,10 @@ impl TransactionIds {
         if id == self.expected && self.accepted_wrong {
             // The reply that was accepted by its content was another master's: this is the right one.
             (self.habit, self.accepted_wrong, self.wrong) = (IdHabit::Copies, false, None);
-            self.is_shared = true;
+            (self.is_shared, self.is_ambiguous) = (true, true);
             return Irregularity::Contradiction;
         }
-        if id == self.expected || self.wrong == Some(id) {
+        if id == self.expected || self.habit == IdHabit::Ignores && self.wrong == Some(id) {
             return Irregularity::LateReply;
         }
         self.of_other_request(id)

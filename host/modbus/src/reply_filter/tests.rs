@@ -87,7 +87,12 @@ impl Line {
 }
 
 /// The reply is found whether the bytes arrive together or one by one.
-fn check_found(line: impl Fn() -> Line, bytes: impl Fn(u16) -> Vec<u8>, expected: &[u8], noticed: Option<Irregularity>) {
+fn check_found(
+    line: impl Fn() -> Line,
+    bytes: impl Fn(u16) -> Vec<u8>,
+    expected: &[u8],
+    noticed: Option<Irregularity>,
+) {
     for is_dribbled in [false, true] {
         let mut line = line();
         let before: Vec<_> = Irregularity::ALL.iter().map(|one| line.count(*one)).collect();
@@ -168,7 +173,8 @@ fn a_constant_id_that_is_the_first_of_the_gateway_costs_one_reply() {
 
 #[test]
 fn ids_of_the_devices_own_are_accepted() {
-    for own in [|id: u16| id.wrapping_add(1), |id: u16| id.swap_bytes(), |id: u16| id.wrapping_sub(1), |id: u16| id * 3] {
+    for own in [|id: u16| id.wrapping_add(1), |id: u16| id.swap_bytes(), |id: u16| id.wrapping_sub(1), |id: u16| id * 3]
+    {
         let mut line = Line::tcp();
         for _ in 0..1000 {
             let id = line.ask(&READ);
@@ -261,6 +267,24 @@ fn a_device_that_is_silent_among_replies_to_others_is_not_taken_to_ignore_ids() 
         assert_eq!(line.reply(&tcp(foreign + 1000, 7, UNIT, &VALUES)), None);
         line.filter.give_up();
     }
+}
+
+#[test]
+fn the_first_reply_is_doubtful_if_only_its_id_is_wrong() {
+    let theirs = [3, 4, 9, 9, 9, 9];
+    let mut line = Line::tcp();
+    let id = line.ask(&READ);
+    assert_eq!(line.reply(&tcp(9, 7, UNIT, &theirs)), Some(theirs.to_vec()));
+    assert!(line.filter.is_doubtful() && !line.filter.is_ambiguous());
+    line.filter.discard(&tcp(id, 7, UNIT, &VALUES));
+    assert!(line.filter.is_ambiguous());
+    assert_eq!(line.filter.habits().ids, IdHabit::Copies);
+    // Where other masters are known, it is not accepted at all.
+    let mut line = Line::tcp();
+    let id = line.ask(&READ);
+    assert_eq!(line.reply(&[tcp(9, 7, 2, &VALUES), tcp(9, 7, UNIT, &theirs)].concat()), None);
+    assert_eq!(line.reply(&tcp(id, 7, UNIT, &VALUES)), Some(VALUES.to_vec()));
+    assert!(!line.filter.is_doubtful());
 }
 
 #[test]
@@ -377,7 +401,7 @@ fn the_reply_to_another_masters_request_of_the_same_length_is_not_taken() {
     // It was not seen: two different replies are ambiguous.
     line.ask(&READ);
     assert!(line.reply(&[rtu(UNIT, &theirs), rtu(UNIT, &VALUES)].concat()).is_some());
-    assert!(line.filter.has_rival() && line.filter.is_ambiguous());
+    assert!(line.filter.is_doubtful() && line.filter.is_ambiguous());
     line.ask(&READ);
     assert!(line.reply(&[rtu(UNIT, &VALUES), rtu(UNIT, &VALUES)].concat()).is_some());
     assert!(!line.filter.is_ambiguous(), "the same reply twice does no harm");

@@ -215,9 +215,12 @@ fn is_learnt(framing: Framing, fault: Fault) -> bool {
 fn most_connections(framing: Framing, rule: FaultRule, cycles: u64) -> u64 {
     let ends_connection =
         matches!(rule.fault, Fault::Truncate | Fault::ResetMidFrame | Fault::HalfClose | Fault::Reset);
-    let is_dead = framing == Framing::Tcp
-        && rule.every == 1
-        && matches!(rule.fault, Fault::Silence | Fault::Late | Fault::Garbage | Fault::Slow(_) | Fault::Exception(_));
+    // With a delay of seven seconds, more requests wait in the device than it answers.
+    let is_silent = match rule.fault {
+        Fault::Silence | Fault::Late | Fault::Garbage | Fault::Slow(_) | Fault::Exception(_) => rule.every == 1,
+        _ => false,
+    } || rule.fault == Fault::Slow(7 * SECOND);
+    let is_dead = framing == Framing::Tcp && is_silent;
     let minutes = cycles * PERIOD.as_secs() / 60;
     if ends_connection || is_dead { 2 * cycles } else { 1 + minutes }
 }
