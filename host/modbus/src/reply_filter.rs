@@ -29,6 +29,8 @@ pub(crate) struct Habits {
     pub(crate) ids: IdHabit,
     /// The next transaction id; ids continue, so that a constant one does not match the first of each connection.
     pub(crate) next_id: Option<u16>,
+    /// The last wrong id of an accepted reply.
+    pub(crate) wrong_id: Option<u16>,
     pub(crate) echo: Echo,
     /// Frames of other masters arrive.
     pub(crate) is_shared: bool,
@@ -106,7 +108,7 @@ impl ReplyFilter {
         let framing = if is_rtu {
             Framing::Rtu(SerialLine::new(habits.echo, habits.is_shared))
         } else {
-            Framing::Tcp(TransactionIds::new(habits.ids, habits.next_id))
+            Framing::Tcp(TransactionIds::new(habits.ids, habits.next_id, habits.wrong_id))
         };
         Self {
             framing,
@@ -125,7 +127,9 @@ impl ReplyFilter {
     /// What has been learnt so far.
     pub(crate) fn habits(&self) -> Habits {
         match &self.framing {
-            Framing::Tcp(ids) => Habits { ids: ids.habit, next_id: Some(ids.next), ..Habits::default() },
+            Framing::Tcp(ids) => {
+                Habits { ids: ids.habit, next_id: Some(ids.next), wrong_id: ids.known_wrong, ..Habits::default() }
+            }
             Framing::Rtu(line) => Habits { echo: line.echo, is_shared: line.is_shared, ..Habits::default() },
         }
     }
@@ -208,7 +212,7 @@ impl ReplyFilter {
     pub(crate) fn is_doubtful(&self) -> bool {
         match &self.framing {
             Framing::Tcp(ids) => ids.is_doubtful,
-            Framing::Rtu(line) => line.has_rival,
+            Framing::Rtu(line) => line.has_rival(),
         }
     }
 

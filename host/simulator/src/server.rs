@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use self::connection::{ConnectionGuard, ServedConnection};
@@ -46,6 +46,9 @@ use crate::registers::Registers;
 
 /// The unit id that addresses every device of a serial bus.
 const BROADCAST: u8 = 0;
+
+/// Forwarded frames that may wait for a connection; it misses the oldest of more.
+const FORWARDED_MAX: usize = 64;
 
 /// A running server. Dropping it stops it as soon as the runtime runs its tasks; [`Server::stop`] waits for that.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ struct ServerState {
     accepted: AtomicU64,
     next_connection: AtomicU64,
     slot: Mutex<Slot>,
+    /// Bytes of another master, for all connections with RTU frames.
+    forwarded: broadcast::Sender<Vec<u8>>,
     /// Marked as changed to close all connections, each of which holds one receiver.
     closing: watch::Sender<()>,
 }
@@ -129,6 +134,7 @@ impl Server {
             accepted: AtomicU64::new(0),
             next_connection: AtomicU64::new(0),
             slot: Mutex::default(),
+            forwarded: broadcast::Sender::new(FORWARDED_MAX),
             closing: watch::Sender::new(()),
         });
         Ok(Self { endpoint: Endpoint::Detached, shared, runtime, stopped: watch::Sender::new(false) })
@@ -204,6 +210,14 @@ impl Server {
     /// another one.
     pub fn serve_one_client_until_reset(&self) {
         *lock(&self.shared.slot) = Slot::Free;
+    }
+
+    /// Sends an RTU frame of this unit and PDU to all clients, as a transparent converter does with what another master and
+    /// the units that it asks send.
+    pub fn forward(&self, unit: u8, pdu: &[u8]) {
+        let frame = ModbusFrame { transaction: 0, unit, pdu: pdu.to_vec() };
+        // Fails if no client is connected.
+        let _ = self.shared.forwarded.send(Framing::Rtu.to_bytes(&frame));
     }
 
     /// Requests to which a fault was applied since the start.

@@ -98,6 +98,44 @@ async fn frames_of_another_master_are_skipped() {
 }
 
 #[tokio::test]
+async fn a_bus_that_another_master_keeps_busy_is_read() {
+    let (broker, server) = (Broker::start(), serve(Transport::RtuOverTcp, registers([7])));
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let gateway = site(&broker, &device("box", &format!("rtu+tcp://{}", server.address()), 7, "")).run();
+    subscriber.next("SITE-CL-001/telemetry").await;
+    // Another master asks unit 3 for twenty registers, and then unit 7 for other ones, whenever it likes; units answer it.
+    let traffic = async {
+        loop {
+            for (unit, request, values) in [(3, [3, 0, 0, 0, 20], 40), (7, [4, 0, 0, 0, 3], 6)] {
+                server.forward(unit, &request);
+                tokio::time::sleep(Duration::from_millis(15)).await;
+                server.forward(unit, &[&[request[0], values], vec![0xee; usize::from(values)].as_slice()].concat());
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        }
+    };
+    let reading = async {
+        let mut complete = 0;
+        for _ in 0..3 * READINGS {
+            let telemetry = subscriber.next("SITE-CL-001/telemetry").await.json();
+            let got = values(&telemetry);
+            for (name, value) in expected(7).as_object().unwrap() {
+                assert!(got.get(name).is_none_or(|got| got.as_f64() == value.as_f64()), "{name} in {telemetry}");
+            }
+            complete += usize::from(got.as_object().unwrap().len() == expected(7).as_object().unwrap().len());
+        }
+        complete
+    };
+    let complete = tokio::select! {
+        () = traffic => unreachable!("it has no end"),
+        complete = reading => complete,
+    };
+    assert!(complete >= 3 * READINGS - 3, "{complete}: {}", gateway.log());
+    assert_eq!(server.accepted(), 1, "{}", gateway.log());
+    gateway.assert_logged_once("forwards frames of another master").await;
+}
+
+#[tokio::test]
 async fn a_silent_unit_costs_the_others_no_connection() {
     for (transport, scheme) in TRANSPORTS {
         let (broker, server) = (Broker::start(), serve(transport, registers([7, 8])));

@@ -51,8 +51,8 @@ pub(super) struct SerialLine {
     /// The last accepted reply.
     accepted: Vec<u8>,
     last: Option<Expected>,
-    /// Another master asks the same unit with the same function.
-    pub(super) has_rival: bool,
+    /// Units and functions with which another master asks them, too.
+    rivals: Vec<(u8, u8)>,
     /// A second, different reply to the last request has come.
     pub(super) is_ambiguous: bool,
     /// Frames of other masters arrive.
@@ -77,10 +77,15 @@ impl SerialLine {
             given_up: Vec::new(),
             accepted: Vec::new(),
             last: None,
-            has_rival: false,
+            rivals: Vec::new(),
             is_ambiguous: false,
             is_shared,
         }
+    }
+
+    /// Whether another master asks the same unit with the same function.
+    pub(super) fn has_rival(&self) -> bool {
+        self.last.is_some_and(|last| self.rivals.contains(&(last.unit, last.function)))
     }
 
     pub(super) fn begin(&mut self, expected: &Expected) {
@@ -153,7 +158,8 @@ impl SerialLine {
         self.accepted.extend_from_slice(bytes.get(start..end).unwrap_or_default());
         self.replies_alone = self.replies_alone.saturating_add(1);
         if self.replies_alone >= REPLIES_ALONE {
-            (self.is_shared, self.has_rival) = (false, false);
+            self.is_shared = false;
+            self.rivals.clear();
         }
         if !self.has_echoed {
             self.replies_without_echo = self.replies_without_echo.saturating_add(1);
@@ -170,7 +176,10 @@ impl SerialLine {
         let content = Expected::of(frame.bytes);
         self.foreign_request = content.filter(|_| frame.is_request);
         if let (Some(expected), Some(content)) = (expected, content) {
-            self.has_rival |= (content.unit, content.function) == (expected.unit, expected.function);
+            let rival = (content.unit, content.function);
+            if rival == (expected.unit, expected.function) && !self.rivals.contains(&rival) {
+                self.rivals.push(rival);
+            }
             self.rival_requests += u8::from(frame.is_request && content.has_equal_replies(expected));
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct TransactionIds {
     unanswered: Vec<u16>,
     /// The id of the last reply that did not have the right one.
     wrong: Option<u16>,
+    /// The last wrong id of an accepted reply. A device may copy ids and yet use a constant one in its exceptions.
+    pub(super) known_wrong: Option<u16>,
     /// The last accepted reply had a wrong id.
     accepted_wrong: bool,
     right_in_a_row: u8,
@@ -117,13 +119,14 @@ impl<'a> Frame<'a> {
 }
 
 impl TransactionIds {
-    pub(super) fn new(habit: IdHabit, next: Option<u16>) -> Self {
+    pub(super) fn new(habit: IdHabit, next: Option<u16>, known_wrong: Option<u16>) -> Self {
         Self {
             habit,
             next: next.unwrap_or(FIRST_ID),
             expected: 0,
             unanswered: Vec::new(),
             wrong: None,
+            known_wrong,
             accepted_wrong: false,
             right_in_a_row: 0,
             candidates: 0,
@@ -135,7 +138,7 @@ impl TransactionIds {
 
     /// The id of a new request: none that a late reply or a constant id can have.
     pub(super) fn begin(&mut self) -> u16 {
-        while self.unanswered.contains(&self.next) || self.wrong == Some(self.next) {
+        while self.unanswered.contains(&self.next) || [self.wrong, self.known_wrong].contains(&Some(self.next)) {
             self.next = self.next.wrapping_add(1);
         }
         self.expected = self.next;
@@ -148,7 +151,7 @@ impl TransactionIds {
     /// The request is given up. A single reply that came with another id shows that the device does not copy ids.
     pub(super) fn give_up(&mut self, tally: &mut Tally) {
         if self.habit == IdHabit::Copies && self.candidates == 1 && !self.is_shared {
-            self.habit = IdHabit::Ignores;
+            (self.habit, self.known_wrong) = (IdHabit::Ignores, self.wrong);
             self.right_in_a_row = 0;
             tally.add(Irregularity::WrongId, 1);
             return;
@@ -189,7 +192,7 @@ impl TransactionIds {
                 }
                 Verdict::Other(frame_bytes, irregularity) => {
                     irregularity.into_iter().for_each(|irregularity| tally.add(irregularity, 1));
-                    at += frame_bytes;
+                    at += self.own_start(rest, frame_bytes);
                 }
                 Verdict::Stray => {
                     stray += u64::from(held.is_none());
@@ -203,6 +206,15 @@ impl TransactionIds {
         }
         tally.add(Irregularity::StrayBytes, stray);
         Scan::Incomplete { skipped: held.unwrap_or(at).min(bytes.len()) }
+    }
+
+    /// The bytes of another frame up to its end, or to where the reply begins: stray bytes can look like a header.
+    fn own_start(&self, rest: &[u8], frame_bytes: usize) -> usize {
+        let [high, low] = self.expected.to_be_bytes();
+        let own = [high, low, 0, 0];
+        let begins = |tail: &[u8]| !tail.is_empty() && (tail.starts_with(&own) || own.starts_with(tail));
+        let inner = (1..frame_bytes).find(|&start| rest.get(start..).is_some_and(begins));
+        inner.unwrap_or(frame_bytes)
     }
 
     /// What begins at the first byte.
@@ -239,7 +251,13 @@ impl TransactionIds {
         if self.habit != IdHabit::Ignores && self.unanswered.contains(&frame.id) {
             return Verdict::Other(frame.whole(), Some(self.of_other_request(frame.id)));
         }
-        if self.habit == IdHabit::Copies || self.habit == IdHabit::Unknown && self.is_shared {
+        let may_be_late = self.known_wrong != Some(frame.id) || !self.unanswered.is_empty() || self.is_shared;
+        let is_doubted = match self.habit {
+            IdHabit::Copies => may_be_late,
+            IdHabit::Unknown => self.is_shared,
+            IdHabit::Ignores => false,
+        };
+        if is_doubted {
             self.candidates = self.candidates.saturating_add(1);
             self.wrong = Some(frame.id);
             return Verdict::Other(frame.whole(), None);
@@ -292,7 +310,10 @@ impl TransactionIds {
         self.accepted_wrong = id != self.expected;
         if self.accepted_wrong {
             self.is_doubtful = self.habit == IdHabit::Unknown;
-            (self.habit, self.wrong, self.right_in_a_row) = (IdHabit::Ignores, Some(id), 0);
+            if self.habit != IdHabit::Copies {
+                (self.habit, self.wrong, self.right_in_a_row) = (IdHabit::Ignores, Some(id), 0);
+            }
+            self.known_wrong = Some(id);
             tally.add(Irregularity::WrongId, 1);
             return scan;
         }

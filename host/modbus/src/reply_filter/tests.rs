@@ -186,14 +186,14 @@ fn ids_of_the_devices_own_are_accepted() {
 #[test]
 fn a_device_may_begin_and_end_to_copy_ids() {
     let mut line = Line::tcp().used();
-    for _ in 0..3 {
-        // Wrong ids cost one reply.
+    for wrong in [7, 8, 7] {
+        // A new wrong id costs one reply.
         line.ask(&READ);
-        assert_eq!(line.reply(&tcp(7, 7, UNIT, &VALUES)), None);
+        assert_eq!(line.reply(&tcp(wrong, 7, UNIT, &VALUES)), None);
         line.filter.give_up();
         for _ in 0..10 {
             line.ask(&READ);
-            assert_eq!(line.reply(&tcp(7, 7, UNIT, &VALUES)), Some(VALUES.to_vec()));
+            assert_eq!(line.reply(&tcp(wrong, 7, UNIT, &VALUES)), Some(VALUES.to_vec()));
         }
         assert_eq!(line.filter.habits().ids, IdHabit::Ignores);
         for _ in 0..10 {
@@ -201,6 +201,22 @@ fn a_device_may_begin_and_end_to_copy_ids() {
             assert_eq!(line.reply(&tcp(id, 7, UNIT, &VALUES)), Some(VALUES.to_vec()));
         }
         assert_eq!(line.filter.habits().ids, IdHabit::Copies);
+    }
+}
+
+#[test]
+fn a_device_may_copy_ids_in_replies_and_not_in_exceptions() {
+    let mut line = Line::tcp().used();
+    line.ask(&READ);
+    assert_eq!(line.reply(&tcp(0, 3, UNIT, &EXCEPTION)), None, "it may be another master's");
+    line.filter.give_up();
+    for _ in 0..100 {
+        for _ in 0..5 {
+            let id = line.ask(&READ);
+            assert_eq!(line.reply(&tcp(id, 7, UNIT, &VALUES)), Some(VALUES.to_vec()));
+        }
+        line.ask(&READ);
+        assert_eq!(line.reply(&tcp(0, 3, UNIT, &EXCEPTION)), Some(EXCEPTION.to_vec()));
     }
 }
 
@@ -415,5 +431,35 @@ fn endless_bytes_do_not_fill_the_memory() {
             line.filter.receive(&[byte.to_be_bytes()[3] | 1]);
         }
         assert!(line.filter.received.len() <= MAX_RECEIVED);
+    }
+}
+
+/// Reproducible pseudo-random numbers (Marsaglia's xorshift).
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+#[test]
+fn no_bytes_before_the_reply_hide_it() {
+    // Of those that headers, requests and replies are made of.
+    let bytes = [0, 0, 0, 1, 2, 3, 4, 6, 9, 0x4b, 0x1e, 0x83, 0xff];
+    let mut state = 0x5eed;
+    for _ in 0..20_000 {
+        for line in [Line::tcp, Line::rtu] {
+            let mut line = line().used();
+            let id = line.ask(&READ);
+            let before = random(&mut state) % 40;
+            let index = |random: u64| usize::try_from(random % bytes.len() as u64).unwrap();
+            let noise: Vec<u8> = (0..before).map(|_| bytes[index(random(&mut state))]).collect();
+            let own = if line.is_rtu { rtu(UNIT, &VALUES) } else { tcp(id, 7, UNIT, &VALUES) };
+            let (first, second) = own.split_at(index(random(&mut state)).min(own.len()));
+            let mut found = line.reply(&[&noise, first].concat());
+            found = found.or(line.reply(second));
+            let is_refused = line.filter.take_contradiction().is_some();
+            assert!(is_refused || found.as_deref() == Some(&VALUES), "{noise:02x?} before {own:02x?}: {found:02x?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use super::fault::{self, Replacement, Sending};
@@ -32,6 +32,8 @@ pub(super) struct ServedConnection<S> {
     shared: Arc<ServerState>,
     /// Unique among the server's connections.
     id: u64,
+    /// Bytes of another master.
+    forwarded: broadcast::Receiver<Vec<u8>>,
     since: Instant,
     last_reply: Option<Instant>,
     /// The reply that [`Fault::Late`] holds back.
@@ -59,8 +61,8 @@ impl ConnectionGuard {
 impl<S: AsyncRead + AsyncWrite + Unpin> ServedConnection<S> {
     pub(super) fn new(stream: S, framing: Framing, reset: fn(&S) -> io::Result<()>, shared: Arc<ServerState>) -> Self {
         let (reader, since) = (framing.reader(), Instant::now());
-        let id = shared.next_connection();
-        Self { stream, reset, framing, reader, shared, id, since, last_reply: None, held: None }
+        let (id, forwarded) = (shared.next_connection(), shared.forwarded.subscribe());
+        Self { stream, reset, framing, reader, shared, id, forwarded, since, last_reply: None, held: None }
     }
 
     /// Serves until either side ends it.
@@ -117,7 +119,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServedConnection<S> {
     /// Answers requests until a fault ends the connection; an error when the client closes it or sends a malformed frame.
     async fn serve(&mut self) -> io::Result<ConnectionEnd> {
         loop {
-            let request = self.reader.next(&mut self.stream).await?;
+            let request = tokio::select! {
+                request = self.reader.next(&mut self.stream) => request?,
+                // An RTU reader keeps what it has read.
+                Ok(bytes) = self.forwarded.recv(), if self.framing == Framing::Rtu => {
+                    self.send(&bytes).await?;
+                    continue;
+                }
+            };
             if let Some(end) = self.exchange(&request).await? {
                 return Ok(end);
             }
