@@ -142,13 +142,17 @@ impl Link {
 
     /// Where a reply may be another master's, it counts only if no other one follows it.
     async fn exclude_second_reply(&mut self, unit: u8, name: &impl Fn() -> String) -> Result<(), LinkError> {
-        if self.stream.ask_filter(|filter| filter.is_doubtful()) != Some(true) {
-            return Ok(());
-        }
-        let drained = self.stream.drain(SECOND_REPLY_TIME).await;
-        drained.map_err(|_| LinkError::Broken("closed by the device".into()))?;
-        if self.stream.ask_filter(|filter| filter.is_ambiguous()) != Some(true) {
-            return Ok(());
+        let doubts = self.stream.ask_filter(|filter| (filter.is_doubtful(), filter.is_ambiguous()));
+        match doubts.unwrap_or_default() {
+            (_, true) => {}
+            (false, false) => return Ok(()),
+            (true, false) => {
+                let drained = self.stream.drain(SECOND_REPLY_TIME).await;
+                drained.map_err(|_| LinkError::Broken("closed by the device".into()))?;
+                if self.stream.ask_filter(|filter| filter.is_ambiguous()) != Some(true) {
+                    return Ok(());
+                }
+            }
         }
         Err(LinkError::Invalid(format!(
             "expected one reply of unit {unit} to the {}, received two different ones: another master asks that unit too, \

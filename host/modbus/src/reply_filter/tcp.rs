@@ -22,6 +22,8 @@ const MAX_FUNCTION: u8 = 0x2b;
 const FIRST_ID: u16 = 0x4b1d;
 /// Ids of requests without a reply to remember, so that their late replies are recognised.
 const MAX_UNANSWERED: usize = 32;
+/// The largest step between two ids of a device that counts them itself.
+const MAX_OWN_STEP: u16 = 16;
 /// Right ids in a row after which a device that did not copy ids is taken to copy them.
 const RIGHT_IDS: u8 = 3;
 
@@ -309,7 +311,7 @@ impl TransactionIds {
         }
         self.accepted_wrong = id != self.expected;
         if self.accepted_wrong {
-            self.is_doubtful = self.habit == IdHabit::Unknown;
+            self.is_doubtful = self.habit == IdHabit::Unknown || !self.is_known_wrong(id);
             if self.habit != IdHabit::Copies {
                 (self.habit, self.wrong, self.right_in_a_row) = (IdHabit::Ignores, Some(id), 0);
             }
@@ -324,6 +326,11 @@ impl TransactionIds {
             self.wrong = None;
         }
         scan
+    }
+
+    /// Whether a wrong id is the constant one of earlier replies, or a next one of the device's own.
+    fn is_known_wrong(&self, id: u16) -> bool {
+        self.known_wrong.is_some_and(|known| id.wrapping_sub(known) <= MAX_OWN_STEP)
     }
 
     /// Judges bytes that arrived while no reply was awaited.
@@ -345,7 +352,8 @@ impl TransactionIds {
     fn unsolicited(&mut self, id: u16) -> Irregularity {
         if id == self.expected && self.accepted_wrong {
             // The reply that was accepted by its content was another master's: this is the right one.
-            (self.habit, self.accepted_wrong, self.wrong) = (IdHabit::Copies, false, None);
+            (self.habit, self.accepted_wrong) = (IdHabit::Copies, false);
+            (self.wrong, self.known_wrong) = (None, None);
             (self.is_shared, self.is_ambiguous) = (true, true);
             return Irregularity::Contradiction;
         }

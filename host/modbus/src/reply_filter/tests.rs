@@ -295,6 +295,14 @@ fn the_first_reply_is_doubtful_if_only_its_id_is_wrong() {
     line.filter.discard(&tcp(id, 7, UNIT, &VALUES));
     assert!(line.filter.is_ambiguous());
     assert_eq!(line.filter.habits().ids, IdHabit::Copies);
+    let mut line = Line::tcp().used();
+    // Also that of a device that does not copy ids, until then.
+    line.ask(&READ);
+    line.reply(&tcp(7, 7, UNIT, &VALUES));
+    line.filter.give_up();
+    let id = line.ask(&READ);
+    assert!(line.reply(&[tcp(700, 7, UNIT, &theirs), tcp(id, 7, UNIT, &VALUES)].concat()).is_some());
+    assert!(line.filter.is_ambiguous() && line.filter.is_doubtful());
     // Where other masters are known, it is not accepted at all.
     let mut line = Line::tcp();
     let id = line.ask(&READ);
