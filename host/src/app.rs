@@ -274,7 +274,7 @@ fn sinks(
     reports: ReportRules,
 ) -> Sinks {
     let (journal, judged) = (journal.clone(), Rc::clone(report));
-    let (report, of_failures) = (Rc::clone(report), Rc::clone(report));
+    let (of_failures, of_missing, report) = (Rc::clone(report), Rc::clone(report), Rc::clone(report));
     Sinks {
         judged: Box::new(move |state| judged.borrow_mut().judged(state)),
         append: Box::new(move |at, body| {
@@ -288,6 +288,7 @@ fn sinks(
         }),
         reports,
         failed: Box::new(move |failure| of_failures.borrow_mut().note_failure(failure)),
+        missing: Box::new(move |missing| of_missing.borrow_mut().note_missing(missing)),
     }
 }
 

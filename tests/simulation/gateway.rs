@@ -251,6 +251,7 @@ fn sinks(world: &Rc<World>, journal: &Journal, wake: &Rc<Notify>, shown: &Shown)
         infer: Box::new(move |at, frame, _| inferring.frame(at, frame)),
         reports: Box::new(|_, _| None),
         failed: Box::new(|_| {}),
+        missing: Box::new(|_| {}),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::event::{DeviceStatus, Frame};
 use crate::profile::Profile;
+use crate::register::{Table, UnitId};
 use crate::time::Moment;
 
 /// What a bus's task reports.
@@ -12,10 +13,12 @@ use crate::time::Moment;
 pub enum DeviceReport {
     /// The values and faults of one reading.
     Frame(Moment, Frame),
-    /// A device went online or offline.
+    /// A device went online or offline, or other points of it have no values.
     Status(Moment, DeviceStatus),
     /// An attempt to read an offline device failed.
     Failure(ReadFailure),
+    /// Points without values of a device that answers.
+    Missing(MissingPoints),
     /// The discovered profile of a SunSpec device, by device name; later frames follow its point order.
     Discovered(Moment, String, Arc<Profile>),
 }
@@ -29,4 +32,41 @@ pub struct ReadFailure {
     pub error: String,
     /// When the device is tried again.
     pub next_try: Instant,
+}
+
+/// The points of one source of a device that have no values although the device answers; replaces the last report about
+/// that source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingPoints {
+    /// The device's name in the site.
+    pub device: String,
+    /// The source's index in the site description.
+    pub source: u32,
+    /// In the order of their registers; as many as are worth showing.
+    pub blocks: Vec<MissingBlock>,
+    /// Points that are not among them.
+    pub further: usize,
+}
+
+/// Adjacent points without values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingBlock {
+    /// The unit that has them.
+    pub unit: UnitId,
+    /// Their table.
+    pub table: Table,
+    /// Their first register.
+    pub first: u16,
+    /// Their last register.
+    pub last: u16,
+    /// The names of the first points.
+    pub points: Vec<String>,
+    /// How many points there are.
+    pub count: usize,
+    /// Why they have no values, for people.
+    pub cause: String,
+    /// Since when the first of them has none.
+    pub since: Instant,
+    /// When they are asked for next; none while the device is searched for those of them that have values.
+    pub next_try: Option<Instant>,
 }

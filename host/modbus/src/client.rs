@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bessai_domain::event::Frame;
-use bessai_domain::plan::{Plan, ReadRequest};
+use bessai_domain::plan::{BlockFault, Plan, ReadRequest};
 use bessai_domain::profile::Point;
 use bessai_domain::register::{Table, UnitId};
 use bessai_domain::sunspec::DeviceDescription;
@@ -90,38 +90,30 @@ impl DeviceClient {
         let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
         let (mut refusals, mut timeouts, mut has_replied) = (BTreeMap::new(), 0, false);
         while let Some(request) = cycle.request(&plan) {
-            let skipped = |plan: &Plan| plan.channels(&request).collect();
             let replied = self.connection.request(BusRequest::Read(&request), self.settings.timeout).await;
             has_replied |= replied.is_ok();
-            let (channels, reason): (Vec<usize>, String) = match replied {
+            let (fault, reason) = match replied {
                 Ok(Reply::Values(registers)) => {
                     cycle.answered(&mut plan, &request, &registers, &mut reading);
                     continue;
                 }
-                Ok(Reply::Exception(ExceptionKind::Block, reason)) => (cycle.refused(&mut plan), reason),
-                Ok(Reply::Exception(ExceptionKind::Function, reason)) => (cycle.function_refused(&mut plan), reason),
-                Ok(Reply::Exception(ExceptionKind::Failure, reason)) => (cycle.failed(&mut plan), reason),
-                Ok(Reply::Exception(_, reason)) => {
-                    cycle.skip();
-                    (skipped(&plan), reason)
-                }
+                Ok(Reply::Exception(kind, reason)) => (kind.fault(), reason),
                 Ok(Reply::WriteConfirmed) => {
-                    cycle.skip();
-                    (skipped(&plan), "the device confirmed a write in reply to a read".to_owned())
+                    (BlockFault::Invalid, "the device confirmed a write in reply to a read".to_owned())
                 }
                 Err(BusError::NoReply(reason)) => {
                     timeouts += 1;
                     if timeouts >= MAX_TIMEOUTS && !has_replied {
                         return Err(reason);
                     }
-                    cycle.unanswered();
-                    (skipped(&plan), reason)
+                    (BlockFault::Silent, reason)
                 }
                 Err(error) => return Err(error.into_reason()),
             };
-            for channel in channels {
-                refusals.entry(channel).or_insert_with(|| reason.clone());
+            for channel in plan.channels(&request) {
+                refusals.insert(channel, reason.clone());
             }
+            cycle.fail(&mut plan, fault);
         }
         if !has_replied && let Some(reason) = refusals.values().next().cloned() {
             return Err(reason);

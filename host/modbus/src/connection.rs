@@ -27,6 +27,10 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Repetitions of a request to a busy device.
 const BUSY_RETRIES: u32 = 2;
+/// Timeouts in a row that a Modbus/TCP connection survives; a device that keeps silent may need a new one.
+const MAX_TIMEOUTS: u32 = 3;
+/// Age of a connection from which on exceptions count as errors that lead to a new one, unless their number is configured.
+const MIN_AGE_TO_REFUSE: Duration = Duration::from_mins(1);
 /// Age of a connection up to which its closing counts as an idle close. Many devices close idle connections; only the first
 /// idle close in a row counts as a reconnect, because the device may have restarted.
 const MAX_IDLE_CLOSE_AGE: Duration = Duration::from_mins(10);
@@ -68,6 +72,8 @@ pub(crate) struct BusConnection {
     habits: Habits,
     /// When the gateway last closed a connection on which the device had replied, if only with errors.
     closed_at: Option<Instant>,
+    /// The next request is for a block that has failed before, whose failure says nothing about pauses.
+    expects_failure: bool,
 }
 
 impl BusConnection {
@@ -95,6 +101,7 @@ impl BusConnection {
             logged_notes: Notes::default(),
             habits,
             closed_at: None,
+            expects_failure: false,
         }
     }
 
@@ -110,6 +117,16 @@ impl BusConnection {
 
     pub(crate) fn is_open(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// Whether the requests from now on are for blocks that have failed before.
+    pub(crate) fn expect_failure(&mut self, expects_failure: bool) {
+        self.expects_failure = expects_failure;
+    }
+
+    /// Whether an invalid reply has cost nothing: the connection is open, and was not drained.
+    pub(crate) fn is_usable_after_error(&self) -> bool {
+        self.link.is_some() && !self.medium.is_rtu()
     }
 
     /// When it may be opened again, if it is closed.
@@ -289,11 +306,15 @@ impl BusConnection {
         }
         self.pause(self.pacing.gap());
         match reply {
+            // A new connection may end a state in which a device only says no, but a search must not open one after another.
             Reply::Exception(
                 ExceptionKind::Busy | ExceptionKind::Accepted | ExceptionKind::Unreachable | ExceptionKind::Failure,
                 _,
             ) => {
-                self.count_error();
+                let is_old = self.opened_at.is_some_and(|opened| opened.elapsed() >= MIN_AGE_TO_REFUSE);
+                if is_old || self.pacing.has_reconnect_after() {
+                    self.count_error();
+                }
             }
             Reply::Values(_)
             | Reply::WriteConfirmed
@@ -312,7 +333,7 @@ impl BusConnection {
             LinkError::Invalid(_) => link.is_usable(),
             LinkError::Timeout(_) => {
                 let may_wait = self.was_closed_recently() && self.silence() < MAX_SILENCE;
-                link.is_usable() && self.replies > 0 && (self.consecutive_errors == 0 || may_wait)
+                link.is_usable() && self.replies > 0 && (self.consecutive_errors < MAX_TIMEOUTS || may_wait)
             }
             LinkError::Broken(_) => false,
         };
@@ -335,7 +356,10 @@ impl BusConnection {
                 self.unanswered = UnansweredReads::default();
             }
         }
-        self.count_error();
+        // Short time limits in a row are no reason for a new connection.
+        if !self.expects_failure {
+            self.count_error();
+        }
     }
 
     fn adapt_pacing(&mut self, unit_replies: u32) {
@@ -343,6 +367,7 @@ impl BusConnection {
         if self.replies == 0 && self.consecutive_errors == 0 {
             self.pacing.record_failed_first_request();
         } else if unit_replies > 0
+            && !self.expects_failure
             && let Some(note) = self.pacing.record_failure(unit_replies)
         {
             tracing::info!(%address, "{address} {note}");

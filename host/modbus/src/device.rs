@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_domain::device::MissingPoints;
 use bessai_domain::event::{DeviceStatus, Frame};
 use bessai_domain::outage::{Reminders, outage_text};
 use bessai_domain::profile::Profile;
@@ -32,6 +33,8 @@ pub(crate) struct PolledDevice {
     sources: Vec<SourceState>,
     /// The last reported status; none before the first report.
     online: Option<bool>,
+    /// The points without values that it named.
+    reported_missing: String,
     /// While it is not online.
     outage: Option<Outage>,
     suspension: Option<Suspension>,
@@ -61,7 +64,9 @@ struct LastDiscovery {
 impl PolledDevice {
     pub(crate) fn new(settings: DeviceSettings) -> Self {
         let sources = settings.sources.iter().map(|source| SourceState::new(source.clone(), &settings)).collect();
-        Self { settings, sources, online: None, outage: None, suspension: None, last_discovery: None, chain: None }
+        let reported_missing = String::new();
+        let (online, outage, suspension) = (None, None, None);
+        Self { settings, sources, online, reported_missing, outage, suspension, last_discovery: None, chain: None }
     }
 
     /// Whether its points must be discovered: they have not been yet, or the device may have been replaced since.
@@ -98,8 +103,7 @@ impl PolledDevice {
         );
         profile.corrections.iter().chain(&found.note).for_each(|note| tracing::warn!(%device, "{note}"));
         self.settings.profile = Arc::new(profile);
-        let sources = self.sources.iter().map(|state| SourceState::new(state.settings.clone(), &self.settings));
-        self.sources = sources.collect();
+        self.sources = self.sources.iter().map(|state| state.replaced(&self.settings)).collect();
         Some(Arc::clone(&self.settings.profile))
     }
 
@@ -117,6 +121,18 @@ impl PolledDevice {
     pub(crate) fn holding_reads(&self) -> HoldingReads {
         let DeviceSettings { unit, read_limits, timeout, .. } = self.settings;
         HoldingReads { unit, max_registers: read_limits.registers, timeout }
+    }
+
+    /// Whether the device has lately answered another source that is read at least as often as this one.
+    pub(crate) fn answers_others(&self, source: usize) -> bool {
+        let Some(period) = self.sources.get(source).map(|state| state.settings.period) else { return false };
+        let mut others = self.sources.iter().enumerate().filter(|(index, _)| *index != source);
+        others.any(|(_, state)| !state.is_empty && state.settings.period <= period)
+    }
+
+    /// The points of a source without values, if they have changed.
+    pub(crate) fn take_missing(&mut self, source: usize) -> Option<MissingPoints> {
+        self.sources.get_mut(source)?.missing.take_report()
     }
 
     pub(crate) fn sources(&self) -> &[SourceState] {
@@ -144,7 +160,12 @@ impl PolledDevice {
         match error {
             Some(error) => error.reason().to_owned(),
             None if !self.has_points() => "the profile has no point to read".to_owned(),
-            None => "answers, but refuses every point".to_owned(),
+            None => {
+                match self.sources.iter().filter_map(|source| source.missing.status()).find(|text| !text.is_empty()) {
+                    Some(missing) => format!("answers, but refuses every point: {missing}"),
+                    None => "answers, but refuses every point".to_owned(),
+                }
+            }
         }
     }
 
@@ -201,7 +222,7 @@ impl PolledDevice {
         connection: &BusConnection,
     ) -> Option<DeviceStatus> {
         if online && self.online == Some(true) {
-            return None;
+            return self.update_missing();
         }
         let detail = if online { "answers".to_owned() } else { self.offline_reason(error) };
         if self.online == Some(online) {
@@ -225,7 +246,25 @@ impl PolledDevice {
             tracing::warn!(%device, "{address} cannot be read: {detail}; retrying{hint}");
         }
         self.online = Some(online);
-        Some(DeviceStatus { device, online, detail })
+        self.reported_missing.clear();
+        let with_missing = if online { self.update_missing() } else { None };
+        Some(with_missing.unwrap_or(DeviceStatus { device, online, detail }))
+    }
+
+    /// The status of a device that answers, if it has other points without values than the last reported one.
+    fn update_missing(&mut self) -> Option<DeviceStatus> {
+        if self.reported_missing.is_empty() && self.sources.iter().all(|state| state.missing.is_empty()) {
+            return None;
+        }
+        let texts: Option<Vec<&str>> = self.sources.iter().map(|state| state.missing.status()).collect();
+        // While a search is under way, it is not certain which points are.
+        let missing = texts?.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        if missing == self.reported_missing {
+            return None;
+        }
+        let detail = if missing.is_empty() { "answers".to_owned() } else { format!("answers, but not {missing}") };
+        self.reported_missing = missing;
+        Some(DeviceStatus { device: self.settings.name.clone(), online: true, detail })
     }
 
     /// Logs that an outage lasts, from time to time. `detail`: its newest error.

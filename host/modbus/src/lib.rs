@@ -29,7 +29,9 @@ mod device;
 mod discovery;
 mod irregularity;
 mod link;
+mod missing;
 mod pacing;
+mod patience;
 mod poll;
 mod reply;
 mod reply_filter;
@@ -44,7 +46,7 @@ mod tests;
 mod transport;
 mod write;
 
-pub use bessai_domain::device::{DeviceReport, ReadFailure};
+pub use bessai_domain::device::{DeviceReport, MissingBlock, MissingPoints, ReadFailure};
 pub use client::{DeviceClient, PointReadings, UnitReply};
 pub use irregularity::{FramingCounts, Irregularity};
 pub use streams::{StreamFraming, run_on_streams};

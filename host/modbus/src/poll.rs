@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bessai_domain::event::{FaultKind, Frame};
-use bessai_domain::plan::{Cycle, PartialReading};
+use bessai_domain::plan::{BlockFault, Cycle, PartialReading, ReadRequest};
 use bessai_domain::profile::Profile;
 use bessai_domain::register::UnitId;
 use bessai_domain::sunspec::{ChainCheck, ChainState};
@@ -15,10 +15,12 @@ use crate::chain_watch::ChainWatch;
 use crate::connection::BusConnection;
 use crate::device::PolledDevice;
 use crate::discovery::{DiscoveryFailure, check_chain, discover};
-use crate::reply::{ExceptionKind, Reply};
+use crate::missing::FailedReads;
+use crate::patience::Patience;
+use crate::reply::Reply;
 use crate::request::{BusError, BusRequest};
 use crate::schedule::Schedule;
-use crate::source::{RefusalKind, SourceState};
+use crate::source::SourceState;
 use crate::transport::Dial;
 use crate::write::{PendingWrite, PendingWrites, WriteQueue};
 use crate::{DeviceReport, DeviceSettings, ReadFailure};
@@ -29,11 +31,17 @@ pub(crate) struct Poller {
     schedule: Schedule,
 }
 
-/// How many requests of a cycle got no reply, although others did. A second one ends the cycle.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Timeouts {
-    None,
-    One,
+/// One reading of a source that is under way.
+struct Reading {
+    values: PartialReading,
+    /// When the first reply arrived.
+    at: Option<Moment>,
+    failed: FailedReads,
+    patience: Patience,
+    /// A request to a unit brought nothing, and the unit has not answered since.
+    doubted: Option<UnitId>,
+    /// The device answers another source.
+    others_answer: bool,
 }
 
 /// Sends the requests of the bus's devices.
@@ -88,14 +96,15 @@ impl Poller {
         let Some(device) = self.devices.get_mut(device) else { return Vec::new() };
         let suspended = device.suspension_error(Instant::now());
         let (mut discovered, error) = self.requester.prepare(device, suspended).await;
+        let others_answer = device.answers_others(source);
         let Some((settings, state)) = device.source(source) else { return Vec::new() };
-        let (mut at, mut frame, mut error) = self.requester.read(settings, state, error).await;
+        let (mut at, mut frame, mut error) = self.requester.read(settings, state, error, others_answer).await;
         if error.is_none() && self.requester.finds_other_models(device, source, &frame).await {
             // What was read there is not what it seems: the device is discovered and read again.
             let (profile, failure) = self.requester.prepare(device, None).await;
             discovered = profile.or(discovered);
             let Some((settings, state)) = device.source(source) else { return Vec::new() };
-            (at, frame, error) = self.requester.read(settings, state, failure).await;
+            (at, frame, error) = self.requester.read(settings, state, failure, others_answer).await;
         }
         let status = device.record_cycle(source, &frame, error.as_ref(), &self.requester.connection, shares_bus);
         // If nothing was sent, nothing was learnt about the device.
@@ -108,9 +117,10 @@ impl Poller {
         let name = &device.settings.name;
         let discovered = discovered.map(|profile| DeviceReport::Discovered(at, name.clone(), profile));
         let status = status.map(|status| DeviceReport::Status(at, status));
+        let missing = device.take_missing(source).map(DeviceReport::Missing);
         // A source has no channels until its device has been discovered; then it has no frames either.
         let frame = (!frame.values.is_empty()).then_some(DeviceReport::Frame(at, frame));
-        discovered.into_iter().chain(status).chain(failure).chain(frame).collect()
+        discovered.into_iter().chain(status).chain(failure).chain(missing).chain(frame).collect()
     }
 }
 
@@ -201,17 +211,24 @@ impl Requester {
         settings: &DeviceSettings,
         state: &mut SourceState,
         error: Option<BusError>,
+        others_answer: bool,
     ) -> (Moment, Frame, Option<BusError>) {
-        let mut reading = state.plan.reading();
-        let mut at = None;
+        let mut reading = Reading {
+            values: state.plan.reading(),
+            at: None,
+            failed: FailedReads::default(),
+            patience: state.patience(settings.timeout),
+            doubted: None,
+            others_answer,
+        };
         let error = match error {
             Some(error) => Some(error),
-            None => self.run_cycle(settings, state, &mut reading, &mut at).await.err(),
+            None => self.run_cycle(settings, state, &mut reading).await.err(),
         };
-        state.has_moved = reading.has_changed_headers();
-        let mut frame = state.plan.finish(reading, state.settings.index);
+        state.has_moved = reading.values.has_changed_headers();
+        let mut frame = state.plan.finish(reading.values, state.settings.index);
         state.hold_back_counters(settings, &mut frame);
-        (at.unwrap_or_else(self.clock), frame, error)
+        (reading.at.unwrap_or_else(self.clock), frame, error)
     }
 
     /// Sends the plan's requests. The values read before an error are kept, and so is what was learnt about the device.
@@ -219,104 +236,117 @@ impl Requester {
         &mut self,
         settings: &DeviceSettings,
         state: &mut SourceState,
-        reading: &mut PartialReading,
-        at: &mut Option<Moment>,
+        reading: &mut Reading,
     ) -> Result<(), BusError> {
-        state.retry_refused(&self.connection);
-        let mut cycle = state.plan.cycle();
-        cycle.rotate(state.empty_cycles);
-        let sent = self.send_requests(settings, state, &mut cycle, reading, at).await;
-        cycle.finish(&mut state.plan);
-        if sent? == Timeouts::None {
-            self.retry_silent(settings, state, reading).await?;
-        }
-        Ok(())
+        let mut cycle = state.begin_cycle(&self.connection, reading.others_answer);
+        let sent = self.send_requests(state, &mut cycle, reading).await;
+        state.end_cycle(settings, cycle, &reading.failed);
+        sent
     }
 
-    /// Asks for the blocks that got no reply before, until one gets none again: that costs one timeout.
-    async fn retry_silent(
-        &mut self,
-        settings: &DeviceSettings,
-        state: &mut SourceState,
-        reading: &mut PartialReading,
-    ) -> Result<(), BusError> {
-        while let Some(request) = state.silent_request() {
-            match self.connection.request(BusRequest::Read(&request), settings.timeout).await {
-                Ok(reply) => {
-                    if let Reply::Values(values) = reply {
-                        state.plan.decode(&request, &values, reading);
-                    }
-                    state.end_silence();
-                }
-                Err(BusError::NoReply(reason)) => {
-                    state.record_silence(settings, &reason);
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// The points of a device may belong to several units: if a gateway cannot reach one of them, its points are skipped and
-    /// the others are read.
+    /// A block that brings no values does not keep the others from being read. An error if none has any, or if no further
+    /// request can be sent.
     async fn send_requests(
         &mut self,
-        settings: &DeviceSettings,
         state: &mut SourceState,
         cycle: &mut Cycle,
-        reading: &mut PartialReading,
-        at: &mut Option<Moment>,
-    ) -> Result<Timeouts, BusError> {
-        let mut silence = None;
-        let mut unreachable: Option<(UnitId, String)> = None;
+        reading: &mut Reading,
+    ) -> Result<(), BusError> {
+        let mut nothing_read = None;
         while let Some(request) = cycle.request(&state.plan) {
-            // The plan is ordered by unit, so remembering one is enough.
-            if unreachable.as_ref().is_some_and(|(unit, _)| *unit == request.unit) {
-                cycle.skip();
+            self.writes.perform_all(&mut self.connection).await;
+            if cycle.asks_suspect() && reading.doubted.is_some() && !self.unit_answers(state, cycle, reading).await? {
+                cycle.leave_suspects(&mut state.plan);
                 continue;
             }
-            self.writes.perform_all(&mut self.connection).await;
-            let reply = match self.connection.request(BusRequest::Read(&request), settings.timeout).await {
-                // One block gets no reply, but the device answers others.
-                Err(BusError::NoReply(reason)) if silence.is_none() && (at.is_some() || !state.is_empty) => {
-                    cycle.unanswered();
-                    silence = Some(reason);
+            let was_open = self.connection.is_open();
+            let limit = reading.patience.limit(cycle, was_open);
+            let sent = Instant::now();
+            self.connection.expect_failure(cycle.asks_suspect() || reading.patience.has_waited());
+            let replied = self.connection.request(BusRequest::Read(&request), limit).await;
+            self.connection.expect_failure(false);
+            let (fault, reason) = match self.outcome(replied)? {
+                Ok(values) => {
+                    if was_open {
+                        state.reply_time.record(sent.elapsed());
+                    }
+                    reading.at.get_or_insert_with(self.clock);
+                    reading.doubted = None;
+                    cycle.answered(&mut state.plan, &request, &values, &mut reading.values);
                     continue;
                 }
-                reply => reply?,
+                Err(failure) => failure,
             };
-            match reply {
-                Reply::Values(values) => {
-                    at.get_or_insert_with(self.clock);
-                    cycle.answered(&mut state.plan, &request, &values, reading);
+            reading.failed.add(state.channels(&request), fault, &reason);
+            let is_hasty = !cycle.asks_suspect() && reading.patience.is_short(limit);
+            cycle.fail(&mut state.plan, fault);
+            if fault.is_costly() {
+                if is_hasty {
+                    cycle.was_hasty();
                 }
-                Reply::Exception(ExceptionKind::Block, reason) => {
-                    let channels = cycle.refused(&mut state.plan);
-                    state.record_refusal(settings, channels, &reason, RefusalKind::Missing);
-                }
-                Reply::Exception(ExceptionKind::Function, reason) => {
-                    let channels = cycle.function_refused(&mut state.plan);
-                    state.record_refusal(settings, channels, &reason, RefusalKind::Missing);
-                }
-                Reply::Exception(ExceptionKind::Unreachable, reason) => {
-                    unreachable = Some((request.unit, reason));
-                    cycle.skip();
-                }
-                Reply::Exception(ExceptionKind::Failure, reason) => {
-                    let channels = cycle.failed(&mut state.plan);
-                    state.record_refusal(settings, channels, &reason, RefusalKind::Failing);
-                }
-                Reply::Exception(ExceptionKind::Busy | ExceptionKind::Accepted, _) | Reply::WriteConfirmed => {
-                    cycle.skip()
-                }
+                reading.patience.record(sent.elapsed(), self.connection.is_open());
+                self.after_costly(state, cycle, reading, &request, fault);
+                nothing_read = Some(reason);
             }
         }
-        match (unreachable, silence) {
-            (Some((unit, reason)), _) => Err(BusError::NoReply(format!("unit {}: {reason}", unit.0))),
-            (None, Some(reason)) if at.is_none() => Err(BusError::NoReply(reason)),
-            (None, Some(_)) => Ok(Timeouts::One),
-            (None, None) => Ok(Timeouts::None),
+        match nothing_read {
+            Some(reason) if reading.at.is_none() && !reading.others_answer => Err(BusError::NoReply(reason)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The values of a reply, or why there are none. An error if no further request can be sent in this cycle.
+    fn outcome(&self, replied: Result<Reply, BusError>) -> Result<Result<Vec<u16>, (BlockFault, String)>, BusError> {
+        Ok(match replied {
+            Ok(Reply::Values(values)) => Ok(values),
+            Ok(Reply::Exception(kind, reason)) => Err((kind.fault(), reason)),
+            Ok(Reply::WriteConfirmed) => Err((BlockFault::Invalid, "confirmed a write in reply to a read".to_owned())),
+            Err(BusError::NoReply(reason)) => Err((BlockFault::Silent, reason)),
+            Err(BusError::Broken(reason)) if self.connection.is_usable_after_error() => {
+                Err((BlockFault::Invalid, reason))
+            }
+            Err(BusError::Broken(reason)) => Err((BlockFault::Disconnected, reason)),
+            Err(error @ (BusError::NotConnected(_) | BusError::Postponed(_))) => return Err(error),
+        })
+    }
+
+    /// Decides what is still asked for after an attempt that took long.
+    fn after_costly(
+        &self,
+        state: &mut SourceState,
+        cycle: &mut Cycle,
+        reading: &mut Reading,
+        request: &ReadRequest,
+        fault: BlockFault,
+    ) {
+        if fault != BlockFault::Unreachable {
+            reading.doubted = Some(request.unit);
+        }
+        // A device that has answered nothing for two cycles is not there.
+        let is_away = reading.at.is_none() && state.is_empty && fault != BlockFault::Unreachable;
+        if is_away || !reading.patience.allows_blocks() {
+            cycle.stop(&mut state.plan);
+        } else if !reading.patience.allows_suspects() {
+            cycle.leave_suspects(&mut state.plan);
+        }
+    }
+
+    /// Whether a unit still answers what it has answered in this cycle, after a request that it has not answered.
+    async fn unit_answers(
+        &mut self,
+        state: &mut SourceState,
+        cycle: &Cycle,
+        reading: &mut Reading,
+    ) -> Result<bool, BusError> {
+        let Some(unit) = reading.doubted.take() else { return Ok(true) };
+        let Some(witness) = cycle.witness(&state.plan, unit) else { return Ok(false) };
+        match self.connection.request(BusRequest::Read(&witness), reading.patience.witness_limit()).await {
+            Ok(_) => Ok(true),
+            Err(BusError::NoReply(_) | BusError::Broken(_)) => {
+                state.reply_time.hold_up();
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A device's reply to a request, checked against what was requested.
 
-use bessai_domain::plan::ReadRequest;
+use bessai_domain::plan::{BlockFault, ReadRequest};
 use bessai_domain::register::{Table, WriteFunction};
 use bessai_domain::write::WriteRequest;
 use tokio_modbus::ExceptionCode;
@@ -32,6 +32,19 @@ pub(crate) enum ExceptionKind {
     Unreachable,
     /// 4, 8 and any other code.
     Failure,
+}
+
+impl ExceptionKind {
+    /// What it means for the points that were asked for.
+    pub(crate) fn fault(self) -> BlockFault {
+        match self {
+            Self::Function => BlockFault::Function,
+            Self::Block => BlockFault::Refused,
+            Self::Busy | Self::Accepted => BlockFault::Busy,
+            Self::Unreachable => BlockFault::Unreachable,
+            Self::Failure => BlockFault::Failing,
+        }
+    }
 }
 
 /// The reply that an exception code stands for.

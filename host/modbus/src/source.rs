@@ -1,64 +1,70 @@
-//! The read plan of a source and what its refusals have shown.
+//! The read plan of a source, and when the points without values are asked for again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bessai_domain::counter::CounterFilter;
 use bessai_domain::event::Frame;
-use bessai_domain::plan::{Plan, ReadRequest};
+use bessai_domain::plan::{BlockFault, Cycle, Plan, ReadRequest};
 use tokio::time::Instant;
 
 use crate::connection::BusConnection;
+use crate::missing::{FailedReads, MissingChannels};
+use crate::patience::{Patience, ReplyTime};
 use crate::{DeviceSettings, SourceSettings};
 
-/// Shortest time after which refused points are read again; doubles with each refusal.
-const MIN_REFUSAL_RETRY: Duration = Duration::from_secs(10);
-/// Longest time after which a point is read again that never had a value: the device may have been updated.
+/// Shortest time after which points without values are asked for again; doubles with each attempt that finds none.
+const MIN_RETRY: Duration = Duration::from_secs(10);
+/// Longest time after which a point is asked for again that never had a value: the device may have been updated.
 const MAX_MISSING_RETRY: Duration = Duration::from_hours(1);
-/// Longest time after which a point is read again that once had a value, or after which a device is that refuses every
-/// point: it is starting up, or has a temporary fault.
+/// Longest time after which a point is asked for again that once had a value, or that the device fails to read, or after
+/// which a device is that refuses every point: it is starting up, or has a temporary fault.
 const MAX_LOST_RETRY: Duration = Duration::from_secs(60);
-/// Longest time after which a point is read again that gets no reply: each try costs a whole timeout.
-const MAX_SILENCE_RETRY: Duration = Duration::from_mins(5);
+/// Longest time after which a point is asked for again that never had a value, if each attempt costs a time limit or a
+/// connection.
+const MAX_COSTLY_RETRY: Duration = Duration::from_mins(5);
 /// Time after which block limits and unreadable gaps are forgotten: a temporary fault may have caused them.
 const PLAN_RESET_INTERVAL: Duration = Duration::from_hours(1);
-
-/// Why a device refuses points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RefusalKind {
-    /// It does not have them (exceptions 1 to 3).
-    Missing,
-    /// It cannot read them now (exception 4 and others).
-    Failing,
-    /// It does not reply.
-    Silent,
-}
+/// Requests of a search for readable points in one cycle; the next cycle goes on with it.
+const SEARCH_REQUESTS: usize = 100;
 
 /// A source's plan and the state of its channels.
 pub(crate) struct SourceState {
     pub(crate) settings: SourceSettings,
     pub(crate) plan: Plan,
+    pub(crate) reply_time: ReplyTime,
+    pub(crate) missing: MissingChannels,
     /// Whether the last cycle brought no value.
     pub(crate) is_empty: bool,
     /// The connection's generation at the last cycle.
     generation: u64,
-    /// Channels whose refusal has been logged.
-    logged_refusals: Vec<usize>,
     /// Channels that have never had a value.
     valueless: BTreeSet<usize>,
-    last_refusal: Instant,
-    retry_after: Duration,
-    max_retry_after: Duration,
     last_plan_reset: Instant,
     /// Cycles in a row that ended without a value.
-    pub(crate) empty_cycles: usize,
+    empty_cycles: usize,
     /// A SunSpec model was not where it was discovered in the last cycle.
     pub(crate) has_moved: bool,
     counters: CounterFilter,
     created: Instant,
-    /// When the next block without a reply is asked for.
-    silence_retry_at: Instant,
-    silence_pause: Duration,
+    /// For points whose attempts cost little.
+    cheap_retry: RetryTimer,
+    /// For points whose attempts cost a time limit or a connection.
+    costly_retry: RetryTimer,
+}
+
+/// When points without values are asked for again.
+#[derive(Debug)]
+struct RetryTimer {
+    is_costly: bool,
+    last: Instant,
+    due: Instant,
+    pause: Duration,
+    /// The points at the beginning of the attempt that is under way.
+    attempt: Option<usize>,
+    attempts: usize,
+    /// The points when the timer was last looked at.
+    excluded: usize,
 }
 
 impl SourceState {
@@ -70,37 +76,76 @@ impl SourceState {
             settings: source,
             valueless: (0..plan.channel_count()).collect(),
             plan,
+            reply_time: ReplyTime::default(),
+            missing: MissingChannels::default(),
             is_empty: true,
             generation: 0,
-            logged_refusals: Vec::new(),
-            last_refusal: now,
-            retry_after: MIN_REFUSAL_RETRY,
-            max_retry_after: MAX_MISSING_RETRY,
             last_plan_reset: now,
             empty_cycles: 0,
             has_moved: false,
             counters: CounterFilter::new(device.profile.source(source_name.as_deref())),
             created: now,
-            silence_retry_at: now,
-            silence_pause: MIN_REFUSAL_RETRY,
+            cheap_retry: RetryTimer::new(false, now),
+            costly_retry: RetryTimer::new(true, now),
         }
     }
 
-    /// Lets the plan include refused points again when the device may have them by now: at intervals, and sooner on a new
-    /// connection.
-    pub(crate) fn retry_refused(&mut self, connection: &BusConnection) {
-        if self.last_plan_reset.elapsed() >= PLAN_RESET_INTERVAL {
-            self.last_plan_reset = Instant::now();
-            self.plan.discard_learned();
+    /// The same source of the device whose points were discovered anew.
+    pub(crate) fn replaced(&self, device: &DeviceSettings) -> Self {
+        let missing = self.missing.replaced(device, &self.settings);
+        Self { missing, ..Self::new(self.settings.clone(), device) }
+    }
+
+    /// The requests of the next reading, among them those for points that may have values again by now: at intervals, and
+    /// sooner on a new connection. `others_answer`: the device answers another source.
+    pub(crate) fn begin_cycle(&mut self, connection: &BusConnection, others_answer: bool) -> Cycle {
+        let now = Instant::now();
+        if now.duration_since(self.last_plan_reset) >= PLAN_RESET_INTERVAL {
+            self.last_plan_reset = now;
+            self.plan.discard_limits();
+            self.reply_time.forget();
         }
         let is_new = std::mem::replace(&mut self.generation, connection.generation()) != connection.generation();
-        if self.last_refusal.elapsed() < if is_new { MIN_REFUSAL_RETRY } else { self.retry_after } {
+        self.cheap_retry.begin(&mut self.plan, now, is_new);
+        self.costly_retry.begin(&mut self.plan, now, false);
+        let mut cycle = self.plan.polling_cycle(SEARCH_REQUESTS);
+        if self.empty_cycles > 0 {
+            cycle.vary(&self.plan, self.empty_cycles);
+        }
+        if others_answer {
+            cycle.others_answer();
+        }
+        cycle
+    }
+
+    /// How long the next cycle waits for replies that do not come.
+    pub(crate) fn patience(&self, timeout: Duration) -> Patience {
+        Patience::new(timeout, self.reply_time)
+    }
+
+    /// Records what was learned, and logs it.
+    pub(crate) fn end_cycle(&mut self, settings: &DeviceSettings, cycle: Cycle, failed: &FailedReads) {
+        let has_learned = cycle.finish(&mut self.plan);
+        let is_retrying = self.cheap_retry.attempt.is_some() || self.costly_retry.attempt.is_some();
+        if !has_learned && !is_retrying {
             return;
         }
-        let longest = if self.plan.is_fully_refused() { MAX_LOST_RETRY } else { self.max_retry_after };
-        self.retry_after =
-            if self.plan.retry_refused() { (self.retry_after * 2).min(longest) } else { MIN_REFUSAL_RETRY };
-        self.last_refusal = Instant::now();
+        let now = Instant::now();
+        let absent = self.plan.absent_channels();
+        let had_value = |is_costly: bool| {
+            absent.iter().any(|(channel, (fault, _))| {
+                fault.is_costly() == is_costly && (!self.valueless.contains(channel) || is_temporary(*fault))
+            })
+        };
+        let is_refused = self.plan.is_fully_refused();
+        let longest_cheap = if had_value(false) || is_refused { MAX_LOST_RETRY } else { MAX_MISSING_RETRY };
+        let longest_costly =
+            if had_value(true) || self.plan.has_oversized() { MAX_LOST_RETRY } else { MAX_COSTLY_RETRY };
+        self.cheap_retry.end(&self.plan, now, longest_cheap);
+        self.costly_retry.end(&self.plan, now, longest_costly);
+        let retry = |is_costly| if is_costly { &self.costly_retry } else { &self.cheap_retry };
+        let next_try = |is_costly| (retry(is_costly).due, retry(is_costly).pause);
+        self.missing.update(settings, &self.settings, &absent, failed, next_try);
     }
 
     /// Records which channels have had a value.
@@ -122,59 +167,52 @@ impl SourceState {
         }
     }
 
-    /// A block to ask for although it got no reply before, if it is time.
-    pub(crate) fn silent_request(&self) -> Option<ReadRequest> {
-        if Instant::now() < self.silence_retry_at { None } else { self.plan.silent_request() }
+    /// The channels that a request reads.
+    pub(crate) fn channels(&self, request: &ReadRequest) -> Vec<usize> {
+        self.plan.channels(request).collect()
+    }
+}
+
+/// Whether the device says itself that it cannot read a point now.
+fn is_temporary(fault: BlockFault) -> bool {
+    matches!(fault, BlockFault::Failing | BlockFault::Busy)
+}
+
+impl RetryTimer {
+    fn new(is_costly: bool, now: Instant) -> Self {
+        Self { is_costly, last: now, due: now, pause: MIN_RETRY, attempt: None, attempts: 0, excluded: 0 }
     }
 
-    /// Records that a block got no reply again: at once its halves are asked for, a single point less and less often.
-    pub(crate) fn record_silence(&mut self, settings: &DeviceSettings, reason: &str) {
-        let channels = self.plan.split_silent();
-        if !channels.is_empty() {
-            self.record_refusal(settings, channels, reason, RefusalKind::Silent);
+    /// Begins an attempt if it is time.
+    fn begin(&mut self, plan: &mut Plan, now: Instant, is_new_connection: bool) {
+        if self.attempt.is_some() || self.excluded == 0 {
+            return;
         }
-        if self.plan.is_silence_located() {
-            self.silence_retry_at = Instant::now() + self.silence_pause;
-            let longest = if self.max_retry_after == MAX_MISSING_RETRY { MAX_SILENCE_RETRY } else { MAX_LOST_RETRY };
-            self.silence_pause = (self.silence_pause * 2).min(longest);
+        let is_early = is_new_connection && now.duration_since(self.last) >= MIN_RETRY;
+        if now >= self.due || is_early {
+            self.last = now;
+            self.attempt = Some(plan.excluded_count(self.is_costly));
+            plan.retry_excluded(self.is_costly, self.attempts);
+            self.attempts = self.attempts.wrapping_add(1);
         }
     }
 
-    /// Records that the device replied to a block that got no reply before.
-    pub(crate) fn end_silence(&mut self) {
-        self.plan.end_silence();
-        self.silence_pause = MIN_REFUSAL_RETRY;
-        self.silence_retry_at = Instant::now();
-    }
-
-    /// Records that the device refuses these channels. Each is logged once, not in every cycle.
-    pub(crate) fn record_refusal(
-        &mut self,
-        settings: &DeviceSettings,
-        channels: Vec<usize>,
-        reason: &str,
-        kind: RefusalKind,
-    ) {
-        let device = &settings.name;
-        self.last_refusal = Instant::now();
-        let had_value = channels.iter().any(|channel| !self.valueless.contains(channel));
-        self.max_retry_after =
-            if had_value || kind == RefusalKind::Failing { MAX_LOST_RETRY } else { MAX_MISSING_RETRY };
-        for channel in channels {
-            if self.logged_refusals.contains(&channel) {
-                continue;
+    /// Sets the time of the next attempt when one is over, or when the first points are found.
+    fn end(&mut self, plan: &Plan, now: Instant, longest: Duration) {
+        if plan.is_searching(self.is_costly) {
+            return;
+        }
+        let excluded = plan.excluded_count(self.is_costly);
+        match self.attempt.take() {
+            Some(before) if excluded < before => self.pause = MIN_RETRY,
+            Some(_) => self.pause = (self.pause * 2).min(longest),
+            None if self.excluded == 0 => self.pause = MIN_RETRY,
+            None => {
+                self.excluded = excluded;
+                return;
             }
-            self.logged_refusals.push(channel);
-            let point = settings.profile.source(self.settings.name.as_deref()).nth(channel);
-            let (point, address) = point.map_or(("", 0), |point| (point.name.as_str(), point.address));
-            let retry_after = if kind == RefusalKind::Silent { self.silence_pause } else { self.retry_after };
-            let verb = if kind == RefusalKind::Silent { "does not answer the read of" } else { "refuses to read" };
-            tracing::warn!(
-                %device,
-                point,
-                address,
-                "the device {verb} {point} at {address}: {reason}; retrying in {retry_after:?}"
-            );
         }
+        self.excluded = excluded;
+        self.due = now + self.pause;
     }
 }

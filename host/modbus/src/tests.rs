@@ -4,6 +4,7 @@ mod field;
 mod fixture;
 mod hour;
 mod late;
+mod learning;
 mod malformed;
 mod outage;
 mod pacing;

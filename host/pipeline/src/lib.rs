@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::device::{DeviceReport, ReadFailure};
+use bessai_domain::device::{DeviceReport, MissingPoints, ReadFailure};
 use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety, SafetyState, Watchdog};
 use bessai_domain::profile::{Point, Profile};
 use bessai_domain::report::{ReportFilter, ReportRule};
@@ -92,6 +92,8 @@ pub struct Sinks {
     pub reports: ReportRules,
     /// Takes note of why a device cannot be read.
     pub failed: Box<dyn FnMut(ReadFailure)>,
+    /// Takes note of which points of a device have no values.
+    pub missing: Box<dyn FnMut(MissingPoints)>,
 }
 
 /// What makes two verdicts equal: which rules are broken on which channel, not by how much.
@@ -180,6 +182,7 @@ impl Pipeline {
         match input {
             PipelineInput::Dispatch(at, dispatch) => self.append(at, EventBody::Dispatch(dispatch)),
             PipelineInput::Device(DeviceReport::Failure(failure)) => (self.sinks.failed)(failure),
+            PipelineInput::Device(DeviceReport::Missing(missing)) => (self.sinks.missing)(missing),
             PipelineInput::Reconfigured(new) => self.reconfigure(*new),
             PipelineInput::Device(DeviceReport::Discovered(at, device, profile)) => {
                 self.redescribe(at, &device, &profile)

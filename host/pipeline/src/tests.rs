@@ -51,6 +51,7 @@ impl Fixture {
             infer: Box::new(|_, _, _| {}),
             reports: Box::new(|_, _| None),
             failed: Box::new(|_| {}),
+            missing: Box::new(|_| {}),
         };
         let pipeline = Pipeline::new(Arc::new(site), &SafetyLimits::default(), Vec::new(), || NOW.get(), sinks);
         Self { pipeline, events, shown }

@@ -8,7 +8,7 @@ use bessai_domain::event::{EventBody, SafetyState};
 use bessai_domain::site::Site;
 use bessai_feed::{Lesson, RefusedByBroker, SharedFeedHealth};
 use bessai_journal::{JournalHealth, Lag};
-use bessai_modbus::{FramingCounts, ReadFailure};
+use bessai_modbus::{FramingCounts, MissingPoints, ReadFailure};
 use bessai_plugin_runtime::PluginMetrics;
 use serde_json::{Map, Value, json};
 
@@ -17,6 +17,7 @@ use crate::health::{self, HealthReport};
 use crate::logging;
 
 mod inbound;
+mod missing;
 
 /// The state of the site's devices, safety and feeds.
 pub(super) struct StatusReport {
@@ -25,6 +26,8 @@ pub(super) struct StatusReport {
     devices: BTreeMap<String, Option<bool>>,
     failures: BTreeMap<String, DeviceFailure>,
     framing: BTreeMap<String, Arc<FramingCounts>>,
+    /// The points without values of each device, by source.
+    missing: BTreeMap<String, BTreeMap<u32, MissingPoints>>,
     safety: SafetyState,
     frames: u64,
     feeds: BTreeMap<String, SharedFeedHealth>,
@@ -48,6 +51,7 @@ impl StatusReport {
             devices,
             failures: BTreeMap::new(),
             framing: BTreeMap::new(),
+            missing: BTreeMap::new(),
             safety: SafetyState::Unknown,
             frames: 0,
             feeds: BTreeMap::new(),
@@ -84,6 +88,16 @@ impl StatusReport {
         self.failures.insert(device, DeviceFailure { error, since: Some(since), next_try });
     }
 
+    /// Other points of a device than before have no values.
+    pub(super) fn note_missing(&mut self, missing: MissingPoints) {
+        let sources = self.missing.entry(missing.device.clone()).or_default();
+        if missing.blocks.is_empty() {
+            sources.remove(&missing.source);
+        } else {
+            sources.insert(missing.source, missing);
+        }
+    }
+
     pub(super) fn note(&mut self, body: &EventBody) {
         match body {
             EventBody::Device(status) => {
@@ -100,6 +114,7 @@ impl StatusReport {
                 self.devices = devices.collect();
                 self.failures.retain(|name, _| self.devices.contains_key(name));
                 self.framing.retain(|name, _| self.devices.contains_key(name));
+                self.missing.retain(|name, _| self.devices.contains_key(name));
             }
             _ => {}
         }
@@ -172,6 +187,8 @@ impl StatusReport {
             "failing_s": current.map(|(since, _)| since.elapsed().as_secs()),
             "next_try_s": current.map(|(_, next_try)| seconds_until(next_try)),
             "framing": framing.map(|(name, count)| (name.to_owned(), json!(count))).collect::<Map<_, _>>(),
+            "missing": self.missing.get(name).map(missing::blocks).unwrap_or_default(),
+            "missing_points": self.missing.get(name).map(missing::count).unwrap_or_default(),
         })
     }
 }

@@ -1,94 +1,113 @@
-//! One reading of a source, request by request, and what is learned from refusals.
+//! One reading of a source, request by request, and what is learned from requests that bring no values.
 //!
-//! When a block is refused (exception 2 or 3), the largest part of it that the device returns is searched at once, by
-//! doubling, then by halving. The first item beyond that part is then requested alone, which shows the cause: a point
-//! that the device does not have, a gap that is not readable, or a block that is too long. From the next cycle on no
-//! request is refused, and there are no more requests than necessary.
+//! When a block is refused, the largest part of it that the device returns is searched at once, by doubling, then by
+//! halving. The first item beyond that part is then requested alone, which shows the cause: a point that the device does
+//! not have, a gap that is not readable, or a block that is too long. From the next cycle on no request is refused, and
+//! there are no more requests than necessary.
+//!
+//! Where each attempt is costly, because the device does not reply or closes the connection, the block becomes a suspect:
+//! the following cycles read the other blocks first, and then halves of it, for as long as the caller allows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::learned::{BlockFault, Scope, Suspect};
 use super::packing::{Plan, ReadRequest};
 use super::reading::PartialReading;
-use crate::profile::Role;
+use super::search::{Search, Verdict};
+use crate::register::UnitId;
+
+/// Refusals in a row because of the function (exception 1) after which the rest of a block counts as refused too: the
+/// device lacks the table. Some devices answer so to a block that is too long, or to one point.
+const MAX_FUNCTION_REFUSALS: usize = 6;
+/// Requests of a search in one cycle while the device has answered none: enough to find the first readable part.
+const MAX_UNANSWERED_SEARCH: usize = 16;
+/// The fewest cycles in a row without a reply of a unit, although others reply, after which it counts as absent: the reply to
+/// its only block may just have been lost.
+const MIN_ABSENT_CYCLES: usize = 2;
+/// Points of a request that shows whether a unit still answers: on a serial bus it is repeated in other lengths.
+const WITNESS_ITEMS: usize = 8;
+/// The most such cycles; another of its blocks is tried in each.
+const MAX_ABSENT_CYCLES: usize = 5;
 
 /// The requests that are still to be sent.
 #[derive(Clone, Debug)]
 pub struct Cycle {
     queue: VecDeque<Arc<ReadRequest>>,
     search: Option<Search>,
+    /// The suspect that is asked for now.
+    probe: Option<Suspect>,
+    /// What suspects get of this cycle; none if they are left alone.
+    suspects: SuspectsTurn,
+    /// Requests that a search may still send in this cycle.
+    search_requests: usize,
+    sent_in_search: usize,
     has_learned: bool,
     /// Requests in a row that the device refused because of their function.
     function_refusals: usize,
-    /// A request was answered with values.
-    has_answered: bool,
-    /// Blocks without a reply.
-    unanswered: Vec<Vec<usize>>,
+    /// The request is sent for the second time.
+    is_repeated: bool,
+    /// The first answered request of each unit that has answered.
+    answered: Vec<Arc<ReadRequest>>,
+    /// Blocks that failed in this cycle.
+    failed: Vec<Suspect>,
+    /// The device has lately answered requests of another cycle.
+    others_answer: bool,
 }
 
-/// Refusals in a row because of the function (exception 1) after which the rest of a block counts as refused too: the
-/// device lacks the table. Some devices answer so to a block that is too long, or to one point.
-const MAX_FUNCTION_REFUSALS: usize = 6;
-
-/// The search in a block that was refused.
-#[derive(Clone, Debug)]
-struct Search {
-    /// The block's items, those with the same registers together.
-    groups: Vec<Vec<usize>>,
-    /// The most leading groups that the device returned at once.
-    accepted: usize,
-    /// The fewest leading groups that it refused.
-    refused: usize,
-    step: SearchStep,
-}
-
-/// What a search requests next.
+/// What is done with suspects after the other blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SearchStep {
-    /// This many leading groups, twice as many each time.
-    Doubling(usize),
-    /// This many leading groups, between what was accepted and what was refused.
-    Halving(usize),
-    /// The smallest refused part once more, because a busy device may answer with the same exception.
-    Again,
-    /// The first group that was not accepted, alone.
-    Alone,
-    /// That group and the one before it, with the gap between them.
-    Pair,
-}
-
-/// The result of one step of a search.
-enum Verdict {
-    /// Another step is needed.
-    Continue(SearchStep),
-    /// The groups before this one were read, and nothing is learned.
-    Read(usize),
-    /// The device does not have the group before this one.
-    RefusedBefore(usize),
-    /// The gap before this group is not readable.
-    SplitBefore(usize),
-    /// The device returns no more than this many groups at once.
-    Limit(usize),
+enum SuspectsTurn {
+    /// They are left alone in this cycle.
+    Never,
+    /// Those that are cheap to ask for are searched.
+    Cheap,
+    /// All are.
+    All,
 }
 
 impl Cycle {
-    fn new(requests: Vec<Arc<ReadRequest>>) -> Self {
+    fn new(requests: Vec<Arc<ReadRequest>>, suspects: SuspectsTurn, search_requests: usize) -> Self {
         Self {
             queue: requests.into(),
             search: None,
+            probe: None,
+            suspects,
+            search_requests,
+            sent_in_search: 0,
             has_learned: false,
             function_refusals: 0,
-            has_answered: false,
-            unanswered: Vec::new(),
+            is_repeated: false,
+            answered: Vec::new(),
+            failed: Vec::new(),
+            others_answer: false,
         }
     }
 
     /// The request to send now; none when everything is read.
     pub fn request(&self, plan: &Plan) -> Option<Arc<ReadRequest>> {
-        match &self.search {
-            None => self.queue.front().cloned(),
-            Some(search) => plan.request(&search.items()).map(Arc::new),
+        match (&self.search, self.queue.front(), &self.probe) {
+            (Some(search), ..) => plan.request(&search.items()).map(Arc::new),
+            (None, Some(request), _) => Some(Arc::clone(request)),
+            (None, None, Some(suspect)) => plan.suspect_request(suspect).map(Arc::new),
+            (None, None, None) => None,
         }
+    }
+
+    /// Whether the request asks for a suspect.
+    pub fn asks_suspect(&self) -> bool {
+        self.probe.is_some() && self.search.is_none() && self.queue.is_empty()
+    }
+
+    /// Whether no attempt to read this suspect had the whole time limit.
+    pub fn asks_new_suspect(&self) -> bool {
+        self.asks_suspect() && self.probe.as_ref().is_some_and(|suspect| suspect.is_new)
+    }
+
+    /// A small request that the unit has answered in this cycle: it shows whether the unit still answers.
+    pub fn witness(&self, plan: &Plan, unit: UnitId) -> Option<ReadRequest> {
+        let answered = self.answered.iter().find(|request| request.unit == unit)?;
+        plan.request(answered.items.get(..answered.items.len().min(WITNESS_ITEMS))?)
     }
 
     /// The device returned the registers of [`request`](Self::request), or its bits as 0 and 1.
@@ -101,106 +120,248 @@ impl Cycle {
     ) {
         plan.decode(request, registers, reading);
         self.function_refusals = 0;
-        self.has_answered = true;
-        match &self.search {
-            None => self.skip(),
-            Some(_) => self.continue_search(plan, true),
+        self.is_repeated = false;
+        if self.answered.last().is_none_or(|last| last.unit != request.unit) {
+            self.answered.push(Arc::new(request.clone()));
         }
+        if self.search.is_some() {
+            self.continue_search(plan, BlockFault::Refused, true);
+        } else if self.queue.pop_front().is_none()
+            && let Some(suspect) = self.probe.take()
+        {
+            self.suspect_answered(plan, suspect, request.count);
+        }
+        self.load_suspect(plan);
     }
 
     /// The device refused the request because of its address or length (exception 2 or 3). Returns the positions of all
-    /// channels that it does not have, if this refusal added any.
+    /// channels that have no values, if this added any.
     pub fn refused(&mut self, plan: &mut Plan) -> Vec<usize> {
-        let before = plan.learned.refused.len();
-        if self.search.is_some() {
-            self.continue_search(plan, false);
-        } else if let Some(request) = self.queue.pop_front() {
-            let groups = plan.groups(&request.items);
-            if groups.len() > 1 {
-                let refused = groups.len();
-                self.search = Some(Search { groups, accepted: 0, refused, step: SearchStep::Doubling(1) });
-            } else {
-                self.learn_refused(plan, &request.items);
-            }
-        }
-        if plan.learned.refused.len() == before { Vec::new() } else { plan.refused_channels() }
+        self.fail(plan, BlockFault::Refused)
     }
 
     /// The device refused the request because of its function (exception 1): it lacks the table, the block is too long, or a
-    /// point is missing. Returns the positions of all channels that it does not have, if this refusal added any.
+    /// point is missing. Returns the same.
     pub fn function_refused(&mut self, plan: &mut Plan) -> Vec<usize> {
-        self.function_refusals += 1;
-        if self.function_refusals < MAX_FUNCTION_REFUSALS { self.refused(plan) } else { self.table_refused(plan) }
+        self.fail(plan, BlockFault::Function)
     }
 
-    /// The device failed to read the request (exception 4 and others). As [`refused`](Self::refused), but what is learned is
-    /// forgotten with the next [`retry_refused`](Plan::retry_refused): what fails now may work a minute later.
+    /// The device failed to read the request (exception 4 and others). Returns the same.
     pub fn failed(&mut self, plan: &mut Plan) -> Vec<usize> {
-        plan.learned.is_temporary = true;
-        self.refused(plan)
+        self.fail(plan, BlockFault::Failing)
     }
 
-    /// The device does not have the table at all.
-    fn table_refused(&mut self, plan: &mut Plan) -> Vec<usize> {
-        let items = match self.search.take() {
-            Some(search) => search.groups.concat(),
-            None => self.queue.pop_front().map(|request| request.items.clone()).unwrap_or_default(),
-        };
-        self.learn_refused(plan, &items);
-        plan.refused_channels()
+    /// The request brought no values. Returns the positions of all channels that have none, if this added any.
+    pub fn fail(&mut self, plan: &mut Plan, fault: BlockFault) -> Vec<usize> {
+        let before = plan.learned.excluded.len();
+        if fault == BlockFault::Function {
+            self.function_refusals += 1;
+        }
+        if fault.is_costly() {
+            self.unanswered(plan, fault);
+        } else if self.function_refusals >= MAX_FUNCTION_REFUSALS {
+            let items = self.take_items(plan);
+            self.exclude(plan, &items, fault);
+        } else {
+            self.refuse(plan, fault);
+        }
+        self.load_suspect(plan);
+        if plan.learned.excluded.len() > before { plan.absent_channels().into_keys().collect() } else { Vec::new() }
     }
 
     /// The device could not answer now: the values are missing in this cycle, and nothing is learned.
-    pub fn skip(&mut self) {
-        if self.search.take().is_none() {
-            self.queue.pop_front();
+    pub fn skip(&mut self, plan: &mut Plan) {
+        self.is_repeated = false;
+        if self.search.take().is_none()
+            && self.queue.pop_front().is_none()
+            && let Some(suspect) = self.probe.take()
+        {
+            plan.learned.suspects.push_back(suspect);
+            self.suspects = SuspectsTurn::Cheap;
+        }
+        self.load_suspect(plan);
+    }
+
+    /// Sends no further request to suspects that are costly to ask for.
+    pub fn leave_suspects(&mut self, plan: &mut Plan) {
+        self.suspects = SuspectsTurn::Cheap;
+        if let Some(suspect) = self.probe.take() {
+            plan.learned.suspects.push_front(suspect);
+            self.load_suspect(plan);
         }
     }
 
-    /// Begins with a later request: the first one may be the one that gets no reply.
-    pub fn rotate(&mut self, requests: usize) {
-        if let Some(by) = requests.checked_rem(self.queue.len()) {
+    /// Sends no further request.
+    pub fn stop(&mut self, plan: &mut Plan) {
+        self.suspects = SuspectsTurn::Never;
+        self.queue.clear();
+        self.search = None;
+        if let Some(suspect) = self.probe.take() {
+            plan.learned.suspects.push_front(suspect);
+        }
+    }
+
+    /// Changes what is asked for first, after that many cycles in a row without values: another block, or one point, because
+    /// the blocks may all have a point that gets no reply.
+    pub fn vary(&mut self, plan: &Plan, empty_cycles: usize) {
+        if let Some(by) = empty_cycles.checked_rem(self.queue.len()) {
             self.queue.rotate_left(by);
         }
-    }
-
-    /// The device did not reply to the request. If it answers others in this cycle, the block is asked for alone from now on.
-    pub fn unanswered(&mut self) {
-        let items = match self.search.take() {
-            Some(search) => search.groups.concat(),
-            None => self.queue.pop_front().map(|request| request.items.clone()).unwrap_or_default(),
-        };
-        self.unanswered.push(items);
-    }
-
-    /// Rebuilds the plan's requests if anything was learned.
-    pub fn finish(self, plan: &mut Plan) {
-        let has_silent = self.has_answered && !self.unanswered.is_empty();
-        if has_silent {
-            plan.learned.silent.extend(self.unanswered);
+        let tries_point = empty_cycles >= MIN_ABSENT_CYCLES && (empty_cycles % 2 == 1 || self.queue.len() < 2);
+        if tries_point && let Some(point) = plan.one_point(empty_cycles) {
+            self.queue.push_front(Arc::new(point));
         }
-        if self.has_learned || has_silent {
+    }
+
+    /// The device answers the requests of another cycle: one without any reply shows something about its blocks.
+    pub fn others_answer(&mut self) {
+        self.others_answer = true;
+    }
+
+    /// The time limit of the attempt that failed last was shorter than usual.
+    pub fn was_hasty(&mut self) {
+        if let Some(suspect) = self.failed.last_mut() {
+            suspect.is_new = true;
+        }
+    }
+
+    /// Learns from the blocks that failed, if the device answers others. Whether anything was learned.
+    pub fn finish(mut self, plan: &mut Plan) -> bool {
+        if let Some(suspect) = self.probe.take() {
+            plan.learned.suspects.push_front(suspect);
+        }
+        if !self.answered.is_empty() || self.others_answer {
+            self.has_learned |= self.learn_suspects(plan);
+        }
+        if self.has_learned {
             plan.repack();
         }
+        self.has_learned
     }
 
-    fn learn_refused(&mut self, plan: &mut Plan, items: &[usize]) {
-        plan.learned.refused.extend(items);
+    fn learn_suspects(&mut self, plan: &mut Plan) -> bool {
+        let mut has_learned = false;
+        if !plan.learned.absent_units.is_empty() {
+            plan.learned.absent_units.retain(|unit, _| self.answered.iter().all(|request| request.unit != *unit));
+        }
+        let mut absent: Vec<(UnitId, BlockFault)> = Vec::new();
+        for suspect in std::mem::take(&mut self.failed) {
+            let Some(unit) = plan.unit_of(&suspect.items) else { continue };
+            if self.answers(unit) || self.answered.is_empty() {
+                plan.learned.suspects.push_back(suspect);
+                has_learned = true;
+            } else if absent.iter().all(|(known, _)| *known != unit) {
+                absent.push((unit, suspect.fault));
+            }
+        }
+        for (unit, fault) in absent {
+            let blocks = plan.requests().filter(|request| request.unit == unit).count();
+            let cycles = plan.learned.absent_units.entry(unit).or_default();
+            *cycles += 1;
+            if *cycles >= blocks.clamp(MIN_ABSENT_CYCLES, MAX_ABSENT_CYCLES) {
+                plan.exclude_unit(unit, fault);
+                has_learned = true;
+            }
+        }
+        has_learned
+    }
+
+    fn answers(&self, unit: UnitId) -> bool {
+        self.answered.iter().any(|request| request.unit == unit)
+    }
+
+    /// The block that is read now, as far as it was not read.
+    fn take_items(&mut self, plan: &mut Plan) -> Vec<usize> {
+        self.is_repeated = false;
+        if let Some(search) = self.search.take() {
+            return search.unread();
+        }
+        if let Some(request) = self.queue.pop_front() {
+            return request.items.clone();
+        }
+        let Some(suspect) = self.probe.take() else { return Vec::new() };
+        plan.end_part(suspect.whole, None);
+        suspect.items
+    }
+
+    /// The attempt was costly.
+    fn unanswered(&mut self, plan: &mut Plan, fault: BlockFault) {
+        if self.search.is_none()
+            && self.queue.is_empty()
+            && let Some(suspect) = self.probe.take()
+        {
+            self.suspect_unanswered(plan, Suspect { fault, ..suspect });
+            return;
+        }
+        let items = self.take_items(plan);
+        let Some(unit) = plan.unit_of(&items) else { return };
+        let has_failed = self.failed.iter().any(|other| plan.unit_of(&other.items) == Some(unit));
+        let has_others = || plan.requests().any(|request| request.unit != unit);
+        // One of several units may be absent as a whole: its other blocks are tried in the next cycles.
+        if !self.answers(unit) && (fault == BlockFault::Unreachable || has_failed && has_others()) {
+            self.queue.retain(|request| request.unit != unit);
+        }
+        self.failed.push(Suspect { is_new: false, ..Suspect::block(items, fault) });
+    }
+
+    /// The device refused the request, which costs little.
+    fn refuse(&mut self, plan: &mut Plan, fault: BlockFault) {
+        plan.learned.is_temporary |= fault.may_pass();
+        if self.search.is_some() {
+            self.continue_search(plan, fault, false);
+            return;
+        }
+        if fault.may_pass() && !self.is_repeated && !self.asks_suspect() {
+            self.is_repeated = true;
+            return;
+        }
+        if self.asks_suspect()
+            && let Some(suspect) = self.probe.take_if(|suspect| suspect.scope != Scope::Block)
+        {
+            // It answers, be it with an exception.
+            return self.suspect_answered(plan, suspect, 0);
+        }
+        let items = self.take_items(plan);
+        let groups = plan.groups(&items);
+        if groups.len() < 2 {
+            self.exclude(plan, &items, fault);
+        } else if self.may_search(fault) {
+            self.search = Some(Search::new(groups));
+        } else {
+            self.failed.push(Suspect::block(items, fault));
+        }
+    }
+
+    /// Whether one more request of a search may be sent.
+    fn may_search(&mut self, fault: BlockFault) -> bool {
+        let is_unanswered = self.answered.is_empty() && !fault.is_permanent() && self.search_requests < usize::MAX;
+        let most = if is_unanswered { MAX_UNANSWERED_SEARCH.min(self.search_requests) } else { self.search_requests };
+        self.sent_in_search += 1;
+        self.sent_in_search <= most
+    }
+
+    fn exclude(&mut self, plan: &mut Plan, items: &[usize], fault: BlockFault) {
+        plan.exclude(items, fault, Scope::Block);
         self.has_learned = true;
     }
 
-    fn continue_search(&mut self, plan: &mut Plan, was_accepted: bool) {
+    fn continue_search(&mut self, plan: &mut Plan, fault: BlockFault, was_accepted: bool) {
         let Some(mut search) = self.search.take() else { return };
         let next = match search.verdict(plan, was_accepted) {
             Verdict::Continue(step) => {
                 search.step = step;
-                self.search = Some(search);
+                if self.may_search(fault) {
+                    self.search = Some(search);
+                } else {
+                    // The next cycle continues with it.
+                    self.failed.push(Suspect::block(search.unread(), fault));
+                }
                 return;
             }
             Verdict::Read(next) => next,
             Verdict::RefusedBefore(next) => {
                 let items = search.group(next.saturating_sub(1)).to_vec();
-                self.learn_refused(plan, &items);
+                self.exclude(plan, &items, fault);
                 next
             }
             Verdict::SplitBefore(next) => {
@@ -213,7 +374,7 @@ impl Cycle {
                 next
             }
         };
-        self.requeue(plan, search.groups.get(next..).unwrap_or_default().concat());
+        self.requeue(plan, search.from(next));
     }
 
     /// The device returns no more at once than a request for these items.
@@ -228,100 +389,90 @@ impl Cycle {
         items.extend(self.queue.drain(..).flat_map(|request| request.items.clone()));
         self.queue = plan.pack(items.into_iter()).into_iter().map(Arc::new).collect();
     }
-}
 
-impl Search {
-    fn group(&self, index: usize) -> &[usize] {
-        self.groups.get(index).map_or(&[], Vec::as_slice)
-    }
-
-    fn leading(&self, groups: usize) -> Vec<usize> {
-        self.groups.get(..groups).unwrap_or_default().concat()
-    }
-
-    /// The items that the current step requests.
-    fn items(&self) -> Vec<usize> {
-        match self.step {
-            SearchStep::Doubling(groups) | SearchStep::Halving(groups) => self.leading(groups),
-            SearchStep::Again => self.leading(self.refused),
-            SearchStep::Alone => self.group(self.accepted).to_vec(),
-            SearchStep::Pair => [self.group(self.accepted.saturating_sub(1)), self.group(self.accepted)].concat(),
+    /// When the other blocks are read, takes the next suspect.
+    fn load_suspect(&mut self, plan: &mut Plan) {
+        if self.suspects == SuspectsTurn::Never
+            || self.search.is_some()
+            || !self.queue.is_empty()
+            || self.probe.is_some()
+            || plan.learned.suspects.is_empty()
+        {
+            return;
+        }
+        let is_cheap = |suspect: &Suspect| !suspect.fault.is_costly();
+        if self.sent_in_search < self.search_requests
+            && let Some(cheap) = plan.learned.suspects.iter().position(is_cheap)
+            && let Some(suspect) = plan.learned.suspects.remove(cheap)
+        {
+            plan.end_part(suspect.whole, None);
+            self.queue = plan.pack(suspect.items.into_iter()).into_iter().map(Arc::new).collect();
+            self.sent_in_search += self.queue.len();
+            // It was repeated when it failed first.
+            self.is_repeated = true;
+            self.has_learned = true;
+        } else if self.suspects == SuspectsTurn::All
+            && let Some(costly) = plan.learned.suspects.iter().position(|suspect| !is_cheap(suspect))
+        {
+            self.probe = plan.learned.suspects.remove(costly);
         }
     }
 
-    fn verdict(&mut self, plan: &Plan, was_accepted: bool) -> Verdict {
-        match (self.step, was_accepted) {
-            (SearchStep::Doubling(groups), true) => {
-                self.accepted = groups;
-                self.narrow(SearchStep::Doubling((groups * 2).min(self.refused.saturating_sub(1))))
-            }
-            (SearchStep::Halving(groups), true) => {
-                self.accepted = groups;
-                self.narrow(SearchStep::Halving(usize::midpoint(groups, self.refused)))
-            }
-            (SearchStep::Doubling(groups) | SearchStep::Halving(groups), false) => {
-                self.refused = groups;
-                self.narrow(SearchStep::Halving(usize::midpoint(self.accepted, groups)))
-            }
-            (SearchStep::Again, true) => Verdict::Read(self.refused),
-            (SearchStep::Again, false) => Verdict::Continue(SearchStep::Alone),
-            (SearchStep::Alone, false) => Verdict::RefusedBefore(self.accepted + 1),
-            (SearchStep::Alone, true) if !plan.has_gap(self.group(self.accepted - 1), self.group(self.accepted)) => {
-                Verdict::Limit(self.accepted)
-            }
-            // With two groups the refused block was already the pair.
-            (SearchStep::Alone, true) if self.accepted == 1 => Verdict::SplitBefore(1),
-            (SearchStep::Alone, true) => Verdict::Continue(SearchStep::Pair),
-            (SearchStep::Pair, true) => Verdict::Limit(self.accepted),
-            (SearchStep::Pair, false) => Verdict::SplitBefore(self.accepted),
+    /// It has values: it is part of the plan again.
+    fn suspect_answered(&mut self, plan: &mut Plan, suspect: Suspect, count: u16) {
+        if suspect.scope == Scope::Unit
+            && let Some(unit) = plan.unit_of(&suspect.items)
+        {
+            plan.learned.absent_units.remove(&unit);
         }
+        if suspect.scope == Scope::Whole {
+            plan.discard_limits();
+        }
+        plan.end_part(suspect.whole, Some(count));
+        self.has_learned = true;
     }
 
-    /// Continues until the smallest refused part has one group more than the largest accepted one.
-    fn narrow(&self, step: SearchStep) -> Verdict {
-        match (self.refused - self.accepted, self.accepted) {
-            (2.., _) => Verdict::Continue(step),
-            (_, 0) => Verdict::RefusedBefore(1),
-            _ => Verdict::Continue(SearchStep::Again),
+    fn suspect_unanswered(&mut self, plan: &mut Plan, suspect: Suspect) {
+        if self.answered.is_empty() && !self.others_answer {
+            // Perhaps the whole device is away.
+            plan.learned.suspects.push_back(suspect);
+            self.suspects = SuspectsTurn::Never;
+            return;
         }
+        plan.split_suspect(suspect);
+        self.has_learned = true;
     }
 }
 
 impl Plan {
-    /// The requests of one reading of the source.
+    /// The requests of one reading of the source that is not repeated: everything is searched at once, and what is costly to
+    /// ask for is asked for once.
     pub fn cycle(&self) -> Cycle {
-        Cycle::new(self.shared_requests())
+        Cycle::new(self.shared_requests(), SuspectsTurn::Never, usize::MAX)
     }
 
-    /// Adjacent items with the same registers together.
-    pub(super) fn groups(&self, items: &[usize]) -> Vec<Vec<usize>> {
-        let same = |a: &usize, b: &usize| match (self.item(*a), self.item(*b)) {
-            (Some(a), Some(b)) => a.same_registers(*b),
-            _ => false,
-        };
-        items.chunk_by(same).map(<[usize]>::to_vec).collect()
-    }
-
-    fn has_gap(&self, before: &[usize], after: &[usize]) -> bool {
-        let item = |items: &[usize]| items.first().and_then(|&index| self.item(index)).copied();
-        match (item(before), item(after)) {
-            (Some(before), Some(after)) => before.end() < u32::from(after.address),
-            _ => false,
+    /// The requests of one of many readings: searches send at most so many requests and go on in the next reading, and
+    /// suspects are asked for after the other blocks.
+    pub fn polling_cycle(&mut self, search_requests: usize) -> Cycle {
+        let mut cycle = Cycle::new(self.shared_requests(), SuspectsTurn::All, search_requests);
+        if !self.learned.absent_units.is_empty() {
+            cycle.rotate_absent_units(self);
         }
+        cycle.load_suspect(self);
+        cycle
     }
+}
 
-    /// The positions of the channels that cannot be read, because the device lacks their own register or that of their
-    /// scale factor.
-    fn refused_channels(&self) -> Vec<usize> {
-        let role = |index: &usize| self.item(*index).map(|item| item.role);
-        let roles: Vec<Role> = self.learned.refused.iter().filter_map(role).collect();
-        let channels = self.map.decoders.iter().enumerate().filter(|(channel, decoder)| {
-            roles.iter().any(|role| match role {
-                Role::Value(of) => of == channel,
-                Role::Factor(of) => decoder.needs(*of),
-                Role::Header(_) => false,
-            })
-        });
-        channels.map(|(channel, _)| channel).collect()
+impl Cycle {
+    /// Units without a reply are asked for another of their blocks each time.
+    fn rotate_absent_units(&mut self, plan: &Plan) {
+        let requests = self.queue.make_contiguous();
+        for (unit, &cycles) in &plan.learned.absent_units {
+            let Some(first) = requests.iter().position(|request| request.unit == *unit) else { continue };
+            let blocks = requests.iter().filter(|request| request.unit == *unit).count();
+            if let Some(requests) = requests.get_mut(first..first + blocks) {
+                requests.rotate_left(cycles * (blocks * 5 / 8 + 1) % blocks.max(1));
+            }
+        }
     }
 }

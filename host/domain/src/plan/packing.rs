@@ -1,8 +1,9 @@
 //! Packs the points of a source into requests.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::factors::Rereads;
+use super::learned::Learned;
 use crate::profile::{Item, Point, Profile, ReadLimits, RegisterMap, Role};
 use crate::register::{Table, UnitId};
 
@@ -25,21 +26,13 @@ impl ReadRequest {
     pub fn new(unit: UnitId, table: Table, start: u16, count: u16) -> Self {
         Self { unit, table, start, count, items: Vec::new() }
     }
-}
 
-/// What the device's refusals have shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Learned {
-    /// How much a unit returns at once, in registers or, if the flag is set, in bits.
-    pub(super) limits: BTreeMap<(UnitId, bool), u16>,
-    /// Items at which a request must begin, because the gap before them is not readable.
-    pub(super) split_points: BTreeSet<usize>,
-    /// Items that the device does not have.
-    pub(super) refused: BTreeSet<usize>,
-    /// Blocks that get no reply although others do; the first is asked for next, alone.
-    pub(super) silent: VecDeque<Vec<usize>>,
-    /// The device failed to read a block, so that its limits and gaps may be those of a temporary fault.
-    pub(super) is_temporary: bool,
+    /// Adds an item that [fits](Plan::fits).
+    pub(super) fn add(&mut self, index: usize, item: Item) {
+        let end = item.end().max(u32::from(self.start) + u32::from(self.count));
+        self.count = u16::try_from(end - u32::from(self.start)).unwrap_or(u16::MAX);
+        self.items.push(index);
+    }
 }
 
 /// All requests of one source of one device.
@@ -50,6 +43,8 @@ pub struct Plan {
     read_limits: ReadLimits,
     pub(super) learned: Learned,
     requests: Vec<Arc<ReadRequest>>,
+    /// Scale factors that are read before and after their values.
+    pub(super) rereads: Rereads,
 }
 
 impl Profile {
@@ -66,7 +61,8 @@ impl Plan {
     }
 
     fn with_map(map: Arc<RegisterMap>, unit: UnitId, read_limits: ReadLimits) -> Self {
-        let mut plan = Self { map, unit, read_limits, learned: Learned::default(), requests: Vec::new() };
+        let (learned, rereads) = (Learned::default(), Rereads::default());
+        let mut plan = Self { map, unit, read_limits, learned, requests: Vec::new(), rereads };
         plan.repack();
         plan
     }
@@ -75,7 +71,7 @@ impl Plan {
         self.map.items.get(index)
     }
 
-    fn unit(&self, item: &Item) -> UnitId {
+    pub(super) fn unit(&self, item: &Item) -> UnitId {
         item.unit.unwrap_or(self.unit)
     }
 
@@ -94,37 +90,9 @@ impl Plan {
         roles.filter_map(|role| if let Role::Value(channel) = role { Some(channel) } else { None })
     }
 
-    /// Requests the refused points again, because the device may have been updated. False if there are none.
-    pub fn retry_refused(&mut self) -> bool {
-        if self.learned.is_temporary {
-            self.learned = Learned { silent: std::mem::take(&mut self.learned.silent), ..Learned::default() };
-            self.repack();
-            return true;
-        }
-        let any = !self.learned.refused.is_empty();
-        if any {
-            self.learned.refused.clear();
-            self.repack();
-        }
-        any
-    }
-
-    /// Discards everything learned from refusals, because it may be out of date.
-    pub fn discard_learned(&mut self) {
-        if self.learned != Learned::default() {
-            self.learned = Learned::default();
-            self.repack();
-        }
-    }
-
     /// Number of values in a frame.
     pub fn channel_count(&self) -> usize {
         self.map.decoders.len()
-    }
-
-    /// Whether the device refuses every point.
-    pub fn is_fully_refused(&self) -> bool {
-        self.requests.is_empty() && self.learned.silent.is_empty() && !self.map.items.is_empty()
     }
 
     /// How many registers or bits one request to a unit may read.
@@ -136,9 +104,10 @@ impl Plan {
 
     /// Rebuilds the requests from what was learned.
     pub(super) fn repack(&mut self) {
-        let items =
-            (0..self.map.items.len()).filter(|item| !self.learned.refused.contains(item) && !self.is_silent(*item));
-        self.requests = self.pack(items).into_iter().map(Arc::new).collect();
+        let items: Vec<usize> = (0..self.map.items.len()).filter(|&item| !self.learned.leaves_out(item)).collect();
+        let (requests, rereads) = self.pack_with_factors(&items);
+        self.rereads = rereads;
+        self.requests = requests.into_iter().map(Arc::new).collect();
     }
 
     /// Packs items in their order, each into the current request if it fits: no other packing takes fewer requests.
@@ -147,25 +116,21 @@ impl Plan {
         for index in items {
             let Some(&item) = self.item(index) else { continue };
             match requests.last_mut() {
-                Some(last) if self.fits(last, index, item) => {
-                    let end = item.end().max(u32::from(last.start) + u32::from(last.count));
-                    last.count = u16::try_from(end - u32::from(last.start)).unwrap_or(u16::MAX);
-                    last.items.push(index);
-                }
-                _ => requests.push(ReadRequest {
-                    unit: self.unit(&item),
-                    table: item.table,
-                    start: item.address,
-                    count: item.width,
-                    items: vec![index],
-                }),
+                Some(last) if self.fits(last, index, item) => last.add(index, item),
+                _ => requests.push(self.one_item(index, item)),
             }
         }
         requests
     }
 
+    /// A request for one item.
+    pub(super) fn one_item(&self, index: usize, item: Item) -> ReadRequest {
+        let (unit, table) = (self.unit(&item), item.table);
+        ReadRequest { unit, table, start: item.address, count: item.width, items: vec![index] }
+    }
+
     /// Whether an item can be added to a request whose items all begin before it.
-    fn fits(&self, request: &ReadRequest, index: usize, item: Item) -> bool {
+    pub(super) fn fits(&self, request: &ReadRequest, index: usize, item: Item) -> bool {
         let unit = self.unit(&item);
         if (request.unit, request.table) != (unit, item.table) || self.is_split(request, index) {
             return false;
@@ -179,16 +144,10 @@ impl Plan {
         span <= limit && is_separate && address <= end + self.read_limits.bridged(item.table)
     }
 
-    fn is_silent(&self, index: usize) -> bool {
-        self.learned.silent.iter().any(|block| block.contains(&index))
-    }
-
     /// Whether the gap between a request and an item is not readable.
     fn is_split(&self, request: &ReadRequest, index: usize) -> bool {
         let after = request.items.last().map_or(index, |last| last + 1).min(index);
-        self.learned.split_points.contains(&index)
-            || self.learned.refused.range(after..index).next().is_some()
-            || (!self.learned.silent.is_empty() && (after..index).any(|between| self.is_silent(between)))
+        self.learned.split_points.contains(&index) || self.learned.leaves_out_between(after, index)
     }
 
     /// Whether the last item of a request has the same registers.

@@ -1,8 +1,13 @@
 //! Decodes the responses of one cycle into a frame.
+//!
+//! A value whose scale factor is in the same response is scaled at once. Another one waits for its factor, and is dropped
+//! if that changed meanwhile.
+
+use std::collections::BTreeMap;
 
 use super::packing::{Plan, ReadRequest};
 use crate::event::{Fault, FaultKind, Frame, Text};
-use crate::profile::{Decoder, Role};
+use crate::profile::{Decoder, RegisterMap, Role};
 use crate::register::Format;
 
 /// Exponents that the register of a scale factor may hold, as in SunSpec; 0x8000 and all others mean that there is
@@ -10,9 +15,10 @@ use crate::register::Format;
 const EXPONENTS: std::ops::RangeInclusive<i16> = -10..=10;
 
 /// What the register of a scale factor holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum FactorState {
     /// It has not been read yet.
+    #[default]
     Unread,
     /// The device has no factor now.
     Unavailable,
@@ -20,15 +26,28 @@ enum FactorState {
     Exponent(i32),
 }
 
+/// A scale factor and the responses that had it.
+#[derive(Clone, Copy, Debug, Default)]
+struct ReadFactor {
+    state: FactorState,
+    first: u32,
+    last: u32,
+    has_changed: bool,
+}
+
 /// The values of one cycle so far.
 #[derive(Clone, Debug)]
 pub struct PartialReading {
     values: Vec<f64>,
-    factors: Vec<FactorState>,
+    factors: Vec<ReadFactor>,
+    /// Channels whose values are not yet multiplied with their factors, and the response that had them.
+    unscaled: BTreeMap<usize, u32>,
     /// Whether the header of each SunSpec model is another one than when the points were discovered.
     changed_headers: Vec<bool>,
     unavailable: Vec<usize>,
     texts: Vec<(usize, String)>,
+    /// Number of responses.
+    responses: u32,
 }
 
 impl Plan {
@@ -36,23 +55,37 @@ impl Plan {
     pub fn reading(&self) -> PartialReading {
         PartialReading {
             values: vec![f64::NAN; self.map.decoders.len()],
-            factors: vec![FactorState::Unread; self.map.factors],
+            factors: vec![ReadFactor::default(); self.map.factors],
+            unscaled: BTreeMap::new(),
             changed_headers: vec![false; self.map.headers.len()],
             unavailable: Vec::new(),
             texts: Vec::new(),
+            responses: 0,
         }
     }
 
     /// Adds the response to a request to a reading: registers, or bits as 0 and 1.
     pub fn decode(&self, request: &ReadRequest, registers: &[u16], reading: &mut PartialReading) {
-        for &index in &request.items {
-            let Some(item) = self.item(index) else { continue };
-            let offset = usize::from(item.address.saturating_sub(request.start));
-            let Some(registers) = registers.get(offset..offset + usize::from(item.width)) else { continue };
-            match item.role {
+        reading.responses = reading.responses.saturating_add(1);
+        let items = || {
+            request.items.iter().filter_map(|&index| {
+                let item = self.item(index)?;
+                let offset = usize::from(item.address.saturating_sub(request.start));
+                Some((item.role, registers.get(offset..offset + usize::from(item.width))?))
+            })
+        };
+        if self.map.factors > 0 {
+            for (role, registers) in items() {
+                if let Role::Factor(index) = role {
+                    reading.set_factor(index, registers);
+                }
+            }
+        }
+        for (role, registers) in items() {
+            match role {
                 Role::Value(channel) => self.decode_value(channel, registers, reading),
-                Role::Factor(index) => reading.set_factor(index, registers),
                 Role::Header(index) => self.check_header(index, registers, reading),
+                Role::Factor(_) => {}
             }
         }
     }
@@ -76,12 +109,40 @@ impl Plan {
         }
         match (decoder.number(registers), reading.values.get_mut(channel)) {
             (Some(value), Some(slot)) => *slot = value,
-            _ => reading.unavailable.push(channel),
+            _ => return reading.unavailable.push(channel),
+        }
+        let Some(factor) = decoder.factor else { return };
+        if reading.factors.get(factor).is_some_and(|factor| factor.last == reading.responses) {
+            reading.unscaled.remove(&channel);
+            reading.scale(channel, decoder, factor);
+        } else {
+            reading.unscaled.insert(channel, reading.responses);
+        }
+    }
+
+    /// Scales the values whose factors came with other responses, and drops those whose factor may have changed meanwhile.
+    fn scale_others(&self, reading: &mut PartialReading) {
+        for (channel, response) in std::mem::take(&mut reading.unscaled) {
+            let Some(decoder) = self.map.decoders.get(channel) else { continue };
+            let Some((index, factor)) = decoder.factor.and_then(|index| Some((index, *reading.factors.get(index)?)))
+            else {
+                continue;
+            };
+            let is_unchecked = self.rereads.after.contains(&index) && factor.last < response
+                || self.rereads.before.contains(&index) && factor.first > response;
+            if (factor.has_changed || is_unchecked)
+                && let Some(value) = reading.values.get_mut(channel)
+            {
+                *value = f64::NAN;
+                continue;
+            }
+            reading.scale(channel, decoder, index);
         }
     }
 
     /// The frame of a source: values in their units, and a fault for each that is not good.
     pub fn finish(&self, mut reading: PartialReading, source: u32) -> Frame {
+        self.scale_others(&mut reading);
         reading.discard_moved(&self.map.decoders);
         reading.unavailable.sort_unstable();
         reading.texts.sort_by_key(|(channel, _)| *channel);
@@ -127,24 +188,32 @@ impl PartialReading {
     fn set_factor(&mut self, index: usize, registers: &[u16]) {
         let exponent = registers.first().map(|register| register.cast_signed());
         let exponent = exponent.filter(|exponent| EXPONENTS.contains(exponent)).map(i32::from);
-        if let Some(slot) = self.factors.get_mut(index) {
-            *slot = exponent.map_or(FactorState::Unavailable, FactorState::Exponent);
+        let Some(factor) = self.factors.get_mut(index) else { return };
+        let state = exponent.map_or(FactorState::Unavailable, FactorState::Exponent);
+        match factor.state {
+            FactorState::Unread => factor.first = self.responses,
+            known => factor.has_changed |= known != state,
         }
+        (factor.state, factor.last) = (state, self.responses);
     }
 
-    /// Applies the scale factor to a value; returns the fault if it is not good.
+    /// Multiplies a value with its factor.
+    fn scale(&mut self, channel: usize, decoder: &Decoder, factor: usize) {
+        let state = self.factors.get(factor).map(|factor| factor.state).unwrap_or_default();
+        let Some(value) = self.values.get_mut(channel) else { return };
+        *value = match state {
+            FactorState::Exponent(exponent) => decoder.scaling.times_ten_to(exponent).to_value(*value),
+            FactorState::Unavailable => {
+                self.unavailable.push(channel);
+                f64::NAN
+            }
+            FactorState::Unread => f64::NAN,
+        };
+    }
+
+    /// The fault of a value if it is not good.
     fn finish_value(&mut self, channel: usize, decoder: &Decoder) -> Option<FaultKind> {
         let value = self.values.get_mut(channel)?;
-        if let Some(index) = decoder.factor {
-            *value = match self.factors.get(index) {
-                Some(FactorState::Exponent(exponent)) => decoder.scaling.times_ten_to(*exponent).to_value(*value),
-                Some(FactorState::Unavailable) if !value.is_nan() => {
-                    *value = f64::NAN;
-                    return Some(FaultKind::Unavailable);
-                }
-                _ => f64::NAN,
-            };
-        }
         if !value.is_nan() {
             let is_in_range = (decoder.min..=decoder.max).contains(value);
             if !decoder.is_plausible(*value) {
@@ -162,4 +231,9 @@ impl PartialReading {
             Some(FaultKind::Missing)
         }
     }
+}
+
+/// The channels whose values need a scale factor.
+pub(super) fn scaled_by(map: &RegisterMap, factor: usize) -> impl Iterator<Item = usize> + '_ {
+    map.decoders.iter().enumerate().filter(move |(_, decoder)| decoder.needs(factor)).map(|(channel, _)| channel)
 }

@@ -73,7 +73,7 @@ impl Peer {
 
     /// A frame in which each register holds its own address, and the number of requests sent and refused for it.
     fn read(&self, plan: &mut Plan) -> (Frame, usize, usize) {
-        let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
+        let (mut cycle, mut reading) = (plan.polling_cycle(100_000), plan.reading());
         let (mut sent, mut refused) = (0, 0);
         while let Some(request) = cycle.request(plan) {
             sent += 1;
@@ -132,8 +132,11 @@ fn absent_points_and_unreadable_gaps_are_left_out() {
     let (frame, sent, refused) = peer.read(&mut plan);
     assert_eq!((missing(&frame).as_slice(), refused), ([1, 2].as_slice(), 0));
     assert_eq!((sent, blocks(&plan)), (3, vec![(1, 10, 1), (1, 14, 7), (1, 30, 2)]));
-    assert!(plan.retry_refused());
-    assert_eq!(plan.requests().map(|request| request.items.len()).sum::<usize>(), 7);
+    assert!(plan.excludes(false) && !plan.excludes(true));
+    // Asked for again, each absent point gets a request of its own, as they are not adjacent.
+    plan.retry_excluded(false, 0);
+    let (frame, sent, refused) = peer.read(&mut plan);
+    assert_eq!((missing(&frame).as_slice(), sent, refused), ([1, 2].as_slice(), 6, 3));
 }
 
 #[test]
@@ -190,7 +193,7 @@ fn a_failed_request_leaves_its_values_missing_for_this_cycle() {
     let points = points(&[(0, 1), (500, 1)]);
     let mut plan = Plan::new(points.iter(), UnitId(1), ReadLimits::default());
     let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
-    cycle.skip();
+    cycle.skip(&mut plan);
     let request = cycle.request(&plan).unwrap();
     cycle.answered(&mut plan, &request, &[7], &mut reading);
     assert_eq!(cycle.request(&plan), None);
@@ -344,5 +347,99 @@ proptest! {
         let (frame, _, refused) = peer.read(&mut plan);
         prop_assert_eq!(missing(&frame), absent);
         prop_assert_eq!(refused, 0);
+    }
+}
+
+/// A model as SunSpec has it: its scale factors at the beginning, many values far behind them.
+fn model_with_far_values() -> Plan {
+    let values = (0..300)
+        .map(|at| format!("v{at} = {{ address = {}, type = \"int16\", scale_register = {} }}\n", at + 2, at % 2));
+    plan(&values.collect::<String>())
+}
+
+#[test]
+fn a_value_whose_scale_factor_changes_between_two_requests_is_dropped() {
+    let read = |changes_after: usize| {
+        let mut plan = model_with_far_values();
+        let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
+        let mut sent = 0;
+        while let Some(request) = cycle.request(&plan) {
+            // 1 with the factor 0, or 10 with the factor -1.
+            let (value, factor) = if sent < changes_after { (1, 0) } else { (10, 0xffff) };
+            let end = request.start + request.count;
+            let registers: Vec<u16> = (request.start..end).map(|at| if at < 2 { factor } else { value }).collect();
+            cycle.answered(&mut plan, &request, &registers, &mut reading);
+            sent += 1;
+        }
+        (sent, plan.finish(reading, 0))
+    };
+    let (requests, frame) = read(usize::MAX);
+    // One request more than the registers need.
+    assert_eq!((requests, frame.faults.len()), (4, 0));
+    for changes_after in 0..=4 {
+        let (_, frame) = read(changes_after);
+        assert!(
+            frame.values.iter().all(|value| value.is_nan() || *value == 1.0),
+            "{changes_after}: {:?}",
+            frame.values
+        );
+        assert_eq!(missing(&frame).len(), frame.faults.len());
+        let is_whole = changes_after == 0 || changes_after == 4;
+        assert_eq!(frame.faults.is_empty(), is_whole, "{changes_after}: {}", frame.faults.len());
+    }
+}
+
+#[test]
+fn a_request_ends_where_it_separates_no_value_from_its_factor() {
+    let numbers = (0..100).map(|at| format!("a{at} = {{ address = {at}, type = \"int16\", scale = 1 }}\n"));
+    let model = (100..140).map(|at| format!("b{at} = {{ address = {at}, type = \"int16\", scale_register = 140 }}\n"));
+    let plan = plan(&numbers.chain(model).collect::<String>());
+    // As few as without factors, and the whole model in the second one.
+    let blocks = blocks(&plan);
+    assert!(blocks.len() == 2 && blocks[1].1 <= 100, "{blocks:?}");
+}
+
+proptest! {
+    #[test]
+    fn every_point_with_values_is_read_whichever_others_are_silent(
+        addresses in any_points(),
+        dead in prop::collection::btree_set(0_usize..200, 0..8),
+    ) {
+        let points = points(&addresses);
+        let mut plan = Plan::new(points.iter(), UnitId(1), ReadLimits::default());
+        let minimum = plan.requests().len() + dead.len() + 1;
+        let is_dead = |request: &ReadRequest| {
+            let end = u32::from(request.start) + u32::from(request.count);
+            dead.iter().filter_map(|index| points.get(*index)).any(|point| {
+                point.end() > u32::from(request.start) && u32::from(point.address) < end
+            })
+        };
+        let expected: Vec<u32> = (0..).zip(&points).filter(|(_, point)| {
+            let width = u16::try_from(point.end() - u32::from(point.address)).unwrap();
+            is_dead(&ReadRequest::new(UnitId(1), point.table, point.address, width))
+        }).map(|(channel, _)| channel).collect();
+        let (mut last, mut sent) = (None, 0);
+        for empty_cycles in 0..60 {
+            let (mut cycle, mut reading) = (plan.polling_cycle(100), plan.reading());
+            cycle.vary(&plan, empty_cycles);
+            sent = 0;
+            while let Some(request) = cycle.request(&plan) {
+                sent += 1;
+                prop_assert!(sent < 10_000);
+                if is_dead(&request) {
+                    cycle.fail(&mut plan, BlockFault::Silent);
+                } else {
+                    let registers: Vec<u16> = vec![7; usize::from(request.count)];
+                    cycle.answered(&mut plan, &request, &registers, &mut reading);
+                }
+            }
+            cycle.finish(&mut plan);
+            last = Some(missing(&plan.finish(reading, 0)));
+        }
+        if expected.len() < points.len() {
+            prop_assert_eq!(last.as_ref(), Some(&expected));
+            // A point that the cycles begin with, and gaps that dead registers split.
+            prop_assert!(sent <= minimum + dead.len() + 1, "{} requests, {} at first", sent, minimum);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bessai_domain::event::Frame;
-use bessai_domain::plan::{Plan, ReadRequest};
+use bessai_domain::plan::{BlockFault, Plan, ReadRequest};
 use bessai_domain::profile::{Access, Point, Profile, ReadLimits, json, toml};
 use bessai_domain::register::{Format, Layout, Scaling, Table, TextLayout, UnitId};
 
@@ -112,9 +112,12 @@ pub fn reply(data: &[u8]) {
         plan.requests().for_each(within_limits);
         assert!(plan.is_fully_refused() || plan.requests().len() > 0 || points.is_empty());
     }
-    plan.retry_refused();
-    let requested: usize = plan.requests().map(|request| plan.channels(request).count()).sum();
-    assert_eq!(requested, points.len(), "each point is requested once again");
+    let requested: BTreeSet<usize> = plan.requests().flat_map(|request| plan.channels(request)).collect();
+    let absent = plan.absent_channels();
+    assert!((0..points.len()).all(|channel| requested.contains(&channel) || absent.contains_key(&channel)));
+    plan.retry_excluded(false, 0);
+    plan.retry_excluded(true, 0);
+    assert!(!plan.excludes(true) && !plan.excludes(false), "each point is asked for once again");
 }
 
 fn point(index: usize, bytes: &mut Bytes<'_>) -> Option<Point> {
@@ -142,7 +145,8 @@ fn point(index: usize, bytes: &mut Bytes<'_>) -> Option<Point> {
 }
 
 fn cycle(plan: &mut Plan, bytes: &mut Bytes<'_>) -> Frame {
-    let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
+    let search_requests = usize::from(bytes.byte());
+    let (mut cycle, mut reading) = (plan.polling_cycle(search_requests), plan.reading());
     let mut sent = 0;
     while let Some(request) = cycle.request(plan) {
         sent += 1;
@@ -157,7 +161,12 @@ fn cycle(plan: &mut Plan, bytes: &mut Bytes<'_>) -> Frame {
             }
             120..220 => assert_known(&cycle.refused(plan), plan),
             220..230 => assert_known(&cycle.function_refused(plan), plan),
-            _ => cycle.skip(),
+            230..235 => assert_known(&cycle.fail(plan, BlockFault::Failing), plan),
+            235..240 => assert_known(&cycle.fail(plan, BlockFault::Silent), plan),
+            240..243 => assert_known(&cycle.fail(plan, BlockFault::Unreachable), plan),
+            243..245 => cycle.leave_suspects(plan),
+            245 => cycle.stop(plan),
+            _ => cycle.skip(plan),
         }
     }
     cycle.finish(plan);

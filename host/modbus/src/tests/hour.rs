@@ -163,8 +163,12 @@ impl Observer {
         loop {
             let received = self.bus.report().await;
             match received.value {
-                DeviceReport::Status(_, status) => self.online.push(status.online),
-                DeviceReport::Failure(_) => {}
+                // A status may also name other points without values than before.
+                DeviceReport::Status(_, status) => {
+                    self.online.push(status.online);
+                    self.online.dedup();
+                }
+                DeviceReport::Failure(_) | DeviceReport::Missing(_) => {}
                 DeviceReport::Discovered(..) => panic!("{case}: a device that is not discovered was"),
                 DeviceReport::Frame(_, frame) => {
                     check(&frame, self.begun, received.at, &self.channels, case);

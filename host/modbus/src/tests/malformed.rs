@@ -88,7 +88,7 @@ fn malformed_replies_do_not_end_the_poller() {
                         assert_eq!(frame.values.len(), 14);
                         frames += 1;
                     }
-                    DeviceReport::Status(..) | DeviceReport::Failure(_) => {}
+                    DeviceReport::Status(..) | DeviceReport::Failure(_) | DeviceReport::Missing(_) => {}
                     DeviceReport::Discovered(..) => panic!("a device that is not discovered was"),
                 }
             }

@@ -13,6 +13,10 @@ pub struct FaultRule {
     pub unit: Option<u8>,
     /// Only requests of this function code.
     pub function: Option<u8>,
+    /// Only requests for one of these registers or bits, first and last, in any table.
+    pub registers: Option<(u16, u16)>,
+    /// Only requests for more registers or bits than this.
+    pub longer_than: Option<u16>,
     /// Only requests less than this after the connection was made.
     pub connect_pause: Option<Duration>,
     /// Only requests less than this after the connection's last reply.
@@ -52,7 +56,17 @@ impl FaultRule {
     /// This fault for every request.
     #[must_use]
     pub const fn new(fault: Fault) -> Self {
-        Self { fault, unit: None, function: None, connect_pause: None, reply_pause: None, every: 1, times: None }
+        Self {
+            fault,
+            unit: None,
+            function: None,
+            registers: None,
+            longer_than: None,
+            connect_pause: None,
+            reply_pause: None,
+            every: 1,
+            times: None,
+        }
     }
 
     /// Only requests to this unit id.
@@ -65,6 +79,18 @@ impl FaultRule {
     #[must_use]
     pub const fn function(self, function: u8) -> Self {
         Self { function: Some(function), ..self }
+    }
+
+    /// Only requests for one of these registers or bits, as with a block that a device never answers.
+    #[must_use]
+    pub const fn registers(self, first: u16, last: u16) -> Self {
+        Self { registers: Some((first, last)), ..self }
+    }
+
+    /// Only requests for more registers or bits than this.
+    #[must_use]
+    pub const fn longer_than(self, count: u16) -> Self {
+        Self { longer_than: Some(count), ..self }
     }
 
     /// Only requests less than this after the connection was made, as with inverters that need a pause first.
@@ -105,6 +131,11 @@ impl FaultRule {
     fn is_met_by(&self, request: ReceivedRequest, timing: RequestTiming) -> bool {
         self.unit.is_none_or(|unit| unit == request.unit)
             && self.function.is_none_or(|function| function == request.function)
+            && self.registers.is_none_or(|(first, last)| {
+                let end = u32::from(request.address) + u32::from(request.count);
+                request.address <= last && u32::from(first) < end
+            })
+            && self.longer_than.is_none_or(|count| request.count > count)
             && self.connect_pause.is_none_or(|pause| timing.since_connect < pause)
             && self.reply_pause.is_none_or(|pause| timing.since_reply.is_some_and(|since| since < pause))
     }
@@ -202,6 +233,11 @@ mod tests {
         assert_eq!(hits(rule.function(6), &units), [false, false, true]);
         assert_eq!(hits(rule.unit(1).function(3), &units), [true, false, false]);
         assert_eq!(hits(rule.every(2), &units), [false, true, false]);
+        let block = |address, count| (ReceivedRequest { address, count, ..request(1, 3) }, AT_ONCE);
+        let blocks = [block(0, 10), block(10, 5), block(15, 1), block(u16::MAX, 1)];
+        assert_eq!(hits(rule.registers(9, 14), &blocks), [true, true, false, false]);
+        assert_eq!(hits(rule.registers(u16::MAX, u16::MAX), &blocks), [false, false, false, true]);
+        assert_eq!(hits(rule.longer_than(5), &blocks), [true, false, false, false]);
         assert_eq!(hits(rule.times(2), &units), [true, true, false]);
         assert_eq!(hits(rule.times(0), &units), [false, false, false]);
         assert_eq!(hits(rule.unit(1).every(2).times(1), &units), [false, false, true]);
