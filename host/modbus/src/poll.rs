@@ -280,7 +280,9 @@ impl Requester {
             reading.failed.add(state.channels(&request), fault, &reason);
             let is_hasty = !cycle.asks_suspect() && reading.patience.is_short(limit);
             cycle.fail(&mut state.plan, fault);
-            if fault.is_costly() {
+            // A device all of whose replies are invalid is as good as silent.
+            let is_hopeless = fault == BlockFault::Invalid && reading.at.is_none() && state.is_empty;
+            if fault.is_costly() || is_hopeless {
                 if is_hasty {
                     cycle.was_hasty();
                 }
