@@ -25,6 +25,7 @@ pub mod proposal;
 pub mod record;
 pub mod refusal;
 pub mod register;
+pub mod relay;
 pub mod report;
 pub mod safety;
 pub mod session;

@@ -8,13 +8,15 @@ use bessai_domain::plan::{BlockFault, Plan, ReadRequest};
 use bessai_domain::profile::Point;
 use bessai_domain::register::{Table, UnitId};
 use bessai_domain::sunspec::DeviceDescription;
-
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 
 use crate::connection::BusConnection;
 use crate::discovery::{DiscoveryFailure, HoldingReads, discover};
 use crate::reply::{ExceptionKind, Reply};
 use crate::request::{BusError, BusRequest};
+use crate::stream::SharedStream;
+use crate::transport::{Dial, Medium, OpeningStream};
 use crate::write::{PointTarget, WriteOptions, WrittenPoint, begin, read_point};
 use crate::{BusEndpoint, DeviceSettings};
 
@@ -43,18 +45,70 @@ pub enum UnitReply {
     Silent,
 }
 
-/// Sends requests to one device on a connection of its own.
+/// Sends requests to one device, on a connection of its own or on one that another program shares.
 pub struct DeviceClient {
-    endpoint: BusEndpoint,
+    dialer: Box<dyn DialAgain>,
     connection: BusConnection,
     settings: DeviceSettings,
+}
+
+/// Dials for any number of connections.
+trait DialAgain: Dial {
+    fn again(&self) -> Box<dyn Dial>;
+}
+
+impl<D: Dial + Clone + 'static> DialAgain for D {
+    fn again(&self) -> Box<dyn Dial> {
+        Box::new(self.clone())
+    }
+}
+
+/// Opens streams to a program that shares its connection to the device.
+#[derive(Clone)]
+struct SharedConnection<F> {
+    name: String,
+    open: F,
+}
+
+impl<S, O, F> Dial for SharedConnection<F>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    O: Future<Output = Result<S, String>>,
+    F: Fn() -> O,
+{
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn medium(&self) -> Medium {
+        Medium::Tcp
+    }
+
+    fn dial(&self) -> OpeningStream<'_> {
+        Box::pin(async { (self.open)().await.map(SharedStream::new) })
+    }
 }
 
 impl DeviceClient {
     /// A client that connects with its first request.
     pub fn new(endpoint: BusEndpoint, settings: DeviceSettings) -> Self {
-        let connection = new_connection(&endpoint, &settings);
-        Self { endpoint, connection, settings }
+        Self::with(Box::new(endpoint), settings)
+    }
+
+    /// A client that sends its requests as Modbus/TCP frames on streams that `open` opens; its error is for people. `name` is
+    /// the device in errors.
+    pub fn on_streams<S, O, F>(name: String, open: F, settings: DeviceSettings) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        O: Future<Output = Result<S, String>> + 'static,
+        F: Fn() -> O + Clone + 'static,
+    {
+        Self::with(Box::new(SharedConnection { name, open }), settings)
+    }
+
+    fn with(dialer: Box<dyn DialAgain>, settings: DeviceSettings) -> Self {
+        let connection = new_connection(dialer.as_ref(), &settings);
+        Self { dialer, connection, settings }
     }
 
     /// Reads registers of a table, or bits as 0 and 1, in as many requests as needed.
@@ -155,7 +209,7 @@ impl DeviceClient {
             Err(_) => {
                 // Most unit ids are unused: the next one is tried without the delay of a reconnect.
                 if !self.connection.is_open() {
-                    self.connection = new_connection(&self.endpoint, &self.settings);
+                    self.connection = new_connection(self.dialer.as_ref(), &self.settings);
                 }
                 Ok(UnitReply::Silent)
             }
@@ -195,6 +249,6 @@ impl DeviceClient {
     }
 }
 
-fn new_connection(endpoint: &BusEndpoint, settings: &DeviceSettings) -> BusConnection {
-    BusConnection::new(Box::new(endpoint.clone()), [settings.pacing].into_iter())
+fn new_connection(dialer: &dyn DialAgain, settings: &DeviceSettings) -> BusConnection {
+    BusConnection::new(dialer.again(), [settings.pacing].into_iter())
 }

@@ -152,6 +152,24 @@ impl BusConnection {
         self.request_once(request, limit).await
     }
 
+    /// As [`request`](Self::request), for other programs: they may ask for units that do not exist, so that a missing reply says
+    /// nothing about the connection.
+    pub(crate) async fn request_of_others(
+        &mut self,
+        request: BusRequest<'_>,
+        limit: Duration,
+    ) -> Result<Reply, BusError> {
+        let errors = self.consecutive_errors;
+        if self.link.is_some() && self.replies > 0 {
+            self.replies_by_unit.entry(request.unit()).or_default();
+        }
+        let replied = self.request(request, limit).await;
+        if self.link.is_some() && matches!(replied, Err(BusError::NoReply(_))) {
+            self.consecutive_errors = errors;
+        }
+        replied
+    }
+
     /// Sends the request, after a probe if a late reply could be taken for its reply.
     async fn request_once(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         let unit = request.unit();

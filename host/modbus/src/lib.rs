@@ -33,6 +33,7 @@ mod missing;
 mod pacing;
 mod patience;
 mod poll;
+mod relay;
 mod reply;
 mod reply_filter;
 mod request;
@@ -49,6 +50,7 @@ mod write;
 pub use bessai_domain::device::{DeviceReport, MissingBlock, MissingPoints, ReadFailure};
 pub use client::{DeviceClient, PointReadings, UnitReply};
 pub use irregularity::{FramingCounts, Irregularity};
+pub use relay::{BusRelay, RelayedPoint};
 pub use streams::{StreamFraming, run_on_streams};
 pub use write::{PointWriter, WriteOptions, WriteQueue, WrittenPoint};
 
@@ -127,4 +129,17 @@ pub async fn run<R: From<DeviceReport>>(
     writes: WriteQueue,
 ) {
     poll::Poller::new(Box::new(bus.endpoint), bus.devices, start, clock, writes).run(reports).await;
+}
+
+/// As [`run`], and performs the requests of a relay between those of the bus.
+pub async fn run_relayed<R: From<DeviceReport>>(
+    bus: Bus,
+    start: Instant,
+    clock: Clock,
+    reports: mpsc::Sender<R>,
+    writes: WriteQueue,
+    relay: &BusRelay,
+) {
+    let poller = poll::Poller::new(Box::new(bus.endpoint), bus.devices, start, clock, writes);
+    poller.with_relay(relay).run(reports).await;
 }

@@ -17,6 +17,7 @@ use crate::device::PolledDevice;
 use crate::discovery::{DiscoveryFailure, check_chain, discover};
 use crate::missing::FailedReads;
 use crate::patience::Patience;
+use crate::relay::{BusRelay, RelayQueue};
 use crate::reply::Reply;
 use crate::request::{BusError, BusRequest};
 use crate::schedule::Schedule;
@@ -48,6 +49,8 @@ struct Reading {
 struct Requester {
     connection: BusConnection,
     writes: PendingWrites,
+    /// Requests of other programs.
+    relayed: RelayQueue,
     clock: Clock,
 }
 
@@ -68,7 +71,14 @@ impl Poller {
                 schedule.add(index, source, state.settings.period);
             }
         }
-        Self { requester: Requester { connection, writes, clock }, devices, schedule }
+        let relayed = RelayQueue::default();
+        Self { requester: Requester { connection, writes, relayed, clock }, devices, schedule }
+    }
+
+    /// Also performs the requests of a relay.
+    pub(crate) fn with_relay(mut self, relay: &BusRelay) -> Self {
+        self.requester.relayed = relay.accept();
+        self
     }
 
     pub(crate) async fn run<R: From<DeviceReport>>(mut self, reports: mpsc::Sender<R>) {
@@ -84,6 +94,10 @@ impl Poller {
                             permit.send(report.into());
                         }
                     }
+                }
+                // A reading that is due goes first.
+                Some(turn) = self.requester.relayed.next(), if due.is_none_or(|due| Instant::now() < due) => {
+                    self.requester.relayed.perform(turn, &mut self.requester.connection).await;
                 }
             }
         }
@@ -134,6 +148,15 @@ async fn until(due: Option<Instant>) {
 impl Requester {
     async fn write(&mut self, write: PendingWrite) {
         self.writes.perform(write, &mut self.connection).await;
+        self.relayed.forget_latest();
+    }
+
+    /// What goes before the next request of the bus's own: all writes that are pending, and one request of other programs.
+    async fn perform_waiting(&mut self) {
+        if self.writes.perform_all(&mut self.connection).await {
+            self.relayed.forget_latest();
+        }
+        self.relayed.perform_one(&mut self.connection).await;
     }
 
     /// Waits until a report can be sent, and performs writes meanwhile: the receiver may wait for one of them. None when the
@@ -179,9 +202,12 @@ impl Requester {
     }
 
     async fn check_chain(&mut self, device: &mut PolledDevice, check: ChainCheck) {
-        let writes = &mut self.writes;
-        let write = async |connection: &mut BusConnection| writes.perform_all(connection).await;
-        let checked = check_chain(&mut self.connection, device.holding_reads(), check, write).await;
+        let (writes, relayed) = (&mut self.writes, &mut self.relayed);
+        let before_each = async |connection: &mut BusConnection| {
+            writes.perform_all(connection).await;
+            relayed.perform_one(connection).await;
+        };
+        let checked = check_chain(&mut self.connection, device.holding_reads(), check, before_each).await;
         if let (Ok(state), Some(chain)) = (checked, &mut device.chain) {
             chain.record(state);
         }
@@ -190,13 +216,17 @@ impl Requester {
     /// Discovers the device's points. Returns its profile, if that has changed, or why the discovery failed.
     async fn discover(&mut self, device: &mut PolledDevice) -> (Option<Arc<Profile>>, Option<BusError>) {
         let base = device.settings.profile.sunspec_base;
-        let writes = &mut self.writes;
-        let write = async |connection: &mut BusConnection| writes.perform_all(connection).await;
-        match discover(&mut self.connection, device.holding_reads(), base, write).await {
+        let (writes, relayed) = (&mut self.writes, &mut self.relayed);
+        let before_each = async |connection: &mut BusConnection| {
+            writes.perform_all(connection).await;
+            relayed.perform_one(connection).await;
+        };
+        match discover(&mut self.connection, device.holding_reads(), base, before_each).await {
             Ok(found) => {
                 let profile = device.apply_discovery(&found, &self.connection);
                 if profile.is_some() {
                     self.writes.update_target(&device.settings);
+                    self.relayed.update_device(&device.settings);
                 }
                 (profile, None)
             }
@@ -225,6 +255,7 @@ impl Requester {
             Some(error) => Some(error),
             None => self.run_cycle(settings, state, &mut reading).await.err(),
         };
+        self.relayed.note_cycle(settings.unit, reading.at.is_some(), error.as_ref());
         state.has_moved = reading.values.has_changed_headers();
         let mut frame = state.plan.finish(reading.values, state.settings.index);
         state.hold_back_counters(settings, &mut frame);
@@ -254,7 +285,7 @@ impl Requester {
     ) -> Result<(), BusError> {
         let mut nothing_read = None;
         while let Some(request) = cycle.request(&state.plan) {
-            self.writes.perform_all(&mut self.connection).await;
+            self.perform_waiting().await;
             if cycle.asks_suspect() && reading.doubted.is_some() && !self.unit_answers(state, cycle, reading).await? {
                 cycle.leave_suspects(&mut state.plan);
                 continue;
@@ -271,6 +302,7 @@ impl Requester {
                         state.reply_time.record(sent.elapsed());
                     }
                     reading.at.get_or_insert_with(self.clock);
+                    self.relayed.record(&request, &values, state.settings.period);
                     reading.doubted = None;
                     cycle.answered(&mut state.plan, &request, &values, &mut reading.values);
                     continue;

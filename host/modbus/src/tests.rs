@@ -9,6 +9,7 @@ mod malformed;
 mod outage;
 mod pacing;
 mod reading;
+mod relay;
 mod sharing;
 mod time;
 mod values;

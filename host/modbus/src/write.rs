@@ -161,12 +161,16 @@ impl PendingWrites {
     }
 
     /// Performs what is pending, at most a full queue of writes: endless writes must not keep the devices from being read.
-    pub(crate) async fn perform_all(&mut self, connection: &mut BusConnection) {
+    /// Returns whether there were any writes.
+    pub(crate) async fn perform_all(&mut self, connection: &mut BusConnection) -> bool {
+        let mut has_written = false;
         for _ in 0..MAX_PENDING_WRITES {
             let Ok(order) = self.queue.requests.try_recv() else { break };
             self.write(order, connection).await;
+            has_written = true;
         }
         self.read_back(connection).await;
+        has_written
     }
 
     /// Performs a write, or reads values back.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::poll::Poller;
 use crate::stream::SharedStream;
 use crate::transport::{Dial, Medium, OpeningStream};
-use crate::{DeviceReport, DeviceSettings, PointWriter, SourceSettings, WriteQueue};
+use crate::{BusRelay, DeviceReport, DeviceSettings, PointWriter, SourceSettings, WriteQueue};
 
 /// One millisecond.
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -136,6 +136,7 @@ pub(super) struct TestBus {
     pub(super) server: Rc<Server>,
     pub(super) start: Instant,
     pub(super) writer: PointWriter,
+    pub(super) relay: BusRelay,
     reports: mpsc::Receiver<DeviceReport>,
     task: JoinHandle<()>,
     /// Connections are refused.
@@ -164,9 +165,12 @@ impl TestBus {
         let (reported, reports) = mpsc::channel(64);
         let mut writer = PointWriter::default();
         let writes = writer.connect(&devices);
+        let relay = BusRelay::to(&devices, framing == Framing::Rtu);
         let start = Instant::now();
-        let task = spawn_poller(MemoryDialer { framing, connect }, devices, start, reported, writes);
-        Self { server, start, writer, reports, task, is_unreachable }
+        let dialer = Box::new(MemoryDialer { framing, connect });
+        let poller = Poller::new(dialer, devices, start, Moment::default, writes).with_relay(&relay);
+        let task = tokio::task::spawn_local(poller.run(reported));
+        Self { server, start, writer, relay, reports, task, is_unreachable }
     }
 
     /// A bus with one device.
