@@ -29,15 +29,20 @@ use crate::watchdog::{MainLoop, Watchdog};
 
 mod buses;
 mod feeds;
+mod local_requests;
 mod login;
+mod modbus_servers;
 mod reload;
 mod report;
+mod sharing;
 mod site;
 
 use buses::Buses;
 use feeds::Feeds;
+use modbus_servers::ModbusServers;
 use reload::{ReloadReport, Reloader};
 use report::StatusReport;
+use sharing::Sharing;
 
 pub(crate) use feeds::{
     broker, check_broker_files, check_feed_files, check_site_files, load, reads_discovered, reserved_topics,
@@ -119,6 +124,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let pipeline = spawn_pipeline(pipeline, received, &stopping);
     let buses = Rc::new(RefCell::new(Buses::new(inputs.clone(), Rc::clone(&report), stopping.clone())));
     buses.borrow_mut().start(&config.devices);
+    let sharing = Sharing::start(&config, &buses, &stopping);
     let main_loop = Arc::new(MainLoop::default());
     let (health, requests) =
         HealthServer::start(config.health, &main_loop).context("failed to start the thread that serves /health")?;
@@ -126,11 +132,12 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
         .context("failed to start the watchdog's thread")?;
     let reload_report = Rc::new(RefCell::new(ReloadReport::default()));
     let service_manager = Arc::clone(&outside.service_manager);
-    let shown = health_report(&journal, &report, &reload_report);
+    let shown = health_report(&journal, &report, &reload_report, &sharing.modbus_servers);
     let background = spawn_background(main_loop, requests, shown);
     let reloader = Reloader {
         config,
         buses: Rc::clone(&buses),
+        modbus_servers: Rc::clone(&sharing.modbus_servers),
         inputs,
         plugins,
         report: reload_report,
@@ -145,6 +152,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     if let Some(reloading) = reloading {
         reloading.abort();
     }
+    sharing.abort();
     buses.borrow().abort();
     let _ = pipeline.await;
     if timeout(DRAIN_LIMIT, feeds).await.is_err() {
@@ -200,11 +208,14 @@ fn health_report(
     journal: &Journal,
     report: &Rc<RefCell<StatusReport>>,
     reload: &Rc<RefCell<ReloadReport>>,
+    modbus_servers: &Rc<RefCell<ModbusServers>>,
 ) -> impl Fn() -> HealthReport + 'static {
     let (journal, report, reload) = (journal.clone(), Rc::clone(report), Rc::clone(reload));
+    let modbus_servers = Rc::clone(modbus_servers);
     move || {
         let mut report = report.borrow().write(&journal.health(), |feed| journal.lag(feed, now().monotonic));
         report.members.insert("reload".into(), reload.borrow().json());
+        report.members.insert("modbus_servers".into(), modbus_servers.borrow().json());
         report
     }
 }

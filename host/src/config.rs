@@ -30,6 +30,7 @@ mod host_port;
 mod journal;
 mod limits;
 mod log_level;
+mod modbus_servers;
 mod models;
 mod names;
 mod plugin_config;
@@ -60,6 +61,7 @@ pub(crate) use self::feed::{ComponentSource, DEFAULT_FEED, FeedConfig};
 pub(crate) use self::feed_scan::{FeedOff, FeedScan, READ_LIMIT, owner as feed_owner};
 pub(crate) use self::limits::FeedLimits;
 pub(crate) use self::log_level::LogLevel;
+pub(crate) use self::modbus_servers::{ModbusServerConfig, ServerWrites};
 pub(crate) use self::plugins::Plugins;
 pub(crate) use self::profile_lookup::profile;
 pub(crate) use self::rights::Rights;
@@ -78,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) site: String,
     /// The devices; at least one.
     pub(crate) devices: Vec<DeviceConfig>,
+    /// The servers that show devices to other programs.
+    pub(crate) modbus_servers: Vec<ModbusServerConfig>,
     /// The broker of the feeds without a broker of their own.
     pub(crate) broker: Option<BrokerConfig>,
     /// The safe range of each limited channel.
@@ -138,6 +142,11 @@ pub(crate) fn health_address(environment: &ProcessEnvironment) -> SocketAddr {
     health::read(&Variables::read(environment, &Findings::default()))
 }
 
+/// The data folder of a gateway with this environment, whatever mistakes the configuration has.
+pub(crate) fn data_dir(environment: &ProcessEnvironment) -> PathBuf {
+    Variables::read(environment, &Findings::default()).data_dir()
+}
+
 /// The folder of compiled components for commands that need no gateway.
 pub(crate) fn cache_dir(environment: &ProcessEnvironment) -> Option<PathBuf> {
     environment.user_cache_dir()
@@ -151,6 +160,7 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
     let data_dir = variables.data_dir();
     let site = site::read(&table, &variables, findings);
     let devices = devices::read(&table, &file, &variables, findings);
+    let modbus_servers = modbus_servers::read(&table, &devices, findings);
     let mut site_broker = broker::of_site(&table, sources, &variables, findings);
     // A file that cannot be read may contain the broker: do not report it as missing.
     site_broker.is_configured |= !file.is_readable || !variables.are_complete();
@@ -168,6 +178,7 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
     Config {
         site,
         devices: devices.list,
+        modbus_servers,
         broker: site_broker.broker,
         safety,
         models,

@@ -27,6 +27,7 @@ mod watch;
 
 mod demo;
 mod health;
+mod local_protocol;
 mod logging;
 mod memory;
 mod scaffold;

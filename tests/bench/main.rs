@@ -41,7 +41,7 @@ const USAGE: &str =
   --plugins   only the figures of plugins
   --small     only the figures of a small machine
   --delivery  only the figures of delivery, or of one part: sessions, live, catch-up, journal or memory
-  --modbus    only the figures of reading devices, or of one part: rate, values, connections, write or requests
+  --modbus    only the figures of reading devices, or of one part: rate, values, connections, write, requests or server
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
 /// The gateway to measure, if no argument names one.
 const DEFAULT_PROGRAM: &str = "dist/bessai-edge";

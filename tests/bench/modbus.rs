@@ -11,6 +11,7 @@ mod polling_gateway;
 mod rate;
 mod reading_subscriber;
 mod requests;
+mod server;
 pub(crate) mod tasks;
 mod values;
 mod write;
@@ -53,7 +54,7 @@ pub(crate) struct ModbusBench<'a> {
 }
 
 /// The parts of this benchmark.
-const PARTS: [&str; 5] = ["rate", "values", "connections", "write", "requests"];
+const PARTS: [&str; 6] = ["rate", "values", "connections", "write", "requests", "server"];
 
 /// Measures all figures, with progress on standard error, and shows each table as soon as it is complete.
 pub(crate) fn measure(bench: &ModbusBench<'_>, mut show: impl FnMut(&Table)) -> anyhow::Result<()> {
@@ -76,6 +77,9 @@ pub(crate) fn measure(bench: &ModbusBench<'_>, mut show: impl FnMut(&Table)) -> 
     }
     if is_wanted("requests") {
         measured.extend(requests::measure());
+    }
+    if is_wanted("server") {
+        measured.push(server::measure(bench)?);
     }
     if !compared.is_empty() {
         show(&Table::with_headings(

@@ -9,8 +9,9 @@ use crate::support::root;
 use crate::tidy;
 
 /// The crates of a sample's path and beside it: none of them depends on another.
-const ROOMS: [&str; 7] = [
+const ROOMS: [&str; 8] = [
     "bessai-modbus",
+    "bessai-modbus-server",
     "bessai-pipeline",
     "bessai-journal",
     "bessai-feed",
@@ -25,13 +26,14 @@ const FILES: &str = "bessai-files";
 /// The program, which alone knows all rooms.
 const PROGRAM: &str = "bessai-edge";
 /// Each engine and the only crate that depends on it.
-const ENGINES: [(&str, &str); 18] = [
+const ENGINES: [(&str, &str); 19] = [
     ("clap", PROGRAM),
     ("crc32fast", "bessai-journal"),
     ("cryptoki", "bessai-tls"),
     ("httparse", "bessai-mqtt"),
     ("hyper", PROGRAM),
     ("hyper-util", PROGRAM),
+    ("ipnet", "bessai-modbus-server"),
     ("ort", "bessai-inference"),
     ("ort-tract", "bessai-inference"),
     ("pkcs8", "bessai-tls"),

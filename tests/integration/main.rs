@@ -39,6 +39,7 @@ mod limits;
 mod log;
 mod messages;
 mod modbus;
+mod modbus_server;
 mod plugin_commands;
 mod plugin_languages;
 mod private;

@@ -21,7 +21,7 @@ mod tests;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -80,6 +80,8 @@ struct ServerState {
     slot: Mutex<Slot>,
     /// Bytes of another master, for all connections with RTU frames.
     forwarded: broadcast::Sender<Vec<u8>>,
+    /// Network connections that may be open at once; a further one is closed.
+    most_connections: AtomicUsize,
     /// Marked as changed to close all connections, each of which holds one receiver.
     closing: watch::Sender<()>,
 }
@@ -135,6 +137,7 @@ impl Server {
             next_connection: AtomicU64::new(0),
             slot: Mutex::default(),
             forwarded: broadcast::Sender::new(FORWARDED_MAX),
+            most_connections: AtomicUsize::new(usize::MAX),
             closing: watch::Sender::new(()),
         });
         Ok(Self { endpoint: Endpoint::Detached, shared, runtime, stopped: watch::Sender::new(false) })
@@ -194,6 +197,11 @@ impl Server {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
+    /// Closes each further connection while so many are open, as devices do that serve one client only.
+    pub fn limit_connections(&self, most: usize) {
+        self.shared.most_connections.store(most, Ordering::Relaxed);
+    }
+
     /// Applies a fault to every request from now on; `None` removes all faults.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.set_fault_rules(fault.map(FaultRule::new));
@@ -244,6 +252,10 @@ impl Server {
 }
 
 impl ServerState {
+    fn is_full(&self) -> bool {
+        self.closing.receiver_count() >= self.most_connections.load(Ordering::Relaxed)
+    }
+
     /// Counts one more connection.
     fn guard(&self, stopped: watch::Receiver<bool>) -> ConnectionGuard {
         self.accepted.fetch_add(1, Ordering::Relaxed);

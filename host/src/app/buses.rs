@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_modbus::{Bus, WriteQueue};
+use bessai_domain::address::Address;
+use bessai_modbus::{Bus, BusRelay, WriteQueue};
 use bessai_pipeline::PipelineInput;
 use bessai_supervision::OnFailure;
 use tokio::sync::{mpsc, watch};
@@ -35,6 +36,7 @@ struct RunningBus {
     devices: BusDevices,
     /// Its place in the order of reading.
     place: u32,
+    relay: BusRelay,
     task: JoinHandle<()>,
 }
 
@@ -59,8 +61,9 @@ impl Buses {
                     self.report.borrow_mut().show_framing(&device.name, &bus.endpoint.framing);
                 }
                 let place = self.free_place();
-                let task = self.spawn(bus, place);
-                self.running.push(RunningBus { devices, place, task });
+                let relay = BusRelay::new(&bus);
+                let task = self.spawn(bus, place, relay.clone());
+                self.running.push(RunningBus { devices, place, relay, task });
             }
         }
     }
@@ -77,6 +80,22 @@ impl Buses {
         changed.into_iter().map(|bus| bus.task).collect()
     }
 
+    /// The connection of a device, for requests of other programs.
+    pub(super) fn relay(&self, device: &str) -> Option<&BusRelay> {
+        let has_device = |bus: &&RunningBus| bus.devices.iter().any(|(known, _)| known.name == device);
+        self.running.iter().find(has_device).map(|bus| &bus.relay)
+    }
+
+    /// The connections, for requests of other programs.
+    pub(super) fn relays(&self) -> impl Iterator<Item = &BusRelay> {
+        self.running.iter().map(|bus| &bus.relay)
+    }
+
+    /// The address of each connection, with its relay.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&Address, &BusRelay)> {
+        self.running.iter().filter_map(|bus| Some((&bus.devices.first()?.0.address, &bus.relay)))
+    }
+
     /// Ends all connections.
     pub(super) fn abort(&self) {
         self.running.iter().for_each(|bus| bus.task.abort());
@@ -90,10 +109,12 @@ impl Buses {
 
     /// The running gateway does not write to devices yet, so the write queue is closed. A restart opens a new connection and
     /// learns anew what the device refuses.
-    fn spawn(&self, bus: Bus, place: u32) -> JoinHandle<()> {
+    fn spawn(&self, bus: Bus, place: u32, relay: BusRelay) -> JoinHandle<()> {
         let name = format!("bus {}", bus.endpoint.address);
         let (start, inputs) = (self.start + stagger(&bus, place), self.inputs.clone());
-        let run = async move || bessai_modbus::run(bus.clone(), start, now, inputs.clone(), WriteQueue::closed()).await;
+        let run = async move || {
+            bessai_modbus::run_relayed(bus.clone(), start, now, inputs.clone(), WriteQueue::closed(), &relay).await;
+        };
         bessai_supervision::spawn(name, OnFailure::Restart, self.stop.clone(), run)
     }
 }

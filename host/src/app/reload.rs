@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::buses::Buses;
+use super::modbus_servers::ModbusServers;
 use super::site;
 use crate::config::{Config, Plugins};
 use crate::logging;
@@ -44,6 +45,7 @@ pub(super) struct Reloader {
     /// The settings in force.
     pub(super) config: Config,
     pub(super) buses: Rc<RefCell<Buses>>,
+    pub(super) modbus_servers: Rc<RefCell<ModbusServers>>,
     pub(super) inputs: mpsc::Sender<PipelineInput>,
     pub(super) plugins: watch::Sender<Arc<Plugins>>,
     pub(super) report: Rc<RefCell<ReloadReport>>,
@@ -108,6 +110,9 @@ impl Reloader {
         } else if new.safety != self.config.safety {
             self.reconfigure(Reconfiguration { limits: new.safety.clone(), devices: None }).await;
         }
+        if new.devices != self.config.devices || new.modbus_servers != self.config.modbus_servers {
+            self.apply_modbus_servers(&new).await;
+        }
         if new.plugins != self.config.plugins {
             // The feeds are compared with their files: those that changed are replaced as by a new file.
             self.plugins.send_replace(new.plugins.clone());
@@ -133,6 +138,17 @@ impl Reloader {
         };
         self.reconfigure(Reconfiguration { limits: new.safety.clone(), devices: Some(redescription) }).await;
         self.buses.borrow_mut().start(&new.devices);
+    }
+
+    /// Clients of servers that stay the same stay connected.
+    async fn apply_modbus_servers(&self, new: &Config) {
+        let ending = self.modbus_servers.borrow_mut().take_changed(&new.modbus_servers);
+        for task in ending {
+            task.abort();
+            // Returns once the port is free.
+            let _ = task.await;
+        }
+        self.modbus_servers.borrow_mut().start(&new.modbus_servers, &new.devices, &self.buses.borrow());
     }
 
     async fn reconfigure(&self, reconfiguration: Reconfiguration) {

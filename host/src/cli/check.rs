@@ -20,6 +20,7 @@ use super::output::{OutputError, print_line};
 
 mod certificates;
 mod machine;
+mod modbus_server;
 mod safety;
 
 /// Journal bytes per second for heartbeats and safety verdicts, each recorded every five seconds.
@@ -40,6 +41,7 @@ pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     print_line(format_args!("site {}", config.site))?;
     machine::print_clock(now)?;
     config.devices.iter().try_for_each(print_device)?;
+    config.modbus_servers.iter().try_for_each(|server| modbus_server::print(server, &config))?;
     safety::print(&config)?;
     let mut mistakes = config.feed_mistakes();
     mistakes.extend(machine::print_folders(&config)?);

@@ -15,6 +15,7 @@ use super::output::{OutputError, print, print_error, print_line};
 use super::values::{duration, one_of};
 
 mod format;
+mod gateway;
 mod read;
 mod target;
 

@@ -35,11 +35,23 @@ impl<'a> PollingGateway<'a> {
         devices: &SimulatedDevices,
         period: Duration,
     ) -> anyhow::Result<Self> {
+        Self::start_with(gateway, test_bed, devices, period, "")
+    }
+
+    /// The same with more settings.
+    pub(super) fn start_with(
+        gateway: &Program,
+        test_bed: &'a TestBed,
+        devices: &SimulatedDevices,
+        period: Duration,
+        more: &str,
+    ) -> anyhow::Result<Self> {
         let site = format!("bench-modbus-{}", GATEWAYS.fetch_add(1, Ordering::Relaxed));
         let data = folder(test_bed, &site)?;
         write(&folder(test_bed, &format!("{site}/plugins"))?.join("default.toml"), FEED)?;
         write(&data.join("profile.toml"), profile(devices.values))?;
-        write(&data.join("bessai.toml"), settings(&site, test_bed, devices, period))?;
+        let settings = settings(&site, test_bed, devices, period) + more;
+        write(&data.join("bessai.toml"), settings)?;
         let subscriber = ReadingSubscriber::start(test_bed.broker, &site)?;
         let mut command = gateway.command();
         command.args(["run", "--config", "bessai.toml"]).current_dir(&data);

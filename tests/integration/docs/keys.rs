@@ -163,6 +163,7 @@ fn documented_keys_are_known_in_their_tables() {
     let sections = [
         ("bessaitoml", "", ""),
         ("device", "[[device]]\n", ""),
+        ("modbus_server", "[[modbus_server]]\n", ""),
         ("profiles", "[profiles]\n", ""),
         ("broker", "[broker]\n", ""),
         ("journal", "[journal]\n", ""),

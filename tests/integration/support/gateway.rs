@@ -111,6 +111,12 @@ impl Setup {
         self.command(arguments).output().unwrap()
     }
 
+    /// As [`output`](Self::output), while the test's runtime serves simulated devices.
+    pub async fn output_beside(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
     /// The working folder.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -211,6 +217,11 @@ impl Gateway {
     /// Runs one of the program's commands with the settings of the running gateway.
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.setup.as_ref().unwrap().output(arguments)
+    }
+
+    /// As [`output`](Self::output), while the test's runtime serves simulated devices.
+    pub async fn output_beside(&self, arguments: &[&str]) -> Output {
+        self.setup.as_ref().unwrap().output_beside(arguments).await
     }
 
     /// Sends SIGTERM and waits for the exit.

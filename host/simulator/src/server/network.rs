@@ -43,6 +43,8 @@ pub(super) async fn accept(
             accepted = next(&listener, &permits) => accepted,
         };
         match accepted {
+            // Dropping the stream closes it.
+            Ok(_) if shared.is_full() => {}
             Ok((stream, permit)) => {
                 let guard = shared.guard(stopped.clone());
                 tokio::spawn(serve(stream, transport.clone(), Arc::clone(&shared), guard, permit));

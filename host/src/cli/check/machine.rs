@@ -138,7 +138,7 @@ pub(super) fn print_health(config: &Config) -> Result<(), OutputError> {
 }
 
 /// Binds without listening, so that a gateway that starts at the same time can listen.
-fn can_bind(address: SocketAddr) -> io::Result<()> {
+pub(super) fn can_bind(address: SocketAddr) -> io::Result<()> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)

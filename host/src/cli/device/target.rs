@@ -15,6 +15,8 @@ use crate::cli::error::CommandError;
 use crate::cli::values::duration;
 use crate::config::{self, DeviceConfig, ReadSettings};
 
+use super::gateway;
+
 /// Period of a device that is described on the command line; nothing polls it.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -99,8 +101,11 @@ fn described(address: &str, profile: Option<&str>) -> Result<DeviceConfig, Comma
     })
 }
 
-/// A client that connects to the device with its first request.
+/// A client that connects to the device with its first request, unless a running gateway is connected to it.
 pub(super) fn client(device: &DeviceConfig) -> DeviceClient {
+    if let Some(client) = gateway::client(device) {
+        return client;
+    }
     let (endpoint, settings) = app::single_device(device);
     DeviceClient::new(endpoint, settings)
 }

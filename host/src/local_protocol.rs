@@ -1,0 +1,190 @@
+//! The protocol of the gateway's local socket: other commands of this program on the same machine ask the running gateway.
+//!
+//! A client writes one line of JSON, `{"version": 1, "request": …}`, and reads one: `{"version": 1, "ok": …}` or `{"version":
+//! 1, "error": {"code": …, "message": …}}`. Any number of requests may follow each other. After the reply to `modbus` the
+//! connection carries Modbus/TCP frames to the device.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bessai_domain::address::Address;
+use serde_json::{Value, json};
+
+/// The version of the protocol; a gateway answers requests of its own version only.
+pub(crate) const VERSION: u64 = 1;
+/// Bytes of the longest line.
+pub(crate) const MAX_LINE_BYTES: usize = 4096;
+/// Time for a reply other than to a Modbus request.
+pub(crate) const REPLY_LIMIT: Duration = Duration::from_secs(3);
+/// The socket's name in the data folder.
+const FILE_NAME: &str = "control.sock";
+/// Bytes that the path of a socket may have, with the zero at its end (`sockaddr_un`).
+const MAX_PATH_BYTES: usize = 108;
+
+/// Where a gateway with this data folder listens.
+pub(crate) fn socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE_NAME)
+}
+
+/// Why a socket cannot have this path; none if it can.
+pub(crate) fn path_problem(path: &Path) -> Option<String> {
+    let bytes = path.as_os_str().len();
+    (bytes >= MAX_PATH_BYTES).then(|| {
+        format!("its path has {bytes} bytes and a socket's at most {}; use a shorter BESSAI_DATA", MAX_PATH_BYTES - 1)
+    })
+}
+
+/// A request as a client sends it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum LocalRequest {
+    /// Whether the gateway has a connection to this device.
+    HasConnection(DeviceAddress),
+    /// The connection is to carry Modbus/TCP frames to this device, each with this time limit.
+    Modbus(DeviceAddress, Duration),
+}
+
+/// A device as both sides know it, whatever the protocol is that it speaks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum DeviceAddress {
+    Network(String, u16),
+    Serial(String),
+}
+
+/// Why a request fails: a code for programs and a message for people.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LocalError {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl LocalError {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl DeviceAddress {
+    pub(crate) fn of(address: &Address) -> Self {
+        match address {
+            Address::Network(_, host, port) => Self::Network(host.clone(), *port),
+            Address::Serial(serial) => Self::Serial(serial.path.clone()),
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Network(host, port) => json!({ "host": host, "port": port }),
+            Self::Serial(path) => json!({ "path": path }),
+        }
+    }
+
+    fn parse(value: &Value) -> Option<Self> {
+        if let Some(path) = value.get("path") {
+            return Some(Self::Serial(path.as_str()?.to_owned()));
+        }
+        let port = u16::try_from(value.get("port")?.as_u64()?).ok()?;
+        Some(Self::Network(value.get("host")?.as_str()?.to_owned(), port))
+    }
+}
+
+impl LocalRequest {
+    /// The request as a line.
+    pub(crate) fn line(&self) -> String {
+        let request = match self {
+            Self::HasConnection(device) => {
+                json!({ "version": VERSION, "request": "has-connection", "device": device.json() })
+            }
+            Self::Modbus(device, timeout) => {
+                let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+                json!({ "version": VERSION, "request": "modbus", "device": device.json(), "timeout_ms": timeout_ms })
+            }
+        };
+        format!("{request}\n")
+    }
+
+    /// Reads a line.
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, LocalError> {
+        let request: Value =
+            serde_json::from_slice(line).map_err(|error| LocalError::new("invalid", format!("no JSON: {error}")))?;
+        let version = request.get("version").and_then(Value::as_u64);
+        if version != Some(VERSION) {
+            let version = version.map_or_else(|| "none".to_owned(), |version| version.to_string());
+            let message = format!("the running gateway speaks version {VERSION} of the local protocol, not {version}");
+            return Err(LocalError::new("version", message));
+        }
+        let incomplete = || LocalError::new("invalid", "the request lacks its device, or a member has the wrong type");
+        let device = || request.get("device").and_then(DeviceAddress::parse).ok_or_else(incomplete);
+        match request.get("request").and_then(Value::as_str) {
+            Some("has-connection") => Ok(Self::HasConnection(device()?)),
+            Some("modbus") => {
+                let timeout = request.get("timeout_ms").and_then(Value::as_u64).ok_or_else(incomplete)?;
+                Ok(Self::Modbus(device()?, Duration::from_millis(timeout)))
+            }
+            name => {
+                let message = format!("the running gateway knows no request {:?}", name.unwrap_or_default());
+                Err(LocalError::new("unknown-request", message))
+            }
+        }
+    }
+}
+
+/// A reply as a line.
+pub(crate) fn reply_line(reply: &Result<Value, LocalError>) -> String {
+    let reply = match reply {
+        Ok(value) => json!({ "version": VERSION, "ok": value }),
+        Err(LocalError { code, message }) => {
+            json!({ "version": VERSION, "error": { "code": code, "message": message } })
+        }
+    };
+    format!("{reply}\n")
+}
+
+/// What a reply says, or the message of its error.
+pub(crate) fn parse_reply(line: &[u8]) -> Result<Value, String> {
+    let reply: Value =
+        serde_json::from_slice(line).map_err(|_| "the reply is not that of a gateway's local socket".to_owned())?;
+    let message = |error: &Value| error.get("message").and_then(Value::as_str).map(str::to_owned);
+    match (reply.get("ok"), reply.get("error").and_then(message)) {
+        (Some(ok), _) => Ok(ok.clone()),
+        (None, Some(message)) => Err(message),
+        (None, None) => Err("the reply is not that of a gateway's local socket".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_they_are_written() {
+        let network = DeviceAddress::Network("192.168.1.20".into(), 502);
+        let serial = DeviceAddress::Serial("/dev/ttyUSB0".into());
+        for request in [
+            LocalRequest::HasConnection(network.clone()),
+            LocalRequest::Modbus(network, Duration::from_millis(300)),
+            LocalRequest::Modbus(serial, Duration::from_secs(3)),
+        ] {
+            let line = request.line();
+            assert_eq!((LocalRequest::parse(line.as_bytes()), line.matches('\n').count()), (Ok(request), 1));
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_a_code() {
+        let code = |line: &str| LocalRequest::parse(line.as_bytes()).unwrap_err().code;
+        assert_eq!(code("hello"), "invalid");
+        assert_eq!(code("{}"), "version");
+        assert_eq!(code(r#"{"version": 2, "request": "has-connection"}"#), "version");
+        assert_eq!(code(r#"{"version": 1, "request": "open-the-gate"}"#), "unknown-request");
+        assert_eq!(code(r#"{"version": 1, "request": "has-connection", "device": {"host": 5}}"#), "invalid");
+        assert_eq!(code(r#"{"version": 1, "request": "modbus", "device": {"path": "/dev/x"}}"#), "invalid");
+    }
+
+    #[test]
+    fn replies_are_a_value_or_a_message() {
+        let parse = |line: &str| parse_reply(line.as_bytes());
+        assert_eq!(parse(&reply_line(&Ok(json!({ "a": 1 })))), Ok(json!({ "a": 1 })));
+        assert_eq!(parse(&reply_line(&Err(LocalError::new("invalid", "no")))), Err("no".into()));
+        assert!(parse("220 mail.example ESMTP").is_err() && parse("{}").is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! `device read`, `scan` and `write` beside a running gateway, on its connection.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Output;
+
+use bessai_simulator::registers::Table;
+use bessai_simulator::server::Server;
+
+use super::{inverter, polled, setup};
+use crate::support::gateway::{Gateway, Setup};
+
+const SHARED: &str = "using the running gateway's connection to";
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+async fn running(device: &Server) -> Gateway {
+    let gateway = setup(device, "").run();
+    polled(&gateway).await;
+    gateway
+}
+
+#[tokio::test]
+async fn commands_use_the_connection_of_the_running_gateway() {
+    let device = inverter();
+    let gateway = running(&device).await;
+    let socket = std::fs::metadata(gateway.path("control.sock")).unwrap();
+    assert!(socket.file_type().is_socket());
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+
+    let (printed, errors) = texts(&gateway.output_beside(&["device", "read", "soc"]).await);
+    assert!(printed.contains("soc_pct  1 %") && errors.contains(SHARED), "{printed}{errors}");
+    // By another name of the host, without its profile.
+    let address = format!("tcp://localhost:{}", device.address().port());
+    let (printed, errors) =
+        texts(&gateway.output_beside(&["device", "read", "--address", &address, "--raw", "100+2"]).await);
+    assert!(printed.contains("100") && errors.contains(SHARED), "{printed}{errors}");
+    let (printed, errors) = texts(&gateway.output_beside(&["device", "write", "soc", "44.5"]).await);
+    assert!(printed.contains("soc set to 44.5 %") && errors.contains(SHARED), "{printed}{errors}");
+    assert_eq!(device.registers().get(1, Table::Holding, 10, 1).unwrap(), [445]);
+    let (printed, errors) = texts(&gateway.output_beside(&["device", "scan", "--units", "1-2"]).await);
+    assert!(printed.contains("unit 1 answers") && errors.contains(SHARED), "{printed}{errors}");
+    let refused = gateway.output_beside(&["device", "write", "soc", "5"]).await;
+    assert!(!refused.status.success() && texts(&refused).1.contains("its profile allows 10 to 100"), "{refused:?}");
+    assert_eq!(device.accepted(), 1, "the device serves one client");
+    assert_eq!(gateway.health().await["devices"]["box"]["online"], serde_json::json!(true));
+
+    // Another device is connected to directly.
+    let other = inverter();
+    let address = format!("tcp://{}", other.address());
+    let (printed, errors) =
+        texts(&gateway.output_beside(&["device", "read", "--address", &address, "--raw", "7"]).await);
+    assert!(printed.contains('7') && !errors.contains(SHARED), "{printed}{errors}");
+    // Without a gateway, so is this one.
+    let (_, setup) = gateway.stop_and_keep_setup().await;
+    assert!(!setup.folder().join("control.sock").exists(), "removed at the stop");
+    let (printed, errors) = texts(&setup.output_beside(&["device", "read", "soc"]).await);
+    assert!(printed.contains("soc_pct  44.5 %") && !errors.contains(SHARED), "{printed}{errors}");
+}
+
+#[tokio::test]
+async fn a_socket_that_a_killed_gateway_left_is_replaced() {
+    let device = inverter();
+    let setup = setup(&device, "");
+    drop(UnixListener::bind(setup.folder().join("control.sock")).unwrap());
+    let (printed, errors) = texts(&setup.output_beside(&["device", "read", "soc"]).await);
+    assert!(printed.contains("soc_pct  1 %") && errors.is_empty(), "{printed}{errors}");
+    let gateway = setup.run();
+    polled(&gateway).await;
+    let (_, errors) = texts(&gateway.output_beside(&["device", "read", "soc"]).await);
+    assert!(errors.contains(SHARED), "{errors}{}", gateway.log());
+}
+
+#[tokio::test]
+async fn a_file_with_the_name_of_the_socket_is_left_alone() {
+    let device = inverter();
+    let gateway = setup(&device, "").file("control.sock", "mine").run();
+    gateway.wait_for_log("another file has this name; remove it").await;
+    polled(&gateway).await;
+    assert_eq!(std::fs::read_to_string(gateway.path("control.sock")).unwrap(), "mine");
+}
+
+/// A program that replies to one line on the socket.
+fn impostor(setup: &Setup, reply: &'static str) {
+    let listener = UnixListener::bind(setup.folder().join("control.sock")).unwrap();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+        (&stream).write_all(reply.as_bytes()).unwrap();
+    });
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_be_asked_is_named_and_the_device_connected_to() {
+    let device = inverter();
+    for (reply, expected) in [
+        (
+            "{\"version\":2,\"error\":{\"code\":\"version\",\"message\":\"the running gateway speaks version 2\"}}\n",
+            "the running gateway speaks version 2; connecting to the device itself",
+        ),
+        ("220 mail.example\n", "the reply is not that of a gateway's local socket; connecting to the device itself"),
+        ("", "the gateway closed the connection"),
+    ] {
+        let setup = setup(&device, "");
+        impostor(&setup, reply);
+        let (printed, errors) = texts(&setup.output_beside(&["device", "read", "soc"]).await);
+        assert!(printed.contains("soc_pct  1 %") && errors.contains(expected), "{printed}{errors}");
+    }
+}
+
+#[tokio::test]
+async fn the_socket_answers_requests_of_any_length_and_version() {
+    let device = inverter();
+    let gateway = running(&device).await;
+    let ask = |line: &str| {
+        let mut stream = UnixStream::connect(gateway.path("control.sock")).unwrap();
+        stream.write_all(line.as_bytes()).unwrap();
+        let mut reply = String::new();
+        BufReader::new(stream).read_line(&mut reply).unwrap_or_default();
+        reply
+    };
+    assert!(ask("{\"version\":9,\"request\":\"has-connection\"}\n").contains("speaks version 1"));
+    assert!(ask("{\"version\":1,\"request\":\"dance\"}\n").contains("unknown-request"));
+    assert!(ask("hello\n").contains("invalid"));
+    assert_eq!(ask(&"x".repeat(10_000)), "", "an endless line ends the connection");
+    let other =
+        "{\"version\":1,\"request\":\"modbus\",\"device\":{\"host\":\"127.0.0.1\",\"port\":9},\"timeout_ms\":100}\n";
+    assert!(ask(other).contains("has no connection to this device"));
+    assert!(texts(&gateway.output_beside(&["device", "read", "soc"]).await).1.contains(SHARED));
+}
