@@ -110,6 +110,9 @@ fn bind_blocking(path: &Path) -> io::Result<(StdListener, u64)> {
     if let Some(problem) = path_problem(path) {
         return Err(io::Error::new(ErrorKind::InvalidFilename, problem));
     }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
     let listener = match StdListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();

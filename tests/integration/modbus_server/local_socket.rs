@@ -84,6 +84,16 @@ async fn a_file_with_the_name_of_the_socket_is_left_alone() {
     assert_eq!(std::fs::read_to_string(gateway.path("control.sock")).unwrap(), "mine");
 }
 
+#[tokio::test]
+async fn the_data_folder_is_created_for_the_socket() {
+    let device = inverter();
+    let setup = setup(&device, "[journal]\ndir = \"events\"\n").with("BESSAI_DATA", "data/of/site");
+    let gateway = setup.run();
+    polled(&gateway).await;
+    let (_, errors) = texts(&gateway.output_beside(&["device", "read", "soc"]).await);
+    assert!(errors.contains(SHARED), "{errors}{}", gateway.log());
+}
+
 /// A program that replies to one line on the socket.
 fn impostor(setup: &Setup, reply: &'static str) {
     let listener = UnixListener::bind(setup.folder().join("control.sock")).unwrap();
