@@ -22,6 +22,7 @@ soc = { channel = "soc_pct", address = 10, type = "uint16", scale = 0.1, unit = 
 power = { address = 11, type = "int32", scale = 0.001, unit = "kW", access = "RW", min = -50, max = 50 }
 fixed = { address = 13, type = "uint16", scale = 1 }
 fan = { table = "coil", address = 1, access = "RW" }
+mode = { address = 14, type = "uint16", scale = 1, access = "RW", dangerous = true }
 "#;
 
 /// Unit 1 with registers that hold their own addresses, for one client only.
@@ -198,6 +199,14 @@ async fn writes_need_the_settings_and_reloads_apply_at_once() {
     let mut client = connect(port, 1).await;
     let refused = client.write_single_register(10, 500).await.unwrap();
     assert_eq!(refused, Err(ExceptionCode::IllegalFunction), "writing is off");
+    reload(&gateway, &settings(&device, &server(port, "write = true"))).await;
+    let mut client = connect(port, 1).await;
+    let refused = client.write_single_register(14, 1).await.unwrap();
+    assert_eq!(refused, Err(ExceptionCode::IllegalDataAddress), "a dangerous point has to be listed");
+    gateway.wait_for_log("box/mode is marked as dangerous").await;
+    reload(&gateway, &settings(&device, &server(port, "write = [\"box/mode\"]"))).await;
+    let mut client = connect(port, 1).await;
+    assert_eq!(client.write_single_register(14, 1).await.unwrap(), Ok(()));
     reload(&gateway, &settings(&device, &server(port, "write = [\"box/soc\"]"))).await;
     let mut client = connect(port, 1).await;
     assert_eq!(client.write_single_register(10, 500).await.unwrap(), Ok(()));

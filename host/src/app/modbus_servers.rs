@@ -155,6 +155,12 @@ impl ServedDevices {
     fn check_write(&self, device: &str, point: &Point) -> Result<(), String> {
         let is_allowed = match &self.config.write {
             ServerWrites::Nothing => false,
+            ServerWrites::EveryPoint if point.dangerous => {
+                return Err(format!(
+                    "{device}/{} is marked as dangerous: `write = true` does not allow it; list it in `write`",
+                    point.name
+                ));
+            }
             ServerWrites::EveryPoint => true,
             ServerWrites::Points(points) => points
                 .iter()

@@ -5,13 +5,11 @@ use std::time::Duration;
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::profile::Point;
 use bessai_domain::relay::{Exception, RelayError};
-use bessai_domain::write::{WriteError, WriteRequest};
+use bessai_domain::write::{DEFAULT_SETTLE, WriteError, WriteRequest};
 use tokio::time::{Instant, sleep};
 
 use super::BusRelay;
 
-/// How long a device may show the old value after it has acknowledged a write.
-const SETTLE: Duration = Duration::from_secs(5);
 /// Pause between two readings of a value that does not show yet.
 const READ_BACK_PAUSE: Duration = Duration::from_millis(250);
 /// Exponents that the register of a scale factor may hold.
@@ -137,7 +135,7 @@ impl BusRelay {
         let CoveredPoint { point, words, .. } = covered;
         let count = point.layout.format.width();
         let request = ReadRequest::new(write.unit, point.table, point.address, count);
-        let deadline = Instant::now() + SETTLE;
+        let deadline = Instant::now() + point.settle.unwrap_or(DEFAULT_SETTLE);
         loop {
             let shown = self.read(&request).await;
             match &shown {
