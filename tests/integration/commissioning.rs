@@ -87,6 +87,36 @@ async fn a_sunspec_device_is_discovered_and_rediscovered_when_it_changes() {
     assert_eq!(last["revision"], json!(3));
 }
 
+/// DC measurements with so many ports; all their values are 6000.
+fn dc_measurements(ports: u16) -> SunSpecModel {
+    let mut words = vec![6000; 18 + 25 * usize::from(ports)];
+    words[2] = ports;
+    SunSpecModel { id: 714, words }
+}
+
+#[tokio::test]
+async fn a_model_that_grows_while_connected_moves_no_wrong_value_into_another_channel() {
+    let broker = Broker::start();
+    let common = || SunSpecModel::common("Acme", "Hybrid", "SN-7");
+    let device = sunspec_device(&[common(), dc_measurements(1), storage()]);
+    let mut subscriber = Subscriber::with(broker.port, "SITE-CL-001/telemetry", None).await;
+    let gateway = settings(device.address().port(), &broker).run();
+    assert_eq!(subscriber.next("/telemetry").await.json()["soc_pct"], json!(72.3));
+    let mut moved = storage();
+    moved.words[2] = 655;
+    // The sun rises: the battery's model moves by 25 registers, to where values of 6000 were.
+    lay_out(device.registers(), 1, 40_000, &[common(), dc_measurements(2), moved]);
+    loop {
+        let telemetry = subscriber.next("/telemetry").await.json();
+        let state = telemetry.get("soc_pct");
+        assert!(state.is_none_or(|state| [json!(72.3), json!(65.5)].contains(state)), "{telemetry}");
+        if state == Some(&json!(65.5)) {
+            break;
+        }
+    }
+    assert_eq!(device.accepted(), 1, "{}", gateway.log());
+}
+
 fn exported(setup: &Setup) -> Vec<Value> {
     let output = setup.output(&["journal", "export"]);
     text(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -108,7 +108,6 @@ async fn telemetry_and_safety_events_have_the_envelope_of_spec_003() {
         ("power_kw", json!(-85.5)),
         ("temperature_c", json!(28.1)),
         ("mode", json!(1)),
-        ("cycle_number", json!(312)),
         ("driver_source", json!("battery")),
     ] {
         assert_eq!(payload[name], expected, "{name}: {payload}");

@@ -126,10 +126,12 @@ async fn a_plugin_that_does_not_fit_the_container_waits_and_the_gateway_lives() 
 
 #[tokio::test]
 async fn a_compiler_that_the_system_kills_is_started_again() {
+    // Before the start, because the simulated device does not reply meanwhile.
+    let plugin = slow_to_compile();
     let mut site = TestSite::with(with_own_cache).await;
     // The default plugin has been compiled.
     site.readings(3).await;
-    site.write("acme.wasm", slow_to_compile());
+    site.write("acme.wasm", plugin);
     let compiler = compiler(&site.gateway).await;
     // The compiler sets it as its first step.
     within("a compiler that is killed first", async {

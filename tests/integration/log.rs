@@ -145,7 +145,7 @@ async fn trace_shows_frames_and_packets() {
     let gateway = setup.run();
     let telemetry = subscriber.next("/telemetry").await;
     for line in
-        ["TRACE sent 00 ", "TRACE received 00 ", "TRACE queued PUBLISH ", "TRACE sent PUBLISH ", "received PUBACK"]
+        ["TRACE sent 4b ", "TRACE received 4b ", "TRACE queued PUBLISH ", "TRACE sent PUBLISH ", "received PUBACK"]
     {
         gateway.wait_for_log(line).await;
     }

@@ -1,5 +1,6 @@
 //! Modbus devices on every transport.
 
+mod blocks;
 mod framing;
 mod secure;
 mod serial;

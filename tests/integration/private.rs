@@ -31,7 +31,7 @@ async fn journal_quarantine_and_cache_are_private() {
     let plugins = setup.folder().join("plugins");
     let setup = setup.with("BESSAI_PLUGINS", plugins.display());
     let setup = setup.file("plugins/hostile.wasm", hostile());
-    let gateway = setup.file("plugins/traps.toml", hostile_feed("trap-on", "value = 20.0")).run();
+    let gateway = setup.file("plugins/traps.toml", hostile_feed("trap-on", "value = 0.02")).run();
     gateway.wait_for_log("quarantined event").await;
     let data = gateway.path("data");
     assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);

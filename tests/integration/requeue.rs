@@ -29,7 +29,7 @@ fn requeued_files(gateway: &Gateway, feed: &str) -> usize {
 
 #[tokio::test]
 async fn an_event_reaches_the_mended_plugin_and_returns_from_one_that_is_not() {
-    let mut site = TestSite::start(&[("acme.toml", hostile_feed("trap-on", "value = 20.0"))]).await;
+    let mut site = TestSite::start(&[("acme.toml", hostile_feed("trap-on", "value = 0.02"))]).await;
     site.feed("acme", |feed| feed["set_aside"] == json!(1)).await;
     let [entry] = &quarantine(&site.gateway, "acme")[..] else { panic!("not exactly one is quarantined") };
     let sequence = entry["sequence"].as_u64().unwrap();

@@ -14,8 +14,8 @@ use crate::site::ChannelKind;
 const CONFIRMATION: Duration = Duration::from_mins(1);
 /// Readings in which it must be down: at a long period a single one would be enough otherwise.
 const CONFIRMING_READINGS: u32 = 3;
-/// The part of its last value that a counter must lose to be doubted.
-const DOUBTED_LOSS: f64 = 0.5;
+/// The part of its last value that a counter must lose to be suspect.
+const SUSPECT_LOSS: f64 = 0.5;
 /// A counter that falls from within this part of its format's end to within it of 0 has overflowed.
 const OVERFLOW_PART: f64 = 0.1;
 
@@ -31,7 +31,7 @@ struct Counter {
     channel: usize,
     /// The largest value that its registers can hold; none if that depends on a scale factor.
     end: Option<f64>,
-    /// Its last value that was not doubted.
+    /// Its last value that was not suspect.
     last: Option<f64>,
     fall: Option<Fall>,
 }
@@ -57,7 +57,7 @@ impl CounterFilter {
         let mut fallen = Vec::new();
         for counter in &mut self.counters {
             let Some(value) = frame.good(counter.channel) else { continue };
-            if !counter.is_doubted(value, now) {
+            if !counter.is_suspect(value, now) {
                 continue;
             }
             if counter.fall.is_some_and(|fall| fall.readings == 1) {
@@ -70,7 +70,7 @@ impl CounterFilter {
 }
 
 impl Counter {
-    fn is_doubted(&mut self, value: f64, now: Duration) -> bool {
+    fn is_suspect(&mut self, value: f64, now: Duration) -> bool {
         let Some(last) = self.last.filter(|last| self.has_fallen(*last, value)) else {
             (self.last, self.fall) = (Some(value), None);
             return false;
@@ -85,7 +85,7 @@ impl Counter {
     fn has_fallen(&self, last: f64, value: f64) -> bool {
         let has_overflowed =
             self.end.is_some_and(|end| last >= end * (1.0 - OVERFLOW_PART) && value <= end * OVERFLOW_PART);
-        last > 0.0 && value < last * DOUBTED_LOSS && !has_overflowed
+        last > 0.0 && value < last * SUSPECT_LOSS && !has_overflowed
     }
 }
 

@@ -71,7 +71,7 @@ where
             Ok(Ok(1..)) => {}
             Ok(Ok(0) | Err(_)) => return Ok(()),
             Err(_) if received.is_empty() => return Err(format!("sent no request for {limit:?}")),
-            Err(_) => return Err(format!("sent the rest of a frame not within {limit:?}")),
+            Err(_) => return Err(format!("did not send the rest of a frame within {limit:?}")),
         }
     }
 }

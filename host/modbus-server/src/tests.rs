@@ -197,7 +197,7 @@ async fn clients_that_do_not_speak_modbus_or_do_not_read_are_disconnected() {
         let mut client = connect();
         client.stream.write_all(&[0, 1, 0]).await.unwrap();
         let begin = Instant::now();
-        assert_eq!(client.disconnected().await, "sent the rest of a frame not within 5s");
+        assert_eq!(client.disconnected().await, "did not send the rest of a frame within 5s");
         assert_eq!(begin.elapsed(), Duration::from_secs(5));
 
         assert_eq!(connect().disconnected_after_silence().await, "sent no request for 600s");

@@ -177,7 +177,12 @@ impl DeviceClient {
                 "the device no longer has the SunSpec models that were discovered; run the command again".into()
             );
         }
-        Ok(PointReadings { frame: plan.finish(reading, 0), refusals })
+        let frame = plan.finish(reading, 0);
+        let has_text = |channel: usize| frame.texts.iter().any(|text| usize::try_from(text.channel) == Ok(channel));
+        // The search in a refused block reads some points before, or after, a request with them is refused.
+        refusals
+            .retain(|&channel, _| frame.values.get(channel).is_none_or(|value| value.is_nan()) && !has_text(channel));
+        Ok(PointReadings { frame, refusals })
     }
 
     /// Discovers the models of a SunSpec device.

@@ -3,7 +3,7 @@
 //! A bus is what one connection reaches: the units behind a TCP address or on a serial port, distinguished by their unit
 //! ids. This is the only crate that uses tokio-modbus. That library has no timeouts and trusts the byte count of a reply,
 //! so both are checked here, and it is handed only frames that were found to be the reply. A late reply must never be taken
-//! for the reply to the next request: it is told by its transaction id, or the bus is drained and the unit sent a probe, or
+//! for the reply to the next request: it is recognised by its transaction id, or the bus is drained and the unit sent a probe, or
 //! the connection is closed.
 
 #![cfg_attr(
@@ -31,7 +31,6 @@ mod irregularity;
 mod link;
 mod missing;
 mod pacing;
-mod patience;
 mod poll;
 mod relay;
 mod reply;
@@ -45,6 +44,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod wait_budget;
 mod write;
 
 pub use bessai_domain::device::{DeviceReport, MissingBlock, MissingPoints, ReadFailure};

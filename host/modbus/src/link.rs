@@ -92,7 +92,7 @@ impl Link {
         if is_shared { SHARED_DRAIN_SILENCE } else { DRAIN_SILENCE }
     }
 
-    /// Whether a late reply is told from the reply to a later request.
+    /// Whether a late reply is distinguished from the reply to a later request.
     pub(crate) fn tells_late_replies(&self) -> bool {
         self.stream.ask_filter(|filter| filter.tells_late_replies()) == Some(true)
     }
@@ -142,8 +142,8 @@ impl Link {
 
     /// Where a reply may be another master's, it counts only if no other one follows it.
     async fn exclude_second_reply(&mut self, unit: u8, name: &impl Fn() -> String) -> Result<(), LinkError> {
-        let doubts = self.stream.ask_filter(|filter| (filter.is_doubtful(), filter.is_ambiguous()));
-        match doubts.unwrap_or_default() {
+        let uncertainty = self.stream.ask_filter(|filter| (filter.may_be_foreign(), filter.is_ambiguous()));
+        match uncertainty.unwrap_or_default() {
             (_, true) => {}
             (false, false) => return Ok(()),
             (true, false) => {

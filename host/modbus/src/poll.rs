@@ -16,13 +16,13 @@ use crate::connection::BusConnection;
 use crate::device::PolledDevice;
 use crate::discovery::{DiscoveryFailure, check_chain, discover};
 use crate::missing::FailedReads;
-use crate::patience::Patience;
 use crate::relay::{BusRelay, RelayQueue};
 use crate::reply::Reply;
 use crate::request::{BusError, BusRequest};
 use crate::schedule::Schedule;
 use crate::source::SourceState;
 use crate::transport::Dial;
+use crate::wait_budget::WaitBudget;
 use crate::write::{PendingWrite, PendingWrites, WriteQueue};
 use crate::{DeviceReport, DeviceSettings, ReadFailure};
 
@@ -38,9 +38,9 @@ struct Reading {
     /// When the first reply arrived.
     at: Option<Moment>,
     failed: FailedReads,
-    patience: Patience,
+    wait_budget: WaitBudget,
     /// A request to a unit brought nothing, and the unit has not answered since.
-    doubted: Option<UnitId>,
+    unconfirmed: Option<UnitId>,
     /// The device answers another source.
     others_answer: bool,
 }
@@ -247,8 +247,8 @@ impl Requester {
             values: state.plan.reading(),
             at: None,
             failed: FailedReads::default(),
-            patience: state.patience(settings.timeout),
-            doubted: None,
+            wait_budget: state.wait_budget(settings.timeout),
+            unconfirmed: None,
             others_answer,
         };
         let error = match error {
@@ -286,14 +286,17 @@ impl Requester {
         let mut nothing_read = None;
         while let Some(request) = cycle.request(&state.plan) {
             self.perform_waiting().await;
-            if cycle.asks_suspect() && reading.doubted.is_some() && !self.unit_answers(state, cycle, reading).await? {
+            if cycle.asks_suspect()
+                && reading.unconfirmed.is_some()
+                && !self.unit_answers(state, cycle, reading).await?
+            {
                 cycle.leave_suspects(&mut state.plan);
                 continue;
             }
             let was_open = self.connection.is_open();
-            let limit = reading.patience.limit(cycle, was_open);
+            let limit = reading.wait_budget.limit(cycle, was_open);
             let sent = Instant::now();
-            self.connection.expect_failure(cycle.asks_suspect() || reading.patience.has_waited());
+            self.connection.expect_failure(cycle.asks_suspect() || reading.wait_budget.has_waited());
             let replied = self.connection.request(BusRequest::Read(&request), limit).await;
             self.connection.expect_failure(false);
             let (fault, reason) = match self.outcome(replied)? {
@@ -303,24 +306,25 @@ impl Requester {
                     }
                     reading.at.get_or_insert_with(self.clock);
                     self.relayed.record(&request, &values, state.settings.period);
-                    reading.doubted = None;
+                    reading.unconfirmed = None;
                     cycle.answered(&mut state.plan, &request, &values, &mut reading.values);
                     continue;
                 }
                 Err(failure) => failure,
             };
             reading.failed.add(state.channels(&request), fault, &reason);
-            let is_hasty = !cycle.asks_suspect() && reading.patience.is_short(limit);
+            let is_hasty = !cycle.asks_suspect() && reading.wait_budget.is_short(limit);
             cycle.fail(&mut state.plan, fault);
             // A device all of whose replies are invalid is as good as silent.
-            let is_hopeless = fault == BlockFault::Invalid && reading.at.is_none() && state.is_empty;
-            if fault.is_costly() || is_hopeless {
+            let has_no_valid_reply = fault == BlockFault::Invalid && reading.at.is_none() && state.is_empty;
+            if fault.is_costly() || has_no_valid_reply {
                 if is_hasty {
                     cycle.was_hasty();
                 }
-                reading.patience.record(sent.elapsed(), self.connection.is_open());
+                reading.wait_budget.record(sent.elapsed(), self.connection.is_open());
                 self.after_costly(state, cycle, reading, &request, fault);
-                nothing_read = Some(reason);
+                // The first request waited for longest.
+                nothing_read.get_or_insert(reason);
             }
         }
         match nothing_read {
@@ -354,13 +358,13 @@ impl Requester {
         fault: BlockFault,
     ) {
         if fault != BlockFault::Unreachable {
-            reading.doubted = Some(request.unit);
+            reading.unconfirmed = Some(request.unit);
         }
         // A device that has answered nothing for two cycles is not there.
         let is_away = reading.at.is_none() && state.is_empty && fault != BlockFault::Unreachable;
-        if is_away || !reading.patience.allows_blocks() {
+        if is_away || !reading.wait_budget.allows_blocks() {
             cycle.stop(&mut state.plan);
-        } else if !reading.patience.allows_suspects() {
+        } else if !reading.wait_budget.allows_suspects() {
             cycle.leave_suspects(&mut state.plan);
         }
     }
@@ -372,9 +376,9 @@ impl Requester {
         cycle: &Cycle,
         reading: &mut Reading,
     ) -> Result<bool, BusError> {
-        let Some(unit) = reading.doubted.take() else { return Ok(true) };
+        let Some(unit) = reading.unconfirmed.take() else { return Ok(true) };
         let Some(witness) = cycle.witness(&state.plan, unit) else { return Ok(false) };
-        match self.connection.request(BusRequest::Read(&witness), reading.patience.witness_limit()).await {
+        match self.connection.request(BusRequest::Read(&witness), reading.wait_budget.witness_limit()).await {
             Ok(_) => Ok(true),
             Err(BusError::NoReply(_) | BusError::Broken(_)) => {
                 state.reply_time.hold_up();

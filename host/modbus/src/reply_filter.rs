@@ -198,7 +198,7 @@ impl ReplyFilter {
         self.sent == self.outgoing.len()
     }
 
-    /// Whether a late reply is told from the reply to a later request.
+    /// Whether a late reply is distinguished from the reply to a later request.
     pub(crate) fn tells_late_replies(&self) -> bool {
         matches!(&self.framing, Framing::Tcp(ids) if ids.tells_late_replies())
     }
@@ -209,9 +209,9 @@ impl ReplyFilter {
     }
 
     /// Whether the last reply may be another master's, so that a second one has to be waited for.
-    pub(crate) fn is_doubtful(&self) -> bool {
+    pub(crate) fn may_be_foreign(&self) -> bool {
         match &self.framing {
-            Framing::Tcp(ids) => ids.is_doubtful,
+            Framing::Tcp(ids) => ids.may_be_foreign,
             Framing::Rtu(line) => line.has_rival(),
         }
     }

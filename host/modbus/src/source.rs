@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::connection::BusConnection;
 use crate::missing::{FailedReads, MissingChannels};
-use crate::patience::{Patience, ReplyTime};
+use crate::wait_budget::{ReplyTime, WaitBudget};
 use crate::{DeviceSettings, SourceSettings};
 
 /// Shortest time after which points without values are asked for again; doubles with each attempt that finds none.
@@ -119,8 +119,8 @@ impl SourceState {
     }
 
     /// How long the next cycle waits for replies that do not come.
-    pub(crate) fn patience(&self, timeout: Duration) -> Patience {
-        Patience::new(timeout, self.reply_time)
+    pub(crate) fn wait_budget(&self, timeout: Duration) -> WaitBudget {
+        WaitBudget::new(timeout, self.reply_time)
     }
 
     /// Records what was learned, and logs it.

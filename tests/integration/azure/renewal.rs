@@ -112,7 +112,7 @@ pub(super) fn der(pem: &std::path::Path) -> Vec<u8> {
 async fn batches_contain_every_reading() {
     let (device, cloud) = (Device::counting(), Cloud::new());
     let mut hub = cloud.hub(by_key(), Clock::new(1.0)).await;
-    let config = "format = \"batch\"\nbatch_bytes = 1000\nproperties = { plant = \"north\" }";
+    let config = "format = \"batch\"\nbatch_bytes = 2500\nproperties = { plant = \"north\" }";
     let gateway = setup(&device, &cloud.feed(hub.port, config), KEY).run();
     let mut watch = Watch::new(&mut hub, &gateway);
     let (mut readings, mut batches) = (DeliveredReadings::default(), 0);
@@ -126,7 +126,7 @@ async fn batches_contain_every_reading() {
         }
         let bag = message.topic.rsplit('/').next().unwrap();
         assert!(bag.ends_with("&plant=north"), "{bag}");
-        assert!((800..=1000).contains(&(message.payload.len() + bag.len())), "{batch}");
+        assert!((2000..=2500).contains(&(message.payload.len() + bag.len())), "{batch}");
         batches += 1;
     }
     assert!(readings.highest() >= Some(10), "{readings:?}");

@@ -169,7 +169,7 @@ async fn a_full_quarantine_disk_makes_its_feed_wait_and_loses_nothing() {
     std::fs::create_dir(&quarantine).unwrap();
     disk.fill();
     let (_broker, file) = feed("trap-on", Script::default(), "").await;
-    let file = file.replace("[broker]", "value = 20.0\n[broker]");
+    let file = file.replace("[broker]", "value = 0.02\n[broker]");
     let mut site = TestSite::with(|setup| {
         std::os::unix::fs::symlink(&quarantine, setup.folder().join("quarantine")).unwrap();
         setup.file("plugins/hostile.wasm", crate::support::guests::hostile()).file("plugins/acme.toml", file)

@@ -27,7 +27,7 @@ fn files(folder: PathBuf) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn only_the_poisonous_event_is_quarantined() {
-    let mut site = TestSite::start(&[("acme.toml", hostile_feed("trap-on", "value = 20.0"))]).await;
+    let mut site = TestSite::start(&[("acme.toml", hostile_feed("trap-on", "value = 0.02"))]).await;
     let echoes = echoes_through(&mut site, "trap-on", 30).await;
     let sequences = sequences(&echoes);
     let (first, last) = (sequences[0], sequences[sequences.len() - 1]);
@@ -43,7 +43,7 @@ async fn only_the_poisonous_event_is_quarantined() {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2, "the site's description and the event: {text}");
     assert!(lines[0]["site"].is_object(), "{text}");
-    assert!(lines[1]["frame"]["values"].as_array().unwrap().contains(&json!(20.0)), "{text}");
+    assert!(lines[1]["frame"]["values"].as_array().unwrap().contains(&json!(0.02)), "{text}");
     assert!(lines[1]["note"].as_str().unwrap().contains("quarantined: trapped"), "{text}");
 
     let feed = site.feed("acme", |_| true).await;
@@ -54,7 +54,7 @@ async fn only_the_poisonous_event_is_quarantined() {
 
 #[tokio::test]
 async fn the_note_of_a_quarantined_event_says_what_the_plugin_said_and_where() {
-    let mut site = TestSite::start(&[("acme.toml", hostile_feed("panic-on", "value = 20.0"))]).await;
+    let mut site = TestSite::start(&[("acme.toml", hostile_feed("panic-on", "value = 0.02"))]).await;
     echoes_through(&mut site, "panic-on", 30).await;
     let [file] = &files(site.gateway.path("quarantine/acme"))[..] else {
         panic!("not exactly one event is quarantined")

@@ -179,12 +179,13 @@ async fn the_echo_of_a_write_is_not_its_confirmation() {
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     };
     server.set_fault(Some(Fault::Echo));
-    for (point, value, function) in [("relay", "0", 5), ("limit", "80", 6)] {
+    // The second value differs: a value that the device already shows needs no confirmation.
+    for (point, value, other_value, function) in [("relay", "0", "1", 5), ("limit", "80", "70", 6)] {
         let output = write(point, value).await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let silent = FaultRule::new(Fault::Silence).function(function);
         server.set_fault_rules([silent, FaultRule::new(Fault::Echo)]);
-        let output = write(point, value).await;
+        let output = write(point, other_value).await;
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && errors.contains("no reply from unit 1"), "{point}: {errors}");
         assert!(errors.contains("received the echo of the request instead"), "{point}: {errors}");

@@ -24,7 +24,7 @@ impl Device {
         Self::with(registers)
     }
 
-    /// As [`Device::huawei`], but the power starts at 0 and rises by 1 W with every reading, so that each can be told from the
+    /// As [`Device::huawei`], but the power starts at 0 and rises by 1 W with every reading, so that each differs from the
     /// others; see [`count`](super::readings::count).
     pub fn counting() -> Self {
         let device = Self::huawei();

@@ -177,13 +177,13 @@ impl Echo {
     fn parse(message: &ReceivedMessage) -> Self {
         let json = message.json();
         let text = |key: &str| json[key].as_str().unwrap().to_owned();
-        // The cycle count is the profile's fourth channel.
-        let reading = json["is_frame"].as_bool().unwrap().then(|| json["values"][3].as_f64().unwrap());
+        // The power in kW is the profile's second channel; a counting device gives the number of the reading in W.
+        let kilowatts = json["is_frame"].as_bool().unwrap().then(|| json["values"][1].as_f64().unwrap());
         let echo = Self {
             sequence: json["sequence"].as_u64().unwrap(),
             version: text("version"),
             build: text("build"),
-            reading: reading.map(|reading| (0..=u16::MAX).find(|count| f64::from(*count) == reading).unwrap()),
+            reading: kilowatts.map(|kilowatts| format!("{:.0}", kilowatts * 1000.0).parse().unwrap()),
         };
         assert!(message.topic.ends_with(&format!("/{}", echo.sequence)), "{message:?}");
         echo

@@ -1,4 +1,4 @@
-//! What is requested to find out which points have values: blocks in doubt, units, single points.
+//! What is requested to find out which points have values: suspect blocks, units, single points.
 
 use super::learned::{BlockFault, Scope, Suspect};
 use super::packing::{Plan, ReadRequest};

@@ -90,7 +90,7 @@ impl Expected {
         matches!(self.function, 5 | 6)
     }
 
-    /// Whether a request of another master has replies that cannot be told from those to this one.
+    /// Whether a request of another master has replies that cannot be distinguished from those to this one.
     pub(super) fn has_equal_replies(&self, other: &Self) -> bool {
         let equals = if self.is_read() { self.data_bytes() == other.data_bytes() } else { self == other };
         (self.unit, self.function) == (other.unit, other.function) && equals

@@ -60,7 +60,7 @@ pub(super) struct TransactionIds {
     /// Frames of other masters arrive on this connection.
     is_shared: bool,
     /// The last reply is the first of this device, and had a wrong id: it may be another master's.
-    pub(super) is_doubtful: bool,
+    pub(super) may_be_foreign: bool,
     /// The right reply came after one that was accepted by its content.
     pub(super) is_ambiguous: bool,
 }
@@ -133,7 +133,7 @@ impl TransactionIds {
             right_in_a_row: 0,
             candidates: 0,
             is_shared: false,
-            is_doubtful: false,
+            may_be_foreign: false,
             is_ambiguous: false,
         }
     }
@@ -146,7 +146,7 @@ impl TransactionIds {
         self.expected = self.next;
         self.next = self.next.wrapping_add(1);
         self.candidates = 0;
-        (self.is_doubtful, self.is_ambiguous) = (false, false);
+        (self.may_be_foreign, self.is_ambiguous) = (false, false);
         self.expected
     }
 
@@ -254,12 +254,12 @@ impl TransactionIds {
             return Verdict::Other(frame.whole(), Some(self.of_other_request(frame.id)));
         }
         let may_be_late = self.known_wrong != Some(frame.id) || !self.unanswered.is_empty() || self.is_shared;
-        let is_doubted = match self.habit {
+        let is_uncertain = match self.habit {
             IdHabit::Copies => may_be_late,
             IdHabit::Unknown => self.is_shared,
             IdHabit::Ignores => false,
         };
-        if is_doubted {
+        if is_uncertain {
             self.candidates = self.candidates.saturating_add(1);
             self.wrong = Some(frame.id);
             return Verdict::Other(frame.whole(), None);
@@ -311,7 +311,7 @@ impl TransactionIds {
         }
         self.accepted_wrong = id != self.expected;
         if self.accepted_wrong {
-            self.is_doubtful = self.habit == IdHabit::Unknown || !self.is_known_wrong(id);
+            self.may_be_foreign = self.habit == IdHabit::Unknown || !self.is_known_wrong(id);
             if self.habit != IdHabit::Copies {
                 (self.habit, self.wrong, self.right_in_a_row) = (IdHabit::Ignores, Some(id), 0);
             }

@@ -286,12 +286,12 @@ fn a_device_that_is_silent_among_replies_to_others_is_not_taken_to_ignore_ids() 
 }
 
 #[test]
-fn the_first_reply_is_doubtful_if_only_its_id_is_wrong() {
+fn the_first_reply_may_be_foreign_if_only_its_id_is_wrong() {
     let theirs = [3, 4, 9, 9, 9, 9];
     let mut line = Line::tcp();
     let id = line.ask(&READ);
     assert_eq!(line.reply(&tcp(9, 7, UNIT, &theirs)), Some(theirs.to_vec()));
-    assert!(line.filter.is_doubtful() && !line.filter.is_ambiguous());
+    assert!(line.filter.may_be_foreign() && !line.filter.is_ambiguous());
     line.filter.discard(&tcp(id, 7, UNIT, &VALUES));
     assert!(line.filter.is_ambiguous());
     assert_eq!(line.filter.habits().ids, IdHabit::Copies);
@@ -302,13 +302,13 @@ fn the_first_reply_is_doubtful_if_only_its_id_is_wrong() {
     line.filter.give_up();
     let id = line.ask(&READ);
     assert!(line.reply(&[tcp(700, 7, UNIT, &theirs), tcp(id, 7, UNIT, &VALUES)].concat()).is_some());
-    assert!(line.filter.is_ambiguous() && line.filter.is_doubtful());
+    assert!(line.filter.is_ambiguous() && line.filter.may_be_foreign());
     // Where other masters are known, it is not accepted at all.
     let mut line = Line::tcp();
     let id = line.ask(&READ);
     assert_eq!(line.reply(&[tcp(9, 7, 2, &VALUES), tcp(9, 7, UNIT, &theirs)].concat()), None);
     assert_eq!(line.reply(&tcp(id, 7, UNIT, &VALUES)), Some(VALUES.to_vec()));
-    assert!(!line.filter.is_doubtful());
+    assert!(!line.filter.may_be_foreign());
 }
 
 #[test]
@@ -425,7 +425,7 @@ fn the_reply_to_another_masters_request_of_the_same_length_is_not_taken() {
     // It was not seen: two different replies are ambiguous.
     line.ask(&READ);
     assert!(line.reply(&[rtu(UNIT, &theirs), rtu(UNIT, &VALUES)].concat()).is_some());
-    assert!(line.filter.is_doubtful() && line.filter.is_ambiguous());
+    assert!(line.filter.may_be_foreign() && line.filter.is_ambiguous());
     line.ask(&READ);
     assert!(line.reply(&[rtu(UNIT, &VALUES), rtu(UNIT, &VALUES)].concat()).is_some());
     assert!(!line.filter.is_ambiguous(), "the same reply twice does no harm");

@@ -215,7 +215,7 @@ fn is_learnt(framing: Framing, fault: Fault) -> bool {
     framing == Framing::Tcp && matches!(fault, Fault::WrongTransaction | Fault::ConstantTransaction(_))
 }
 
-/// Connections that a fault may cost: one a minute where the device still answers, or the bytes can be told apart.
+/// Connections that a fault may cost: one a minute where the device still answers, or the bytes can be distinguished.
 fn most_connections(framing: Framing, rule: FaultRule, cycles: u64) -> u64 {
     let ends_connection =
         matches!(rule.fault, Fault::Truncate | Fault::ResetMidFrame | Fault::HalfClose | Fault::Reset);

@@ -67,7 +67,7 @@ fn invalid_profiles() {
         "no/acme.json",
         "DRIVER_PROFILE_PATH = no/acme.json: no/acme.json cannot be read: No such file or directory (os error 2); \
          write a path or one of huawei-sun2000, sma-sunny-tripower, victron-multiplus2, fronius-gen24, \
-         fronius-gen24-int, solaredge-storedge, sungrow-sh, growatt-sph, goodwe-et, deye-hybrid, byd-box, simulator, sunspec",
+         fronius-gen24-int, solaredge-storedge, sungrow-sh, growatt-sph, goodwe-et, deye-hybrid, byd-box, pylontech, simulator, sunspec",
     );
     let text = "[[device]]\nprofile = \"acme.toml\"";
     let case =

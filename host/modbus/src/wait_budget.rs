@@ -47,7 +47,7 @@ impl ReplyTime {
 
 /// What is left of a cycle's time for replies that do not come.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct WaitBudget {
     limit: Duration,
     /// None if other requests have to wait as long as the one without a reply.
     short_limit: Option<Duration>,
@@ -55,7 +55,7 @@ pub(crate) struct Patience {
     failures: u32,
 }
 
-impl Patience {
+impl WaitBudget {
     /// For a cycle whose requests have this time limit.
     pub(crate) fn new(limit: Duration, reply_time: ReplyTime) -> Self {
         Self { limit, short_limit: reply_time.short_limit(limit), waited: Duration::ZERO, failures: 0 }
@@ -135,20 +135,20 @@ mod tests {
     fn a_cycle_waits_about_one_time_limit() {
         let mut reply_time = ReplyTime::default();
         reply_time.record(MS);
-        let mut patience = Patience::new(1000 * MS, reply_time);
-        patience.record(1000 * MS, true);
-        assert!(patience.allows_blocks() && !patience.allows_suspects());
+        let mut wait_budget = WaitBudget::new(1000 * MS, reply_time);
+        wait_budget.record(1000 * MS, true);
+        assert!(wait_budget.allows_blocks() && !wait_budget.allows_suspects());
         let mut asked = 0;
-        while patience.allows_blocks() {
-            patience.record(50 * MS, true);
+        while wait_budget.allows_blocks() {
+            wait_budget.record(50 * MS, true);
             asked += 1;
         }
         assert_eq!(asked, 15);
         reply_time.hold_up();
-        let mut patience = Patience::new(1000 * MS, reply_time);
-        patience.record(1000 * MS, true);
-        assert!(patience.allows_blocks() && !patience.allows_suspects());
-        patience.record(1000 * MS, true);
-        assert!(!patience.allows_blocks());
+        let mut wait_budget = WaitBudget::new(1000 * MS, reply_time);
+        wait_budget.record(1000 * MS, true);
+        assert!(wait_budget.allows_blocks() && !wait_budget.allows_suspects());
+        wait_budget.record(1000 * MS, true);
+        assert!(!wait_budget.allows_blocks());
     }
 }
