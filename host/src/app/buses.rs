@@ -17,9 +17,11 @@ use super::site;
 use crate::clock::now;
 use crate::config::DeviceConfig;
 
-/// Time between the readings of two connections with equal periods. A thousand of them are read one after the other instead of
-/// all at one instant, so that no reading waits for the others; a few are read at nearly the same time.
-const STAGGER: Duration = Duration::from_millis(1);
+/// This many connections with equal periods are read at one instant, which costs less than one after the other.
+const STAGGER_GROUP: u32 = 8;
+/// Time between the readings of two such groups. The connections of a large plant are read one after the other instead of all
+/// at one instant, so that no reading waits for many others.
+const STAGGER: Duration = Duration::from_millis(8);
 
 /// All connections.
 pub(super) struct Buses {
@@ -123,7 +125,7 @@ impl Buses {
 fn stagger(bus: &Bus, place: u32) -> Duration {
     let periods = bus.devices.iter().flat_map(|device| &device.sources).map(|source| source.period.as_nanos());
     let shortest = periods.min().unwrap_or_default();
-    let nanos = (STAGGER * place).as_nanos().checked_rem(shortest).unwrap_or_default();
+    let nanos = (STAGGER * (place / STAGGER_GROUP)).as_nanos().checked_rem(shortest).unwrap_or_default();
     Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
 }
 
