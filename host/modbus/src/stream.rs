@@ -1,6 +1,7 @@
 //! A stream that survives tokio-modbus's client: after a timeout the client is dropped with whatever it had buffered, the
 //! bus is drained, and a new client continues on the same stream.
 
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -103,9 +104,9 @@ impl SharedStream {
             filter.clear();
         }
         let mut context = Context::from_waker(Waker::noop());
-        let (mut bytes, mut discarded) = ([0; MAX_LOGGED_BYTES], 0);
+        let (mut bytes, mut discarded) = ([MaybeUninit::uninit(); MAX_LOGGED_BYTES], 0);
         while discarded < MAX_UNSOLICITED_BYTES {
-            let mut buffer = ReadBuf::new(&mut bytes);
+            let mut buffer = ReadBuf::uninit(&mut bytes);
             match state.poll_read(&mut context, &mut buffer) {
                 Poll::Pending if discarded == 0 => return Unsolicited::Nothing,
                 Poll::Pending => return Unsolicited::Discarded,
@@ -193,14 +194,14 @@ impl AsyncRead for SharedStream {
         if !state.filter.as_ref().is_some_and(ReplyFilter::is_waiting) {
             return state.poll_read(context, buffer);
         }
-        let mut bytes = [0; MAX_LOGGED_BYTES];
+        let mut bytes = [MaybeUninit::uninit(); MAX_LOGGED_BYTES];
         loop {
             let reply = state.filter.as_mut().map_or(&[][..], |filter| filter.take(buffer.remaining()));
             if !reply.is_empty() {
                 buffer.put_slice(reply);
                 return Poll::Ready(Ok(()));
             }
-            let mut received = ReadBuf::new(&mut bytes);
+            let mut received = ReadBuf::uninit(&mut bytes);
             match state.poll_read(context, &mut received) {
                 Poll::Ready(Ok(())) if !received.filled().is_empty() => {}
                 other => return other,

@@ -14,7 +14,7 @@ const SINGLE_SAFE_DIGITS: i32 = 6;
 #[allow(clippy::cast_possible_truncation, reason = "the result is used only if it gives the same float")]
 pub(super) fn single(value: f32) -> f64 {
     let wide = f64::from(value);
-    if !value.is_finite() || (value == value.trunc() && wide.abs() < 1e6) {
+    if !value.is_finite() || is_short_integer(wide) {
         return wide;
     }
     let is_same = |number: &f64| (*number as f32).to_bits() == value.to_bits();
@@ -25,6 +25,12 @@ pub(super) fn single(value: f32) -> f64 {
     };
     // Numbers beyond the table are rare, and printing one takes a microsecond.
     digits_before_point(wide.abs()).and_then(rounded).unwrap_or_else(|| value.to_string().parse().unwrap_or(wide))
+}
+
+/// Whether this is an integer of at most six digits.
+#[allow(clippy::cast_possible_truncation, reason = "the number is below 10^6")]
+fn is_short_integer(value: f64) -> bool {
+    value.abs() < 1e6 && f64::from(value as i32) == value
 }
 
 /// Number of digits before the decimal point; negative for the zeros behind it.
@@ -41,7 +47,13 @@ fn digits_before_point(value: f64) -> Option<i32> {
 /// the result is the double that the decimal number is written as.
 fn rounded(value: f64, places: i32) -> Option<f64> {
     let power = *POWERS.get(usize::try_from(places.unsigned_abs()).ok()?)?;
-    Some(if places < 0 { (value / power).round() * power } else { (value * power).round() / power })
+    Some(if places < 0 { nearest_integer(value / power) * power } else { nearest_integer(value * power) / power })
+}
+
+/// As `round`, for numbers of at most ten digits, but without the library call that it is unless the processor is newer than the baseline.
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the number is below 10^10")]
+fn nearest_integer(value: f64) -> f64 {
+    (value + 0.5_f64.copysign(value)) as i64 as f64
 }
 
 #[cfg(test)]
