@@ -5,7 +5,6 @@
 //! Units reply in order: once the probe is answered, no older reply can arrive.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::register::UnitId;
@@ -13,12 +12,11 @@ use tokio::time::Instant;
 
 use crate::link::LinkError;
 use crate::reply::Reply;
+use crate::reply_filter::LATEST_REPLY;
 
 /// Unanswered requests to remember for a unit: so many lengths of their own can be found for further reads of a small block.
 /// Then nothing is sent to the unit until their replies count as lost.
 const MAX_UNANSWERED: u16 = 4;
-/// A reply that has not come this long after the last request counts as lost; slow radio links take a few seconds.
-const LATEST_REPLY: Duration = Duration::from_secs(10);
 
 /// The unanswered reads of the units on a bus.
 #[derive(Debug, Default)]
@@ -122,6 +120,8 @@ fn has_equal_reply_length(request: &ReadRequest, count: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bessai_domain::register::Table;
 
     use super::*;

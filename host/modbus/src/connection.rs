@@ -27,6 +27,10 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Repetitions of a request to a busy device.
 const BUSY_RETRIES: u32 = 2;
+/// Late replies that a confirmed read takes into account: more of them, all equal, do not come one after another.
+const MAX_RIVALS: usize = 2;
+/// Requests of a confirmed read.
+const MAX_CONFIRMATIONS: usize = 4;
 /// Timeouts in a row that a Modbus/TCP connection survives; a device that keeps silent may need a new one.
 const MAX_TIMEOUTS: u32 = 3;
 /// Age of a connection from which on exceptions count as errors that lead to a new one, unless their number is configured.
@@ -49,6 +53,8 @@ pub(crate) struct BusConnection {
     medium: Medium,
     pacing: AdaptivePacing,
     unanswered: UnansweredReads,
+    /// Late replies may come on this connection that no transaction id tells from others.
+    may_reply_late: bool,
     link: Option<Link>,
     /// Counts the connections, except those that follow repeated idle closes.
     generation: u64,
@@ -87,6 +93,7 @@ impl BusConnection {
             medium,
             pacing: AdaptivePacing::new(devices, medium.frame_gap()),
             unanswered: UnansweredReads::default(),
+            may_reply_late: false,
             link: None,
             generation: 0,
             opened_at: None,
@@ -186,7 +193,33 @@ impl BusConnection {
         {
             drop(self.exchange(BusRequest::Read(&probe), limit).await?);
         }
-        self.exchange(request, limit).await
+        match request {
+            BusRequest::Read(read) if self.may_reply_late => self.read_confirmed(read, limit).await,
+            _ => self.exchange(request, limit).await,
+        }
+    }
+
+    /// Reads a block while late replies may come that look like the reply to it. Each comes once, so the reply is believed
+    /// once more equal ones have come than late ones can.
+    async fn read_confirmed(&mut self, read: &ReadRequest, limit: Duration) -> Result<Reply, BusError> {
+        let mut replies: Vec<Reply> = Vec::new();
+        while replies.len() < MAX_CONFIRMATIONS {
+            let link = self.open_link(limit).await?;
+            let late = link.late_replies(read);
+            self.link = Some(link);
+            self.may_reply_late = late.all > 0;
+            let reply = self.exchange(BusRequest::Read(read), limit).await?;
+            let rivals = if matches!(reply, Reply::Exception(..)) { late.exceptions } else { late.values };
+            let equal = replies.iter().filter(|other| **other == reply).count();
+            if equal >= rivals.min(MAX_RIVALS) {
+                return Ok(reply);
+            }
+            replies.push(reply);
+        }
+        Err(BusError::Uncertain(format!(
+            "the replies to {} differ, and one may be the late reply to an earlier request; none is used",
+            BusRequest::Read(read)
+        )))
     }
 
     /// A read before the first write on a bus that may echo: some confirmations equal the write, and so its echo.
@@ -215,8 +248,7 @@ impl BusConnection {
                 }
                 self.link = Some(link);
                 self.record_reply(request.unit(), &reply);
-                if let (BusRequest::Read(read), Reply::Values(_), false) = (request, &reply, self.tells_late_replies())
-                {
+                if let (BusRequest::Read(read), Reply::Values(_), true) = (request, &reply, self.medium.is_rtu()) {
                     self.unanswered.answered(read);
                 }
                 Ok(reply)
@@ -356,9 +388,9 @@ impl BusConnection {
             LinkError::Broken(_) => false,
         };
         // What was asked on a connection that is closed has no late reply, unless a converter keeps it.
-        if let (BusRequest::Read(read), false) = (request, matches!(error, LinkError::Invalid(_)))
-            && (self.medium.is_rtu() || keeps_link && !self.tells_late_replies())
-        {
+        if !self.medium.is_rtu() {
+            self.may_reply_late |= matches!(error, LinkError::Timeout(_)) && !self.tells_late_replies();
+        } else if let (BusRequest::Read(read), false) = (request, matches!(error, LinkError::Invalid(_))) {
             self.unanswered.add(read, Instant::now());
         }
         if self.medium.is_serial() || keeps_link && self.medium.is_rtu() {
@@ -370,9 +402,7 @@ impl BusConnection {
                 link.reset_on_close();
                 self.closed_at = (self.replies > 0).then(Instant::now).or(self.closed_at);
             }
-            if !self.medium.is_rtu() {
-                self.unanswered = UnansweredReads::default();
-            }
+            self.may_reply_late = false;
         }
         // Short time limits in a row are no reason for a new connection.
         if !self.expects_failure {

@@ -12,7 +12,7 @@ use tokio_modbus::{ExceptionCode, ProtocolError, Request as ModbusRequest};
 
 use crate::irregularity::Notes;
 use crate::reply::{self, Reply};
-use crate::reply_filter::{Contradiction, Habits, ReplyFilter};
+use crate::reply_filter::{Contradiction, Habits, LateReplies, ReplyFilter};
 use crate::stream::{SharedStream, Unsolicited};
 use crate::transport::{Dial, Medium};
 
@@ -95,6 +95,19 @@ impl Link {
     /// Whether a late reply is distinguished from the reply to a later request.
     pub(crate) fn tells_late_replies(&self) -> bool {
         self.stream.ask_filter(|filter| filter.tells_late_replies()) == Some(true)
+    }
+
+    /// The late replies that could be taken for the reply to a read, where ids do not tell them.
+    pub(crate) fn late_replies(&self, read: &ReadRequest) -> LateReplies {
+        let function = match read.table {
+            Table::Coil => 1,
+            Table::Discrete => 2,
+            Table::Holding => 3,
+            Table::Input => 4,
+        };
+        let ([a1, a0], [c1, c0]) = (read.start.to_be_bytes(), read.count.to_be_bytes());
+        let request = [read.unit.0, function, a1, a0, c1, c0];
+        self.stream.ask_filter(|filter| filter.late_replies(&request)).unwrap_or_default()
     }
 
     /// Whether further requests can be sent after one without a reply.

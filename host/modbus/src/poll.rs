@@ -45,6 +45,9 @@ struct Reading {
     others_answer: bool,
 }
 
+/// Why a request brought no values.
+type NoValues = (Option<BlockFault>, String);
+
 /// Sends the requests of the bus's devices.
 struct Requester {
     connection: BusConnection,
@@ -300,6 +303,11 @@ impl Requester {
             let replied = self.connection.request(BusRequest::Read(&request), limit).await;
             self.connection.expect_failure(false);
             let (fault, reason) = match self.outcome(replied)? {
+                Err((None, reason)) => {
+                    nothing_read.get_or_insert(reason);
+                    cycle.skip(&mut state.plan);
+                    continue;
+                }
                 Ok(values) => {
                     if was_open {
                         state.reply_time.record(sent.elapsed());
@@ -310,7 +318,7 @@ impl Requester {
                     cycle.answered(&mut state.plan, &request, &values, &mut reading.values);
                     continue;
                 }
-                Err(failure) => failure,
+                Err((Some(fault), reason)) => (fault, reason),
             };
             reading.failed.add(state.channels(&request), fault, &reason);
             let is_hasty = !cycle.asks_suspect() && reading.wait_budget.is_short(limit);
@@ -333,17 +341,21 @@ impl Requester {
         }
     }
 
-    /// The values of a reply, or why there are none. An error if no further request can be sent in this cycle.
-    fn outcome(&self, replied: Result<Reply, BusError>) -> Result<Result<Vec<u16>, (BlockFault, String)>, BusError> {
+    /// The values of a reply, or why there are none; without a fault if that says nothing about the block. An error if no
+    /// further request can be sent in this cycle.
+    fn outcome(&self, replied: Result<Reply, BusError>) -> Result<Result<Vec<u16>, NoValues>, BusError> {
         Ok(match replied {
             Ok(Reply::Values(values)) => Ok(values),
-            Ok(Reply::Exception(kind, reason)) => Err((kind.fault(), reason)),
-            Ok(Reply::WriteConfirmed) => Err((BlockFault::Invalid, "confirmed a write in reply to a read".to_owned())),
-            Err(BusError::NoReply(reason)) => Err((BlockFault::Silent, reason)),
-            Err(BusError::Broken(reason)) if self.connection.is_usable_after_error() => {
-                Err((BlockFault::Invalid, reason))
+            Ok(Reply::Exception(kind, reason)) => Err((Some(kind.fault()), reason)),
+            Ok(Reply::WriteConfirmed) => {
+                Err((Some(BlockFault::Invalid), "confirmed a write in reply to a read".to_owned()))
             }
-            Err(BusError::Broken(reason)) => Err((BlockFault::Disconnected, reason)),
+            Err(BusError::NoReply(reason)) => Err((Some(BlockFault::Silent), reason)),
+            Err(BusError::Uncertain(reason)) => Err((None, reason)),
+            Err(BusError::Broken(reason)) if self.connection.is_usable_after_error() => {
+                Err((Some(BlockFault::Invalid), reason))
+            }
+            Err(BusError::Broken(reason)) => Err((Some(BlockFault::Disconnected), reason)),
             Err(error @ (BusError::NotConnected(_) | BusError::Postponed(_))) => return Err(error),
         })
     }
@@ -380,7 +392,7 @@ impl Requester {
         let Some(witness) = cycle.witness(&state.plan, unit) else { return Ok(false) };
         match self.connection.request(BusRequest::Read(&witness), reading.wait_budget.witness_limit()).await {
             Ok(_) => Ok(true),
-            Err(BusError::NoReply(_) | BusError::Broken(_)) => {
+            Err(BusError::NoReply(_) | BusError::Broken(_) | BusError::Uncertain(_)) => {
                 state.reply_time.hold_up();
                 Ok(false)
             }

@@ -7,7 +7,7 @@ use tokio_modbus::ExceptionCode;
 use tokio_modbus::prelude::Response;
 
 /// A valid reply.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// As many registers as requested, or bits as 0 and 1.
     Values(Vec<u16>),

@@ -5,6 +5,7 @@
 //! A reply that comes alone, which is the rule, is copied once and its fields are compared once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use self::expected::Contradiction;
 use self::expected::Expected;
@@ -22,6 +23,20 @@ mod tests;
 
 /// Received bytes to keep at most: several of the longest frames.
 const MAX_RECEIVED: usize = 1024;
+
+/// A reply that has not come this long after its request was given up counts as lost; slow radio links take a few seconds.
+pub(crate) const LATEST_REPLY: Duration = Duration::from_secs(10);
+
+/// How many late replies can still come, and could be taken for the reply to a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LateReplies {
+    /// All of the connection.
+    pub(crate) all: usize,
+    /// Those whose values have the length of the requested ones.
+    pub(crate) values: usize,
+    /// Those that may be an exception to the requested function.
+    pub(crate) exceptions: usize,
+}
 
 /// What was learnt about a bus, for its next connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,10 +197,18 @@ impl ReplyFilter {
     pub(crate) fn give_up(&mut self) {
         let Some(expected) = self.expected else { return };
         match &mut self.framing {
-            Framing::Tcp(ids) => ids.give_up(&mut self.tally),
+            Framing::Tcp(ids) => ids.give_up(expected, &mut self.tally),
             Framing::Rtu(line) => line.give_up(expected),
         }
         self.clear();
+    }
+
+    /// The late replies that could be taken for the reply to a request with this unit and PDU, where ids do not tell them.
+    pub(crate) fn late_replies(&mut self, request: &[u8]) -> LateReplies {
+        match (&mut self.framing, Expected::of(request)) {
+            (Framing::Tcp(ids), Some(expected)) => ids.late_replies(&expected),
+            _ => LateReplies::default(),
+        }
     }
 
     /// Whether a reply is awaited, or not yet taken to its end.

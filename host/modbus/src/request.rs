@@ -47,24 +47,30 @@ pub(crate) enum BusError {
     NoReply(String),
     /// The reply is invalid, or the connection is closed.
     Broken(String),
+    /// A reply came, but it may be the late one to an earlier request.
+    Uncertain(String),
 }
 
 impl BusError {
     /// The error as text.
     pub(crate) fn reason(&self) -> &str {
         match self {
-            Self::NotConnected(reason) | Self::Postponed(reason) | Self::NoReply(reason) | Self::Broken(reason) => {
-                reason
-            }
+            Self::NotConnected(reason)
+            | Self::Postponed(reason)
+            | Self::NoReply(reason)
+            | Self::Broken(reason)
+            | Self::Uncertain(reason) => reason,
         }
     }
 
     /// The error as text.
     pub(crate) fn into_reason(self) -> String {
         match self {
-            Self::NotConnected(reason) | Self::Postponed(reason) | Self::NoReply(reason) | Self::Broken(reason) => {
-                reason
-            }
+            Self::NotConnected(reason)
+            | Self::Postponed(reason)
+            | Self::NoReply(reason)
+            | Self::Broken(reason)
+            | Self::Uncertain(reason) => reason,
         }
     }
 }

@@ -130,7 +130,7 @@ fn outcome_of(replied: Result<Reply, BusError>) -> Result<Vec<u16>, RelayError> 
 fn relay_error(error: &BusError) -> RelayError {
     let exception = match error {
         BusError::NotConnected(_) | BusError::Postponed(_) => Exception::PATH_UNAVAILABLE,
-        BusError::NoReply(_) | BusError::Broken(_) => Exception::NO_REPLY,
+        BusError::NoReply(_) | BusError::Broken(_) | BusError::Uncertain(_) => Exception::NO_REPLY,
     };
     RelayError::new(exception, error.reason())
 }

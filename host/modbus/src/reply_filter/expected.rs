@@ -85,6 +85,16 @@ impl Expected {
         matches!(self.function, 1..=4)
     }
 
+    /// Whether the values of another read's reply look like those of this one's.
+    pub(super) fn has_alike_values(&self, other: &Self) -> bool {
+        self.has_same_exceptions(other) && self.data_bytes() == other.data_bytes()
+    }
+
+    /// Whether an exception may belong to either request.
+    pub(super) fn has_same_exceptions(&self, other: &Self) -> bool {
+        (self.unit, self.function) == (other.unit, other.function)
+    }
+
     /// Whether the confirmation of the request equals the request.
     pub(super) fn is_confirmed_by_itself(&self) -> bool {
         matches!(self.function, 5 | 6)

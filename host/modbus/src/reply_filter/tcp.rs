@@ -1,7 +1,9 @@
 //! Modbus/TCP: finds the reply by its transaction id, or by its content alone where a device does not copy ids.
 
+use tokio::time::Instant;
+
 use super::expected::{Content, Contradiction, Expected};
-use super::{Scan, Tally};
+use super::{LATEST_REPLY, LateReplies, Scan, Tally};
 use crate::irregularity::Irregularity;
 
 /// The header of a frame: transaction id, protocol id, length, unit.
@@ -48,6 +50,8 @@ pub(super) struct TransactionIds {
     expected: u16,
     /// The ids of requests that were given up.
     unanswered: Vec<u16>,
+    /// Requests that were given up while ids did not tell their replies from others, and when.
+    given_up: Vec<(Expected, Instant)>,
     /// The id of the last reply that did not have the right one.
     wrong: Option<u16>,
     /// The last wrong id of an accepted reply. A device may copy ids and yet use a constant one in its exceptions.
@@ -127,6 +131,7 @@ impl TransactionIds {
             next: next.unwrap_or(FIRST_ID),
             expected: 0,
             unanswered: Vec::new(),
+            given_up: Vec::new(),
             wrong: None,
             known_wrong,
             accepted_wrong: false,
@@ -151,7 +156,7 @@ impl TransactionIds {
     }
 
     /// The request is given up. A single reply that came with another id shows that the device does not copy ids.
-    pub(super) fn give_up(&mut self, tally: &mut Tally) {
+    pub(super) fn give_up(&mut self, request: Expected, tally: &mut Tally) {
         if self.habit == IdHabit::Copies && self.candidates == 1 && !self.is_shared {
             (self.habit, self.known_wrong) = (IdHabit::Ignores, self.wrong);
             self.right_in_a_row = 0;
@@ -159,6 +164,12 @@ impl TransactionIds {
             return;
         }
         self.skip_candidates(tally);
+        if self.habit != IdHabit::Copies {
+            if self.given_up.len() == MAX_UNANSWERED {
+                self.given_up.remove(0);
+            }
+            self.given_up.push((request, Instant::now()));
+        }
         if self.habit != IdHabit::Ignores {
             if self.unanswered.len() == MAX_UNANSWERED {
                 self.unanswered.remove(0);
@@ -181,6 +192,33 @@ impl TransactionIds {
     /// Whether a late reply cannot be taken for the reply to a later request.
     pub(super) fn tells_late_replies(&self) -> bool {
         self.habit == IdHabit::Copies
+    }
+
+    /// The late replies that could be taken for the reply to this request.
+    pub(super) fn late_replies(&mut self, request: &Expected) -> LateReplies {
+        self.given_up.retain(|(_, at)| at.elapsed() < LATEST_REPLY);
+        let count =
+            |is_alike: &dyn Fn(&Expected) -> bool| self.given_up.iter().filter(|(late, _)| is_alike(late)).count();
+        LateReplies {
+            all: self.given_up.len(),
+            values: count(&|late| late.has_alike_values(request)),
+            exceptions: count(&|late| late.has_same_exceptions(request)),
+        }
+    }
+
+    /// Whether a frame that is not the awaited reply is one to a request that was given up. Of several an exception may
+    /// belong to each.
+    fn came_late(&mut self, frame: &Frame<'_>) -> bool {
+        let fits = |late: &Expected| {
+            late.unit == frame.unit
+                && matches!(late.compare(frame.pdu), Content::Reply(bytes) if frame.has(HEADER + bytes))
+        };
+        let Some(index) = self.given_up.iter().position(|(late, _)| fits(late)) else { return false };
+        let is_exception = frame.function() & EXCEPTION_BIT != 0;
+        if !is_exception || self.given_up.iter().filter(|(late, _)| fits(late)).count() == 1 {
+            self.given_up.remove(index);
+        }
+        true
     }
 
     pub(super) fn scan(&mut self, bytes: &[u8], expected: &Expected, tally: &mut Tally) -> Scan {
@@ -242,7 +280,9 @@ impl TransactionIds {
         if !frame.has(frame.whole()) {
             return Verdict::Incomplete;
         }
-        Verdict::Other(frame.whole(), Some(self.of_other_request(frame.id)))
+        let is_late = self.came_late(&frame) || self.habit == IdHabit::Ignores && self.is_known_wrong(frame.id);
+        let irregularity = if is_late { Irregularity::LateReply } else { self.of_other_request(frame.id) };
+        Verdict::Other(frame.whole(), Some(irregularity))
     }
 
     /// A frame whose content is that of the reply, with another id.
@@ -324,6 +364,7 @@ impl TransactionIds {
         if self.habit == IdHabit::Unknown || self.right_in_a_row >= RIGHT_IDS {
             self.habit = IdHabit::Copies;
             self.wrong = None;
+            self.given_up.clear();
         }
         scan
     }
@@ -343,13 +384,14 @@ impl TransactionIds {
                 rest = behind;
                 continue;
             };
-            tally.add(self.unsolicited(frame.id), 1);
+            tally.add(self.unsolicited(&frame), 1);
             rest = rest.get(frame.whole()..).unwrap_or_default();
         }
         tally.add(Irregularity::StrayBytes, stray);
     }
 
-    fn unsolicited(&mut self, id: u16) -> Irregularity {
+    fn unsolicited(&mut self, frame: &Frame<'_>) -> Irregularity {
+        let id = frame.id;
         if id == self.expected && self.accepted_wrong {
             // The reply that was accepted by its content was another master's: this is the right one.
             (self.habit, self.accepted_wrong) = (IdHabit::Copies, false);
@@ -357,7 +399,8 @@ impl TransactionIds {
             (self.is_shared, self.is_ambiguous) = (true, true);
             return Irregularity::Contradiction;
         }
-        if id == self.expected || self.habit == IdHabit::Ignores && self.wrong == Some(id) {
+        let is_own = self.habit == IdHabit::Ignores && (self.wrong == Some(id) || self.is_known_wrong(id));
+        if self.came_late(frame) || id == self.expected || is_own {
             return Irregularity::LateReply;
         }
         self.of_other_request(id)

@@ -73,3 +73,86 @@ fn a_reply_that_is_seconds_late_is_never_taken_for_a_later_one() {
         }
     }
 }
+
+/// Replies with register values that are their addresses and always the same transaction id. `delay` gives for each
+/// request, by its number, how late the reply is, none if it is lost: later replies overtake it.
+async fn reply_out_of_order(stream: DuplexStream, delay: fn(u64) -> Option<Duration>) {
+    let (mut requests, mut writer) = split(stream);
+    let (sender, mut due) = mpsc::unbounded_channel::<Vec<u8>>();
+    tokio::task::spawn_local(async move {
+        while let Some(reply) = due.recv().await {
+            if writer.write_all(&reply).await.is_err() {
+                return;
+            }
+        }
+    });
+    let (mut request, mut number) = ([0; 12], 0);
+    while requests.read_exact(&mut request).await.is_ok() {
+        number += 1;
+        let (start, count) =
+            (u16::from_be_bytes([request[8], request[9]]), u16::from_be_bytes([request[10], request[11]]));
+        let values: Vec<u8> = (start..start + count).flat_map(u16::to_be_bytes).collect();
+        let bytes = u8::try_from(values.len()).unwrap();
+        let reply = [&[0, 0, 0, 0, 0, bytes + 3], &request[6..8], &[bytes], &values[..]].concat();
+        let (sender, Some(delay)) = (sender.clone(), delay(number)) else { continue };
+        tokio::task::spawn_local(async move {
+            sleep(delay).await;
+            let _ = sender.send(reply);
+        });
+    }
+}
+
+/// Polls blocks of equal length from such a device. Returns how many readings were whole.
+async fn whole_readings(delay: fn(u64) -> Option<Duration>, cycles: usize) -> usize {
+    let addresses: Vec<u16> = [0, 100, 200, 300, 400].into_iter().flat_map(|first| first..first + 2).collect();
+    let connect = move || {
+        let (ours, theirs) = duplex(4096);
+        tokio::task::spawn_local(reply_out_of_order(theirs, delay));
+        Ok(ours)
+    };
+    let (reported, mut reports) = mpsc::channel(4);
+    let dialer = MemoryDialer { framing: Framing::Tcp, connect };
+    let devices = vec![device("box", 1, &registers(addresses.iter().copied()))];
+    let task = spawn_poller(dialer, devices, Instant::now(), reported, WriteQueue::closed());
+    let (mut whole, mut frames) = (0, 0);
+    while frames < cycles {
+        let Some(DeviceReport::Frame(_, frame)) = reports.recv().await else { continue };
+        frames += 1;
+        whole += usize::from(frame.faults.is_empty());
+        for (value, address) in frame.values.iter().zip(&addresses) {
+            assert!(value.is_nan() || *value == f64::from(*address), "{value} at {address} in reading {frames}");
+        }
+    }
+    task.abort();
+    sleep(MS).await;
+    whole
+}
+
+#[test]
+fn with_a_constant_transaction_id_no_late_reply_is_taken_for_another_one() {
+    // The reply to one request is overtaken, and the one asked meanwhile is lost.
+    let once = |number| match number {
+        24 => Some(650 * MS),
+        25..=28 => None,
+        _ => Some(40 * MS),
+    };
+    let often = |number| if number % 31 == 3 { Some(MS * 620) } else { Some(20 * MS) };
+    let lossy = |number| match number % 61 {
+        4 => Some(700 * MS),
+        7 => None,
+        _ => Some(15 * MS),
+    };
+    let in_disorder = |number: u64| {
+        let chance = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        if chance < 10 {
+            None
+        } else {
+            Some(MS * if chance < 30 { 500 + 9 * u32::try_from(chance).unwrap() } else { 5 })
+        }
+    };
+    let cases: [(fn(u64) -> Option<Duration>, usize); 4] = [(once, 190), (often, 100), (lossy, 80), (in_disorder, 1)];
+    for (case, (delay, least)) in cases.into_iter().enumerate() {
+        let whole = in_virtual_time(whole_readings(delay, 200));
+        assert!(whole >= least, "case {case}: {whole} whole readings of 200");
+    }
+}

@@ -69,7 +69,7 @@ pub(crate) async fn begin(
             return Err(format!("the device refuses to set {} to {}: {reason}", point.name, point.with_unit(value)));
         }
         Ok(Reply::Values(_)) => return Err(format!("the device sent values in reply to the write to {}", point.name)),
-        Err(BusError::NoReply(reason) | BusError::Broken(reason)) => Some(reason),
+        Err(BusError::NoReply(reason) | BusError::Broken(reason) | BusError::Uncertain(reason)) => Some(reason),
         Err(error) => return Err(error.into_reason()),
     };
     let settle = options.settle.or(point.settle).unwrap_or(DEFAULT_SETTLE);
