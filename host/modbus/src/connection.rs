@@ -59,6 +59,8 @@ pub(crate) struct BusConnection {
     /// Counts the connections, except those that follow repeated idle closes.
     generation: u64,
     opened_at: Option<Instant>,
+    /// When the first request could be sent on it.
+    ready_at: Option<Instant>,
     /// The device closed the connection before this one while it was idle and younger than [`MAX_IDLE_CLOSE_AGE`].
     follows_idle_close: bool,
     /// Replies since the connection was opened.
@@ -97,6 +99,7 @@ impl BusConnection {
             link: None,
             generation: 0,
             opened_at: None,
+            ready_at: None,
             follows_idle_close: false,
             replies: 0,
             replies_by_unit: BTreeMap::new(),
@@ -124,6 +127,11 @@ impl BusConnection {
 
     pub(crate) fn is_open(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// Time since the first request could be sent on the connection.
+    pub(crate) fn time_since_ready(&self) -> Duration {
+        self.ready_at.map(|ready| ready.elapsed()).unwrap_or_default()
     }
 
     /// Whether the requests from now on are for blocks that have failed before.
@@ -302,6 +310,7 @@ impl BusConnection {
         self.opened_at = Some(Instant::now());
         self.generation = self.generation.saturating_add(u64::from(!is_repeated_idle_close));
         self.wait_for_pause().await;
+        self.ready_at = Some(Instant::now());
         // If this one is closed too, the request reports it.
         link.clear().await;
         Ok(link)

@@ -297,7 +297,8 @@ impl Requester {
                 continue;
             }
             let was_open = self.connection.is_open();
-            let limit = reading.wait_budget.limit(cycle, was_open);
+            let block = request.first_item();
+            let limit = reading.wait_budget.limit(cycle, block, &state.reply_time, was_open);
             let sent = Instant::now();
             self.connection.expect_failure(cycle.asks_suspect() || reading.wait_budget.has_waited());
             let replied = self.connection.request(BusRequest::Read(&request), limit).await;
@@ -309,9 +310,9 @@ impl Requester {
                     continue;
                 }
                 Ok(values) => {
-                    if was_open {
-                        state.reply_time.record(sent.elapsed());
-                    }
+                    let took = if was_open { sent.elapsed() } else { self.connection.time_since_ready() };
+                    state.reply_time.record(block.unwrap_or_default(), took);
+                    reading.wait_budget.record_reply();
                     reading.at.get_or_insert_with(self.clock);
                     self.relayed.record(&request, &values, state.settings.period);
                     reading.unconfirmed = None;
@@ -376,7 +377,7 @@ impl Requester {
         let is_away = reading.at.is_none() && state.is_empty && fault != BlockFault::Unreachable;
         if is_away || !reading.wait_budget.allows_blocks() {
             cycle.stop(&mut state.plan);
-        } else if !reading.wait_budget.allows_suspects() {
+        } else if !reading.wait_budget.allows_suspects(&state.reply_time) {
             cycle.leave_suspects(&mut state.plan);
         }
     }
@@ -390,7 +391,8 @@ impl Requester {
     ) -> Result<bool, BusError> {
         let Some(unit) = reading.unconfirmed.take() else { return Ok(true) };
         let Some(witness) = cycle.witness(&state.plan, unit) else { return Ok(false) };
-        match self.connection.request(BusRequest::Read(&witness), reading.wait_budget.witness_limit()).await {
+        let limit = reading.wait_budget.witness_limit(witness.first_item(), &state.reply_time);
+        match self.connection.request(BusRequest::Read(&witness), limit).await {
             Ok(_) => Ok(true),
             Err(BusError::NoReply(_) | BusError::Broken(_) | BusError::Uncertain(_)) => {
                 state.reply_time.hold_up();

@@ -120,7 +120,7 @@ impl SourceState {
 
     /// How long the next cycle waits for replies that do not come.
     pub(crate) fn wait_budget(&self, timeout: Duration) -> WaitBudget {
-        WaitBudget::new(timeout, self.reply_time)
+        WaitBudget::new(timeout, &self.reply_time)
     }
 
     /// Records what was learned, and logs it.

@@ -27,6 +27,11 @@ impl ReadRequest {
         Self { unit, table, start, count, items: Vec::new() }
     }
 
+    /// The first item of the plan that it reads, which identifies its block; none if it belongs to no plan.
+    pub fn first_item(&self) -> Option<usize> {
+        self.items.first().copied()
+    }
+
     /// Adds an item that [fits](Plan::fits).
     pub(super) fn add(&mut self, index: usize, item: Item) {
         let end = item.end().max(u32::from(self.start) + u32::from(self.count));

@@ -346,3 +346,30 @@ fn an_intermittent_exception_4_starts_no_search() {
         }
     }
 }
+
+#[test]
+fn a_lost_reply_keeps_no_other_block_from_being_read_even_if_its_device_is_slow_there() {
+    in_virtual_time(async {
+        let mut bus = TestBus::with(Framing::Tcp, &memory(), &all());
+        let slow = FaultRule::new(Fault::Slow(200 * MS)).registers(100, 109);
+        bus.server.set_fault_rules([slow]);
+        let mut seen = Seen::default();
+        seen.cycles(&mut bus, 5).await;
+        bus.server.set_fault_rules([FaultRule::new(Fault::Silence).registers(100, 109).times(1), slow]);
+        seen.cycles(&mut bus, 1).await;
+        assert_eq!(seen.absent(), (100..110).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn blocks_behind_silent_ones_are_read_in_the_first_cycle_too() {
+    in_virtual_time(async {
+        let mut bus = TestBus::with(Framing::Tcp, &memory(), &all());
+        bus.server.set_fault_rules([FaultRule::new(Fault::Silence).registers(100, 309)]);
+        let mut seen = Seen::default();
+        seen.cycles(&mut bus, 1).await;
+        let dead: Vec<u16> = [100, 200, 300].into_iter().flat_map(|at| at..at + 10).collect();
+        assert_eq!(seen.absent(), dead);
+        assert!(longest_cycle(&seen.frames) < TIMEOUT + 300 * MS, "{:?}", seen.frames);
+    });
+}
