@@ -38,13 +38,13 @@ const MIN_AGE_TO_REFUSE: Duration = Duration::from_mins(1);
 /// Age of a connection up to which its closing counts as an idle close. Many devices close idle connections; only the first
 /// idle close in a row counts as a reconnect, because the device may have restarted.
 const MAX_IDLE_CLOSE_AGE: Duration = Duration::from_mins(10);
-/// Least time between two connections that the gateway closes although the device replied on them, if only with errors: a
-/// device that answers some requests and not others would otherwise be connected to in every cycle.
+/// Least time between two connections that the gateway closes itself: a device that does not answer all requests, or none,
+/// would otherwise be connected to in every cycle, and it may answer on the open connection again.
 const MIN_CLOSE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Silence after which a connection is closed all the same: the device does not answer any more. Slow radio links reply
-/// within a few seconds.
-const MAX_SILENCE: Duration = Duration::from_secs(10);
+/// Connections without a reply that are closed at the first timeout while the device has never replied: each is tried with
+/// another pause after connecting. Later ones stay open, as the others do, for [`MIN_CLOSE_INTERVAL`].
+const MAX_QUICK_CLOSES: u32 = 6;
 
 pub(crate) struct BusConnection {
     dialer: Box<dyn Dial>,
@@ -68,8 +68,10 @@ pub(crate) struct BusConnection {
     /// Replies of each unit since it last failed.
     replies_by_unit: BTreeMap<UnitId, u32>,
     consecutive_errors: u32,
-    /// When the first of them occurred.
-    failing_since: Option<Instant>,
+    /// The device has replied, on this connection or an earlier one.
+    was_heard: bool,
+    /// Connections that were closed at the first timeout because the device had never replied.
+    quick_closes: u32,
     reconnect_delay: Duration,
     reconnect_at: Option<Instant>,
     /// When the next request may be sent.
@@ -78,7 +80,7 @@ pub(crate) struct BusConnection {
     logged_notes: Notes,
     /// What was learnt about the frames.
     habits: Habits,
-    /// When the gateway last closed a connection on which the device had replied, if only with errors.
+    /// When the gateway last closed a connection itself.
     closed_at: Option<Instant>,
     /// The next request is for a block that has failed before, whose failure says nothing about pauses.
     expects_failure: bool,
@@ -104,7 +106,8 @@ impl BusConnection {
             replies: 0,
             replies_by_unit: BTreeMap::new(),
             consecutive_errors: 0,
-            failing_since: None,
+            was_heard: false,
+            quick_closes: 0,
             reconnect_delay: MIN_RECONNECT_DELAY,
             reconnect_at: None,
             paused_until: None,
@@ -355,6 +358,7 @@ impl BusConnection {
         if self.replies == 0 {
             self.reconnect_delay = MIN_RECONNECT_DELAY;
             self.reconnect_at = Some(Instant::now() + MIN_RECONNECT_DELAY);
+            self.was_heard = true;
         }
         self.replies = self.replies.saturating_add(1);
         let unit_replies = self.replies_by_unit.entry(unit).or_default();
@@ -386,14 +390,11 @@ impl BusConnection {
     async fn record_failure(&mut self, link: Link, request: BusRequest<'_>, error: &LinkError) {
         let unit_replies = self.replies_by_unit.remove(&request.unit()).unwrap_or_default();
         if !matches!(error, LinkError::Invalid(_)) {
-            self.adapt_pacing(unit_replies);
+            self.adapt_pacing(unit_replies, matches!(error, LinkError::Timeout(_)));
         }
         let keeps_link = match error {
             LinkError::Invalid(_) => link.is_usable(),
-            LinkError::Timeout(_) => {
-                let may_wait = self.was_closed_recently() && self.silence() < MAX_SILENCE;
-                link.is_usable() && self.replies > 0 && (self.consecutive_errors < MAX_TIMEOUTS || may_wait)
-            }
+            LinkError::Timeout(_) => link.is_usable() && !self.should_close_after_timeout(),
             LinkError::Broken(_) => false,
         };
         // What was asked on a connection that is closed has no late reply, unless a converter keeps it.
@@ -409,7 +410,7 @@ impl BusConnection {
         } else {
             if matches!(error, LinkError::Timeout(_)) {
                 link.reset_on_close();
-                self.closed_at = (self.replies > 0).then(Instant::now).or(self.closed_at);
+                self.closed_at = Some(Instant::now());
             }
             self.may_reply_late = false;
         }
@@ -419,10 +420,13 @@ impl BusConnection {
         }
     }
 
-    fn adapt_pacing(&mut self, unit_replies: u32) {
+    fn adapt_pacing(&mut self, unit_replies: u32, is_silence: bool) {
         let address = &self.address;
         if self.replies == 0 && self.consecutive_errors == 0 {
-            self.pacing.record_failed_first_request();
+            // An outage of a device that was read with this pause says nothing about it.
+            if !self.was_heard || !is_silence {
+                self.pacing.record_failed_first_request();
+            }
         } else if unit_replies > 0
             && !self.expects_failure
             && let Some(note) = self.pacing.record_failure(unit_replies)
@@ -431,9 +435,13 @@ impl BusConnection {
         }
     }
 
-    /// Time since the first of the errors in a row.
-    fn silence(&self) -> Duration {
-        self.failing_since.map(|since| since.elapsed()).unwrap_or_default()
+    /// Whether a connection without a reply is worth a new one: some devices make room for one only then.
+    fn should_close_after_timeout(&mut self) -> bool {
+        if self.replies == 0 && !self.was_heard && self.quick_closes < MAX_QUICK_CLOSES {
+            self.quick_closes += 1;
+            return true;
+        }
+        (self.replies == 0 || self.consecutive_errors >= MAX_TIMEOUTS) && !self.was_closed_recently()
     }
 
     fn was_closed_recently(&self) -> bool {
@@ -441,9 +449,6 @@ impl BusConnection {
     }
 
     fn count_error(&mut self) {
-        if self.consecutive_errors == 0 {
-            self.failing_since = Some(Instant::now());
-        }
         self.consecutive_errors = self.consecutive_errors.saturating_add(1);
         let may_close = self.pacing.has_reconnect_after() || !self.was_closed_recently();
         if self.consecutive_errors >= self.pacing.reconnect_after() && may_close && self.link.is_some() {

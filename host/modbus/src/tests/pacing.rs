@@ -126,8 +126,31 @@ fn reconnects_are_rate_limited() {
             bus.server.set_fault(Some(fault));
             while bus.frame().await.at < since + 600 * SECOND {}
             let accepted = bus.server.accepted() - before;
-            // Every ten seconds, more often at first.
-            assert!((50..=75).contains(&accepted), "{fault:?}: {accepted} connections in ten minutes");
+            // Every ten seconds, more often at first; every minute if the device keeps the connection open.
+            let expected = if fault == Fault::Garbage { 9..=12 } else { 50..=75 };
+            assert!(expected.contains(&accepted), "{fault:?}: {accepted} connections in ten minutes");
         }
     });
+}
+
+#[test]
+fn a_silent_device_is_connected_to_once_a_minute() {
+    for was_heard in [true, false] {
+        let log = captured_log(async {
+            let mut bus = TestBus::with(BOTH[0], &memory(), &registers(0..20));
+            if was_heard {
+                good(&bus.frames(5).await.value);
+            }
+            bus.server.set_fault(Some(Fault::Silence));
+            let (since, before) = (bus.start.elapsed(), bus.server.accepted());
+            while bus.frame().await.at < since + 600 * SECOND {}
+            let connections = bus.server.accepted() - before;
+            // The pause after connecting is searched first.
+            let most = if was_heard { 10 } else { 16 };
+            assert!((9..=most).contains(&connections), "heard {was_heard}: {connections} connections in ten minutes");
+            bus.server.set_fault(None);
+            good(&bus.frames(3).await.value);
+        });
+        assert!(!was_heard || !log.contains("needs a pause after connecting"), "{log}");
+    }
 }
