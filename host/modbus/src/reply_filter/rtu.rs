@@ -209,7 +209,9 @@ impl SerialLine {
             return Irregularity::LateReply;
         }
         let last = self.last;
-        self.is_ambiguous |= last.as_ref().is_some_and(is_reply_to);
+        // A reply whose request was seen behind the own reply is the other master's.
+        let answers_foreign = !frame.is_request && self.foreign_request.take().as_ref().is_some_and(is_reply_to);
+        self.is_ambiguous |= !answers_foreign && last.as_ref().is_some_and(is_reply_to);
         self.note_foreign(frame, last.as_ref());
         Irregularity::ForeignFrame
     }

@@ -471,3 +471,29 @@ fn no_bytes_before_the_reply_hide_it() {
         }
     }
 }
+
+#[test]
+fn a_second_reply_whose_request_was_seen_is_the_other_masters() {
+    let (foreign_request, foreign_reply) = (rtu(UNIT, &[3, 0, 9, 0, 2]), rtu(UNIT, &[3, 4, 9, 9, 9, 9]));
+    let answered = || {
+        let mut line = Line::rtu().used();
+        line.ask(&READ);
+        assert_eq!(line.reply(&rtu(UNIT, &VALUES)), Some(VALUES.to_vec()));
+        line
+    };
+    for together in [false, true] {
+        let mut line = answered();
+        if together {
+            line.filter.discard(&[foreign_request.clone(), foreign_reply.clone()].concat());
+        } else {
+            line.filter.discard(&foreign_request);
+            line.filter.discard(&foreign_reply);
+        }
+        assert!(!line.filter.is_ambiguous(), "together {together}");
+        line.filter.discard(&foreign_reply);
+        assert!(line.filter.is_ambiguous(), "its request was not seen");
+    }
+    let mut line = answered();
+    line.filter.discard(&foreign_reply);
+    assert!(line.filter.is_ambiguous());
+}
