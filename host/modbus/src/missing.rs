@@ -32,11 +32,20 @@ impl FailedReads {
         self.0.extend(channels.into_iter().map(|channel| (channel, (fault, Arc::clone(&reason)))));
     }
 
-    /// Why a channel has no value; that of another one with the same fault if its own was not asked for.
-    fn reason(&self, channel: usize, fault: BlockFault) -> Option<Arc<str>> {
+    /// Why a channel has no value, if it was asked for.
+    fn own(&self, channel: usize, fault: BlockFault) -> Option<Arc<str>> {
         let own = self.0.get(&channel).filter(|(known, _)| *known == fault);
-        let other = || self.0.values().find(|(known, _)| *known == fault);
-        own.or_else(other).map(|(_, reason)| Arc::clone(reason))
+        own.map(|(_, reason)| Arc::clone(reason))
+    }
+
+    /// The reason of any channel with that fault.
+    fn other(&self, fault: BlockFault) -> Option<Arc<str>> {
+        self.0.values().find(|(known, _)| *known == fault).map(|(_, reason)| Arc::clone(reason))
+    }
+
+    /// Keeps the reasons of a further cycle.
+    fn extend(&mut self, newer: &Self) {
+        self.0.extend(newer.0.iter().map(|(&channel, (fault, reason))| (channel, (*fault, Arc::clone(reason)))));
     }
 }
 
@@ -44,6 +53,8 @@ impl FailedReads {
 #[derive(Debug, Default)]
 pub(crate) struct MissingChannels {
     channels: BTreeMap<usize, MissingChannel>,
+    /// The last failed read of each channel, while one has no value or is searched for.
+    last_failed: FailedReads,
     /// The faults that were logged, and when.
     logged: BTreeMap<usize, (BlockFault, Instant)>,
     /// What is to be reported.
@@ -88,7 +99,9 @@ impl MissingChannels {
         for (&channel, &(fault, is_certain)) in absent {
             let known = self.channels.get(&channel);
             let since = known.map_or(now, |known| known.since);
-            let reason = failed.reason(channel, fault).or_else(|| known.map(|known| Arc::clone(&known.reason)));
+            let known_reason = || known.filter(|known| known.fault == fault).map(|known| Arc::clone(&known.reason));
+            let own = failed.own(channel, fault).or_else(|| self.last_failed.own(channel, fault));
+            let reason = own.or_else(known_reason).or_else(|| failed.other(fault));
             let was_logged = known.is_some_and(|known| known.is_logged && known.fault == fault);
             let missing = MissingChannel {
                 fault,
@@ -103,8 +116,18 @@ impl MissingChannels {
             }
             self.channels.insert(channel, missing);
         }
+        if absent.is_empty() {
+            self.last_failed = FailedReads::default();
+        }
         self.log_new(device, &points, &new, |fault: BlockFault| next_try(fault.is_costly()).1);
         self.report(device, source, &points, |fault: BlockFault| next_try(fault.is_costly()).0);
+    }
+
+    /// Keeps why reads of a cycle failed, also of one that shows nothing yet.
+    pub(crate) fn remember(&mut self, failed: &FailedReads) {
+        if !failed.0.is_empty() {
+            self.last_failed.extend(failed);
+        }
     }
 
     /// Whether every channel has values.

@@ -125,6 +125,7 @@ impl SourceState {
 
     /// Records what was learned, and logs it.
     pub(crate) fn end_cycle(&mut self, settings: &DeviceSettings, cycle: Cycle, failed: &FailedReads) {
+        self.missing.remember(failed);
         let has_learned = cycle.finish(&mut self.plan);
         let is_retrying = self.cheap_retry.attempt.is_some() || self.costly_retry.attempt.is_some();
         if !has_learned && !is_retrying {

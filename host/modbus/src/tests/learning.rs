@@ -373,3 +373,26 @@ fn blocks_behind_silent_ones_are_read_in_the_first_cycle_too() {
         assert!(longest_cycle(&seen.frames) < TIMEOUT + 300 * MS, "{:?}", seen.frames);
     });
 }
+
+#[test]
+fn each_block_without_values_has_a_cause_of_its_own() {
+    for framing in BOTH {
+        in_virtual_time(async {
+            let mut bus = TestBus::with(framing, &memory(), &all());
+            let mut seen = Seen::default();
+            seen.cycles(&mut bus, 3).await;
+            let dead = [100, 300, 500].map(|at| FaultRule::new(Fault::Silence).registers(at, at + 9));
+            bus.server.set_fault_rules(dead);
+            for cycle in 0..60 {
+                seen.cycles(&mut bus, 1).await;
+                for block in seen.missing.iter().flat_map(|missing| &missing.blocks) {
+                    let read = block.cause.split("registers ").nth(1).unwrap().split([' ', ';']).next().unwrap();
+                    let (start, count) = read.split_once('+').unwrap();
+                    let (start, count): (u16, u16) = (start.parse().unwrap(), count.parse().unwrap());
+                    let covered = start..start + count;
+                    assert!(covered.contains(&block.first), "{framing:?}, cycle {cycle}: {block:?}");
+                }
+            }
+        });
+    }
+}
