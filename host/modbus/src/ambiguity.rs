@@ -52,6 +52,19 @@ impl UnansweredReads {
         unit.last = now;
     }
 
+    /// Whether replies to reads can come late.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_unit.is_empty()
+    }
+
+    /// Forgets the reads whose late replies have come.
+    pub(crate) fn forget(&mut self, has_come: impl Fn(&ReadRequest) -> bool) {
+        for unanswered in self.by_unit.values_mut() {
+            unanswered.reads.retain(|read| !has_come(read));
+        }
+        self.by_unit.retain(|_, unanswered| !unanswered.reads.is_empty());
+    }
+
     /// Forgets the unit's unanswered requests, after it has replied to its last one.
     pub(crate) fn clear(&mut self, unit: UnitId) {
         self.by_unit.remove(&unit);

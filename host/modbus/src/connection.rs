@@ -191,6 +191,9 @@ impl BusConnection {
     /// Sends the request, after a probe if a late reply could be taken for its reply.
     async fn request_once(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         let unit = request.unit();
+        if !self.unanswered.is_empty() {
+            self.collect_late_replies().await;
+        }
         match self.unanswered.precaution(unit, Instant::now()) {
             Precaution::None => {}
             Precaution::Probe(probe) => drop(self.exchange(BusRequest::Read(&probe), limit).await?),
@@ -208,6 +211,15 @@ impl BusConnection {
             BusRequest::Read(read) if self.may_reply_late => self.read_confirmed(read, limit).await,
             _ => self.exchange(request, limit).await,
         }
+    }
+
+    /// Takes what has come since the last request: after the last late reply nothing has to be waited for.
+    async fn collect_late_replies(&mut self) {
+        let Some(mut link) = self.link.take() else { return };
+        // If it is closed, opening it for the next request shows that.
+        link.clear().await;
+        self.unanswered.forget(|read| link.take_late_reply(read));
+        self.link = Some(link);
     }
 
     /// Reads a block while late replies may come that look like the reply to it. Each comes once, so the reply is believed

@@ -99,15 +99,12 @@ impl Link {
 
     /// The late replies that could be taken for the reply to a read, where ids do not tell them.
     pub(crate) fn late_replies(&self, read: &ReadRequest) -> LateReplies {
-        let function = match read.table {
-            Table::Coil => 1,
-            Table::Discrete => 2,
-            Table::Holding => 3,
-            Table::Input => 4,
-        };
-        let ([a1, a0], [c1, c0]) = (read.start.to_be_bytes(), read.count.to_be_bytes());
-        let request = [read.unit.0, function, a1, a0, c1, c0];
-        self.stream.ask_filter(|filter| filter.late_replies(&request)).unwrap_or_default()
+        self.stream.ask_filter(|filter| filter.late_replies(&on_wire(read))).unwrap_or_default()
+    }
+
+    /// Whether the late reply to a read has come, on a bus without transaction ids.
+    pub(crate) fn take_late_reply(&self, read: &ReadRequest) -> bool {
+        self.stream.ask_filter(|filter| filter.take_late_reply(&on_wire(read))) == Some(true)
     }
 
     /// Whether further requests can be sent after one without a reply.
@@ -251,4 +248,16 @@ impl Link {
         };
         LinkError::Broken(format!("unit {unit} failed to reply to the {name}: {reason}"))
     }
+}
+
+/// Unit and PDU of a read.
+fn on_wire(read: &ReadRequest) -> [u8; 6] {
+    let function = match read.table {
+        Table::Coil => 1,
+        Table::Discrete => 2,
+        Table::Holding => 3,
+        Table::Input => 4,
+    };
+    let ([a1, a0], [c1, c0]) = (read.start.to_be_bytes(), read.count.to_be_bytes());
+    [read.unit.0, function, a1, a0, c1, c0]
 }

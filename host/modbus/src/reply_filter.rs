@@ -211,6 +211,14 @@ impl ReplyFilter {
         }
     }
 
+    /// Whether the late reply to a request with this unit and PDU has come since the last call; RTU frames only.
+    pub(crate) fn take_late_reply(&mut self, request: &[u8]) -> bool {
+        let (Framing::Rtu(line), Some(expected)) = (&mut self.framing, Expected::of(request)) else { return false };
+        let Some(index) = line.came_late.iter().position(|late| *late == expected) else { return false };
+        line.came_late.remove(index);
+        true
+    }
+
     /// Whether a reply is awaited, or not yet taken to its end.
     pub(crate) fn is_waiting(&self) -> bool {
         self.expected.is_some() || self.taken < self.reply.len()

@@ -48,6 +48,8 @@ pub(super) struct SerialLine {
     /// The last frame that arrived unsolicited was this request of another master.
     foreign_request: Option<Expected>,
     given_up: Vec<Expected>,
+    /// Those of them whose late replies have come.
+    pub(super) came_late: Vec<Expected>,
     /// The last accepted reply.
     accepted: Vec<u8>,
     last: Option<Expected>,
@@ -75,6 +77,7 @@ impl SerialLine {
             rival_requests: 0,
             foreign_request: None,
             given_up: Vec::new(),
+            came_late: Vec::new(),
             accepted: Vec::new(),
             last: None,
             rivals: Vec::new(),
@@ -129,8 +132,12 @@ impl SerialLine {
             }
             if held.is_none() {
                 if let Some(frame) = frame(rest) {
-                    self.note_foreign(&frame, Some(expected));
-                    tally.add(Irregularity::ForeignFrame, 1);
+                    if self.take_late(&frame) {
+                        tally.add(Irregularity::LateReply, 1);
+                    } else {
+                        self.note_foreign(&frame, Some(expected));
+                        tally.add(Irregularity::ForeignFrame, 1);
+                    }
                     at += frame.bytes.len();
                     continue;
                 }
@@ -199,13 +206,22 @@ impl SerialLine {
         tally.add(Irregularity::StrayBytes, stray);
     }
 
+    /// Whether a frame is the late reply to a request that was given up.
+    fn take_late(&mut self, frame: &Frame<'_>) -> bool {
+        let Some(index) = self.given_up.iter().position(|request| is_reply(frame.bytes, request)) else { return false };
+        if self.came_late.len() == MAX_GIVEN_UP {
+            self.came_late.remove(0);
+        }
+        self.came_late.push(self.given_up.remove(index));
+        true
+    }
+
     fn unsolicited(&mut self, frame: &Frame<'_>) -> Irregularity {
         let is_reply_to = |request: &Expected| is_reply(frame.bytes, request);
         if frame.bytes == self.accepted {
             return Irregularity::LateReply;
         }
-        if let Some(index) = self.given_up.iter().position(is_reply_to) {
-            self.given_up.remove(index);
+        if self.take_late(frame) {
             return Irregularity::LateReply;
         }
         let last = self.last;

@@ -156,3 +156,40 @@ fn with_a_constant_transaction_id_no_late_reply_is_taken_for_another_one() {
         assert!(whole >= least, "case {case}: {whole} whole readings of 200");
     }
 }
+
+/// Polls a serial bus whose device stalls for three seconds and then sends what it owes. Returns the readings with gaps.
+async fn gaps_after_stall() -> usize {
+    let (start, delay) = (Instant::now(), Rc::new(Cell::new(Duration::ZERO)));
+    let (device_delay, stalled) = (Rc::clone(&delay), Rc::clone(&delay));
+    tokio::task::spawn_local(async move {
+        loop {
+            let now = start.elapsed();
+            let is_stalled = now >= 10 * SECOND && now < 13 * SECOND;
+            stalled.set(if is_stalled { 13 * SECOND - now } else { Duration::ZERO });
+            sleep(MS).await;
+        }
+    });
+    let connect = move || {
+        let (ours, theirs) = duplex(4096);
+        tokio::task::spawn_local(reply_late(theirs, start, Rc::clone(&device_delay)));
+        Ok(ours)
+    };
+    let (reported, mut reports) = mpsc::channel(4);
+    let dialer = MemoryDialer { framing: Framing::Rtu, connect };
+    let devices = vec![device("box", 1, &registers([0, 1000, 2000, 3000, 4000]))];
+    let task = spawn_poller(dialer, devices, start, reported, WriteQueue::closed());
+    let mut gaps = 0;
+    while start.elapsed() < 40 * SECOND {
+        let Some(DeviceReport::Frame(_, frame)) = reports.recv().await else { continue };
+        gaps += usize::from(!frame.faults.is_empty());
+    }
+    task.abort();
+    sleep(MS).await;
+    gaps
+}
+
+#[test]
+fn a_serial_bus_is_read_again_as_soon_as_the_late_replies_of_a_stall_have_come() {
+    let gaps = in_virtual_time(gaps_after_stall());
+    assert!(gaps <= 6, "{gaps} readings with gaps");
+}
