@@ -76,6 +76,8 @@ pub(crate) struct BusConnection {
     reconnect_at: Option<Instant>,
     /// When the next request may be sent.
     paused_until: Option<Instant>,
+    /// The unit and first register of the read that failed last.
+    last_failed_read: Option<(UnitId, u16)>,
     /// What was logged about the frames.
     logged_notes: Notes,
     /// What was learnt about the frames.
@@ -111,6 +113,7 @@ impl BusConnection {
             reconnect_delay: MIN_RECONNECT_DELAY,
             reconnect_at: None,
             paused_until: None,
+            last_failed_read: None,
             logged_notes: Notes::default(),
             habits,
             closed_at: None,
@@ -402,7 +405,7 @@ impl BusConnection {
     async fn record_failure(&mut self, link: Link, request: BusRequest<'_>, error: &LinkError) {
         let unit_replies = self.replies_by_unit.remove(&request.unit()).unwrap_or_default();
         if !matches!(error, LinkError::Invalid(_)) {
-            self.adapt_pacing(unit_replies, matches!(error, LinkError::Timeout(_)));
+            self.adapt_pacing(request, unit_replies, matches!(error, LinkError::Timeout(_)));
         }
         let keeps_link = match error {
             LinkError::Invalid(_) => link.is_usable(),
@@ -432,7 +435,12 @@ impl BusConnection {
         }
     }
 
-    fn adapt_pacing(&mut self, unit_replies: u32, is_silence: bool) {
+    fn adapt_pacing(&mut self, request: BusRequest<'_>, unit_replies: u32, is_silence: bool) {
+        let read = if let BusRequest::Read(read) = request { Some((read.unit, read.start)) } else { None };
+        let is_same_read = read.is_some() && self.last_failed_read == read;
+        if !self.expects_failure {
+            self.last_failed_read = read;
+        }
         let address = &self.address;
         if self.replies == 0 && self.consecutive_errors == 0 {
             // An outage of a device that was read with this pause says nothing about it.
@@ -441,6 +449,8 @@ impl BusConnection {
             }
         } else if unit_replies > 0
             && !self.expects_failure
+            // A block that fails again says nothing about pauses, which the others would need too.
+            && !(is_silence && is_same_read)
             && let Some(note) = self.pacing.record_failure(unit_replies)
         {
             tracing::info!(%address, "{address} {note}");
