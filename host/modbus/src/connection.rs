@@ -74,6 +74,8 @@ pub(crate) struct BusConnection {
     quick_closes: u32,
     reconnect_delay: Duration,
     reconnect_at: Option<Instant>,
+    /// Why the last attempt to connect failed, if it did.
+    connect_error: Option<String>,
     /// When the next request may be sent.
     paused_until: Option<Instant>,
     /// The unit and first register of the read that failed last.
@@ -112,6 +114,7 @@ impl BusConnection {
             quick_closes: 0,
             reconnect_delay: MIN_RECONNECT_DELAY,
             reconnect_at: None,
+            connect_error: None,
             paused_until: None,
             last_failed_read: None,
             logged_notes: Notes::default(),
@@ -343,7 +346,8 @@ impl BusConnection {
     async fn connect(&mut self, limit: Duration) -> Result<Link, BusError> {
         if let Some(reconnect_at) = self.reconnect_at.filter(|reconnect_at| Instant::now() < *reconnect_at) {
             if self.replies == 0 {
-                return Err(BusError::Postponed(format!("waiting to reconnect to {}", self.address)));
+                let cause = self.connect_error.as_ref().map(|error| format!("{error}; ")).unwrap_or_default();
+                return Err(BusError::Postponed(format!("{cause}waiting to reconnect to {}", self.address)));
             }
             // The last connection worked for a while: waiting here costs the other units no reading.
             sleep_until(reconnect_at).await;
@@ -355,6 +359,7 @@ impl BusConnection {
         self.reconnect_delay = (self.reconnect_delay * 2).min(MAX_RECONNECT_DELAY);
         (self.replies, self.consecutive_errors) = (0, 0);
         self.replies_by_unit.clear();
+        self.connect_error = connected.as_ref().err().cloned();
         if let Err(error) = &connected {
             let pause = self.reconnect_at.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default();
             tracing::debug!(%address, "{error}; retrying in {pause:?}");

@@ -203,6 +203,7 @@ impl Link {
         match timeout(limit, self.client.call(call)).await {
             Err(_) => {
                 let instead = self.give_up();
+                let limit = in_milliseconds(limit);
                 Err(LinkError::Timeout(format!(
                     "no reply from unit {unit} within {limit:?} to the {}{instead}",
                     name()
@@ -248,6 +249,13 @@ impl Link {
         };
         LinkError::Broken(format!("unit {unit} failed to reply to the {name}: {reason}"))
     }
+}
+
+/// A time limit as it is shown: those that follow from how fast a device replies have fractions.
+fn in_milliseconds(limit: Duration) -> Duration {
+    /// Nanoseconds of a millisecond.
+    const MILLISECOND: u32 = 1_000_000;
+    Duration::new(limit.as_secs(), limit.subsec_millis() * MILLISECOND)
 }
 
 /// Unit and PDU of a read.

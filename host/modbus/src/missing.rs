@@ -255,7 +255,7 @@ fn log_missing(device: &DeviceSettings, block: &[(&Point, MissingChannel)], paus
         BlockFault::Busy => "is busy at each read of",
         BlockFault::Unreachable => "is not reached by its gateway at the read of",
         BlockFault::Silent => "does not answer the read of",
-        BlockFault::Disconnected => "ends the connection or sends no valid reply at the read of",
+        BlockFault::Disconnected => "gives no valid reply to the read of",
     };
     if block.len() == 1 {
         tracing::warn!(
