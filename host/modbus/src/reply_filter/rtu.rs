@@ -101,6 +101,8 @@ impl SerialLine {
         if self.given_up.len() == MAX_GIVEN_UP {
             self.given_up.remove(0);
         }
+        // What came late before says nothing about the reply to this one.
+        self.came_late.retain(|late| *late != expected);
         self.given_up.push(expected);
     }
 
@@ -208,7 +210,13 @@ impl SerialLine {
 
     /// Whether a frame is the late reply to a request that was given up.
     fn take_late(&mut self, frame: &Frame<'_>) -> bool {
-        let Some(index) = self.given_up.iter().position(|request| is_reply(frame.bytes, request)) else { return false };
+        let fits = |request: &Expected| is_reply(frame.bytes, request);
+        let Some(index) = self.given_up.iter().position(fits) else { return false };
+        // Of several requests an exception may belong to each.
+        let is_exception = frame.bytes.len() == EXCEPTION_FRAME;
+        if is_exception && self.given_up.iter().filter(|request| fits(request)).count() > 1 {
+            return true;
+        }
         if self.came_late.len() == MAX_GIVEN_UP {
             self.came_late.remove(0);
         }
