@@ -2,8 +2,10 @@
 //!
 //! Many inverters read 0, or next to nothing, for a moment when they fall asleep or restart, and their old total afterwards.
 //! Whoever subtracts totals would count the whole total again. A counter that loses more than half of its value therefore has
-//! no value until it has stayed down for [`CONFIRMATION`]; smaller falls are reported at once.
+//! no value until it has stayed down for [`CONFIRMATION`]; smaller falls are reported at once. Near the end of its format such
+//! a fall may be an overflow, which is recognised by the counter rising again from a small value.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::event::{Fault, FaultKind, Frame};
@@ -16,8 +18,10 @@ const CONFIRMATION: Duration = Duration::from_mins(1);
 const CONFIRMING_READINGS: u32 = 3;
 /// The part of its last value that a counter must lose to be suspect.
 const SUSPECT_LOSS: f64 = 0.5;
-/// A counter that falls from within this part of its format's end to within it of 0 has overflowed.
+/// A counter that falls from within this part of its format's end to within it of 0 may have overflowed.
 const OVERFLOW_PART: f64 = 0.1;
+/// Consecutive rises after such a fall that make it an overflow: a device that falls asleep shows one value and keeps it.
+const OVERFLOW_RISES: u32 = 2;
 
 /// The counters of one source and their last values.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +45,10 @@ struct Counter {
 struct Fall {
     since: Duration,
     readings: u32,
+    /// The last value read since.
+    value: f64,
+    /// How often in a row the counter has risen since.
+    rises: u32,
 }
 
 impl CounterFilter {
@@ -63,7 +71,7 @@ impl CounterFilter {
             if counter.fall.is_some_and(|fall| fall.readings == 1) {
                 fallen.push(counter.channel);
             }
-            remove(frame, counter.channel);
+            withhold(frame, counter.channel);
         }
         fallen
     }
@@ -71,22 +79,39 @@ impl CounterFilter {
 
 impl Counter {
     fn is_suspect(&mut self, value: f64, now: Duration) -> bool {
-        let Some(last) = self.last.filter(|last| self.has_fallen(*last, value)) else {
+        let Some(last) = self.last.filter(|last| has_fallen(*last, value)) else {
             (self.last, self.fall) = (Some(value), None);
             return false;
         };
-        let fall = self.fall.get_or_insert(Fall { since: now, readings: 0 });
-        fall.readings = fall.readings.saturating_add(1);
-        let is_confirmed = fall.readings >= CONFIRMING_READINGS && now.saturating_sub(fall.since) >= CONFIRMATION;
-        (self.last, self.fall) = if is_confirmed { (Some(value), None) } else { (Some(last), self.fall) };
-        !is_confirmed
+        let fall = self.fall.get_or_insert(Fall { since: now, readings: 0, value, rises: 0 });
+        fall.read(value);
+        let is_reset = fall.readings >= CONFIRMING_READINGS && now.saturating_sub(fall.since) >= CONFIRMATION;
+        let is_overflow = fall.rises >= OVERFLOW_RISES && self.may_overflow(last, value);
+        if is_reset || is_overflow {
+            (self.last, self.fall) = (Some(value), None);
+        }
+        !(is_reset || is_overflow)
     }
 
-    fn has_fallen(&self, last: f64, value: f64) -> bool {
-        let has_overflowed =
-            self.end.is_some_and(|end| last >= end * (1.0 - OVERFLOW_PART) && value <= end * OVERFLOW_PART);
-        last > 0.0 && value < last * SUSPECT_LOSS && !has_overflowed
+    fn may_overflow(&self, last: f64, value: f64) -> bool {
+        self.end.is_some_and(|end| last >= end * (1.0 - OVERFLOW_PART) && value <= end * OVERFLOW_PART)
     }
+}
+
+impl Fall {
+    fn read(&mut self, value: f64) {
+        self.readings = self.readings.saturating_add(1);
+        self.rises = match value.total_cmp(&self.value) {
+            Ordering::Greater => self.rises.saturating_add(1),
+            Ordering::Equal => self.rises,
+            Ordering::Less => 0,
+        };
+        self.value = value;
+    }
+}
+
+fn has_fallen(last: f64, value: f64) -> bool {
+    last > 0.0 && value < last * SUSPECT_LOSS
 }
 
 /// The value of the largest number that its registers can hold.
@@ -96,7 +121,7 @@ fn end(point: &Point) -> Option<f64> {
 }
 
 /// Marks a channel as having no value now.
-fn remove(frame: &mut Frame, channel: usize) {
+pub(crate) fn withhold(frame: &mut Frame, channel: usize) {
     let (Some(value), Ok(channel)) = (frame.values.get_mut(channel), u32::try_from(channel)) else { return };
     *value = f64::NAN;
     frame.faults.retain(|fault| fault.channel != channel);
@@ -157,9 +182,28 @@ mod tests {
     }
 
     #[test]
-    fn small_falls_and_overflows_are_published() {
+    fn small_falls_are_published() {
         assert_eq!(published(Format::UInt32, [8.0, 7.99, 5.0, 4.0]), [8.0, 7.99, 5.0, 4.0]);
-        assert_eq!(published(Format::UInt16, [65_535.0, 0.0, 1.0]), [65_535.0, 0.0, 1.0]);
         assert_eq!(published(Format::UInt16, [0.0, 1.0]), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn an_overflow_is_published_once_the_counter_rises_again() {
+        assert_eq!(published(Format::UInt16, [65_535.0, 0.0, 1.0, 2.0, 3.0]), [65_535.0, 2.0, 3.0]);
+        let repeated = [65_530.0, 4.0, 4.0, 6.0, 6.0, 8.0, 9.0];
+        assert_eq!(published(Format::UInt16, repeated), [65_530.0, 8.0, 9.0], "read more often than it changes");
+        let slow = [65_535.0].into_iter().chain([0.0; 61]).chain([1.0]);
+        assert_eq!(published(Format::UInt16, slow), [65_535.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_momentary_zero_near_the_end_of_the_format_is_not_an_overflow() {
+        let largest = 4_294_967_295.0;
+        for high in [4_200_000_000.0, 4_294_960_000.0, largest] {
+            for low in [&[0.0; 5][..], &[7.0, 7.0], &[0.0, 3.0, 3.0], &[3.0, 0.0, 3.0]] {
+                let readings = [high].into_iter().chain(low.iter().copied()).chain([high, high]);
+                assert_eq!(published(Format::UInt32, readings), [high, high, high], "{low:?}");
+            }
+        }
     }
 }
