@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
 use crate::support::gateway::{Gateway, Setup};
+use crate::support::root;
 use crate::support::subscriber::Subscriber;
 
 /// A battery with a limit that can be written, a switch that is dangerous, and values of every kind.
@@ -119,6 +120,28 @@ async fn device_read_fails_if_every_point_is_refused() {
     assert_eq!(text.matches("refused: Server device failure").count(), 7, "{text}");
     let (code, _, error) = printed(&device(&server, "read", &["--json", "limit"]).await);
     assert!(code == Some(1) && error.contains("refuses the point: Server device failure (exception 4)"), "{error}");
+}
+
+#[tokio::test]
+async fn control_registers_of_a_json_profile_are_dangerous_and_have_a_range() {
+    let registers = Registers::new();
+    registers.fill(1, Table::Holding, 47_000..=47_200, 0);
+    let server = serve(registers);
+    let address = format!("tcp://{}", server.address());
+    let profile = root().join("tests/profiles/huawei_sun2000.json").display().to_string();
+    let write = async |arguments: &[&str]| {
+        let fixed = ["device", "write", "--address", &address, "--profile", &profile];
+        let arguments: Vec<String> = fixed.iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
+        let run = move || setup().output(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        printed(&tokio::task::spawn_blocking(run).await.unwrap())
+    };
+    let (code, _, error) = write(&["luna_working_mode", "2"]).await;
+    assert!(code == Some(64) && error.contains("marked as dangerous"), "{error}");
+    let (code, _, error) = write(&["--yes", "luna_working_mode", "77"]).await;
+    assert!(code == Some(1) && error.contains("its profile allows 0 to 5"), "{error}");
+    assert_eq!(server.registers().writes(1, Table::Holding, 47_086), 0);
+    let (code, text, error) = write(&["--yes", "luna_working_mode", "2"]).await;
+    assert_eq!((code, text.as_str()), (Some(0), "luna_working_mode set to 2, read back as 2\n"), "{error}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! and registers that the manufacturers' lists have otherwise.
 
 mod channels;
+mod control_registers;
 mod member;
 mod register;
 mod wrong_registers;
@@ -39,6 +40,7 @@ pub fn read(name: &str, text: &str) -> Result<Profile, Vec<Mistake>> {
     note_overlaps(&mut profile);
     channels::assign_channels(&mut profile, &value);
     wrong_registers::correct(&mut profile);
+    control_registers::protect(&mut profile);
     let mistakes = mistakes.into_vec();
     if mistakes.is_empty() { Ok(profile) } else { Err(mistakes) }
 }

@@ -139,6 +139,10 @@ fn the_python_gateways_files_mean_what_the_built_in_profiles_do() {
             assert_eq!((point.address, point.layout), (same.address, same.layout), "{name} {}", point.name);
             assert_eq!((point.access, point.kind), (same.access, same.kind), "{name} {}", point.name);
             assert_eq!(point.scale_register, same.scale_register, "{name} {}", point.name);
+            if point.is_writable() {
+                assert_eq!(point.dangerous, same.dangerous, "{name} {}", point.name);
+                assert_eq!((point.min, point.max), (same.min, same.max), "{name} {}", point.name);
+            }
             // The Python gateway's StorEdge profile maps power_kw to the battery, and temp_c to the heat sink.
             let mapped_otherwise = ["ac_power", "storage_power", "temperature"];
             if name != "solaredge_storedge" || !mapped_otherwise.contains(&point.name.as_str()) {
@@ -177,6 +181,41 @@ fn a_file_of_its_owner_keeps_the_registers_that_differ() {
     assert_eq!(names, [("watchdog_heartbeat", 500)]);
     assert_eq!(profile.watchdog.as_deref(), Some("watchdog_heartbeat"));
     assert_eq!(profile.corrections, ["luna_cycle_count: no public register list has it at 37762; leaving it out"]);
+}
+
+/// A point of a file by that manufacturer with one register.
+fn control(manufacturer: &str, register: &str) -> Point {
+    let text = format!(r#"{{ "device": {{"manufacturer": "{manufacturer}"}}, "registers": {{"mode": {register}}} }}"#);
+    read("own", &text).unwrap().points.remove(0)
+}
+
+#[test]
+fn control_registers_of_known_makers_have_their_range_and_their_mark() {
+    let check = |maker: &str, register: &str, dangerous: bool, range: (Option<f64>, Option<f64>)| {
+        let point = control(maker, register);
+        assert_eq!((point.dangerous, (point.min, point.max)), (dangerous, range), "{maker} {register}");
+    };
+    let mode = r#"{"address": 47086, "type": "UINT16", "access": "RW"}"#;
+    check("HUAWEI Technologies", mode, true, (Some(0.0), Some(5.0)));
+    check("Huawei", &mode.replace("RW", "RO"), false, (None, None));
+    // In another unit, and as a part of a longer value.
+    check(
+        "Huawei",
+        r#"{"address": 47081, "type": "UINT16", "access": "RW", "scale": 0.001}"#,
+        false,
+        (Some(0.0), Some(1.0)),
+    );
+    check("Huawei", r#"{"address": 47085, "type": "UINT32", "access": "RW"}"#, true, (None, None));
+    // Its numbers are others than those of the range.
+    check("Huawei", r#"{"address": 47081, "type": "INT16", "access": "RW"}"#, true, (None, None));
+    check("GoodWe", r#"{"address": 47511, "type": "UINT16", "access": "RW"}"#, true, (Some(1.0), Some(12.0)));
+    check("SolarEdge", r#"{"address": 57350, "type": "UINT16", "access": "RW"}"#, true, (None, None));
+    check("Fronius", r#"{"address": 40349, "type": "UINT16", "access": "RW"}"#, true, (None, None));
+    check("Victron", r#"{"address": 37, "type": "INT16", "access": "RW", "unit": "W"}"#, false, (None, None));
+    // Nothing is known about this one.
+    check("Acme", mode, false, (None, None));
+    let named = read("huawei_sun2000.json", &format!(r#"{{"registers": {{"mode": {mode}}}}}"#)).unwrap();
+    assert!(named.points[0].dangerous);
 }
 
 #[test]
