@@ -33,6 +33,9 @@ use silent::SilentUnits;
 /// Requests that may wait for a bus; a further one is answered as busy.
 const MAX_WAITING: usize = 32;
 
+/// Longest wait of a request for its turn: the client has its own time limit, which is hardly longer.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// How much longer than its device a request may take: the bus's own account of a timeout says more.
 const OUTCOME_GRACE: Duration = Duration::from_millis(50);
 
@@ -66,7 +69,10 @@ struct RelayedDevice {
 /// A request that waits for its turn. It is not sent if nobody waits for its result any more.
 struct RelayedRequest {
     operation: Operation,
+    /// Counted from its turn.
     timeout: Duration,
+    /// Told when its turn has come.
+    turn: oneshot::Sender<()>,
     outcome: oneshot::Sender<Result<Vec<u16>, RelayError>>,
 }
 
@@ -150,13 +156,23 @@ impl BusRelay {
 
     async fn perform(&self, operation: Operation, limit: Duration) -> Result<Vec<u16>, RelayError> {
         let (outcome, received) = oneshot::channel();
-        let request = RelayedRequest { operation, timeout: limit, outcome };
+        let (turn, has_turn) = oneshot::channel();
+        let request = RelayedRequest { operation, timeout: limit, turn, outcome };
         self.shared.requests.borrow().try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => {
                 RelayError::new(Exception::BUSY, format!("{MAX_WAITING} requests already wait for the device"))
             }
             TrySendError::Closed(_) => not_running(),
         })?;
+        // The requests before it take their time; whether the device replies to this one is not known meanwhile.
+        match timeout(LONGEST_WAIT, has_turn).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(not_running()),
+            Err(_) => {
+                let reason = format!("other requests have kept the device busy for {LONGEST_WAIT:?}");
+                return Err(RelayError::new(Exception::BUSY, reason));
+            }
+        }
         match timeout(limit + OUTCOME_GRACE, received).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(not_running()),

@@ -46,8 +46,9 @@ impl RelayQueue {
 
     /// Performs a request and sends its outcome. One whose client has gone is skipped.
     pub(crate) async fn perform(&self, Turn(request): Turn, connection: &mut BusConnection) {
-        let RelayedRequest { operation, timeout, outcome } = request;
+        let RelayedRequest { operation, timeout, turn, outcome } = request;
         let Some((_, relay)) = self.relay.as_ref().filter(|_| !outcome.is_closed()) else { return };
+        let _ = turn.send(());
         let request = match &operation {
             Operation::Read(read) => BusRequest::Read(read),
             Operation::Write(write) => BusRequest::Write(write),
