@@ -1,8 +1,9 @@
 //! The protocol of the gateway's local socket: other commands of this program on the same machine ask the running gateway.
 //!
-//! A client writes one line of JSON, `{"version": 1, "request": …}`, and reads one: `{"version": 1, "ok": …}` or `{"version":
-//! 1, "error": {"code": …, "message": …}}`. Any number of requests may follow each other. After the reply to `modbus` the
-//! connection carries Modbus/TCP frames to the device.
+//! A client writes one line of JSON, `{"version": 2, "request": …}`, and reads one: `{"version": 2, "ok": …}` or `{"version":
+//! 2, "error": {"code": …, "message": …}}`. Any number of requests may follow each other. After the reply to `open` each further
+//! line is a read or a write for that device: what it is answered with says whether the device has refused the request with an
+//! exception, has not replied, or cannot be connected to, as a client with a connection of its own would know it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,12 +11,18 @@ use std::time::Duration;
 use bessai_domain::address::Address;
 use serde_json::{Value, json};
 
+mod device_request;
+
+pub(crate) use device_request::{DeviceRequest, parse_outcome, reply_of};
+
 /// The version of the protocol; a gateway answers requests of its own version only.
-pub(crate) const VERSION: u64 = 1;
-/// Bytes of the longest line.
-pub(crate) const MAX_LINE_BYTES: usize = 4096;
-/// Time for a reply other than to a Modbus request.
+pub(crate) const VERSION: u64 = 2;
+/// Bytes of the longest line: a write or the values of as many coils as one request may have.
+pub(crate) const MAX_LINE_BYTES: usize = 16_384;
+/// Time for a reply other than the device's.
 pub(crate) const REPLY_LIMIT: Duration = Duration::from_secs(3);
+/// Why a reply is not understood.
+const NOT_A_GATEWAY: &str = "the reply is not that of a gateway's local socket";
 /// The socket's name in the data folder.
 const FILE_NAME: &str = "control.sock";
 /// Bytes that the path of a socket may have, with the zero at its end (`sockaddr_un`).
@@ -39,8 +46,8 @@ pub(crate) fn path_problem(path: &Path) -> Option<String> {
 pub(crate) enum LocalRequest {
     /// Whether the gateway has a connection to this device.
     HasConnection(DeviceAddress),
-    /// The connection is to carry Modbus/TCP frames to this device, each with this time limit.
-    Modbus(DeviceAddress, Duration),
+    /// What follows are requests to this device, each with this time limit.
+    Open(DeviceAddress, Duration),
 }
 
 /// A device as both sides know it, whatever the protocol is that it speaks.
@@ -94,9 +101,9 @@ impl LocalRequest {
             Self::HasConnection(device) => {
                 json!({ "version": VERSION, "request": "has-connection", "device": device.json() })
             }
-            Self::Modbus(device, timeout) => {
+            Self::Open(device, timeout) => {
                 let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-                json!({ "version": VERSION, "request": "modbus", "device": device.json(), "timeout_ms": timeout_ms })
+                json!({ "version": VERSION, "request": "open", "device": device.json(), "timeout_ms": timeout_ms })
             }
         };
         format!("{request}\n")
@@ -116,9 +123,9 @@ impl LocalRequest {
         let device = || request.get("device").and_then(DeviceAddress::parse).ok_or_else(incomplete);
         match request.get("request").and_then(Value::as_str) {
             Some("has-connection") => Ok(Self::HasConnection(device()?)),
-            Some("modbus") => {
+            Some("open") => {
                 let timeout = request.get("timeout_ms").and_then(Value::as_u64).ok_or_else(incomplete)?;
-                Ok(Self::Modbus(device()?, Duration::from_millis(timeout)))
+                Ok(Self::Open(device()?, Duration::from_millis(timeout)))
             }
             name => {
                 let message = format!("the running gateway knows no request {:?}", name.unwrap_or_default());
@@ -141,13 +148,12 @@ pub(crate) fn reply_line(reply: &Result<Value, LocalError>) -> String {
 
 /// What a reply says, or the message of its error.
 pub(crate) fn parse_reply(line: &[u8]) -> Result<Value, String> {
-    let reply: Value =
-        serde_json::from_slice(line).map_err(|_| "the reply is not that of a gateway's local socket".to_owned())?;
+    let reply: Value = serde_json::from_slice(line).map_err(|_| NOT_A_GATEWAY.to_owned())?;
     let message = |error: &Value| error.get("message").and_then(Value::as_str).map(str::to_owned);
     match (reply.get("ok"), reply.get("error").and_then(message)) {
         (Some(ok), _) => Ok(ok.clone()),
         (None, Some(message)) => Err(message),
-        (None, None) => Err("the reply is not that of a gateway's local socket".to_owned()),
+        (None, None) => Err(NOT_A_GATEWAY.to_owned()),
     }
 }
 
@@ -161,8 +167,8 @@ mod tests {
         let serial = DeviceAddress::Serial("/dev/ttyUSB0".into());
         for request in [
             LocalRequest::HasConnection(network.clone()),
-            LocalRequest::Modbus(network, Duration::from_millis(300)),
-            LocalRequest::Modbus(serial, Duration::from_secs(3)),
+            LocalRequest::Open(network, Duration::from_millis(300)),
+            LocalRequest::Open(serial, Duration::from_secs(3)),
         ] {
             let line = request.line();
             assert_eq!((LocalRequest::parse(line.as_bytes()), line.matches('\n').count()), (Ok(request), 1));
@@ -174,10 +180,10 @@ mod tests {
         let code = |line: &str| LocalRequest::parse(line.as_bytes()).unwrap_err().code;
         assert_eq!(code("hello"), "invalid");
         assert_eq!(code("{}"), "version");
-        assert_eq!(code(r#"{"version": 2, "request": "has-connection"}"#), "version");
-        assert_eq!(code(r#"{"version": 1, "request": "open-the-gate"}"#), "unknown-request");
-        assert_eq!(code(r#"{"version": 1, "request": "has-connection", "device": {"host": 5}}"#), "invalid");
-        assert_eq!(code(r#"{"version": 1, "request": "modbus", "device": {"path": "/dev/x"}}"#), "invalid");
+        assert_eq!(code(r#"{"version": 1, "request": "has-connection"}"#), "version");
+        assert_eq!(code(r#"{"version": 2, "request": "open-the-gate"}"#), "unknown-request");
+        assert_eq!(code(r#"{"version": 2, "request": "has-connection", "device": {"host": 5}}"#), "invalid");
+        assert_eq!(code(r#"{"version": 2, "request": "open", "device": {"path": "/dev/x"}}"#), "invalid");
     }
 
     #[test]

@@ -30,20 +30,68 @@ impl Exception {
     pub const NO_REPLY: Self = Self(11);
 }
 
+/// Where a relayed request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayFailure {
+    /// The device refused it with the exception.
+    Exception,
+    /// It was not sent: there is no connection to the device.
+    NotConnected,
+    /// It was sent, and no reply came.
+    NoReply,
+    /// It was sent; the reply was invalid, or the connection was closed.
+    Broken,
+    /// It was not sent: it may not be, or too many wait.
+    Refused,
+}
+
+impl RelayFailure {
+    /// All of them with their names in the protocol of the local socket.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("exception", Self::Exception),
+        ("not-connected", Self::NotConnected),
+        ("no-reply", Self::NoReply),
+        ("broken", Self::Broken),
+        ("refused", Self::Refused),
+    ];
+
+    /// The failure with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, failure)| *failure)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, failure)| *failure == self).map_or("refused", |(name, _)| name)
+    }
+}
+
 /// Why a relayed request has no result: the exception for its client, and a reason for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct RelayError {
-    /// What the client is answered with.
+    /// What a Modbus client is answered with.
     pub exception: Exception,
+    /// Where it failed: an exception may be the device's own or the gateway's.
+    pub failure: RelayFailure,
     /// What happened.
     pub reason: String,
 }
 
 impl RelayError {
-    /// An error with this reason.
+    /// A failure that is not the device's own exception.
     pub fn new(exception: Exception, reason: impl Into<String>) -> Self {
-        Self { exception, reason: reason.into() }
+        let failure = match exception {
+            Exception::PATH_UNAVAILABLE => RelayFailure::NotConnected,
+            Exception::NO_REPLY => RelayFailure::NoReply,
+            _ => RelayFailure::Refused,
+        };
+        Self { exception, failure, reason: reason.into() }
+    }
+
+    /// The device's own exception.
+    pub fn of_device(exception: Exception, reason: impl Into<String>) -> Self {
+        Self { exception, failure: RelayFailure::Exception, reason: reason.into() }
     }
 }
 

@@ -1,22 +1,23 @@
 //! A single device without a polling schedule, for commissioning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bessai_domain::event::Frame;
 use bessai_domain::plan::{BlockFault, Plan, ReadRequest};
-use bessai_domain::profile::Point;
+use bessai_domain::profile::{Pacing, Point};
 use bessai_domain::register::{Table, UnitId};
 use bessai_domain::sunspec::DeviceDescription;
-use tokio::io::{AsyncRead, AsyncWrite};
+use bessai_domain::relay::{RelayError, RelayFailure};
 use tokio::time::sleep_until;
 
+use tokio_modbus::ExceptionCode;
 use crate::connection::BusConnection;
 use crate::discovery::{DiscoveryFailure, HoldingReads, discover};
-use crate::reply::{ExceptionKind, Reply};
-use crate::request::{BusError, BusRequest};
-use crate::stream::SharedStream;
-use crate::transport::{Dial, Medium, OpeningStream};
+use crate::reply::{self, ExceptionKind, Reply};
+use crate::request::{BusError, BusRequest, Requests};
 use crate::write::{PointTarget, WriteOptions, WrittenPoint, begin, read_point};
 use crate::{BusEndpoint, DeviceSettings};
 
@@ -46,69 +47,84 @@ pub enum UnitReply {
 }
 
 /// Sends requests to one device, on a connection of its own or on one that another program shares.
+/// The words that a read returned, or why there are none; of a write, nothing.
+pub type SharedOutcome<'a> = Pin<Box<dyn Future<Output = Result<Vec<u16>, RelayError>> + 'a>>;
+
+/// A connection to the device that another program shares.
+pub trait SharedConnection {
+    /// Has the other program perform a request, for whose reply it waits as long as `limit`.
+    fn perform<'a>(&'a mut self, request: BusRequest<'a>, limit: Duration) -> SharedOutcome<'a>;
+}
+
 pub struct DeviceClient {
-    dialer: Box<dyn DialAgain>,
-    connection: BusConnection,
+    connection: ClientConnection,
     settings: DeviceSettings,
 }
 
-/// Dials for any number of connections.
-trait DialAgain: Dial {
-    fn again(&self) -> Box<dyn Dial>;
+enum ClientConnection {
+    Own(Box<OwnConnection>),
+    Shared(Box<dyn SharedConnection>),
 }
 
-impl<D: Dial + Clone + 'static> DialAgain for D {
-    fn again(&self) -> Box<dyn Dial> {
-        Box::new(self.clone())
+struct OwnConnection {
+    endpoint: BusEndpoint,
+    pacing: Pacing,
+    bus: BusConnection,
+}
+
+impl OwnConnection {
+    fn new(endpoint: BusEndpoint, pacing: Pacing) -> Self {
+        let bus = BusConnection::new(Box::new(endpoint.clone()), [pacing].into_iter());
+        Self { endpoint, pacing, bus }
     }
 }
 
-/// Opens streams to a program that shares its connection to the device.
-#[derive(Clone)]
-struct SharedConnection<F> {
-    name: String,
-    open: F,
+impl Requests for BusConnection {
+    async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
+        Self::request(self, request, limit).await
+    }
+
 }
-
-impl<S, O, F> Dial for SharedConnection<F>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    O: Future<Output = Result<S, String>>,
-    F: Fn() -> O,
-{
-    fn name(&self) -> String {
-        self.name.clone()
+impl Requests for ClientConnection {
+    async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
+        match self {
+            Self::Own(own) => own.bus.request(request, limit).await,
+            Self::Shared(shared) => reply(request, shared.perform(request, limit).await),
+        }
     }
 
-    fn medium(&self) -> Medium {
-        Medium::Tcp
-    }
-
-    fn dial(&self) -> OpeningStream<'_> {
-        Box::pin(async { (self.open)().await.map(SharedStream::new) })
+}
+/// A shared connection's outcome as a connection of one's own would have it.
+fn reply(request: BusRequest<'_>, outcome: Result<Vec<u16>, RelayError>) -> Result<Reply, BusError> {
+    let RelayError { exception, failure, reason } = match (request, outcome) {
+        (BusRequest::Write(_), Ok(_)) => return Ok(Reply::WriteConfirmed),
+        (BusRequest::Read(read), Ok(words)) if words.len() == usize::from(read.count) => {
+            return Ok(Reply::Values(words));
+        }
+        (BusRequest::Read(read), Ok(words)) => {
+            return Err(BusError::Broken(format!("{} values instead of {} were returned", words.len(), read.count)));
+        }
+        (_, Err(error)) => error,
+    };
+    match failure {
+        RelayFailure::Exception => Ok(reply::exception(ExceptionCode::new(exception.0))),
+        RelayFailure::NotConnected => Err(BusError::NotConnected(reason)),
+        RelayFailure::NoReply => Err(BusError::NoReply(reason)),
+        RelayFailure::Broken => Err(BusError::Broken(reason)),
+        RelayFailure::Refused => Err(BusError::Postponed(reason)),
     }
 }
 
 impl DeviceClient {
     /// A client that connects with its first request.
     pub fn new(endpoint: BusEndpoint, settings: DeviceSettings) -> Self {
-        Self::with(Box::new(endpoint), settings)
+        let own = OwnConnection::new(endpoint, settings.pacing);
+        Self { connection: ClientConnection::Own(Box::new(own)), settings }
     }
 
-    /// A client that sends its requests as Modbus/TCP frames on streams that `open` opens; its error is for people. `name` is
-    /// the device in errors.
-    pub fn on_streams<S, O, F>(name: String, open: F, settings: DeviceSettings) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        O: Future<Output = Result<S, String>> + 'static,
-        F: Fn() -> O + Clone + 'static,
-    {
-        Self::with(Box::new(SharedConnection { name, open }), settings)
-    }
-
-    fn with(dialer: Box<dyn DialAgain>, settings: DeviceSettings) -> Self {
-        let connection = new_connection(dialer.as_ref(), &settings);
-        Self { dialer, connection, settings }
+    /// A client that sends its requests on another program's connection.
+    pub fn on_shared(shared: Box<dyn SharedConnection>, settings: DeviceSettings) -> Self {
+        Self { connection: ClientConnection::Shared(shared), settings }
     }
 
     /// Reads registers of a table, or bits as 0 and 1, in as many requests as needed.
@@ -213,8 +229,10 @@ impl DeviceClient {
             Err(BusError::NotConnected(reason) | BusError::Postponed(reason)) => Err(reason),
             Err(_) => {
                 // Most unit ids are unused: the next one is tried without the delay of a reconnect.
-                if !self.connection.is_open() {
-                    self.connection = new_connection(self.dialer.as_ref(), &self.settings);
+                if let ClientConnection::Own(own) = &mut self.connection
+                    && !own.bus.is_open()
+                {
+                    **own = OwnConnection::new(own.endpoint.clone(), own.pacing);
                 }
                 Ok(UnitReply::Silent)
             }
@@ -252,8 +270,4 @@ impl DeviceClient {
         let replied = self.connection.request(BusRequest::Read(request), self.settings.timeout).await;
         replied.map_err(BusError::into_reason)
     }
-}
-
-fn new_connection(dialer: &dyn DialAgain, settings: &DeviceSettings) -> BusConnection {
-    BusConnection::new(dialer.again(), [settings.pacing].into_iter())
 }

@@ -8,7 +8,7 @@ use bessai_domain::sunspec::{ChainCheck, ChainState, DeviceDescription, Discover
 
 use crate::connection::BusConnection;
 use crate::reply::{ExceptionKind, Reply};
-use crate::request::{BusError, BusRequest};
+use crate::request::{BusError, BusRequest, Requests};
 
 /// The most consecutive reads without a reply: one for each place where the chain may begin, or two for a header, behind
 /// which a device that has no such register may be silent.
@@ -32,11 +32,11 @@ pub(crate) struct HoldingReads {
 
 /// Walks the device's chain of models, which begins at `base` if that is known; calls `before_each` before each request, for
 /// work that takes precedence.
-pub(crate) async fn discover(
-    connection: &mut BusConnection,
+pub(crate) async fn discover<C: Requests>(
+    connection: &mut C,
     reads: HoldingReads,
     base: Option<u16>,
-    mut before_each: impl AsyncFnMut(&mut BusConnection),
+    mut before_each: impl AsyncFnMut(&mut C),
 ) -> Result<DeviceDescription, DiscoveryFailure> {
     let mut discovery = Discovery::at(base, reads.max_registers);
     let mut timeouts = 0;
@@ -79,7 +79,7 @@ pub(crate) async fn check_chain(
 }
 
 async fn read(
-    connection: &mut BusConnection,
+    connection: &mut impl Requests,
     reads: HoldingReads,
     range: RegisterRange,
 ) -> Result<Result<Vec<u16>, ReadError>, BusError> {

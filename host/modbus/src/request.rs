@@ -1,16 +1,27 @@
 //! A request to a unit of a bus, and why it has no reply.
 
 use std::fmt;
+use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::register::UnitId;
 use bessai_domain::write::WriteRequest;
 
+use crate::reply::Reply;
+
 /// A request to a unit.
 #[derive(Clone, Copy)]
-pub(crate) enum BusRequest<'a> {
+pub enum BusRequest<'a> {
+    /// Reads registers or bits.
     Read(&'a ReadRequest),
+    /// Writes registers or coils.
     Write(&'a WriteRequest),
+}
+
+/// What carries requests to a unit and returns its replies.
+pub(crate) trait Requests {
+    /// Sends a request and waits for the reply.
+    async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError>;
 }
 
 impl BusRequest<'_> {

@@ -10,14 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::address::Address;
-use bessai_domain::plan::ReadRequest;
-use bessai_domain::relay::{RelayError, RelayTarget};
-use bessai_domain::write::WriteRequest;
 use bessai_modbus::BusRelay;
-use bessai_modbus_server::{ServerCounters, serve_stream};
 use bessai_supervision::{OnFailure, run_blocking};
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,13 +21,16 @@ use tokio::time::{sleep, timeout};
 
 use super::buses::Buses;
 use crate::local_protocol::{
-    DeviceAddress, LocalError, LocalRequest, MAX_LINE_BYTES, path_problem, reply_line, socket_path,
+    DeviceAddress, DeviceRequest, LocalError, LocalRequest, MAX_LINE_BYTES, path_problem, reply_line, reply_of,
+    socket_path,
 };
 
 /// Connections at the same time; a further one is closed.
 const MAX_CONNECTIONS: usize = 16;
 /// Time for a client to send a request or to take the reply.
 const LINE_LIMIT: Duration = Duration::from_secs(5);
+/// Time without a request to the device after which a client is disconnected; `--watch` may have a long period.
+const IDLE_LIMIT: Duration = Duration::from_mins(10);
 /// Time to look up the addresses of two host names.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(1);
 /// Longest time limit of a Modbus request that a client may ask for.
@@ -132,23 +131,24 @@ fn bind_blocking(path: &Path) -> io::Result<(StdListener, u64)> {
     Ok((listener, std::fs::symlink_metadata(path)?.ino()))
 }
 
-async fn serve_client(mut stream: UnixStream, buses: Rc<RefCell<Buses>>) {
+async fn serve_client(stream: UnixStream, buses: Rc<RefCell<Buses>>) {
     let allowed = [0, rustix::process::geteuid().as_raw()];
     // The socket's mode lets nobody else connect; a file system may ignore modes.
     if !stream.peer_cred().is_ok_and(|client| allowed.contains(&client.uid())) {
         let refused = Err(LocalError::new("not-allowed", "only the gateway's own user may use its local socket"));
-        let _ = send(&mut stream, &refused).await;
+        let _ = send(&mut BufReader::new(stream), &reply_line(&refused)).await;
         return;
     }
+    let mut stream = BufReader::new(stream);
     while let Ok(Some(line)) = timeout(LINE_LIMIT, read_line(&mut stream)).await {
         let request = LocalRequest::parse(&line);
-        let (reply, tunnel) = match request {
+        let (reply, opened) = match request {
             Ok(LocalRequest::HasConnection(device)) => {
                 let is_held = find(&buses, &device).await.is_some();
                 (Ok(json!({ "has_connection": is_held })), None)
             }
-            Ok(LocalRequest::Modbus(device, limit)) => match find(&buses, &device).await {
-                Some(relay) => (Ok(json!({})), Some(Tunnel { relay, limit: limit.min(LONGEST_TIMEOUT) })),
+            Ok(LocalRequest::Open(device, limit)) => match find(&buses, &device).await {
+                Some(relay) => (Ok(json!({})), Some((relay, limit.min(LONGEST_TIMEOUT)))),
                 None => {
                     let error =
                         LocalError::new("no-connection", "the running gateway has no connection to this device");
@@ -157,27 +157,40 @@ async fn serve_client(mut stream: UnixStream, buses: Rc<RefCell<Buses>>) {
             },
             Err(error) => (Err(error), None),
         };
-        if send(&mut stream, &reply).await.is_none() {
+        if send(&mut stream, &reply_line(&reply)).await.is_none() {
             return;
         }
-        if let Some(tunnel) = tunnel {
-            // Why it ends is the client's own matter.
-            let _ = serve_stream(stream, &tunnel, &ServerCounters::default(), "a local command").await;
+        if let Some((relay, limit)) = opened {
+            return serve_device(stream, &relay, limit).await;
+        }
+    }
+}
+
+/// Performs requests to a device. What may be written was checked by the command, as without a gateway.
+async fn serve_device(mut stream: BufReader<UnixStream>, relay: &BusRelay, limit: Duration) {
+    while let Ok(Some(line)) = timeout(IDLE_LIMIT, read_line(&mut stream)).await {
+        let reply = match DeviceRequest::parse(&line) {
+            Ok(DeviceRequest::Read(read)) => reply_of(&relay.read_within(&read, limit).await),
+            Ok(DeviceRequest::Write(write)) => {
+                reply_of(&relay.write_unchecked(write, limit).await.map(|()| Vec::new()))
+            }
+            Err(error) => reply_line(&Err(error)),
+        };
+        if send(&mut stream, &reply).await.is_none() {
             return;
         }
     }
 }
 
-/// Sends a reply; none if the client does not take it.
-async fn send(stream: &mut UnixStream, reply: &Result<Value, LocalError>) -> Option<()> {
-    timeout(LINE_LIMIT, stream.write_all(reply_line(reply).as_bytes())).await.ok()?.ok()
+/// Sends a line; none if the client does not take it.
+async fn send(stream: &mut BufReader<UnixStream>, line: &str) -> Option<()> {
+    timeout(LINE_LIMIT, stream.write_all(line.as_bytes())).await.ok()?.ok()
 }
 
 /// The next line; none if the client closes the connection or sends an endless one.
-async fn read_line(stream: &mut UnixStream) -> Option<Vec<u8>> {
+async fn read_line(stream: &mut BufReader<UnixStream>) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     while line.len() < MAX_LINE_BYTES {
-        // One byte at a time, as frames may follow the line.
         match stream.read_u8().await.ok()? {
             b'\n' => return Some(line),
             byte => line.push(byte),
@@ -223,26 +236,5 @@ async fn is_same(known: &DeviceAddress, wanted: &DeviceAddress) -> bool {
             run_blocking("names of a serial port", is_same).await
         }
         _ => false,
-    }
-}
-
-/// A device whose requests come from a command: what it may do was checked there, as without a gateway.
-struct Tunnel {
-    relay: BusRelay,
-    limit: Duration,
-}
-
-impl RelayTarget for Tunnel {
-    fn append_latest(&self, _: &ReadRequest, _: &mut Vec<u16>) -> bool {
-        // Whoever looks at a device wants to see its registers as they are now.
-        false
-    }
-
-    async fn read(&self, request: &ReadRequest) -> Result<Vec<u16>, RelayError> {
-        self.relay.read_within(request, self.limit).await
-    }
-
-    async fn write(&self, request: WriteRequest, _: &str) -> Result<(), RelayError> {
-        self.relay.write_unchecked(request, self.limit).await
     }
 }

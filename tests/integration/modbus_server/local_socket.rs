@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Output;
 
 use bessai_simulator::registers::Table;
-use bessai_simulator::server::Server;
+use bessai_simulator::server::{Fault, FaultRule, Server};
 
 use super::{inverter, polled, setup};
 use crate::support::gateway::{Gateway, Setup};
@@ -63,6 +63,46 @@ async fn commands_use_the_connection_of_the_running_gateway() {
 }
 
 #[tokio::test]
+async fn commands_beside_a_gateway_end_as_without_one() {
+    let device = inverter();
+    let gateway = running(&device).await;
+    // The device takes the value, but its confirmation is lost.
+    device.set_fault_rules([FaultRule::new(Fault::Late).function(6)]);
+    let command = ["device", "write", "--timeout", "300ms", "soc", "44.5"];
+    let written = gateway.output_beside(&command).await;
+    let (printed, errors) = texts(&written);
+    assert!(written.status.success() && errors.contains(SHARED), "{printed}{errors}");
+    assert_eq!(printed, "soc set to 44.5 %, read back as 44.5 %\n");
+    // Its own exception, which a gateway for another bus sends too.
+    device.set_fault_rules([FaultRule::new(Fault::Exception(11)).registers(10, 10)]);
+    let refused = gateway.output_beside(&["device", "write", "soc", "50"]).await;
+    let expected = "the device refuses to set soc to 50 %: Gateway target device failed to respond (exception 11)";
+    assert!(!refused.status.success() && texts(&refused).1.contains(expected), "{refused:?}");
+    // Silence.
+    device
+        .set_fault_rules([FaultRule::new(Fault::Silence).registers(100, 110), FaultRule::new(Fault::Silence).unit(3)]);
+    let silent = gateway.output_beside(&["device", "read", "--timeout", "300ms", "--raw", "100+2"]).await;
+    let (printed, errors) = texts(&silent);
+    assert!(
+        !silent.status.success() && !errors.contains("refuses") && !errors.contains("exception"),
+        "{printed}{errors}"
+    );
+    let (printed, errors) = texts(&gateway.output_beside(&["device", "scan", "--units", "3"]).await);
+    assert!(errors.contains("no unit from 3 to 3 answers") && !errors.contains("exist:"), "{printed}{errors}");
+    // A closed port.
+    drop(device);
+    gateway.wait_for_log("cannot be read").await;
+    for command in
+        [&["device", "read", "soc"][..], &["device", "write", "soc", "50"], &["device", "scan", "--units", "1-3"]]
+    {
+        let failed = gateway.output_beside(command).await;
+        let (printed, errors) = texts(&failed);
+        assert!(!failed.status.success() && errors.contains(SHARED), "{command:?}: {printed}{errors}");
+        assert!(!errors.contains("refuses") && !errors.contains("exist"), "{command:?}: {printed}{errors}");
+    }
+}
+
+#[tokio::test]
 async fn a_socket_that_a_killed_gateway_left_is_replaced() {
     let device = inverter();
     let setup = setup(&device, "");
@@ -109,8 +149,8 @@ async fn a_gateway_that_cannot_be_asked_is_named_and_the_device_connected_to() {
     let device = inverter();
     for (reply, expected) in [
         (
-            "{\"version\":2,\"error\":{\"code\":\"version\",\"message\":\"the running gateway speaks version 2\"}}\n",
-            "the running gateway speaks version 2; connecting to the device itself",
+            "{\"version\":9,\"error\":{\"code\":\"version\",\"message\":\"the running gateway speaks version 9\"}}\n",
+            "the running gateway speaks version 9; connecting to the device itself",
         ),
         ("220 mail.example\n", "the reply is not that of a gateway's local socket; connecting to the device itself"),
         ("", "the gateway closed the connection"),
@@ -133,12 +173,12 @@ async fn the_socket_answers_requests_of_any_length_and_version() {
         BufReader::new(stream).read_line(&mut reply).unwrap_or_default();
         reply
     };
-    assert!(ask("{\"version\":9,\"request\":\"has-connection\"}\n").contains("speaks version 1"));
-    assert!(ask("{\"version\":1,\"request\":\"dance\"}\n").contains("unknown-request"));
+    assert!(ask("{\"version\":9,\"request\":\"has-connection\"}\n").contains("speaks version 2"));
+    assert!(ask("{\"version\":2,\"request\":\"dance\"}\n").contains("unknown-request"));
     assert!(ask("hello\n").contains("invalid"));
-    assert_eq!(ask(&"x".repeat(10_000)), "", "an endless line ends the connection");
+    assert_eq!(ask(&"x".repeat(100_000)), "", "an endless line ends the connection");
     let other =
-        "{\"version\":1,\"request\":\"modbus\",\"device\":{\"host\":\"127.0.0.1\",\"port\":9},\"timeout_ms\":100}\n";
+        "{\"version\":2,\"request\":\"open\",\"device\":{\"host\":\"127.0.0.1\",\"port\":9},\"timeout_ms\":100}\n";
     assert!(ask(other).contains("has no connection to this device"));
     assert!(texts(&gateway.output_beside(&["device", "read", "soc"]).await).1.contains(SHARED));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::profile::Point;
-use bessai_domain::relay::{Exception, RelayError};
+use bessai_domain::relay::{Exception, RelayError, RelayFailure};
 use bessai_domain::write::{DEFAULT_SETTLE, WriteError, WriteRequest};
 use tokio::time::{Instant, sleep};
 
@@ -61,9 +61,15 @@ impl BusRelay {
             let (device, unit) = (device.clone(), point.unit.clone());
             written.push(RelayedPoint { device, point: point.name.clone(), value, unit });
         }
-        self.write_unchecked(request, self.timeout(write.unit)).await?;
+        let can_be_read_back = covered.iter().all(|covered| covered.point.access.is_read());
+        let missing_reply = match self.write_unchecked(request, self.timeout(write.unit)).await {
+            Ok(()) => None,
+            // The device may have carried it out all the same: its registers tell.
+            Err(error) if can_be_read_back && is_unconfirmed(&error) => Some(error),
+            Err(error) => return Err(error),
+        };
         for covered in covered.iter().filter(|covered| covered.point.access.is_read()) {
-            self.read_back(covered, &write).await?;
+            self.read_back(covered, &write, missing_reply.as_ref()).await?;
         }
         Ok(written)
     }
@@ -131,7 +137,13 @@ impl BusRelay {
     }
 
     /// Reads a point until it shows what was written, or the time to settle is over. Other requests go on meanwhile.
-    async fn read_back(&self, covered: &CoveredPoint, write: &WriteRequest) -> Result<(), RelayError> {
+    /// `missing_reply`: why the write is not confirmed.
+    async fn read_back(
+        &self,
+        covered: &CoveredPoint,
+        write: &WriteRequest,
+        missing_reply: Option<&RelayError>,
+    ) -> Result<(), RelayError> {
         let CoveredPoint { point, words, .. } = covered;
         let count = point.layout.format.width();
         let request = ReadRequest::new(write.unit, point.table, point.address, count);
@@ -140,8 +152,13 @@ impl BusRelay {
             let shown = self.read(&request).await;
             match &shown {
                 Ok(shown) if shown == words => return Ok(()),
+                // A device that has replied to neither of the two is not asked again and again.
+                Err(error) if missing_reply.is_some() => return Err(missing_reply.unwrap_or(error).clone()),
                 _ if Instant::now() < deadline => sleep(READ_BACK_PAUSE).await,
                 Ok(shown) => {
+                    if let Some(missing) = missing_reply {
+                        return Err(missing.clone());
+                    }
                     let reason = format!("{}: acknowledged, but the registers still hold {shown:?}", point.name);
                     return Err(RelayError::new(Exception::DEVICE_FAILURE, reason));
                 }
@@ -152,4 +169,9 @@ impl BusRelay {
             }
         }
     }
+}
+
+/// Whether the request was sent, and its reply is lost.
+fn is_unconfirmed(error: &RelayError) -> bool {
+    matches!(error.failure, RelayFailure::NoReply | RelayFailure::Broken)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::register::UnitId;
-use bessai_domain::relay::{Exception, RelayError};
+use bessai_domain::relay::{Exception, RelayError, RelayFailure};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_modbus::ExceptionCode;
@@ -55,7 +55,7 @@ impl RelayQueue {
         };
         let replied = connection.request_of_others(request, timeout).await;
         relay.note_reply(&operation, &replied);
-        let _ = outcome.send(outcome_of(replied));
+        let _ = outcome.send(relay.outcome_of(request.unit(), replied));
     }
 
     /// Keeps what a request of the bus's own returned; its source is read again after `period`.
@@ -100,6 +100,23 @@ impl RelayQueue {
 }
 
 impl BusRelay {
+    fn outcome_of(&self, unit: UnitId, replied: Result<Reply, BusError>) -> Result<Vec<u16>, RelayError> {
+        match replied {
+            Ok(Reply::Values(words)) => Ok(words),
+            Ok(Reply::WriteConfirmed) => Ok(Vec::new()),
+            Ok(Reply::Exception(kind, name)) => Err(RelayError::of_device(exception(kind, &name), name)),
+            Err(BusError::Postponed(reason)) => Err(self.last_connect_error(unit).unwrap_or_else(|| not_sent(&reason))),
+            Err(error) => Err(relay_error(&error)),
+        }
+    }
+
+    /// Why the last attempt to connect failed, if a device cannot be connected to.
+    fn last_connect_error(&self, unit: UnitId) -> Option<RelayError> {
+        let failing = self.shared.failing.borrow();
+        let known = failing.get(&unit).into_iter().chain(failing.values());
+        known.into_iter().find(|error| error.failure == RelayFailure::NotConnected).cloned()
+    }
+
     fn note_reply(&self, operation: &Operation, replied: &Result<Reply, BusError>) {
         let unit = match operation {
             Operation::Read(read) => read.unit,
@@ -119,21 +136,18 @@ impl BusRelay {
     }
 }
 
-fn outcome_of(replied: Result<Reply, BusError>) -> Result<Vec<u16>, RelayError> {
-    match replied {
-        Ok(Reply::Values(words)) => Ok(words),
-        Ok(Reply::WriteConfirmed) => Ok(Vec::new()),
-        Ok(Reply::Exception(kind, name)) => Err(RelayError::new(exception(kind, &name), name)),
-        Err(error) => Err(relay_error(&error)),
+fn relay_error(error: &BusError) -> RelayError {
+    match error {
+        BusError::NotConnected(reason) | BusError::Postponed(reason) => not_sent(reason),
+        BusError::NoReply(reason) => RelayError::new(Exception::NO_REPLY, reason),
+        BusError::Broken(reason) | BusError::Uncertain(reason) => {
+            RelayError { failure: RelayFailure::Broken, ..RelayError::new(Exception::NO_REPLY, reason) }
+        }
     }
 }
 
-fn relay_error(error: &BusError) -> RelayError {
-    let exception = match error {
-        BusError::NotConnected(_) | BusError::Postponed(_) => Exception::PATH_UNAVAILABLE,
-        BusError::NoReply(_) | BusError::Broken(_) | BusError::Uncertain(_) => Exception::NO_REPLY,
-    };
-    RelayError::new(exception, error.reason())
+fn not_sent(reason: &str) -> RelayError {
+    RelayError::new(Exception::PATH_UNAVAILABLE, reason)
 }
 
 /// The code of an exception, of which a reply has the name, with or without its number.

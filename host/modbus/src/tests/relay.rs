@@ -5,7 +5,7 @@ use std::time::Duration;
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::profile::Point;
 use bessai_domain::register::{Table, UnitId, WriteFunction};
-use bessai_domain::relay::{Exception, RelayError};
+use bessai_domain::relay::{Exception, RelayError, RelayFailure};
 use bessai_domain::write::WriteRequest;
 use bessai_simulator::registers::{Registers, Table as SimulatedTable};
 use bessai_simulator::server::{Fault, FaultRule, Framing};
@@ -129,6 +129,67 @@ fn the_queue_is_bounded_and_who_has_gone_is_not_served() {
     });
 }
 
+/// What each of these clients got, who all asked at once for a register.
+async fn answers(
+    bus: &mut TestBus,
+    addresses: std::ops::Range<u16>,
+    seconds: usize,
+) -> Vec<Result<Vec<u16>, RelayError>> {
+    let ask = |address| {
+        let relay = bus.relay.clone();
+        tokio::task::spawn_local(async move { relay.read(&read(1, address, 1)).await })
+    };
+    let clients: Vec<_> = addresses.map(ask).collect();
+    bus.frames(seconds).await;
+    let mut answers = Vec::new();
+    for client in clients {
+        answers.push(client.await.unwrap());
+    }
+    answers
+}
+
+#[test]
+fn waiting_for_a_turn_is_not_taken_for_silence() {
+    in_virtual_time(async {
+        let mut bus = TestBus::with(Framing::Tcp, &memory(), &registers(0..10));
+        bus.frame().await;
+        bus.server.set_fault(Some(Fault::Slow(200 * MS)));
+        let got = answers(&mut bus, 100..120, 12).await;
+        assert_eq!(got, (100..120).map(|address| Ok(vec![address])).collect::<Vec<_>>());
+        bus.server.set_fault(Some(Fault::Slow(450 * MS)));
+        let got = answers(&mut bus, 100..132, 20).await;
+        assert_eq!(got[0], Ok(vec![100]));
+        assert_eq!(got[31].as_ref().unwrap_err().exception, Exception::BUSY, "not after ten seconds either");
+    });
+}
+
+#[test]
+fn an_error_says_whether_it_is_the_devices_own_exception() {
+    in_virtual_time(async {
+        let mut bus = TestBus::with(Framing::Tcp, &memory(), &registers(0..10));
+        bus.server.set_fault_rules([
+            FaultRule::new(Fault::Exception(11)).registers(100, 100),
+            FaultRule::new(Fault::Silence).registers(101, 101),
+        ]);
+        bus.frame().await;
+        let relay = bus.relay.clone();
+        let fails = async |address| {
+            let RelayError { exception, failure, reason } =
+                relay.read_within(&read(1, address, 1), 300 * MS).await.unwrap_err();
+            (exception.0, failure, reason)
+        };
+        let (code, failure, reason) = fails(100).await;
+        assert_eq!((code, failure), (11, RelayFailure::Exception), "{reason}");
+        let (code, failure, reason) = fails(101).await;
+        assert_eq!((code, failure), (11, RelayFailure::NoReply), "{reason}");
+        bus.set_unreachable(true);
+        bus.frames(3).await;
+        let (code, failure, reason) = fails(100).await;
+        assert_eq!((code, failure), (10, RelayFailure::NotConnected), "{reason}");
+        assert!(reason.contains("failed to connect to memory"), "{reason}");
+    });
+}
+
 #[test]
 fn a_device_that_is_off_costs_its_clients_no_timeout() {
     in_virtual_time(async {
@@ -231,6 +292,25 @@ fn writes_set_whole_points_within_their_ranges_and_are_read_back() {
         let forbidden = |_: &str, point: &Point| Err(format!("{} is not allowed", point.name));
         let error = relay.write(write(WriteFunction::Register, 10, &[200]), forbidden).await.unwrap_err();
         assert_eq!((error.exception.0, error.reason.as_str()), (2, "soc is not allowed"));
+    });
+}
+
+#[test]
+fn a_write_whose_confirmation_is_lost_is_read_back() {
+    in_virtual_time(async {
+        let mut bus = TestBus::with(Framing::Tcp, &memory(), PROFILE);
+        bus.frame().await;
+        bus.server.set_fault_rules([FaultRule::new(Fault::Late).function(6)]);
+        let set = async |address, word| {
+            bus.relay
+                .write(write(WriteFunction::Register, address, &[word]), any_point)
+                .await
+                .map(|points| points.len())
+        };
+        assert_eq!(set(10, 500).await, Ok(1));
+        bus.server.set_fault_rules([FaultRule::new(Fault::Silence).function(6)]);
+        let error = set(10, 600).await.unwrap_err();
+        assert_eq!((error.exception, error.failure), (Exception::NO_REPLY, RelayFailure::NoReply), "{error}");
     });
 }
 

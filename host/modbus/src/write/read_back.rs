@@ -10,9 +10,8 @@ use bessai_domain::write::DEFAULT_SETTLE;
 use tokio::time::Instant;
 
 use super::{WriteOptions, WrittenPoint};
-use crate::connection::BusConnection;
 use crate::reply::{ExceptionKind, Reply};
-use crate::request::{BusError, BusRequest};
+use crate::request::{BusError, BusRequest, Requests};
 
 /// Pause before a value is read back for the second time; doubles each time, up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +49,7 @@ pub(crate) struct SettlingWrite {
 
 /// Sends a write once. `before` is the value that the point had, if it is known.
 pub(crate) async fn begin(
-    connection: &mut BusConnection,
+    connection: &mut impl Requests,
     target: PointTarget,
     value: f64,
     options: WriteOptions,
@@ -90,7 +89,7 @@ impl SettlingWrite {
     }
 
     /// Reads the value back. None if the device does not show it yet and has time left.
-    pub(crate) async fn read_back(&mut self, connection: &mut BusConnection) -> Option<Result<WrittenPoint, String>> {
+    pub(crate) async fn read_back(&mut self, connection: &mut impl Requests) -> Option<Result<WrittenPoint, String>> {
         if !self.point().access.is_read() {
             let unconfirmed = |reason: String| format!("{reason}; whether the device has carried it out is not known");
             return Some(match self.missing_reply.take() {
@@ -137,7 +136,7 @@ impl SettlingWrite {
 }
 
 /// Refuses a write to a SunSpec model that is no longer where it was discovered: the register is another one now.
-async fn check_header(connection: &mut BusConnection, target: &PointTarget) -> Result<(), String> {
+async fn check_header(connection: &mut impl Requests, target: &PointTarget) -> Result<(), String> {
     let Some(header) = target.point.header else { return Ok(()) };
     let unit = target.point.unit_id.unwrap_or(target.unit);
     let request = ReadRequest::new(unit, target.point.table, header.address, 2);
@@ -151,7 +150,7 @@ async fn check_header(connection: &mut BusConnection, target: &PointTarget) -> R
 }
 
 /// The power of ten in the register of the point's scale factor, if it has one.
-async fn read_exponent(connection: &mut BusConnection, target: &PointTarget) -> Result<Option<i32>, String> {
+async fn read_exponent(connection: &mut impl Requests, target: &PointTarget) -> Result<Option<i32>, String> {
     let point = &target.point;
     let Some(address) = point.scale_register else { return Ok(None) };
     let factor =
@@ -161,7 +160,7 @@ async fn read_exponent(connection: &mut BusConnection, target: &PointTarget) -> 
 }
 
 /// The value of one point, NaN if it has none.
-pub(crate) async fn read_point(connection: &mut BusConnection, target: &PointTarget) -> Result<f64, String> {
+pub(crate) async fn read_point(connection: &mut impl Requests, target: &PointTarget) -> Result<f64, String> {
     let PointTarget { point, unit, timeout } = target;
     let plan = Plan::new([&**point].into_iter(), *unit, ReadLimits::default());
     let mut reading = plan.reading();

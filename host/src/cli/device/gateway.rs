@@ -9,21 +9,24 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bessai_domain::profile::Pacing;
-use bessai_modbus::DeviceClient;
+use bessai_domain::relay::{Exception, RelayError, RelayFailure};
+use bessai_modbus::{BusRequest, DeviceClient, LONGEST_WAIT, SharedConnection, SharedOutcome};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::app;
 use crate::cli::configuration::process_environment;
 use crate::cli::output::print_error;
 use crate::config::{self, DeviceConfig};
 use crate::local_protocol::{
-    DeviceAddress, LocalRequest, MAX_LINE_BYTES, REPLY_LIMIT, parse_reply, path_problem, socket_path,
+    DeviceAddress, DeviceRequest, LocalRequest, MAX_LINE_BYTES, REPLY_LIMIT, parse_outcome, parse_reply, path_problem,
+    socket_path,
 };
 
-/// How much longer a request through the gateway may take than the device's own timeout: the gateway's answer says more.
+/// How much longer a request through the gateway may take than its wait and the device's timeout: the gateway's answer says
+/// more.
 const GATEWAY_MARGIN: Duration = Duration::from_secs(1);
 
 /// A client on the running gateway's connection, if a gateway runs with this command's data folder and is connected to the
@@ -40,13 +43,10 @@ pub(super) fn client(device: &DeviceConfig) -> Option<DeviceClient> {
         }
     }
     print_error(format_args!("using the running gateway's connection to {}", device.address));
-    let (_, mut settings) = app::single_device(device);
-    let request = LocalRequest::Modbus(wanted, settings.timeout);
-    settings.timeout += GATEWAY_MARGIN;
-    // The gateway keeps the device's pauses.
-    settings.pacing = Pacing::default();
-    let open = move || open(path.clone(), request.clone());
-    Some(DeviceClient::on_streams(device.address.to_string(), open, settings))
+    let (_, settings) = app::single_device(device);
+    let request = LocalRequest::Open(wanted, settings.timeout);
+    let connection = GatewayConnection { path, request, stream: None };
+    Some(DeviceClient::on_shared(Box::new(connection), settings))
 }
 
 /// Whether a gateway runs that is connected to a device; an error if one seems to run and cannot be asked.
@@ -92,18 +92,81 @@ fn ask(stream: &mut StdStream, request: &LocalRequest) -> std::io::Result<Vec<u8
     Err(ErrorKind::InvalidData.into())
 }
 
-/// A stream that carries Modbus/TCP frames to the device.
-async fn open(path: PathBuf, request: LocalRequest) -> Result<UnixStream, String> {
-    let failed =
-        |error: std::io::Error| format!("failed to use the gateway's connection at {}: {error}", path.display());
-    let mut stream = UnixStream::connect(&path).await.map_err(failed)?;
-    stream.write_all(request.line().as_bytes()).await.map_err(failed)?;
+/// The gateway's connection to the device; opened with the first request, and again after the gateway was restarted.
+struct GatewayConnection {
+    path: PathBuf,
+    request: LocalRequest,
+    stream: Option<BufReader<UnixStream>>,
+}
+
+impl SharedConnection for GatewayConnection {
+    fn perform<'a>(&'a mut self, request: BusRequest<'a>, limit: Duration) -> SharedOutcome<'a> {
+        Box::pin(async move {
+            let was_open = self.stream.is_some();
+            let performed = self.ask(request, limit).await;
+            // The gateway disconnects commands that are idle. A write is not sent twice.
+            match performed {
+                Err(error)
+                    if was_open && matches!(request, BusRequest::Read(_)) && error.failure == RelayFailure::Broken =>
+                {
+                    self.stream = None;
+                    self.ask(request, limit).await
+                }
+                performed => performed,
+            }
+        })
+    }
+}
+
+impl GatewayConnection {
+    async fn ask(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Vec<u16>, RelayError> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.open().await.map_err(|reason| RelayError::new(Exception::PATH_UNAVAILABLE, reason))?,
+        };
+        let line = DeviceRequest::line(request);
+        let asked = async {
+            stream.write_all(line.as_bytes()).await?;
+            read_line(&mut stream).await
+        };
+        let limit = limit + LONGEST_WAIT + GATEWAY_MARGIN;
+        match timeout(limit, asked).await {
+            Ok(Ok(line)) => {
+                self.stream = Some(stream);
+                parse_outcome(&line)
+            }
+            Ok(Err(error)) => {
+                let reason = self.failed(&error);
+                Err(RelayError { failure: RelayFailure::Broken, ..RelayError::new(Exception::NO_REPLY, reason) })
+            }
+            Err(_) => Err(RelayError::new(Exception::NO_REPLY, format!("the gateway did not reply within {limit:?}"))),
+        }
+    }
+
+    async fn open(&self) -> Result<BufReader<UnixStream>, String> {
+        let opened = async {
+            let mut stream = BufReader::new(UnixStream::connect(&self.path).await?);
+            stream.write_all(self.request.line().as_bytes()).await?;
+            let line = read_line(&mut stream).await?;
+            Ok::<_, std::io::Error>((stream, line))
+        };
+        let opened = timeout(REPLY_LIMIT, opened).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+        let (stream, line) = opened.map_err(|error| self.failed(&error))?;
+        parse_reply(&line).map(|_| stream)
+    }
+
+    fn failed(&self, error: &std::io::Error) -> String {
+        format!("failed to use the gateway's connection at {}: {error}", self.path.display())
+    }
+}
+
+async fn read_line(stream: &mut BufReader<UnixStream>) -> std::io::Result<Vec<u8>> {
     let mut line = Vec::new();
     while line.len() < MAX_LINE_BYTES {
-        match stream.read_u8().await.map_err(failed)? {
-            b'\n' => break,
+        match stream.read_u8().await? {
+            b'\n' => return Ok(line),
             byte => line.push(byte),
         }
     }
-    parse_reply(&line).map(|_| stream)
+    Err(ErrorKind::InvalidData.into())
 }
