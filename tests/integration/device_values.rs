@@ -145,6 +145,32 @@ async fn control_registers_of_a_json_profile_are_dangerous_and_have_a_range() {
 }
 
 #[tokio::test]
+async fn device_read_fails_if_every_point_is_refused() {
+    let server = battery();
+    let (code, text, _) = printed(&device(&server, "read", &[]).await);
+    assert!(code == Some(0) && text.contains("50.01 Hz") && text.contains("SN-7"), "{text}");
+    server.set_fault_rules([Fault::RefuseAddress(1)].map(FaultRule::new));
+    let (code, text, _) = printed(&device(&server, "read", &["soc_pct", "limit"]).await);
+    assert!(code == Some(0) && text.contains("refused: Illegal data address (exception 2)"), "{text}");
+    server.set_fault(Some(Fault::Exception(4)));
+    let (code, text, error) = printed(&device(&server, "read", &[]).await);
+    let expected = "the device refuses every point: Server device failure (exception 4)";
+    assert!(code == Some(1) && error.contains(expected), "{error}");
+    assert_eq!(text.matches("refused: Server device failure").count(), 7, "{text}");
+    let (code, _, error) = printed(&device(&server, "read", &["--json", "limit"]).await);
+    assert!(code == Some(1) && error.contains("refuses the point: Server device failure (exception 4)"), "{error}");
+    for number in [10, 11] {
+        server.set_fault(Some(Fault::Exception(number)));
+        let exception = format!("(exception {number})");
+        let (code, text, error) = printed(&device(&server, "read", &[]).await);
+        assert!(code == Some(1) && error.contains("refuses every point") && error.contains(&exception), "{error}");
+        assert_eq!(text.matches(&exception).count(), 7, "{text}");
+        let (code, _, error) = printed(&device(&server, "read", &["--json"]).await);
+        assert!(code == Some(1) && error.contains(&exception), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn device_scan_names_exceptions() {
     let registers = Registers::new();
     (1..=6).for_each(|unit| registers.fill(unit, Table::Holding, 0..=9, 0));

@@ -9,12 +9,12 @@ use bessai_domain::event::Frame;
 use bessai_domain::plan::{BlockFault, Plan, ReadRequest};
 use bessai_domain::profile::{Pacing, Point};
 use bessai_domain::register::{Table, UnitId};
-use bessai_domain::sunspec::DeviceDescription;
 use bessai_domain::relay::{RelayError, RelayFailure};
 use tokio::time::sleep_until;
-
+use bessai_domain::sunspec::DeviceDescription;
 use tokio_modbus::ExceptionCode;
 use crate::connection::BusConnection;
+
 use crate::discovery::{DiscoveryFailure, HoldingReads, discover};
 use crate::reply::{self, ExceptionKind, Reply};
 use crate::request::{BusError, BusRequest, Requests};
@@ -46,7 +46,6 @@ pub enum UnitReply {
     Silent,
 }
 
-/// Sends requests to one device, on a connection of its own or on one that another program shares.
 /// The words that a read returned, or why there are none; of a write, nothing.
 pub type SharedOutcome<'a> = Pin<Box<dyn Future<Output = Result<Vec<u16>, RelayError>> + 'a>>;
 
@@ -57,6 +56,7 @@ pub trait SharedConnection {
 }
 
 pub struct DeviceClient {
+/// Sends requests to one device, on a connection of its own or on one that another program shares.
     connection: ClientConnection,
     settings: DeviceSettings,
 }
@@ -83,18 +83,18 @@ impl Requests for BusConnection {
     async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         Self::request(self, request, limit).await
     }
-
 }
 impl Requests for ClientConnection {
+
     async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         match self {
             Self::Own(own) => own.bus.request(request, limit).await,
             Self::Shared(shared) => reply(request, shared.perform(request, limit).await),
         }
     }
-
 }
 /// A shared connection's outcome as a connection of one's own would have it.
+
 fn reply(request: BusRequest<'_>, outcome: Result<Vec<u16>, RelayError>) -> Result<Reply, BusError> {
     let RelayError { exception, failure, reason } = match (request, outcome) {
         (BusRequest::Write(_), Ok(_)) => return Ok(Reply::WriteConfirmed),
@@ -161,11 +161,13 @@ impl DeviceClient {
         let (mut refusals, mut timeouts, mut has_replied) = (BTreeMap::new(), 0, false);
         while let Some(request) = cycle.request(&plan) {
             let replied = self.connection.request(BusRequest::Read(&request), self.settings.timeout).await;
+        let (mut answered, mut last_reason) = (BTreeSet::new(), None);
             has_replied |= replied.is_ok();
             let (fault, reason) = match replied {
                 Ok(Reply::Values(registers)) => {
                     cycle.answered(&mut plan, &request, &registers, &mut reading);
                     continue;
+                    answered.extend(plan.channels(&request));
                 }
                 Ok(Reply::Exception(kind, reason)) => (kind.fault(), reason),
                 Ok(Reply::WriteConfirmed) => {
@@ -185,8 +187,15 @@ impl DeviceClient {
             }
             cycle.fail(&mut plan, fault);
         }
+            last_reason = Some(reason);
         if !has_replied && let Some(reason) = refusals.values().next().cloned() {
             return Err(reason);
+        // A unit that cannot be reached is not asked for the rest.
+        if let Some(reason) = last_reason {
+            for channel in (0..plan.channel_count()).filter(|channel| !answered.contains(channel)) {
+                refusals.entry(channel).or_insert_with(|| reason.clone());
+            }
+        }
         }
         if reading.has_changed_headers() {
             return Err(
