@@ -151,19 +151,21 @@ impl PolledDevice {
     }
 
     /// Its name and why it cannot be read, while it is offline.
-    pub(crate) fn failure(&self, error: Option<&BusError>) -> Option<(String, String)> {
-        let is_offline = self.online == Some(false);
-        is_offline.then(|| (self.settings.name.clone(), self.offline_reason(error)))
+    pub(crate) fn failure(&self) -> Option<(String, String)> {
+        let outage = self.outage.as_ref().filter(|_| self.online == Some(false))?;
+        Some((self.settings.name.clone(), outage.last_error.clone()))
     }
 
-    fn offline_reason(&self, error: Option<&BusError>) -> String {
+    /// `has_replied`: the device has replied in this cycle.
+    fn offline_reason(&self, error: Option<&BusError>, has_replied: bool) -> String {
         match error {
             Some(error) => error.reason().to_owned(),
             None if !self.has_points() => "the profile has no point to read".to_owned(),
             None => {
+                let what = if has_replied { "answers, but refuses every point" } else { "does not answer" };
                 match self.sources.iter().filter_map(|source| source.missing.status()).find(|text| !text.is_empty()) {
-                    Some(missing) => format!("answers, but refuses every point: {missing}"),
-                    None => "answers, but refuses every point".to_owned(),
+                    Some(missing) => format!("{what}: {missing}"),
+                    None => what.to_owned(),
                 }
             }
         }
@@ -190,7 +192,8 @@ impl PolledDevice {
             Some(_) => !frame.is_empty(),
             None => self.sources.iter().any(|source| !source.is_empty),
         };
-        self.update_status(online, error, connection)
+        let has_replied = self.sources.get(source).is_some_and(|state| state.has_replied);
+        self.update_status(online, error, has_replied, connection)
     }
 
     fn update_suspension(&mut self, frame: &Frame, error: Option<&BusError>, shares_bus: bool) {
@@ -219,15 +222,20 @@ impl PolledDevice {
         &mut self,
         online: bool,
         error: Option<&BusError>,
+        has_replied: bool,
         connection: &BusConnection,
     ) -> Option<DeviceStatus> {
         if online && self.online == Some(true) {
             return self.update_missing();
         }
-        let detail = if online { "answers".to_owned() } else { self.offline_reason(error) };
+        let detail = if online { "answers".to_owned() } else { self.offline_reason(error, has_replied) };
         if self.online == Some(online) {
-            // A cycle that was postponed says nothing new.
-            let detail = if matches!(error, Some(BusError::Postponed(_))) { None } else { Some(detail) };
+            // A cycle that was postponed says nothing new, nor does one without a request: all points wait for their retry.
+            let is_news = match error {
+                Some(error) => !matches!(error, BusError::Postponed(_)),
+                None => has_replied,
+            };
+            let detail = is_news.then_some(detail);
             self.remind(detail, connection);
             return None;
         }

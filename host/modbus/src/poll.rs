@@ -126,7 +126,7 @@ impl Poller {
         let status = device.record_cycle(source, &frame, error.as_ref(), &self.requester.connection, shares_bus);
         // If nothing was sent, nothing was learnt about the device.
         let is_postponed = matches!(error, Some(BusError::Postponed(_)));
-        let failure = device.failure(error.as_ref()).filter(|_| !is_postponed).map(|(device, error)| {
+        let failure = device.failure().filter(|_| !is_postponed).map(|(device, error)| {
             let connection = self.requester.connection.next_attempt();
             let next_try = next_due.into_iter().chain(connection).max().unwrap_or_else(Instant::now);
             DeviceReport::Failure(ReadFailure { device, error, next_try: next_try.into_std() })
@@ -260,6 +260,7 @@ impl Requester {
         };
         self.relayed.note_cycle(settings.unit, reading.at.is_some(), error.as_ref());
         state.has_moved = reading.values.has_changed_headers();
+        state.has_replied = reading.at.is_some();
         let mut frame = state.plan.finish(reading.values, state.settings.index);
         state.hold_back_counters(settings, &mut frame);
         (reading.at.unwrap_or_else(self.clock), frame, error)

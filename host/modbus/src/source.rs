@@ -46,6 +46,8 @@ pub(crate) struct SourceState {
     /// A SunSpec model was not where it was discovered in the last cycle.
     pub(crate) has_moved: bool,
     counters: CounterFilter,
+    /// The device replied to a request of the last cycle, if only with an exception.
+    pub(crate) has_replied: bool,
     created: Instant,
     /// For points whose attempts cost little.
     cheap_retry: RetryTimer,
@@ -85,6 +87,7 @@ impl SourceState {
             has_moved: false,
             counters: CounterFilter::new(device.profile.source(source_name.as_deref())),
             created: now,
+            has_replied: false,
             cheap_retry: RetryTimer::new(false, now),
             costly_retry: RetryTimer::new(true, now),
         }

@@ -34,11 +34,10 @@ pub(super) struct StatusReport {
     metrics: BTreeMap<String, Arc<PluginMetrics>>,
 }
 
-/// The last failure to read a device.
+/// Why a device cannot be read; removed once it can.
 struct DeviceFailure {
     error: String,
-    /// None once the device answers again.
-    since: Option<Instant>,
+    since: Instant,
     next_try: Instant,
 }
 
@@ -83,9 +82,9 @@ impl StatusReport {
     /// An attempt to read a device failed.
     pub(super) fn note_failure(&mut self, failure: ReadFailure) {
         let ReadFailure { device, error, next_try } = failure;
-        let since = self.failures.get(&device).and_then(|known| known.since).unwrap_or_else(Instant::now);
+        let since = self.failures.get(&device).map_or_else(Instant::now, |known| known.since);
         let next_try = Instant::from_std(next_try);
-        self.failures.insert(device, DeviceFailure { error, since: Some(since), next_try });
+        self.failures.insert(device, DeviceFailure { error, since, next_try });
     }
 
     /// Other points of a device than before have no values.
@@ -101,8 +100,8 @@ impl StatusReport {
     pub(super) fn note(&mut self, body: &EventBody) {
         match body {
             EventBody::Device(status) => {
-                if let Some(failure) = self.failures.get_mut(&status.device).filter(|_| status.online) {
-                    failure.since = None;
+                if status.online {
+                    self.failures.remove(&status.device);
                 }
                 self.devices.insert(status.device.clone(), Some(status.online));
             }
@@ -179,13 +178,12 @@ impl StatusReport {
 
     fn device(&self, name: &str, online: Option<bool>) -> Value {
         let failure = self.failures.get(name);
-        let current = failure.and_then(|failure| Some((failure.since?, failure.next_try)));
         let framing = self.framing.get(name).into_iter().flat_map(|counts| counts.occurred());
         json!({
             "online": online,
             "last_error": failure.map(|failure| &failure.error),
-            "failing_s": current.map(|(since, _)| since.elapsed().as_secs()),
-            "next_try_s": current.map(|(_, next_try)| seconds_until(next_try)),
+            "failing_s": failure.map(|failure| failure.since.elapsed().as_secs()),
+            "next_try_s": failure.map(|failure| seconds_until(failure.next_try)),
             "framing": framing.map(|(name, count)| (name.to_owned(), json!(count))).collect::<Map<_, _>>(),
             "missing": self.missing.get(name).map(missing::blocks).unwrap_or_default(),
             "missing_points": self.missing.get(name).map(missing::count).unwrap_or_default(),

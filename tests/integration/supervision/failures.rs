@@ -1,5 +1,9 @@
 //! What `/health` shows of a device and a broker that cannot be reached: why, since when, and when they are tried next.
 
+use std::net::SocketAddr;
+
+use bessai_simulator::registers::{Registers, Table};
+use bessai_simulator::server::Server;
 use serde_json::Value;
 
 use crate::support::broker::{Broker, BrokerSetup};
@@ -25,4 +29,13 @@ async fn a_device_and_a_broker_that_cannot_be_reached_show_their_error_and_the_n
     // The last error stays readable.
     assert!(health["feeds"]["default"]["last_error"].is_string(), "{health}");
     assert!(health["devices"]["battery"]["failing_s"].is_number(), "{health}");
+
+    let registers = Registers::new();
+    registers.fill(1, Table::Holding, 0..=65_534, 0);
+    let _device = Server::start(SocketAddr::from(([127, 0, 0, 1], device_port)), registers).unwrap();
+    let is_online = |health: &Value| health["devices"]["battery"]["online"] == true;
+    let health = gateway.wait_for_health("the device", is_online).await;
+    for key in ["last_error", "failing_s", "next_try_s"] {
+        assert!(health["devices"]["battery"][key].is_null(), "{key}: {health}");
+    }
 }

@@ -1,11 +1,14 @@
 //! What is logged while a device is away, and after it.
 
+use std::collections::BTreeSet;
+
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::register::{Table, UnitId};
 use bessai_simulator::registers::Registers;
 use bessai_simulator::server::Fault;
 
-use super::fixture::{BOTH, SECOND, TestBus, captured_log, registers};
+use super::fixture::{BOTH, Received, SECOND, TestBus, captured_log, device, in_blocks, in_virtual_time, registers};
+use crate::DeviceReport;
 use crate::request::BusRequest;
 
 fn memory() -> Registers {
@@ -44,6 +47,39 @@ fn a_device_that_stays_away_is_mentioned_with_growing_distance() {
             }
             assert!(lines.last().unwrap().contains("memory answers after 3 h"), "{log}");
         }
+    }
+}
+
+/// The reasons that are reported in half a minute.
+async fn reasons(bus: &mut TestBus) -> BTreeSet<String> {
+    let (mut reasons, end) = (BTreeSet::new(), bus.start.elapsed() + 30 * SECOND);
+    loop {
+        let Received { at, value } = bus.report().await;
+        if at > end {
+            return reasons;
+        }
+        if let DeviceReport::Failure(failure) = value {
+            reasons.insert(failure.error);
+        }
+    }
+}
+
+#[test]
+fn the_reason_of_an_outage_is_the_true_one_throughout() {
+    for framing in BOTH {
+        in_virtual_time(async {
+            let settings = || in_blocks(device("box", 1, &registers((0..8).map(|block| block * 20))), 1, 0);
+            let mut bus = TestBus::start(framing, &memory(), vec![settings()]);
+            bus.frames(3).await;
+            bus.set_unreachable(true);
+            let found = reasons(&mut bus).await;
+            assert!(!found.is_empty() && !found.iter().any(|reason| reason.contains("answers")), "{found:?}");
+            let mut bus = TestBus::start(framing, &memory(), vec![settings()]);
+            bus.frames(3).await;
+            bus.server.set_fault(Some(Fault::Silence));
+            let found = reasons(&mut bus).await;
+            assert!(!found.is_empty() && !found.iter().any(|reason| reason.contains("answers, but")), "{found:?}");
+        });
     }
 }
 
