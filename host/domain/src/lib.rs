@@ -10,6 +10,7 @@
 )]
 
 pub mod address;
+pub mod blank_model;
 pub mod broker_limits;
 pub mod command;
 pub mod counter;

@@ -5,16 +5,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_domain::blank_model::BlankModelFilter;
 use bessai_domain::event::Frame;
 use bessai_domain::plan::{BlockFault, Plan, ReadRequest};
 use bessai_domain::profile::{Pacing, Point};
 use bessai_domain::register::{Table, UnitId};
 use bessai_domain::relay::{RelayError, RelayFailure};
-use tokio::time::sleep_until;
 use bessai_domain::sunspec::DeviceDescription;
+use tokio::time::sleep_until;
 use tokio_modbus::ExceptionCode;
-use crate::connection::BusConnection;
 
+use crate::connection::BusConnection;
 use crate::discovery::{DiscoveryFailure, HoldingReads, discover};
 use crate::reply::{self, ExceptionKind, Reply};
 use crate::request::{BusError, BusRequest, Requests};
@@ -55,8 +56,8 @@ pub trait SharedConnection {
     fn perform<'a>(&'a mut self, request: BusRequest<'a>, limit: Duration) -> SharedOutcome<'a>;
 }
 
-pub struct DeviceClient {
 /// Sends requests to one device, on a connection of its own or on one that another program shares.
+pub struct DeviceClient {
     connection: ClientConnection,
     settings: DeviceSettings,
 }
@@ -84,8 +85,8 @@ impl Requests for BusConnection {
         Self::request(self, request, limit).await
     }
 }
-impl Requests for ClientConnection {
 
+impl Requests for ClientConnection {
     async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         match self {
             Self::Own(own) => own.bus.request(request, limit).await,
@@ -93,8 +94,8 @@ impl Requests for ClientConnection {
         }
     }
 }
-/// A shared connection's outcome as a connection of one's own would have it.
 
+/// A shared connection's outcome as a connection of one's own would have it.
 fn reply(request: BusRequest<'_>, outcome: Result<Vec<u16>, RelayError>) -> Result<Reply, BusError> {
     let RelayError { exception, failure, reason } = match (request, outcome) {
         (BusRequest::Write(_), Ok(_)) => return Ok(Reply::WriteConfirmed),
@@ -156,18 +157,19 @@ impl DeviceClient {
     /// # Errors
     /// A text, if the device does not reply.
     pub async fn read_points<'a>(&mut self, points: impl Iterator<Item = &'a Point>) -> Result<PointReadings, String> {
-        let mut plan = Plan::new(points, self.settings.unit, self.settings.read_limits);
+        let points: Vec<&Point> = points.collect();
+        let mut plan = Plan::new(points.iter().copied(), self.settings.unit, self.settings.read_limits);
         let (mut cycle, mut reading) = (plan.cycle(), plan.reading());
         let (mut refusals, mut timeouts, mut has_replied) = (BTreeMap::new(), 0, false);
+        let (mut answered, mut last_reason) = (BTreeSet::new(), None);
         while let Some(request) = cycle.request(&plan) {
             let replied = self.connection.request(BusRequest::Read(&request), self.settings.timeout).await;
-        let (mut answered, mut last_reason) = (BTreeSet::new(), None);
             has_replied |= replied.is_ok();
             let (fault, reason) = match replied {
                 Ok(Reply::Values(registers)) => {
+                    answered.extend(plan.channels(&request));
                     cycle.answered(&mut plan, &request, &registers, &mut reading);
                     continue;
-                    answered.extend(plan.channels(&request));
                 }
                 Ok(Reply::Exception(kind, reason)) => (kind.fault(), reason),
                 Ok(Reply::WriteConfirmed) => {
@@ -185,24 +187,25 @@ impl DeviceClient {
             for channel in plan.channels(&request) {
                 refusals.insert(channel, reason.clone());
             }
+            last_reason = Some(reason);
             cycle.fail(&mut plan, fault);
         }
-            last_reason = Some(reason);
-        if !has_replied && let Some(reason) = refusals.values().next().cloned() {
-            return Err(reason);
         // A unit that cannot be reached is not asked for the rest.
         if let Some(reason) = last_reason {
             for channel in (0..plan.channel_count()).filter(|channel| !answered.contains(channel)) {
                 refusals.entry(channel).or_insert_with(|| reason.clone());
             }
         }
+        if !has_replied && let Some(reason) = refusals.values().next().cloned() {
+            return Err(reason);
         }
         if reading.has_changed_headers() {
             return Err(
                 "the device no longer has the SunSpec models that were discovered; run the command again".into()
             );
         }
-        let frame = plan.finish(reading, 0);
+        let mut frame = plan.finish(reading, 0);
+        BlankModelFilter::new(points.iter().copied()).remove_blank(&mut frame);
         let has_text = |channel: usize| frame.texts.iter().any(|text| usize::try_from(text.channel) == Ok(channel));
         // The search in a refused block reads some points before, or after, a request with them is refused.
         refusals

@@ -262,7 +262,7 @@ impl Requester {
         state.has_moved = reading.values.has_changed_headers();
         state.has_replied = reading.at.is_some();
         let mut frame = state.plan.finish(reading.values, state.settings.index);
-        state.hold_back_counters(settings, &mut frame);
+        state.withhold_values(settings, &mut frame);
         (reading.at.unwrap_or_else(self.clock), frame, error)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bessai_domain::blank_model::BlankModelFilter;
 use bessai_domain::counter::CounterFilter;
 use bessai_domain::event::Frame;
 use bessai_domain::plan::{BlockFault, Cycle, Plan, ReadRequest};
@@ -45,9 +46,10 @@ pub(crate) struct SourceState {
     empty_cycles: usize,
     /// A SunSpec model was not where it was discovered in the last cycle.
     pub(crate) has_moved: bool,
-    counters: CounterFilter,
     /// The device replied to a request of the last cycle, if only with an exception.
     pub(crate) has_replied: bool,
+    counters: CounterFilter,
+    blank_models: BlankModelFilter,
     created: Instant,
     /// For points whose attempts cost little.
     cheap_retry: RetryTimer,
@@ -85,9 +87,10 @@ impl SourceState {
             last_plan_reset: now,
             empty_cycles: 0,
             has_moved: false,
-            counters: CounterFilter::new(device.profile.source(source_name.as_deref())),
-            created: now,
             has_replied: false,
+            counters: CounterFilter::new(device.profile.source(source_name.as_deref())),
+            blank_models: BlankModelFilter::new(device.profile.source(source_name.as_deref())),
+            created: now,
             cheap_retry: RetryTimer::new(false, now),
             costly_retry: RetryTimer::new(true, now),
         }
@@ -161,8 +164,10 @@ impl SourceState {
             .retain(|&channel| frame.values.get(channel).is_none_or(|value| value.is_nan()) && !has_text(channel));
     }
 
-    /// Takes counters that have fallen out of a frame until they have stayed down.
-    pub(crate) fn hold_back_counters(&mut self, settings: &DeviceSettings, frame: &mut Frame) {
+    /// Takes values out of a frame that the device does not mean: those of blank SunSpec models, and of counters that have
+    /// fallen until they have stayed down.
+    pub(crate) fn withhold_values(&mut self, settings: &DeviceSettings, frame: &mut Frame) {
+        self.blank_models.remove_blank(frame);
         let device = &settings.name;
         for channel in self.counters.hold_back(frame, self.created.elapsed()) {
             let point = settings.profile.source(self.settings.name.as_deref()).nth(channel);
