@@ -106,23 +106,6 @@ async fn device_write_asks_before_it_writes_a_dangerous_point() {
 }
 
 #[tokio::test]
-async fn device_read_fails_if_every_point_is_refused() {
-    let server = battery();
-    let (code, text, _) = printed(&device(&server, "read", &[]).await);
-    assert!(code == Some(0) && text.contains("50.01 Hz") && text.contains("SN-7"), "{text}");
-    server.set_fault_rules([Fault::RefuseAddress(1)].map(FaultRule::new));
-    let (code, text, _) = printed(&device(&server, "read", &["soc_pct", "limit"]).await);
-    assert!(code == Some(0) && text.contains("refused: Illegal data address (exception 2)"), "{text}");
-    server.set_fault(Some(Fault::Exception(4)));
-    let (code, text, error) = printed(&device(&server, "read", &[]).await);
-    let expected = "the device refuses every point: Server device failure (exception 4)";
-    assert!(code == Some(1) && error.contains(expected), "{error}");
-    assert_eq!(text.matches("refused: Server device failure").count(), 7, "{text}");
-    let (code, _, error) = printed(&device(&server, "read", &["--json", "limit"]).await);
-    assert!(code == Some(1) && error.contains("refuses the point: Server device failure (exception 4)"), "{error}");
-}
-
-#[tokio::test]
 async fn control_registers_of_a_json_profile_are_dangerous_and_have_a_range() {
     let registers = Registers::new();
     registers.fill(1, Table::Holding, 47_000..=47_200, 0);

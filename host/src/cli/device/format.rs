@@ -74,6 +74,9 @@ fn value_text(point: &Point, readings: &PointReadings, channel: usize) -> String
         (_, Some(text)) => text.value.clone(),
         (kind, None) => {
             let value = frame.values.get(channel).copied().unwrap_or(f64::NAN);
+            if value.is_nan() && kind == Some(FaultKind::OutOfRange) {
+                return "no value (outside its range)".into();
+            }
             let note = if kind == Some(FaultKind::OutOfRange) { " (outside its range)" } else { "" };
             format!("{value} {}{}{note}", unit(&point.unit), state_names(point, value))
         }
