@@ -21,20 +21,11 @@ const REPLY_LIMIT: Duration = Duration::from_secs(5);
 const READ_AHEAD_BYTES: usize = 4 * MAX_FRAME_BYTES;
 
 /// Serves a client until it closes the connection, keeps silent for ten minutes, does not take a reply, or sends something
-/// else than Modbus/TCP. `client` is its name in the log. Returns why it was disconnected, if it did not close the connection
-/// itself.
+/// else than Modbus/TCP. `client` is its name in the log, and `last_request` is set when one comes. Returns why it was
+/// disconnected, if it did not close the connection itself.
 ///
 /// # Errors
 /// The reason, as the second half of a sentence about the client.
-pub async fn serve_stream<S, T>(stream: S, target: &T, counters: &ServerCounters, client: &str) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    T: RelayTarget,
-{
-    serve_client(stream, target, counters, client, &Cell::new(Instant::now())).await
-}
-
-/// As [`serve_stream`]; notes when the last request came.
 pub(crate) async fn serve_client<S, T>(
     mut stream: S,
     target: &T,

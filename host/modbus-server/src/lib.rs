@@ -26,7 +26,6 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use connection::serve_stream;
 pub use counters::ServerCounters;
 pub use ipnet::IpNet;
 pub use listener::{ServerSettings, serve};

@@ -251,10 +251,14 @@ impl Link {
     }
 }
 
-/// A time limit as it is shown: those that follow from how fast a device replies have fractions.
+/// A time limit as it is shown: without the fractions of a millisecond that limits have which follow from how fast a device
+/// replies. One below a millisecond was set.
 fn in_milliseconds(limit: Duration) -> Duration {
     /// Nanoseconds of a millisecond.
     const MILLISECOND: u32 = 1_000_000;
+    if limit < Duration::from_millis(1) {
+        return limit;
+    }
     Duration::new(limit.as_secs(), limit.subsec_millis() * MILLISECOND)
 }
 

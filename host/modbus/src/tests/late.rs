@@ -150,7 +150,8 @@ fn with_a_constant_transaction_id_no_late_reply_is_taken_for_another_one() {
             Some(MS * if chance < 30 { 500 + 9 * u32::try_from(chance).unwrap() } else { 5 })
         }
     };
-    let cases: [(fn(u64) -> Option<Duration>, usize); 4] = [(once, 190), (often, 100), (lossy, 80), (in_disorder, 1)];
+    type Delay = fn(u64) -> Option<Duration>;
+    let cases: [(Delay, usize); 4] = [(once, 190), (often, 100), (lossy, 80), (in_disorder, 1)];
     for (case, (delay, least)) in cases.into_iter().enumerate() {
         let whole = in_virtual_time(whole_readings(delay, 200));
         assert!(whole >= least, "case {case}: {whole} whole readings of 200");
