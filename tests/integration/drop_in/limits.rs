@@ -57,8 +57,9 @@ async fn events_older_than_max_age_are_skipped_and_counted() {
 #[tokio::test]
 async fn the_memory_limit_follows_the_settings() {
     let mut site = TestSite::start(&[
-        ("small.toml", hostile_feed("allocate", "[limits]\nmemory = \"8MiB\"\n")),
-        ("large.toml", hostile_feed("allocate", "[limits]\nmemory = \"100MiB\"\n")),
+        // The memory is used up before the time.
+        ("small.toml", hostile_feed("allocate", "[limits]\nmemory = \"8MiB\"\ncall = \"10s\"\n")),
+        ("large.toml", hostile_feed("allocate", "[limits]\nmemory = \"100MiB\"\ncall = \"10s\"\n")),
     ])
     .await;
     for (name, bytes) in [("small", 8 << 20), ("large", 100 << 20)] {
