@@ -108,6 +108,6 @@ async fn a_password_file_that_does_not_answer_delays_its_own_feed_alone() {
     site.gateway.wait_for_log(unread).await;
     site.all_readings().await;
     std::fs::remove_file(site.gateway.path("gate")).unwrap();
-    echoes.receive(5).await;
+    echoes.receive_after_kill(5).await;
     site.all_readings().await;
 }

@@ -152,6 +152,20 @@ impl EchoStream {
         }
     }
 
+    /// Receives this many events after the broker was killed: those that it had not acknowledged may be repeated first.
+    pub async fn receive_after_kill(&mut self, count: usize) {
+        let mut received = 0;
+        while received < count {
+            let echo = Echo::parse(&self.subscriber.next("").await);
+            let due = self.last.map_or(echo.sequence, |last| last + 1);
+            assert!(echo.sequence <= due, "event {due} is missing: {} follows", echo.sequence);
+            if echo.sequence == due {
+                self.last = Some(due);
+                received += 1;
+            }
+        }
+    }
+
     /// The next event that meets a condition; the order of those before it is checked too.
     pub async fn wait_for(&mut self, condition: impl Fn(&Echo) -> bool) -> Echo {
         loop {
