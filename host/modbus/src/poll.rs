@@ -141,6 +141,14 @@ impl Poller {
     }
 }
 
+/// What goes before the next request of the bus's own: all writes that are pending, and one request of other programs.
+async fn perform_pending(writes: &mut PendingWrites, relayed: &mut RelayQueue, connection: &mut BusConnection) {
+    if writes.perform_all(connection).await {
+        relayed.forget_latest();
+    }
+    relayed.perform_one(connection).await;
+}
+
 async fn until(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -152,14 +160,6 @@ impl Requester {
     async fn write(&mut self, write: PendingWrite) {
         self.writes.perform(write, &mut self.connection).await;
         self.relayed.forget_latest();
-    }
-
-    /// What goes before the next request of the bus's own: all writes that are pending, and one request of other programs.
-    async fn perform_waiting(&mut self) {
-        if self.writes.perform_all(&mut self.connection).await {
-            self.relayed.forget_latest();
-        }
-        self.relayed.perform_one(&mut self.connection).await;
     }
 
     /// Waits until a report can be sent, and performs writes meanwhile: the receiver may wait for one of them. None when the
@@ -207,8 +207,7 @@ impl Requester {
     async fn check_chain(&mut self, device: &mut PolledDevice, check: ChainCheck) {
         let (writes, relayed) = (&mut self.writes, &mut self.relayed);
         let before_each = async |connection: &mut BusConnection| {
-            writes.perform_all(connection).await;
-            relayed.perform_one(connection).await;
+            perform_pending(writes, relayed, connection).await;
         };
         let checked = check_chain(&mut self.connection, device.holding_reads(), check, before_each).await;
         if let (Ok(state), Some(chain)) = (checked, &mut device.chain) {
@@ -221,8 +220,7 @@ impl Requester {
         let base = device.settings.profile.sunspec_base;
         let (writes, relayed) = (&mut self.writes, &mut self.relayed);
         let before_each = async |connection: &mut BusConnection| {
-            writes.perform_all(connection).await;
-            relayed.perform_one(connection).await;
+            perform_pending(writes, relayed, connection).await;
         };
         match discover(&mut self.connection, device.holding_reads(), base, before_each).await {
             Ok(found) => {
@@ -289,7 +287,7 @@ impl Requester {
     ) -> Result<(), BusError> {
         let mut nothing_read = None;
         while let Some(request) = cycle.request(&state.plan) {
-            self.perform_waiting().await;
+            perform_pending(&mut self.writes, &mut self.relayed, &mut self.connection).await;
             if cycle.asks_suspect()
                 && reading.unconfirmed.is_some()
                 && !self.unit_answers(state, cycle, reading).await?
