@@ -7,6 +7,7 @@ use std::time::Duration;
 use bessai_simulator::server::Framing;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::fixture::{MS, MemoryDialer, SECOND, crc, device, in_virtual_time, registers, spawn_poller};
@@ -35,19 +36,28 @@ async fn reply_late(stream: DuplexStream, start: Instant, delay: Rc<Cell<Duratio
     }
 }
 
+/// Polls these registers of a device on a serial bus whose replies are late by `delay`.
+fn poll_late(
+    start: Instant,
+    delay: &Rc<Cell<Duration>>,
+    addresses: &[u16],
+) -> (JoinHandle<()>, mpsc::Receiver<DeviceReport>) {
+    let delay = Rc::clone(delay);
+    let connect = move || {
+        let (ours, theirs) = duplex(4096);
+        tokio::task::spawn_local(reply_late(theirs, start, Rc::clone(&delay)));
+        Ok(ours)
+    };
+    let (reported, reports) = mpsc::channel(4);
+    let dialer = MemoryDialer { framing: Framing::Rtu, connect };
+    let devices = vec![device("box", 1, &registers(addresses.iter().copied()))];
+    (spawn_poller(dialer, devices, start, reported, WriteQueue::closed()), reports)
+}
+
 /// Polls a device whose replies are that late for two minutes, and then in time. Values whose age is known must be young.
 async fn check_lateness(addresses: &[u16], late: Duration) {
     let (start, delay) = (Instant::now(), Rc::new(Cell::new(Duration::ZERO)));
-    let device_delay = Rc::clone(&delay);
-    let connect = move || {
-        let (ours, theirs) = duplex(4096);
-        tokio::task::spawn_local(reply_late(theirs, start, Rc::clone(&device_delay)));
-        Ok(ours)
-    };
-    let (reported, mut reports) = mpsc::channel(4);
-    let dialer = MemoryDialer { framing: Framing::Rtu, connect };
-    let devices = vec![device("box", 1, &registers(addresses.iter().copied()))];
-    let task = spawn_poller(dialer, devices, start, reported, WriteQueue::closed());
+    let (task, mut reports) = poll_late(start, &delay, addresses);
     let mut good = 0;
     while good < 10 {
         let now = start.elapsed();
@@ -161,7 +171,7 @@ fn with_a_constant_transaction_id_no_late_reply_is_taken_for_another_one() {
 /// Polls a serial bus whose device stalls for three seconds and then sends what it owes. Returns the readings with gaps.
 async fn gaps_after_stall() -> usize {
     let (start, delay) = (Instant::now(), Rc::new(Cell::new(Duration::ZERO)));
-    let (device_delay, stalled) = (Rc::clone(&delay), Rc::clone(&delay));
+    let stalled = Rc::clone(&delay);
     tokio::task::spawn_local(async move {
         loop {
             let now = start.elapsed();
@@ -170,15 +180,7 @@ async fn gaps_after_stall() -> usize {
             sleep(MS).await;
         }
     });
-    let connect = move || {
-        let (ours, theirs) = duplex(4096);
-        tokio::task::spawn_local(reply_late(theirs, start, Rc::clone(&device_delay)));
-        Ok(ours)
-    };
-    let (reported, mut reports) = mpsc::channel(4);
-    let dialer = MemoryDialer { framing: Framing::Rtu, connect };
-    let devices = vec![device("box", 1, &registers([0, 1000, 2000, 3000, 4000]))];
-    let task = spawn_poller(dialer, devices, start, reported, WriteQueue::closed());
+    let (task, mut reports) = poll_late(start, &delay, &[0, 1000, 2000, 3000, 4000]);
     let mut gaps = 0;
     while start.elapsed() < 40 * SECOND {
         let Some(DeviceReport::Frame(_, frame)) = reports.recv().await else { continue };
