@@ -1,9 +1,9 @@
 //! Counters that fall: a reset is one that stays.
 //!
 //! Many inverters read 0, or next to nothing, for a moment when they fall asleep or restart, and their old total afterwards.
-//! Whoever subtracts totals would count the whole total again. A counter that loses more than half of its value therefore has
-//! no value until it has stayed down for [`CONFIRMATION`]; smaller falls are reported at once. Near the end of its format such
-//! a fall may be an overflow, which is recognised by the counter rising again from a small value.
+//! A program that subtracts totals would count the whole total again. A counter that loses more than half of its value
+//! therefore has no value until it has stayed down for [`CONFIRMATION`]; smaller falls are reported at once. Near the end of
+//! its format such a fall may be an overflow, which is recognised by the counter rising again from a small value.
 
 use std::cmp::Ordering;
 use std::time::Duration;

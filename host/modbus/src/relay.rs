@@ -71,7 +71,7 @@ struct RelayedRequest {
     operation: Operation,
     /// Counted from its turn.
     timeout: Duration,
-    /// Told when its turn has come.
+    /// Notified when its turn comes.
     turn: oneshot::Sender<()>,
     outcome: oneshot::Sender<Result<Vec<u16>, RelayError>>,
 }

@@ -171,7 +171,7 @@ fn invalid_point(text: &str, devices: &Devices) -> Option<String> {
     }
 }
 
-/// Modbus has no passwords: whoever reaches the port may use it.
+/// Modbus has no passwords: anyone who can reach the port can use it.
 fn warn_if_open(server: &ModbusServerConfig, findings: &Findings) {
     let ServerSettings { listen, allow } = &server.settings;
     if listen.ip().is_loopback() || !allow.is_empty() {
