@@ -105,6 +105,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     }
     let (stop, stopping) = watch::channel(false);
     let journal = Journal::open(&config.journal, now())?;
+    let last_verdict = journal.last_verdict();
     let in_force = journal.site();
     let in_force = in_force.as_ref().map(AsRef::as_ref);
     let site = Arc::new(with_revision(site::describe(&config, in_force), in_force));
@@ -121,6 +122,9 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let sinks = sinks(&journal, &report, inference, site::reports(&config.devices));
     let report_filters = site::report_filters(&config.devices);
     let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, report_filters, now, sinks);
+    if let Some(last) = &last_verdict {
+        pipeline.restore_trips(last);
+    }
     let pipeline = spawn_pipeline(pipeline, received, &stopping);
     let buses = Rc::new(RefCell::new(Buses::new(inputs.clone(), Rc::clone(&report), stopping.clone())));
     buses.borrow_mut().start(&config.devices);

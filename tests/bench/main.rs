@@ -23,6 +23,7 @@ mod plugins;
 mod process;
 mod program;
 mod program_figures;
+mod safety;
 mod small;
 mod subscriber;
 mod table;
@@ -35,11 +36,12 @@ use test_bed::TestBed;
 
 /// The text of a usage error.
 const USAGE: &str =
-    "usage: bench [--quick] [--markdown] [--plugins | --small | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
+    "usage: bench [--quick] [--markdown] [--plugins | --small | --safety | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
   --quick     shorter windows: rougher figures
   --markdown  the tables as Markdown on standard output, and as text on standard error
   --plugins   only the figures of plugins
   --small     only the figures of a small machine
+  --safety    only the figures of the safety verdict
   --delivery  only the figures of delivery, or of one part: sessions, live, catch-up, journal or memory
   --modbus    only the figures of reading devices, or of one part: rate, values, connections, write, requests or server
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
@@ -64,6 +66,8 @@ enum Part {
     Plugins,
     /// Those of a small machine.
     Small,
+    /// Those of the safety verdict.
+    Safety,
     /// All figures of delivery, or one part.
     Delivery(Option<String>),
     /// All figures of reading devices, or one part.
@@ -89,7 +93,7 @@ fn main() -> ExitCode {
 impl Part {
     fn only(&self) -> Option<&str> {
         match self {
-            Self::All | Self::Plugins | Self::Small => None,
+            Self::All | Self::Plugins | Self::Small | Self::Safety => None,
             Self::Delivery(part) | Self::Modbus(part) => part.as_deref(),
         }
     }
@@ -105,6 +109,7 @@ impl Options {
                 "--markdown" => options.as_markdown = true,
                 "--plugins" => options.part = Part::Plugins,
                 "--small" => options.part = Part::Small,
+                "--safety" => options.part = Part::Safety,
                 "--delivery" => options.part = Part::Delivery(None),
                 "--modbus" => options.part = Part::Modbus(None),
                 flag if let Some(part) = flag.strip_prefix(DELIVERY_OF) => {
@@ -155,6 +160,9 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     }
     if let Part::All | Part::Small = &options.part {
         show(&Table::of(&small::measure(&gateway, &test_bed)?));
+    }
+    if let Part::All | Part::Safety = &options.part {
+        show(&Table::of(&safety::measure()));
     }
     println!("{machine}");
     Ok(())

@@ -75,7 +75,9 @@ async fn heartbeat_and_safety_are_repeated() {
 async fn safety_violations_and_their_ends_are_published() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let mut subscriber = Subscriber::start(broker.port).await;
-    let gateway = Setup::new().device(device.port()).broker(broker.url()).run();
+    // Refused from 45 °C on; with the default limits set-points are only halved there.
+    let settings = "[safety]\ntemp_c = { max = 45 }\n";
+    let gateway = Setup::new().device(device.port()).broker(broker.url()).file("bessai.toml", settings).run();
     let is_safe = |message: &ReceivedMessage| message.json()["is_safe"].as_bool().unwrap();
     subscriber.wait_for("/safety", is_safe).await;
     for (channel, bad, good) in [("soc_pct", 99.0, 72.3), ("soc_pct", 5.0, 72.3), ("temp_c", 45.1, 45.0)] {
@@ -86,6 +88,28 @@ async fn safety_violations_and_their_ends_are_published() {
         subscriber.wait_for("/safety", is_safe).await;
     }
     gateway.wait_for_log("the battery is not safe: temp_c violates max").await;
+}
+
+#[tokio::test]
+async fn a_hot_battery_is_derated_first_and_trips_until_it_is_reset_also_over_a_kill() {
+    let (device, broker) = (Device::huawei(), Broker::start());
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let is_safe = |message: &ReceivedMessage| message.json()["is_safe"].as_bool().unwrap();
+    let gateway = Setup::new().device(device.port()).broker(broker.url()).run();
+    subscriber.wait_for("/safety", is_safe).await;
+    device.set("temp_c", 50.0);
+    gateway.wait_for_log("set-points of battery are reduced: temp_c is 50, limit 45 (rule derate)").await;
+    subscriber.wait_for("/safety", is_safe).await;
+    device.set("temp_c", 60.5);
+    gateway.wait_for_log("battery tripped: temp_c was 60.5, limit 60").await;
+    subscriber.wait_for("/safety", |message| !is_safe(message)).await;
+    device.set("temp_c", 25.0);
+    subscriber.wait_for("/telemetry", |message| message.json()["temp_c"] == json!(25.0)).await;
+    subscriber.wait_for("/safety", |message| !is_safe(message)).await;
+    let gateway = gateway.kill().run();
+    gateway.wait_for_log("battery tripped before the restart: temp_c was 60.5, limit 60").await;
+    subscriber.wait_for("/telemetry", |message| message.json()["temp_c"] == json!(25.0)).await;
+    assert_eq!(gateway.health().await["safety_status"], "BLOCKED");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bessai_domain::profile::{self, Point, Profile};
 use bessai_domain::register::{Table, UnitId};
 use bessai_domain::report::{ReportFilter, ReportRule};
-use bessai_domain::safety::age_limit;
+use bessai_domain::safety::{Bounds, SafetyLimits, age_limit};
 use bessai_domain::site::{Device, SOURCE_NAME, Site, Source};
 use bessai_modbus::{DeviceSettings, SourceSettings};
 use bessai_simulator::registers::Registers;
@@ -32,6 +32,16 @@ const SLOW_POINTS: &str = r#"cycle_count = { address = 80, type = "uint16", scal
 "#;
 /// The limits of the state of charge and of the temperature, in the order of the points.
 const SAFE: [(f64, f64); 2] = [(10.0, 95.0), (f64::NEG_INFINITY, 45.0)];
+/// The limits that the gateway judges by: as [`SAFE`], with a temperature that ends safety before the battery trips.
+pub(crate) fn limits() -> SafetyLimits {
+    let mut limits = SafetyLimits::default();
+    for (name, (min, max)) in ["soc_pct", "temp_c"].into_iter().zip(SAFE) {
+        let bound = |value: f64| Some(value).filter(|value| value.is_finite());
+        limits.bounds.insert(name.into(), Bounds { min: bound(min), max: bound(max), ..Bounds::default() });
+    }
+    limits
+}
+
 /// The name of the slower source.
 const SLOW: &str = "slow";
 

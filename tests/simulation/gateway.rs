@@ -9,7 +9,6 @@ use std::time::Duration;
 use bessai_domain::event::{EventBody, SafetyState};
 use bessai_domain::journal::StartAt;
 use bessai_domain::message::Qos;
-use bessai_domain::safety::SafetyLimits;
 use bessai_domain::time::{Clock, Moment};
 use bessai_feed::{
     BrokerGates, Feed, FeedSettings, Policy, ProcessorShare, RecordWrite, Replacement, Replacements, SharedFeedHealth,
@@ -223,7 +222,11 @@ fn pipeline(
     let site = Arc::new(devices::site(devices, revision));
     let clock: Clock = if world.sabotage == Some(Sabotage::ForgetsAges) { clock::frozen } else { clock::now };
     let sinks = sinks(world, journal, wake, shown);
-    Pipeline::new(site, &SafetyLimits::default(), devices::report_filters(devices), clock, sinks)
+    let pipeline = Pipeline::new(site, &devices::limits(), devices::report_filters(devices), clock, sinks);
+    if let Some(last) = journal.last_verdict() {
+        pipeline.restore_trips(&last);
+    }
+    pipeline
 }
 
 fn sinks(world: &Rc<World>, journal: &Journal, wake: &Rc<Notify>, shown: &Shown) -> Sinks {

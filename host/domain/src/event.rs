@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::proposal::WriteStep;
+use crate::safety::{is_ignorance, reduces_only};
 use crate::site::Site;
 use crate::time::{Moment, MonotonicTime, Timestamp};
 
@@ -155,16 +156,24 @@ impl Frame {
 /// A violated limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
-    /// `min`, `max`, `stale` or `unread`.
+    /// One of [`rule`](crate::safety::rule): `min`, `max`, `ramp`, `alarm` and `trip`; `stale` and `unread`; `derate`,
+    /// `derate-discharge` and `no-charge`, which only reduce set-points.
     pub rule: String,
     /// The device's name.
     pub device: String,
     /// The channel's name.
     pub channel: String,
-    /// The value, or its age in seconds.
+    /// The value, its age in seconds, or its change per second.
     pub value: f64,
     /// The limit, in the same unit.
     pub limit: f64,
+}
+
+impl Violation {
+    /// Whether the site can be safe with it: it only reduces set-points.
+    pub fn reduces_only(&self) -> bool {
+        reduces_only(&self.rule)
+    }
 }
 
 /// Whether readings of the devices that safety depends on arrive in time.
@@ -193,9 +202,9 @@ pub struct Safety {
     pub is_safe: bool,
     /// Whether readings arrive.
     pub watchdog: Watchdog,
-    /// The power that safety allows now in either direction, kW; none if it sets no limit.
+    /// Set-points of at most this power are allowed now, in either direction, kW; none if safety sets no limit.
     pub power_limit_kw: Option<f64>,
-    /// Every violated limit.
+    /// Every violated limit, also those of a safe site that only reduce set-points.
     pub violations: Vec<Violation>,
 }
 
@@ -213,10 +222,10 @@ pub enum SafetyState {
 impl Safety {
     /// What the verdict says; a known violation counts more than an unknown value.
     pub fn state(&self) -> SafetyState {
-        let is_unknown = |violation: &Violation| matches!(violation.rule.as_str(), "stale" | "unread");
+        let mut ending = self.violations.iter().filter(|violation| !violation.reduces_only()).peekable();
         if self.is_safe {
             SafetyState::Safe
-        } else if !self.violations.is_empty() && self.violations.iter().all(is_unknown) {
+        } else if ending.peek().is_some() && ending.all(|violation| is_ignorance(&violation.rule)) {
             SafetyState::Unknown
         } else {
             SafetyState::Unsafe

@@ -3,53 +3,30 @@
 //! Every limited channel of every device must have a good value that is younger than its age limit. Ages are monotonic, so
 //! that a step of the wall clock changes no verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::event::{Frame, Safety, Violation, Watchdog};
-use crate::site::{Site, channel};
+use crate::site::Site;
 use crate::time::MonotonicTime;
 
-/// Smallest age from which a value counts as unknown.
-const SHORTEST_AGE_LIMIT: Duration = Duration::from_secs(30);
-/// A value that is read less often counts as unknown when it was not read for this many periods.
-const AGE_LIMIT_PERIODS: u32 = 3;
+mod limits;
+mod rules;
+mod set_point;
+mod trips;
+
+use limits::SHORTEST_AGE_LIMIT;
+use rules::Broken;
+use trips::Trips;
+
+pub use limits::{
+    Alarm, Bounds, DISCHARGE_MARGIN_PCT, HIGHEST_TRIP_CEL, LOWEST_TRIP_CEL, SafetyLimits, SetPointLimits, age_limit,
+};
+pub use rules::rule;
+pub(crate) use rules::{is_ignorance, reduces_only};
+pub use set_point::{Block, Permit, SetPoint};
+
 /// A reading is late when it is older than this many periods.
 const LATE_PERIODS: u32 = 2;
-
-/// The age above which a value that is read at this period counts as unknown.
-pub fn age_limit(period: Duration) -> Duration {
-    SHORTEST_AGE_LIMIT.max(period.saturating_mul(AGE_LIMIT_PERIODS))
-}
-
-/// The safe range of a channel in its unit; a bound that is none is open.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Bounds {
-    /// The smallest safe value.
-    pub min: Option<f64>,
-    /// The largest safe value.
-    pub max: Option<f64>,
-}
-
-/// Which channels are limited.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SafetyLimits {
-    /// Limits by channel name.
-    pub bounds: BTreeMap<String, Bounds>,
-    /// The channels that at least one device must have, because the operator limited them: without such a device safety is
-    /// unknown.
-    pub required: BTreeSet<String>,
-}
-
-impl Default for SafetyLimits {
-    /// State of charge 10 to 95 %, temperature up to 45 °C, for the devices that have these channels.
-    fn default() -> Self {
-        let soc = Bounds { min: Some(10.0), max: Some(95.0) };
-        let temperature = Bounds { min: None, max: Some(45.0) };
-        let bounds = BTreeMap::from([(channel::SOC.into(), soc), (channel::TEMPERATURE.into(), temperature)]);
-        Self { bounds, required: BTreeSet::new() }
-    }
-}
 
 /// A limited channel of one device.
 #[derive(Clone, Debug)]
@@ -60,6 +37,8 @@ struct LimitedChannel {
     /// Where it is read; none if the device has no such channel, or no longer.
     read_from: Option<ChannelPosition>,
     newest: Option<(MonotonicTime, f64)>,
+    /// The change per second between the two newest values; none if they were not read at two times.
+    rate: Option<f64>,
 }
 
 /// A channel's source and its position there.
@@ -83,13 +62,15 @@ pub struct SafetyMonitor {
     channels: Vec<LimitedChannel>,
     /// By the index in the site's description.
     sources: Vec<ReadSource>,
+    trips: Trips,
     started: MonotonicTime,
 }
 
 impl SafetyMonitor {
     /// A monitor without readings: every limited channel is unknown.
     pub fn new(site: &Site, limits: &SafetyLimits, now: MonotonicTime) -> Self {
-        let mut monitor = Self { limits: limits.clone(), channels: Vec::new(), sources: Vec::new(), started: now };
+        let (limits, trips) = (limits.clone(), Trips::default());
+        let mut monitor = Self { limits, channels: Vec::new(), sources: Vec::new(), trips, started: now };
         monitor.update_site(site);
         monitor
     }
@@ -103,11 +84,14 @@ impl SafetyMonitor {
             described.iter().any(|channel| channel.is_same(known))
         };
         for channel in self.channels.iter_mut().filter(|channel| channel.read_from.is_some()) {
-            channel.newest = known.iter().find(|known| known.is_same(channel)).and_then(|known| known.newest);
+            if let Some(known) = known.iter().find(|known| known.is_same(channel)) {
+                (channel.newest, channel.rate) = (known.newest, known.rate);
+            }
         }
         let has_device = |name: &str| site.devices.iter().any(|device| device.name == name);
         let gone = known.into_iter().filter(|known| has_device(&known.device) && !is_described(known, &self.channels));
-        let gone: Vec<_> = gone.map(|known| LimitedChannel { read_from: None, newest: None, ..known }).collect();
+        let gone: Vec<_> =
+            gone.map(|known| LimitedChannel { read_from: None, newest: None, rate: None, ..known }).collect();
         self.channels.extend(gone);
         self.add_required();
         let sources = std::mem::take(&mut self.sources);
@@ -133,6 +117,7 @@ impl SafetyMonitor {
             bounds,
             read_from,
             newest: None,
+            rate: None,
         };
         for device in &site.devices {
             let sources = || site.sources.iter().enumerate().filter(|(_, source)| source.device == device.name);
@@ -159,7 +144,14 @@ impl SafetyMonitor {
             let bounds = self.limits.bounds.get(name).copied().unwrap_or_default();
             if !self.channels.iter().any(|channel| channel.channel == *name) {
                 let (device, channel) = (String::new(), name.clone());
-                self.channels.push(LimitedChannel { device, channel, bounds, read_from: None, newest: None });
+                self.channels.push(LimitedChannel {
+                    device,
+                    channel,
+                    bounds,
+                    read_from: None,
+                    newest: None,
+                    rate: None,
+                });
             }
         }
     }
@@ -179,10 +171,9 @@ impl SafetyMonitor {
         let Ok(index) = usize::try_from(frame.source) else { return };
         for channel in &mut self.channels {
             let Some(position) = channel.read_from.filter(|position| position.source == index) else { continue };
-            if let Some(value) = frame.good(position.channel)
-                && channel.newest.is_none_or(|(newest, _)| newest <= at)
-            {
-                channel.newest = Some((at, value));
+            if let Some(value) = frame.good(position.channel) {
+                Self::latch_if_tripped(&mut self.trips, channel, value);
+                channel.take(at, value);
             }
         }
         if let Some(source) = self.sources.get_mut(index).filter(|_| !frame.is_empty()) {
@@ -192,8 +183,12 @@ impl SafetyMonitor {
 
     /// The verdict on the newest readings.
     pub fn evaluate(&self, now: MonotonicTime) -> Safety {
-        let violations: Vec<_> = self.channels.iter().filter_map(|channel| self.violation(channel, now)).collect();
-        Safety { is_safe: violations.is_empty(), watchdog: self.watchdog(now), power_limit_kw: None, violations }
+        let mut violations: Vec<_> = self.channels.iter().filter_map(|channel| self.violation(channel, now)).collect();
+        violations.extend_from_slice(self.trips.list());
+        let is_safe = violations.is_empty();
+        violations.extend(self.channels.iter().flat_map(|channel| self.reductions(channel, now)));
+        let power_limit_kw = if is_safe { self.power_limit_kw(&violations) } else { Some(0.0) };
+        Safety { is_safe, watchdog: self.watchdog(now), power_limit_kw, violations }
     }
 
     /// Whether the verdict is more than the ignorance of a start: each limited channel was read, or had the time to be. A site
@@ -219,25 +214,32 @@ impl SafetyMonitor {
     /// The age above which a channel's value is unknown.
     fn age_limit(&self, channel: &LimitedChannel) -> Duration {
         let source = channel.read_from.and_then(|position| self.sources.get(position.source));
-        source.map_or(SHORTEST_AGE_LIMIT, |source| age_limit(source.period))
+        channel.bounds.max_age.unwrap_or_else(|| source.map_or(SHORTEST_AGE_LIMIT, |source| age_limit(source.period)))
     }
 
-    fn violation(&self, channel: &LimitedChannel, now: MonotonicTime) -> Option<Violation> {
-        let violated = |rule: &str, value: f64, limit: f64| {
-            let (device, channel) = (channel.device.clone(), channel.channel.clone());
-            Some(Violation { rule: rule.into(), device, channel, value, limit })
-        };
+    /// The channel's value, or that it is not known.
+    fn known_value(&self, channel: &LimitedChannel, now: MonotonicTime) -> Result<f64, Violation> {
         let limit = self.age_limit(channel);
-        let Some((at, value)) = channel.newest else { return violated("unread", f64::NAN, limit.as_secs_f64()) };
+        let unknown = |rule, value| Err(channel.violated(Broken { rule, value, limit: limit.as_secs_f64() }));
+        let Some((at, value)) = channel.newest else { return unknown(rule::UNREAD, f64::NAN) };
         let age = now.since(at);
-        if age > limit {
-            return violated("stale", age.as_secs_f64(), limit.as_secs_f64());
+        if age > limit { unknown(rule::STALE, age.as_secs_f64()) } else { Ok(value) }
+    }
+
+    /// Why the channel is not safe.
+    fn violation(&self, channel: &LimitedChannel, now: MonotonicTime) -> Option<Violation> {
+        match self.known_value(channel, now) {
+            Err(unknown) => Some(unknown),
+            Ok(value) => rules::broken(&channel.bounds, value, channel.rate).map(|broken| channel.violated(broken)),
         }
-        match channel.bounds {
-            Bounds { min: Some(min), .. } if value < min => violated("min", value, min),
-            Bounds { max: Some(max), .. } if value > max => violated("max", value, max),
-            _ => None,
-        }
+    }
+
+    /// The rules by which the channel's value reduces set-points.
+    fn reductions(&self, channel: &LimitedChannel, now: MonotonicTime) -> impl Iterator<Item = Violation> {
+        let known = self.known_value(channel, now).ok().into_iter();
+        known
+            .flat_map(move |value| rules::reductions(&channel.bounds, value))
+            .map(move |broken| channel.violated(broken))
     }
 
     /// The worst state of the sources with limited channels, or of all sources if there are none.
@@ -258,9 +260,31 @@ impl LimitedChannel {
     fn is_same(&self, other: &Self) -> bool {
         (&self.device, &self.channel) == (&other.device, &other.channel)
     }
+
+    /// Takes over a value, unless a newer one is known.
+    fn take(&mut self, at: MonotonicTime, value: f64) {
+        if let Some((newest, before)) = self.newest {
+            if at < newest {
+                return;
+            }
+            let elapsed = at.since(newest).as_secs_f64();
+            self.rate = (elapsed > 0.0).then(|| (value - before) / elapsed);
+        }
+        self.newest = Some((at, value));
+    }
+
+    fn violated(&self, Broken { rule, value, limit }: Broken) -> Violation {
+        let (device, channel) = (self.device.clone(), self.channel.clone());
+        Violation { rule: rule.into(), device, channel, value, limit }
+    }
 }
 
 impl ReadSource {
+    /// Whether it was read lately enough to be used.
+    fn is_fresh(&self, now: MonotonicTime) -> bool {
+        self.newest.is_some_and(|newest| now.since(newest) <= age_limit(self.period))
+    }
+
     /// Before the first reading the time counts from the start.
     fn state(&self, now: MonotonicTime, started: MonotonicTime) -> Watchdog {
         let age = now.since(self.newest.unwrap_or(started));

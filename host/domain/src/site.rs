@@ -109,6 +109,8 @@ pub mod channel {
     pub const POWER: &str = "power_kw";
     /// Power of the battery, kW, + = discharge.
     pub(crate) const BATTERY_POWER: &str = "battery_power_kw";
+    /// Power that a battery is set to, kW, + = discharge.
+    pub const SET_POINT: &str = "set_point_kw";
     /// Temperature of the battery, °C.
     pub const TEMPERATURE: &str = "temp_c";
     /// Number of full charge cycles.

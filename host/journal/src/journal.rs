@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::{EventBody, Sequence};
+use bessai_domain::event::{EventBody, Safety, Sequence};
 use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::disk::{Disk, SystemDisk};
 use crate::error::OpenError;
+use crate::last_verdict::last_verdict;
 use crate::numbering::number_from_clock;
 use crate::reader::JournalReader;
 use crate::recovery::{self, OpenedFolder};
@@ -198,6 +199,14 @@ impl Journal {
     /// The site description in force when the journal was opened.
     pub fn site(&self) -> Option<&Arc<Site>> {
         self.0.site.as_ref()
+    }
+
+    /// The last safety verdict on disk: the record of trips, which a restart does not reset. Reads the newest segments; to be
+    /// called before events are appended.
+    pub fn last_verdict(&self) -> Option<Safety> {
+        let shared = &self.0.shared;
+        let segments = shared.lock().segments.clone();
+        last_verdict(&*shared.disk, segments.iter())
     }
 
     /// Appends an event and returns its number. Never waits for the disk.

@@ -40,6 +40,7 @@ mod forget;
 pub mod fuzzing;
 pub mod inspect;
 mod journal;
+mod last_verdict;
 mod lock;
 mod numbering;
 mod reader;

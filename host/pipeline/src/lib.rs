@@ -7,19 +7,21 @@
     allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp, clippy::panic, clippy::expect_used)
 )]
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::device::{DeviceReport, MissingPoints, ReadFailure};
-use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety, SafetyState, Watchdog};
+use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety, SafetyState, Violation, Watchdog};
 use bessai_domain::profile::{Point, Profile};
 use bessai_domain::report::{ReportFilter, ReportRule};
-use bessai_domain::safety::{SafetyLimits, SafetyMonitor};
+use bessai_domain::safety::{SafetyLimits, SafetyMonitor, rule};
 use bessai_domain::site::{SOURCE_NAME, Site};
 use bessai_domain::time::{Clock, Moment, MonotonicTime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// Time between two heartbeats, and between two repetitions of the safety verdict.
@@ -42,7 +44,21 @@ pub enum PipelineInput {
     Dispatch(Moment, Dispatch),
     /// The settings were reloaded; what follows refers to the new description.
     Reconfigured(Box<Reconfiguration>),
+    /// An operator resets trips.
+    ResetTrips(TripReset),
 }
+
+/// An operator's request to end the trips of one device, or of all.
+#[derive(Debug)]
+pub struct TripReset {
+    /// The device's name; none for all.
+    pub device: Option<String>,
+    /// Gets the trips that were reset, or why none was.
+    pub answer: oneshot::Sender<Result<Vec<Violation>, Violation>>,
+}
+
+/// Judges readings, and is asked by others whether a set-point is allowed. Borrowed for a moment only, never while waiting.
+pub type SharedMonitor = Rc<RefCell<SafetyMonitor>>;
 
 /// What a reload of the settings changes here.
 pub struct Reconfiguration {
@@ -102,12 +118,13 @@ struct VerdictKey {
     state: SafetyState,
     watchdog: Watchdog,
     broken: Vec<(String, String, String)>,
+    power_limit_kw: Option<f64>,
 }
 
 /// The site's state between two inputs.
 pub struct Pipeline {
     site: Arc<Site>,
-    monitor: SafetyMonitor,
+    monitor: SharedMonitor,
     /// One per source, by its index.
     report_filters: Vec<ReportFilter>,
     verdict: Option<VerdictKey>,
@@ -135,7 +152,7 @@ impl Pipeline {
         clock: Clock,
         sinks: Sinks,
     ) -> Self {
-        let monitor = SafetyMonitor::new(&site, limits, clock().monotonic);
+        let monitor = Rc::new(RefCell::new(SafetyMonitor::new(&site, limits, clock().monotonic)));
         let mut pipeline = Self {
             site: Arc::clone(&site),
             monitor,
@@ -149,6 +166,24 @@ impl Pipeline {
         };
         pipeline.append(clock(), EventBody::Site(site));
         pipeline
+    }
+
+    /// Takes over the trips of the last verdict before a restart: a restart resets none.
+    pub fn restore_trips(&self, last: &Safety) {
+        self.monitor.borrow_mut().restore_trips(last);
+        for trip in self.monitor.borrow().trips() {
+            let (device, channel, value, limit) = (&trip.device, &trip.channel, trip.value, trip.limit);
+            tracing::error!(
+                %device, %channel, value, limit,
+                "{device} tripped before the restart: {channel} was {value}, limit {limit}; set-points are refused until \
+                 an operator resets the trip"
+            );
+        }
+    }
+
+    /// The monitor, for those who ask whether a set-point is allowed.
+    pub fn monitor(&self) -> SharedMonitor {
+        Rc::clone(&self.monitor)
     }
 
     /// Runs until `stop` turns true, then handles what is still queued.
@@ -184,6 +219,10 @@ impl Pipeline {
             PipelineInput::Device(DeviceReport::Failure(failure)) => (self.sinks.failed)(failure),
             PipelineInput::Device(DeviceReport::Missing(missing)) => (self.sinks.missing)(missing),
             PipelineInput::Reconfigured(new) => self.reconfigure(*new),
+            PipelineInput::ResetTrips(TripReset { device, answer }) => {
+                // Whoever asked may have left; the event and the log have the result.
+                let _ = answer.send(self.reset_trips(device.as_deref()));
+            }
             PipelineInput::Device(DeviceReport::Discovered(at, device, profile)) => {
                 self.redescribe(at, &device, &profile)
             }
@@ -195,8 +234,20 @@ impl Pipeline {
         }
     }
 
+    fn reset_trips(&mut self, device: Option<&str>) -> Result<Vec<Violation>, Violation> {
+        let reset = self.monitor.borrow_mut().reset_trips(device, (self.clock)().monotonic)?;
+        for Violation { device, channel, value, limit, .. } in &reset {
+            tracing::warn!(
+                %device, %channel, value, limit,
+                "an operator reset the trip of {device}: {channel} was {value}, limit {limit}"
+            );
+        }
+        self.judge(Repetition::OnlyChanges);
+        Ok(reset)
+    }
+
     fn frame(&mut self, at: Moment, frame: Frame) {
-        self.monitor.record(at.monotonic, &frame);
+        self.monitor.borrow_mut().record(at.monotonic, &frame);
         (self.sinks.infer)(at, &frame, &self.site);
         let report_filter = usize::try_from(frame.source).ok().and_then(|source| self.report_filters.get_mut(source));
         if report_filter.is_none_or(|report_filter| report_filter.accepts(at.monotonic, &frame)) {
@@ -229,7 +280,7 @@ impl Pipeline {
             return;
         }
         site.revision = site.revision.saturating_add(1);
-        self.monitor.update_site(&site);
+        self.monitor.borrow_mut().update_site(&site);
         self.site = Arc::new(site);
         self.append(at, EventBody::Site(Arc::clone(&self.site)));
         // Repeated after each description, so that a feed that starts here learns the current state.
@@ -248,7 +299,7 @@ impl Pipeline {
             self.sinks.reports = devices.reports;
             self.devices.retain(|device, _| site.devices.iter().any(|known| known.name == *device));
         }
-        self.monitor.set_limits(&new.limits, &site);
+        self.monitor.borrow_mut().set_limits(&new.limits, &site);
         if site == *self.site {
             self.judge(Repetition::OnlyChanges);
             return;
@@ -280,10 +331,10 @@ impl Pipeline {
     /// whichever device's reading caused them.
     fn judge(&mut self, repetition: Repetition) {
         let now = (self.clock)();
-        let safety = self.monitor.evaluate(now.monotonic);
+        let safety = self.monitor.borrow().evaluate(now.monotonic);
         let state = safety.state();
         // A start knows nothing yet. That is no alarm until each channel had the time to be read.
-        if state != SafetyState::Unsafe && self.verdict.is_none() && !self.monitor.is_settled(now.monotonic) {
+        if state != SafetyState::Unsafe && self.verdict.is_none() && !self.monitor.borrow().is_settled(now.monotonic) {
             (self.sinks.judged)(SafetyState::Unknown);
             return;
         }
@@ -296,6 +347,7 @@ impl Pipeline {
         if self.verdict.as_ref().is_none_or(|verdict| verdict.state != state) {
             self.log_verdict(&safety);
         }
+        self.log_new_rules(&safety);
         self.verdict = Some(key);
         self.append(now, EventBody::Safety(safety));
     }
@@ -303,7 +355,7 @@ impl Pipeline {
     /// When a value becomes too old, if no reading replaces it.
     fn expires_at(&self) -> Option<Instant> {
         let now = (self.clock)().monotonic;
-        let remaining = self.monitor.next_expiry(now)?.since(now);
+        let remaining = self.monitor.borrow().next_expiry(now)?.since(now);
         Some(Instant::now() + remaining + TIMER_RESOLUTION)
     }
 
@@ -312,7 +364,7 @@ impl Pipeline {
             SafetyState::Safe if self.verdict.is_some() => tracing::info!("the battery is back within its limits"),
             SafetyState::Safe => {}
             SafetyState::Unknown => {
-                for violation in &safety.violations {
+                for violation in safety.violations.iter().filter(|violation| !violation.reduces_only()) {
                     let (rule, device, channel) = (&violation.rule, &violation.device, &violation.channel);
                     let limit = violation.limit;
                     tracing::error!(
@@ -322,7 +374,7 @@ impl Pipeline {
                 }
             }
             SafetyState::Unsafe => {
-                for violation in &safety.violations {
+                for violation in safety.violations.iter().filter(|violation| !violation.reduces_only()) {
                     let (rule, device, channel) = (&violation.rule, &violation.device, &violation.channel);
                     let (value, limit) = (violation.value, violation.limit);
                     tracing::error!(
@@ -330,6 +382,29 @@ impl Pipeline {
                         "the battery is not safe: {channel} violates {rule}"
                     );
                 }
+            }
+        }
+    }
+
+    /// Names the trips and the reductions of set-points that the verdict before did not have.
+    fn log_new_rules(&self, safety: &Safety) {
+        let is_known = |violation: &Violation| {
+            let mut known = self.verdict.iter().flat_map(|verdict| &verdict.broken);
+            known.any(|known| *known == VerdictKey::broken(violation))
+        };
+        for violation in safety.violations.iter().filter(|violation| !is_known(violation)) {
+            let Violation { rule, device, channel, value, limit } = violation;
+            if violation.reduces_only() {
+                tracing::warn!(
+                    %rule, %device, %channel, value, limit,
+                    "set-points of {device} are reduced: {channel} is {value}, limit {limit} (rule {rule})"
+                );
+            } else if rule == rule::TRIP {
+                tracing::error!(
+                    %rule, %device, %channel, value, limit,
+                    "{device} tripped: {channel} was {value}, limit {limit}; set-points are refused until an operator \
+                     resets the trip"
+                );
             }
         }
     }
@@ -397,8 +472,13 @@ impl Drop for Pipeline {
 
 impl VerdictKey {
     fn of(safety: &Safety) -> Self {
-        let broken = safety.violations.iter().map(|v| (v.device.clone(), v.channel.clone(), v.rule.clone()));
-        Self { state: safety.state(), watchdog: safety.watchdog, broken: broken.collect() }
+        let broken = safety.violations.iter().map(Self::broken).collect();
+        let (watchdog, power_limit_kw) = (safety.watchdog, safety.power_limit_kw);
+        Self { state: safety.state(), watchdog, broken, power_limit_kw }
+    }
+
+    fn broken(violation: &Violation) -> (String, String, String) {
+        (violation.device.clone(), violation.channel.clone(), violation.rule.clone())
     }
 }
 

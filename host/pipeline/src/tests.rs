@@ -191,6 +191,56 @@ fn a_verdict_is_not_older_than_the_one_before() {
     assert!(times.is_sorted() && times.len() >= 3, "{times:?}");
 }
 
+/// The rules of each verdict, with value and limit, from the `from`th event on.
+fn rules_since(fixture: &Fixture, from: usize) -> Vec<Vec<(String, f64, f64)>> {
+    let events = fixture.events.borrow();
+    let rules = |(_, body): &(Moment, EventBody)| match body {
+        EventBody::Safety(safety) => {
+            Some(safety.violations.iter().map(|found| (found.rule.clone(), found.value, found.limit)).collect())
+        }
+        _ => None,
+    };
+    events[from..].iter().filter_map(rules).collect()
+}
+
+#[test]
+fn every_change_of_a_rule_is_an_event_with_value_and_limit() {
+    start_at(IN_2026);
+    let mut fixture = Fixture::new(battery());
+    for temperature in [25.0, 50.0, 51.0, 61.0, 30.0, 30.0] {
+        pass(SECOND);
+        fixture.frame(0, &[50.0, temperature]);
+    }
+    let rule = |rule: &str, value, limit| (rule.to_owned(), value, limit);
+    let (derated, trip) = (rule("derate", 50.0, 45.0), rule("trip", 61.0, 60.0));
+    let hot = vec![rule("max", 61.0, 60.0), trip.clone(), rule("derate", 61.0, 45.0)];
+    assert_eq!(rules_since(&fixture, 0), [vec![], vec![derated], hot, vec![trip]]);
+    use SafetyState::{Safe, Unsafe};
+    assert_eq!(fixture.states(), [Safe, Safe, Unsafe, Unsafe]);
+}
+
+#[test]
+fn a_trip_ends_by_a_reset_only_also_after_a_restart() {
+    start_at(IN_2026);
+    let mut fixture = Fixture::new(battery());
+    fixture.frame(0, &[50.0, 61.0]);
+    let EventBody::Safety(last) = fixture.events.borrow().last().unwrap().1.clone() else { panic!("no verdict") };
+    let mut fixture = Fixture::new(battery());
+    fixture.pipeline.restore_trips(&last);
+    fixture.pipeline.tick();
+    assert_eq!((fixture.states(), fixture.shown.get()), (vec![SafetyState::Unsafe], SafetyState::Unsafe));
+    let reset = |fixture: &mut Fixture| {
+        let (answer, mut answered) = oneshot::channel();
+        fixture.pipeline.handle(PipelineInput::ResetTrips(TripReset { device: None, answer }));
+        answered.try_recv().unwrap()
+    };
+    assert_eq!(reset(&mut fixture).unwrap_err().rule, "unread");
+    fixture.frame(0, &[50.0, 30.0]);
+    let seen = fixture.events.borrow().len();
+    assert_eq!(reset(&mut fixture).unwrap().len(), 1);
+    assert_eq!((rules_since(&fixture, seen), fixture.shown.get()), (vec![vec![]], SafetyState::Safe));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_value_becomes_unknown_without_a_reading_or_a_tick() {
     start_at(IN_2026);

@@ -195,7 +195,7 @@ fn a_complete_file() {
         (broker.protocol, broker.keep_alive.as_secs(), broker.in_flight),
         (ProtocolChoice::Only(Protocol::V311), 30, 16)
     );
-    let bounds = |channel: &str| config.safety.bounds.get(channel).map(|&Bounds { min, max }| (min, max));
+    let bounds = |channel: &str| config.safety.bounds.get(channel).map(|&Bounds { min, max, .. }| (min, max));
     assert_eq!(bounds("soc_pct"), Some((Some(10.0), Some(90.0))));
     assert_eq!(bounds("power_kw"), Some((Some(-5.0), Some(5.5))));
     assert_eq!(bounds("temp_c"), None);

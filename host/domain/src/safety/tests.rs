@@ -1,5 +1,11 @@
 //! Verdicts on readings, silence and changed descriptions.
 
+mod properties;
+mod set_points;
+mod trips;
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::*;
 use crate::event::{Fault, FaultKind, SafetyState};
 use crate::site::{Channel, ChannelKind, Device, Source};
@@ -66,12 +72,74 @@ fn check(frames: &[(i64, [f64; 2])], now: i64, expected: &[(&str, &str)], state:
 fn values_beyond_a_bound_violate_it() {
     use SafetyState::{Safe, Unsafe};
     check(&[(0, [50.0, 25.0])], 0, &[], Safe, Watchdog::Ok);
-    check(&[(0, [10.0, 45.0])], 0, &[], Safe, Watchdog::Ok);
+    check(&[(0, [15.0, 45.0])], 0, &[], Safe, Watchdog::Ok);
     check(&[(0, [95.0, 45.0])], 0, &[], Safe, Watchdog::Ok);
-    check(&[(0, [9.9, 25.0])], 0, &[("soc_pct", "min")], Unsafe, Watchdog::Ok);
-    check(&[(0, [95.1, 45.1])], 0, &[("soc_pct", "max"), ("temp_c", "max")], Unsafe, Watchdog::Ok);
+    let low = [("soc_pct", "min"), ("soc_pct", "derate-discharge")];
+    check(&[(0, [9.9, 25.0])], 0, &low, Unsafe, Watchdog::Ok);
+    let hot = [("soc_pct", "max"), ("temp_c", "max"), ("temp_c", "trip"), ("temp_c", "derate")];
+    check(&[(0, [95.1, 60.1])], 0, &hot, Unsafe, Watchdog::Ok);
     check(&[(0, [99.0, 25.0]), (5, [90.0, 25.0])], 5, &[], Safe, Watchdog::Ok);
     check(&[(0, [99.0, NAN])], 0, &[("soc_pct", "max"), ("temp_c", "unread")], Unsafe, Watchdog::Ok);
+}
+
+#[test]
+fn values_beyond_a_reducing_limit_are_safe_and_named() {
+    use SafetyState::{Safe, Unknown};
+    check(&[(0, [10.0, 25.0])], 0, &[("soc_pct", "derate-discharge")], Safe, Watchdog::Ok);
+    check(&[(0, [50.0, 45.1])], 0, &[("temp_c", "derate")], Safe, Watchdog::Ok);
+    check(&[(0, [50.0, 60.0])], 0, &[("temp_c", "derate")], Safe, Watchdog::Ok);
+    check(&[(0, [50.0, -10.1])], 0, &[("temp_c", "no-charge")], Safe, Watchdog::Ok);
+    let half_known = [("soc_pct", "unread"), ("temp_c", "derate")];
+    check(&[(0, [NAN, 50.0])], 0, &half_known, Unknown, Watchdog::Ok);
+}
+
+/// A monitor of `x` alone.
+fn monitor_of(bounds: Bounds) -> SafetyMonitor {
+    let bounds = BTreeMap::from([("x".to_owned(), bounds)]);
+    let limits = SafetyLimits { bounds, required: BTreeSet::new(), set_points: SetPointLimits::default() };
+    SafetyMonitor::new(&site(vec![source("battery", 5, &["x"])]), &limits, second(0))
+}
+
+fn check_rule(bounds: Bounds, values: &[f64], expected: Option<(&str, f64, f64)>) {
+    let mut monitor = monitor_of(bounds);
+    let mut now = second(0);
+    for (at, value) in (0..).step_by(5).zip(values) {
+        now = second(at);
+        monitor.record(now, &frame(0, &[*value]));
+    }
+    let safety = monitor.evaluate(now);
+    let found = safety.violations.first().map(|found| (found.rule.as_str(), found.value, found.limit));
+    assert_eq!(found, expected, "{values:?}");
+}
+
+#[test]
+fn an_alarm_register_ends_safety() {
+    let alarm = |alarm| Bounds { alarm: Some(alarm), ..Bounds::default() };
+    check_rule(alarm(Alarm::NonZero), &[0.0], None);
+    check_rule(alarm(Alarm::NonZero), &[4.0], Some(("alarm", 4.0, 0.0)));
+    check_rule(alarm(Alarm::NonZero), &[4.0, 0.0], None);
+    check_rule(alarm(Alarm::Bits(0b1001)), &[6.0], None);
+    check_rule(alarm(Alarm::Bits(0b1001)), &[8.0], Some(("alarm", 8.0, 0.0)));
+    check_rule(alarm(Alarm::Bits(0b1001)), &[-1.0], Some(("alarm", -1.0, 0.0)));
+}
+
+#[test]
+fn a_value_that_changes_too_fast_ends_safety_until_the_next_reading() {
+    let ramp = Bounds { ramp: Some(2.0), ..Bounds::default() };
+    check_rule(ramp, &[0.0, 10.0], None);
+    check_rule(ramp, &[0.0, 11.0], Some(("ramp", 2.2, 2.0)));
+    check_rule(ramp, &[0.0, -11.0], Some(("ramp", -2.2, 2.0)));
+    check_rule(ramp, &[0.0, 11.0, 12.0], None);
+    check_rule(ramp, &[0.0, NAN, 20.0], None);
+}
+
+#[test]
+fn the_settings_may_shorten_the_age_limit() {
+    let mut monitor = monitor_of(Bounds { max_age: Some(Duration::from_secs(10)), ..Bounds::default() });
+    monitor.record(second(0), &frame(0, &[1.0]));
+    assert_eq!(monitor.next_expiry(second(0)), Some(second(10)));
+    assert_eq!(monitor.evaluate(second(10)).state(), SafetyState::Safe);
+    assert_eq!(monitor.evaluate(second(11)).state(), SafetyState::Unknown);
 }
 
 #[test]
@@ -163,7 +231,7 @@ fn a_start_is_settled_when_each_channel_was_read_or_had_the_time() {
 
 #[test]
 fn a_site_without_limited_channels_depends_on_its_readings_alone() {
-    let limits = SafetyLimits { bounds: BTreeMap::new(), required: BTreeSet::new() };
+    let limits = SafetyLimits { bounds: BTreeMap::new(), ..SafetyLimits::default() };
     let mut monitor = SafetyMonitor::new(&battery(), &limits, second(0));
     assert!(!monitor.is_settled(second(0)));
     assert_eq!(monitor.evaluate(second(31)).watchdog, Watchdog::Failed);

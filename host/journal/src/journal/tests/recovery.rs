@@ -1,6 +1,7 @@
 //! What a start finds after a shutdown, a kill, a power loss, damage, and in a folder that it must not touch.
 
 use super::*;
+use bessai_domain::event::{Violation, Watchdog};
 
 #[tokio::test]
 async fn the_next_run_continues_where_this_one_ended() {
@@ -30,6 +31,41 @@ async fn the_next_run_continues_where_this_one_ended() {
     assert_eq!(numbers(&events), (151..=201).collect::<Vec<_>>());
     assert_eq!(events[49].event.body, frame(199));
     assert_eq!(reader.site().unwrap().id, "S");
+}
+
+/// A verdict that is told from others by the power that it allows.
+fn verdict(kw: f64) -> Safety {
+    let violations = vec![Violation {
+        rule: "trip".into(),
+        device: "battery".into(),
+        channel: "temp_c".into(),
+        value: 61.0,
+        limit: 60.0,
+    }];
+    Safety { is_safe: false, watchdog: Watchdog::Ok, power_limit_kw: Some(kw), violations }
+}
+
+#[tokio::test]
+async fn the_last_verdict_is_found_after_a_shutdown_and_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    assert_eq!(journal.last_verdict(), None);
+    for value in 0..4 {
+        journal.append(at(value), EventBody::Safety(verdict(value as f64)));
+        journal.append(at(value), frame(value));
+    }
+    journal.close().await;
+    drop(journal);
+    let journal = open(folder.path());
+    assert_eq!(journal.last_verdict(), Some(verdict(3.0)));
+    // A description begins a new file, in which there is no verdict yet.
+    journal.append(at(9), site("S"));
+    let folder = kill(journal, folder.path()).await;
+    let journal = open(folder.path());
+    assert_eq!(journal.last_verdict(), Some(verdict(3.0)));
+    journal.append(at(10), EventBody::Safety(verdict(10.0)));
+    let folder = kill(journal, folder.path()).await;
+    assert_eq!(open(folder.path()).last_verdict(), Some(verdict(10.0)));
 }
 
 #[tokio::test]

@@ -96,6 +96,9 @@ fn assert_usable(config: &Config) {
     for limit in config.safety.bounds.values() {
         // Nothing is beyond a limit that is no number.
         assert!([limit.min, limit.max].into_iter().flatten().all(|limit| !limit.is_nan()), "{limit:?}");
+        let reducing = [limit.derate_above, limit.derate_discharge_below, limit.no_charge_below, limit.ramp];
+        assert!(reducing.into_iter().flatten().all(|limit| !limit.is_nan()), "{limit:?}");
+        assert!([limit.trip_above, limit.trip_below].into_iter().flatten().all(|limit| !limit.is_nan()), "{limit:?}");
         assert!(!limit.min.zip(limit.max).is_some_and(|(min, max)| min > max), "{limit:?}");
     }
     // The same files while the gateway runs.
