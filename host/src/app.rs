@@ -121,7 +121,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let feeds = spawn_folder(feeds, folder, &stopping);
     let sinks = sinks(&journal, &report, inference, site::reports(&config.devices));
     let report_filters = site::report_filters(&config.devices);
-    let pipeline = Pipeline::new(Arc::clone(&site), &config.safety, report_filters, now, sinks);
+    let mut pipeline = Pipeline::new(Arc::clone(&site), &config.safety, report_filters, now, sinks);
     if let Some(last) = &last_verdict {
         pipeline.restore_trips(last);
     }

@@ -117,3 +117,41 @@ fn check_prints_a_valid_configuration() {
         assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
     }
 }
+
+#[test]
+fn check_says_what_the_safety_limits_do_and_which_cannot_be_meant() {
+    let check = |settings: &str| {
+        let setup = Setup::new().broker("mqtt://broker.example").with("INVERTER_IP", "192.0.2.7");
+        let output = setup.file("bessai.toml", settings).output(&["check"]);
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(printed).unwrap())
+    };
+    let (code, printed) = check(
+        "[safety]\nsoc_pct = { min = 15 }\npower_kw = { min = -9, max = 9, ramp = 3, alarm = [0, 3] }\n\
+         [safety.set_points]\nmax_charge_kw = 40\n[safety.set_points.battery]\nramp_kw_per_s = 2\n",
+    );
+    assert_eq!(code, Some(0), "{printed}");
+    for line in [
+        "safety soc_pct: 15 to 95; unknown when the last good value is older than 30s",
+        "  below 20: set-points that discharge have half the power until it is back at 21",
+        "safety temp_c: -20 to 60; unknown when the last good value is older than 30s",
+        "  above 45: set-points have half the power until it is back at 44",
+        "  below -10: set-points that charge are refused until it is back at -9",
+        "  above 60: trips until an operator resets it",
+        "  below -20: trips until an operator resets it",
+        "safety power_kw: -9 to 9; unknown when the last good value is older than 30s",
+        "  not safe when it changes by more than 3 per second",
+        "  an alarm with one of the bits 0x9",
+        "safety set-points: charge with 40 kW at most",
+        "safety set-points of battery: charge with 40 kW at most",
+        "safety set-points of battery: change by 2 kW per second at most",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line:?} is not in:\n{printed}");
+    }
+    // As with the settings of a gateway that was not safe from 45 °C: nothing is derated there.
+    let (_, printed) = check("[safety]\ntemp_c = { max = 45 }\n");
+    assert!(printed.contains("safety temp_c: -20 to 45;") && !printed.contains("above 45"), "{printed}");
+    let (code, printed) = check("[safety]\ntemp_c = { trip_above = 80 }\n");
+    let line = "safety.temp_c.trip_above = 80: a battery trips at 60 °C at the latest; lower it";
+    assert!(code == Some(78) && printed.contains(line), "{code:?} {printed}");
+}

@@ -32,12 +32,16 @@ const SLOW_POINTS: &str = r#"cycle_count = { address = 80, type = "uint16", scal
 "#;
 /// The limits of the state of charge and of the temperature, in the order of the points.
 const SAFE: [(f64, f64); 2] = [(10.0, 95.0), (f64::NEG_INFINITY, 45.0)];
-/// The limits that the gateway judges by: as [`SAFE`], with a temperature that ends safety before the battery trips.
+/// The temperature above which the battery trips.
+const TRIP_ABOVE: f64 = 60.0;
+
+/// The limits that the gateway judges by.
 pub(crate) fn limits() -> SafetyLimits {
     let mut limits = SafetyLimits::default();
     for (name, (min, max)) in ["soc_pct", "temp_c"].into_iter().zip(SAFE) {
         let bound = |value: f64| Some(value).filter(|value| value.is_finite());
-        limits.bounds.insert(name.into(), Bounds { min: bound(min), max: bound(max), ..Bounds::default() });
+        let trip_above = (name == "temp_c").then_some(TRIP_ABOVE);
+        limits.bounds.insert(name.into(), Bounds { min: bound(min), max: bound(max), trip_above, ..Bounds::default() });
     }
     limits
 }
@@ -92,9 +96,10 @@ impl SimDevice {
 
     fn limited_channels(&self) -> impl Iterator<Item = LimitedChannel> {
         let (limit, source) = (age_limit(self.plan.period), self.first_source);
-        SAFE.into_iter()
-            .enumerate()
-            .map(move |(position, range)| LimitedChannel::new(self.index, source, position, range, limit))
+        SAFE.into_iter().enumerate().map(move |(position, range)| {
+            let channel = LimitedChannel::new(self.index, source, position, range, limit);
+            if position == 1 { channel.tripping_above(TRIP_ABOVE) } else { channel }
+        })
     }
 
     /// How the gateway reads it.
@@ -139,7 +144,11 @@ impl SimDevice {
     pub(crate) fn drift(&self, world: &World) {
         let (soc, temperature) = world.choose(|random| {
             let soc = if random.chance(0.1) { random.number(960..1000) } else { random.number(100..951) };
-            let temperature = if random.chance(0.1) { random.number(451..600) } else { random.number(100..451) };
+            let temperature = match random.number(0..100) {
+                0..2 => random.number(601..800),
+                2..12 => random.number(451..600),
+                _ => random.number(100..451),
+            };
             (soc as f64 * 0.1, temperature as f64 * 0.1)
         });
         let power = world.choose(|random| random.number(0..1000));

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bessai_pipeline::{PipelineInput, TripReset};
 use bessai_simulator::server::FaultRule;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
 use crate::devices::SimDevice;
@@ -28,6 +30,10 @@ const TOO_LATE: [&str; 2] = ["slow", "late"];
 const FAULT_TIME: Duration = Duration::from_secs(25);
 /// The mean time between two changes of a device's values.
 const DRIFT_EVERY: Duration = Duration::from_secs(8);
+/// The mean time between two resets of trips.
+const RESET_EVERY: Duration = Duration::from_secs(45);
+/// The time between them when nothing fails any more.
+const RESET_EVERY_IN_CALM: Duration = Duration::from_secs(10);
 /// The time for a sign-in once the clock is set.
 const SIGNS_IN_WITHIN: Duration = Duration::from_secs(30);
 /// How often the status is looked at.
@@ -39,6 +45,28 @@ pub(crate) async fn drift(world: Rc<World>, device: Rc<SimDevice>) {
         let pause = world.choose(|random| random.around(DRIFT_EVERY));
         world.pause(pause).await;
         device.drift(&world);
+    }
+}
+
+/// Resets trips for ever, as far as the gateway does that.
+pub(crate) async fn operate(world: Rc<World>, inputs: mpsc::Sender<PipelineInput>) {
+    loop {
+        let mean = world.choose(|random| random.around(RESET_EVERY));
+        let pause = if world.has_faults() { mean } else { RESET_EVERY_IN_CALM };
+        world.pause(pause).await;
+        let (answer, answered) = oneshot::channel();
+        world.safety.borrow_mut().trips.asked();
+        if inputs.send(PipelineInput::ResetTrips(TripReset { device: None, answer })).await.is_err() {
+            return;
+        }
+        let Ok(reset) = answered.await else { return };
+        match &reset {
+            Ok(trips) if !trips.is_empty() => world.disturb("trip reset", &format!("{trips:?}")),
+            Err(cause) => world.disturb("reset refused", &format!("{cause:?}")),
+            Ok(_) => {}
+        }
+        let violation = world.safety.borrow_mut().trips.answered(reset.ok().map(|trips| trips.len()));
+        world.report(violation);
     }
 }
 

@@ -25,6 +25,7 @@ use crate::broker::SimBroker;
 use crate::clock;
 use crate::devices::{self, SimDevice};
 use crate::disk::Disk;
+use crate::disturbance;
 use crate::plugin::SimPlugin;
 use crate::sabotage::{self, Sabotage};
 use crate::storage::{self, Shown, SimEvents, SimQuarantine};
@@ -50,6 +51,7 @@ pub(crate) struct Gateway {
     pipeline: JoinHandle<()>,
     feeds: Vec<JoinHandle<()>>,
     work: JoinHandle<()>,
+    operator: JoinHandle<()>,
     wake: Rc<Notify>,
     /// New versions, of which there are none.
     _replacements: Vec<mpsc::Sender<Box<Replacement<SimPlugin, SimBroker>>>>,
@@ -69,7 +71,8 @@ impl Gateway {
         let opened = Journal::open_in_steps(&settings, clock::now(), &clock::boot_id());
         let (journal, steps) = opened.unwrap_or_else(|error| panic!("the journal does not open: {error}"));
         world.delivery.borrow_mut().started(clock::elapsed());
-        world.safety.borrow_mut().restarted();
+        let durable = world.delivery.borrow().durable();
+        world.safety.borrow_mut().restarted(durable);
         let tasks = LocalSet::new();
         let entered = tasks.enter();
         let (stop, stopped) = watch::channel(false);
@@ -90,6 +93,7 @@ impl Gateway {
         let start = Instant::now();
         let poll = |device: &Rc<SimDevice>| poll(Rc::clone(device), Rc::clone(world), start, inputs.clone());
         let pollers = devices.iter().map(|device| spawn(world, "bus", poll(device))).collect();
+        let operator = spawn(world, "operator", disturbance::operate(Rc::clone(world), inputs.clone()));
         drop(entered);
         let world = Rc::clone(world);
         Self {
@@ -102,6 +106,7 @@ impl Gateway {
             pipeline,
             feeds,
             work,
+            operator,
             wake,
             _replacements: senders,
             world,
@@ -110,10 +115,11 @@ impl Gateway {
 
     /// Stops it as the program does, in the order of the path.
     pub(crate) async fn stop(self) {
-        let Self { tasks, journal, stop, pollers, pipeline, feeds, work, wake, world, .. } = self;
+        let Self { tasks, journal, stop, pollers, pipeline, feeds, work, operator, wake, world, .. } = self;
         let stopping = async {
             stop.send_replace(true);
             pollers.iter().for_each(JoinHandle::abort);
+            operator.abort();
             let _ = pipeline.await;
             let drained = async {
                 for feed in feeds {
@@ -222,8 +228,10 @@ fn pipeline(
     let site = Arc::new(devices::site(devices, revision));
     let clock: Clock = if world.sabotage == Some(Sabotage::ForgetsAges) { clock::frozen } else { clock::now };
     let sinks = sinks(world, journal, wake, shown);
-    let pipeline = Pipeline::new(site, &devices::limits(), devices::report_filters(devices), clock, sinks);
-    if let Some(last) = journal.last_verdict() {
+    let mut pipeline = Pipeline::new(site, &devices::limits(), devices::report_filters(devices), clock, sinks);
+    if world.sabotage != Some(Sabotage::ForgetsTrips)
+        && let Some(last) = journal.last_verdict()
+    {
         pipeline.restore_trips(&last);
     }
     pipeline
@@ -240,7 +248,9 @@ fn sinks(world: &Rc<World>, journal: &Journal, wake: &Rc<Notify>, shown: &Shown)
                 appending.judged(safety.state());
             }
             let (fingerprint, kind) = (storage::fingerprint(at.wall, &body), storage::kind(&body));
+            let safety = if let EventBody::Safety(safety) = &body { Some(safety.clone()) } else { None };
             let sequence = journal.append(at, body);
+            safety.iter().for_each(|safety| appending.verdict_recorded(sequence.0, safety));
             appending.appended(sequence.0, fingerprint, kind);
             wake.notify_one();
             if appending.sabotage == Some(Sabotage::Panics) && appending.choose(|random| random.chance(0.001)) {

@@ -4,6 +4,7 @@ mod delivery;
 mod safety;
 #[cfg(test)]
 mod tests;
+mod trips;
 
 pub(crate) use delivery::{Account, Crash, DeliveryRecord, Expectation};
 pub(crate) use safety::{LimitedChannel, SafetyRecord};
@@ -22,6 +23,8 @@ pub(crate) enum Invariant {
     SafeOnlyIfKnown,
     /// A verdict is that of the newest readings: no false alarm.
     VerdictIsRight,
+    /// A trip ends by a reset only, whatever happens to readings and processes.
+    TripsLast,
     /// A good value of a frame is one that the device had when it was read.
     ValuesAreCurrent,
     /// What was promised to be durable is delivered, refused or quarantined for every feed.

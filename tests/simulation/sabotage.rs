@@ -16,6 +16,8 @@ const QUEUE: usize = 16;
 pub(crate) enum Sabotage {
     /// Safety uses a clock that stands still: no value ever becomes too old.
     ForgetsAges,
+    /// A start takes over no trips.
+    ForgetsTrips,
     /// Readings reach safety with the good values of the frame before in place of the missing ones.
     KeepsOldValues,
     /// A feed's reader leaves out an event now and then.
@@ -35,8 +37,9 @@ pub(crate) enum Sabotage {
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [(&'static str, Self, Invariant); 9] = [
+    pub(crate) const ALL: [(&'static str, Self, Invariant); 10] = [
         ("forgets-ages", Self::ForgetsAges, Invariant::SafeOnlyIfKnown),
+        ("forgets-trips", Self::ForgetsTrips, Invariant::TripsLast),
         ("keeps-old-values", Self::KeepsOldValues, Invariant::ValuesAreCurrent),
         ("drops-events", Self::DropsEvents, Invariant::NothingIsLost),
         ("advances-too-far", Self::AdvancesTooFar, Invariant::StateFollowsPosition),

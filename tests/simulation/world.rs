@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_domain::event::{Event, EventBody, Frame, SafetyState};
+use bessai_domain::event::{Event, EventBody, Frame, Safety, SafetyState};
+use bessai_domain::safety::rule;
 use bessai_domain::time::Moment;
 
 use crate::clock;
@@ -156,8 +157,14 @@ impl World {
     /// The readings are judged.
     pub(crate) fn judged(&self, state: SafetyState) {
         self.note(&format!("verdict {state:?}"));
-        let violation = self.safety.borrow().judged(state, clock::now().monotonic, clock::elapsed());
+        let violation = self.safety.borrow_mut().judged(state, clock::now().monotonic, clock::elapsed());
         self.report(violation);
+    }
+
+    /// A verdict is in the journal.
+    pub(crate) fn verdict_recorded(&self, number: u64, safety: &Safety) {
+        let lists_trip = safety.violations.iter().any(|violation| violation.rule == rule::TRIP);
+        self.safety.borrow_mut().trips.recorded(number, lists_trip);
     }
 
     /// The status shows a verdict.

@@ -6,15 +6,22 @@ use crate::disk::Disk;
 use crate::segment::Segment;
 use crate::segment_reader::SegmentReader;
 
-/// Segments that are searched, newest first: the verdict is repeated every 5 s, so that one segment has nearly always many.
-const SEARCHED: usize = 4;
+/// Bytes of segments after which the search ends, newest first: half a second of reading. The verdict is repeated every 5 s,
+/// so that the newest segment nearly always has one; those of starts that ended at once are small.
+const SEARCHED_BYTES: u64 = 64 << 20;
 
 /// The last verdict in the newest segments; none if they hold none or cannot be read.
 pub(crate) fn last_verdict<'a>(
     disk: &dyn Disk,
     segments: impl DoubleEndedIterator<Item = &'a Segment>,
 ) -> Option<Safety> {
-    segments.rev().take(SEARCHED).find_map(|segment| last_of(disk, segment))
+    let mut searched = 0_u64;
+    let mut newest = segments.rev().take_while(|segment| {
+        let goes_on = searched < SEARCHED_BYTES;
+        searched = searched.saturating_add(segment.end_offset);
+        goes_on
+    });
+    newest.find_map(|segment| last_of(disk, segment))
 }
 
 fn last_of(disk: &dyn Disk, segment: &Segment) -> Option<Safety> {

@@ -7,22 +7,30 @@
     allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::float_cmp, clippy::panic, clippy::expect_used)
 )]
 
+mod unstamped;
+mod verdicts;
+
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::device::{DeviceReport, MissingPoints, ReadFailure};
-use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, Safety, SafetyState, Violation, Watchdog};
+use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, SafetyState};
 use bessai_domain::profile::{Point, Profile};
 use bessai_domain::report::{ReportFilter, ReportRule};
-use bessai_domain::safety::{SafetyLimits, SafetyMonitor, rule};
+use bessai_domain::safety::{SafetyLimits, SafetyMonitor};
 use bessai_domain::site::{SOURCE_NAME, Site};
-use bessai_domain::time::{Clock, Moment, MonotonicTime};
-use tokio::sync::{mpsc, oneshot, watch};
+use bessai_domain::time::{Clock, Moment};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use unstamped::UnstampedEvents;
+use verdicts::{Repetition, VerdictKey};
+
+pub use verdicts::TripReset;
 
 /// Time between two heartbeats, and between two repetitions of the safety verdict.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -30,10 +38,6 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const REPEATED_EVERY: u32 = 12;
 /// Added to the time of an expiry: timers have this resolution, and the value must have expired.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
-/// Values that are kept while the wall clock was never set; with their events some 10 MB.
-const UNSTAMPED_VALUES: usize = 1 << 20;
-/// Events that are kept while the wall clock was never set.
-const UNSTAMPED_EVENTS: usize = 1 << 14;
 
 /// What the pipeline receives.
 #[derive(Debug)]
@@ -46,15 +50,6 @@ pub enum PipelineInput {
     Reconfigured(Box<Reconfiguration>),
     /// An operator resets trips.
     ResetTrips(TripReset),
-}
-
-/// An operator's request to end the trips of one device, or of all.
-#[derive(Debug)]
-pub struct TripReset {
-    /// The device's name; none for all.
-    pub device: Option<String>,
-    /// Gets the trips that were reset, or why none was.
-    pub answer: oneshot::Sender<Result<Vec<Violation>, Violation>>,
 }
 
 /// Judges readings, and is asked by others whether a set-point is allowed. Borrowed for a moment only, never while waiting.
@@ -112,15 +107,6 @@ pub struct Sinks {
     pub missing: Box<dyn FnMut(MissingPoints)>,
 }
 
-/// What makes two verdicts equal: which rules are broken on which channel, not by how much.
-#[derive(PartialEq)]
-struct VerdictKey {
-    state: SafetyState,
-    watchdog: Watchdog,
-    broken: Vec<(String, String, String)>,
-    power_limit_kw: Option<f64>,
-}
-
 /// The site's state between two inputs.
 pub struct Pipeline {
     site: Arc<Site>,
@@ -133,14 +119,6 @@ pub struct Pipeline {
     clock: Clock,
     unstamped: UnstampedEvents,
     heartbeats: u32,
-}
-
-/// Events that wait until the wall clock is set: a time that was never right would be wrong for ever.
-#[derive(Default)]
-struct UnstampedEvents {
-    events: VecDeque<(MonotonicTime, EventBody)>,
-    values: usize,
-    dropped: u64,
 }
 
 impl Pipeline {
@@ -166,19 +144,6 @@ impl Pipeline {
         };
         pipeline.append(clock(), EventBody::Site(site));
         pipeline
-    }
-
-    /// Takes over the trips of the last verdict before a restart: a restart resets none.
-    pub fn restore_trips(&self, last: &Safety) {
-        self.monitor.borrow_mut().restore_trips(last);
-        for trip in self.monitor.borrow().trips() {
-            let (device, channel, value, limit) = (&trip.device, &trip.channel, trip.value, trip.limit);
-            tracing::error!(
-                %device, %channel, value, limit,
-                "{device} tripped before the restart: {channel} was {value}, limit {limit}; set-points are refused until \
-                 an operator resets the trip"
-            );
-        }
     }
 
     /// The monitor, for those who ask whether a set-point is allowed.
@@ -232,18 +197,6 @@ impl Pipeline {
                 self.append(at, EventBody::Device(status));
             }
         }
-    }
-
-    fn reset_trips(&mut self, device: Option<&str>) -> Result<Vec<Violation>, Violation> {
-        let reset = self.monitor.borrow_mut().reset_trips(device, (self.clock)().monotonic)?;
-        for Violation { device, channel, value, limit, .. } in &reset {
-            tracing::warn!(
-                %device, %channel, value, limit,
-                "an operator reset the trip of {device}: {channel} was {value}, limit {limit}"
-            );
-        }
-        self.judge(Repetition::OnlyChanges);
-        Ok(reset)
     }
 
     fn frame(&mut self, at: Moment, frame: Frame) {
@@ -327,158 +280,11 @@ impl Pipeline {
         }
     }
 
-    /// Judges the newest readings. The verdict's time is that of the judgement, so that verdicts follow each other in time
-    /// whichever device's reading caused them.
-    fn judge(&mut self, repetition: Repetition) {
-        let now = (self.clock)();
-        let safety = self.monitor.borrow().evaluate(now.monotonic);
-        let state = safety.state();
-        // A start knows nothing yet. That is no alarm until each channel had the time to be read.
-        if state != SafetyState::Unsafe && self.verdict.is_none() && !self.monitor.borrow().is_settled(now.monotonic) {
-            (self.sinks.judged)(SafetyState::Unknown);
-            return;
-        }
-        (self.sinks.judged)(state);
-        let key = VerdictKey::of(&safety);
-        let has_changed = self.verdict.as_ref() != Some(&key);
-        if !has_changed && repetition == Repetition::OnlyChanges {
-            return;
-        }
-        if self.verdict.as_ref().is_none_or(|verdict| verdict.state != state) {
-            self.log_verdict(&safety);
-        }
-        self.log_new_rules(&safety);
-        self.verdict = Some(key);
-        self.append(now, EventBody::Safety(safety));
-    }
-
     /// When a value becomes too old, if no reading replaces it.
     fn expires_at(&self) -> Option<Instant> {
         let now = (self.clock)().monotonic;
         let remaining = self.monitor.borrow().next_expiry(now)?.since(now);
         Some(Instant::now() + remaining + TIMER_RESOLUTION)
-    }
-
-    fn log_verdict(&self, safety: &Safety) {
-        match safety.state() {
-            SafetyState::Safe if self.verdict.is_some() => tracing::info!("the battery is back within its limits"),
-            SafetyState::Safe => {}
-            SafetyState::Unknown => {
-                for violation in safety.violations.iter().filter(|violation| !violation.reduces_only()) {
-                    let (rule, device, channel) = (&violation.rule, &violation.device, &violation.channel);
-                    let limit = violation.limit;
-                    tracing::error!(
-                        %rule, %device, %channel,
-                        "safety is unknown: {channel} has no value that is younger than {limit} s"
-                    );
-                }
-            }
-            SafetyState::Unsafe => {
-                for violation in safety.violations.iter().filter(|violation| !violation.reduces_only()) {
-                    let (rule, device, channel) = (&violation.rule, &violation.device, &violation.channel);
-                    let (value, limit) = (violation.value, violation.limit);
-                    tracing::error!(
-                        %rule, %device, %channel, value, limit,
-                        "the battery is not safe: {channel} violates {rule}"
-                    );
-                }
-            }
-        }
-    }
-
-    /// Names the trips and the reductions of set-points that the verdict before did not have.
-    fn log_new_rules(&self, safety: &Safety) {
-        let is_known = |violation: &Violation| {
-            let mut known = self.verdict.iter().flat_map(|verdict| &verdict.broken);
-            known.any(|known| *known == VerdictKey::broken(violation))
-        };
-        for violation in safety.violations.iter().filter(|violation| !is_known(violation)) {
-            let Violation { rule, device, channel, value, limit } = violation;
-            if violation.reduces_only() {
-                tracing::warn!(
-                    %rule, %device, %channel, value, limit,
-                    "set-points of {device} are reduced: {channel} is {value}, limit {limit} (rule {rule})"
-                );
-            } else if rule == rule::TRIP {
-                tracing::error!(
-                    %rule, %device, %channel, value, limit,
-                    "{device} tripped: {channel} was {value}, limit {limit}; set-points are refused until an operator \
-                     resets the trip"
-                );
-            }
-        }
-    }
-
-    /// Appends an event, after those that waited for the clock; or lets it wait, too.
-    fn append(&mut self, at: Moment, body: EventBody) {
-        if !at.wall.is_plausible() {
-            self.unstamped.push(at.monotonic, body);
-            return;
-        }
-        if !self.unstamped.events.is_empty() {
-            for (monotonic, body) in self.unstamped.take() {
-                let wall = at.wall.minus(at.monotonic.since(monotonic));
-                (self.sinks.append)(Moment { monotonic, wall }, body);
-            }
-        }
-        (self.sinks.append)(at, body);
-    }
-}
-
-/// Whether a verdict is appended that says the same as the one before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Repetition {
-    Always,
-    OnlyChanges,
-}
-
-impl UnstampedEvents {
-    fn push(&mut self, at: MonotonicTime, body: EventBody) {
-        if self.events.is_empty() {
-            tracing::error!(
-                "the system clock shows a time before 2025; readings are kept, nothing is published until it is set"
-            );
-        }
-        self.values += body.value_count();
-        self.events.push_back((at, body));
-        while self.values > UNSTAMPED_VALUES || self.events.len() > UNSTAMPED_EVENTS {
-            // The site's description stays: it comes first, and the readings refer to it.
-            let oldest = self.events.iter().position(|(_, body)| !matches!(body, EventBody::Site(_)));
-            let Some((_, body)) = oldest.and_then(|oldest| self.events.remove(oldest)) else { break };
-            self.values -= body.value_count();
-            if self.dropped == 0 {
-                tracing::error!("the clock has not been set for so long that the oldest readings are dropped");
-            }
-            self.dropped += 1;
-        }
-    }
-
-    /// The clock is set: everything that waited.
-    fn take(&mut self) -> VecDeque<(MonotonicTime, EventBody)> {
-        let (kept, dropped) = (self.events.len(), self.dropped);
-        tracing::info!(kept, dropped, "the system clock is set; publishing {kept} events, {dropped} were dropped");
-        std::mem::take(self).events
-    }
-}
-
-impl Drop for Pipeline {
-    fn drop(&mut self) {
-        let kept = self.unstamped.events.len();
-        if kept > 0 {
-            tracing::error!("the system clock was never set: {kept} events have no time and are lost");
-        }
-    }
-}
-
-impl VerdictKey {
-    fn of(safety: &Safety) -> Self {
-        let broken = safety.violations.iter().map(Self::broken).collect();
-        let (watchdog, power_limit_kw) = (safety.watchdog, safety.power_limit_kw);
-        Self { state: safety.state(), watchdog, broken, power_limit_kw }
-    }
-
-    fn broken(violation: &Violation) -> (String, String, String) {
-        (violation.device.clone(), violation.channel.clone(), violation.rule.clone())
     }
 }
 

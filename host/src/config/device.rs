@@ -56,6 +56,16 @@ impl Devices {
 }
 
 impl DeviceConfig {
+    /// The time between two readings of a channel; none if the device has no such channel.
+    pub(crate) fn period_of(&self, channel: &str) -> Option<Duration> {
+        let has = |source| self.profile.source(source).any(|point| point.channel == channel);
+        if has(None) {
+            return Some(self.period);
+        }
+        let mut slower = self.reading.sources.iter();
+        slower.find(|(name, _)| has(Some(name))).map(|(_, period)| *period)
+    }
+
     /// Whether both are reached through one connection.
     pub(crate) fn shares_connection(&self, other: &Self) -> bool {
         let tls = |device: &Self| {

@@ -1,13 +1,14 @@
 //! `[safety]`: the limits of each channel, and those of set-points.
 
+mod consistency;
+
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bessai_domain::safety::{
-    Alarm, Bounds, DISCHARGE_MARGIN_PCT, HIGHEST_TRIP_CEL, LOWEST_TRIP_CEL, SafetyLimits, SetPointLimits,
-};
-use bessai_domain::settings::{Mistake, Mistakes, SettingsTable, most_similar};
-use bessai_domain::site::channel::{SOC, TEMPERATURE};
+use bessai_domain::safety::{Alarm, Bounds, DISCHARGE_MARGIN_PCT, SafetyLimits, SetPointLimits};
+use bessai_domain::settings::{Mistake, Mistakes, SettingsTable, most_similar, unknown_name_hint};
+use bessai_domain::site::channel::SOC;
 
 use super::device::Devices;
 use super::findings::Findings;
@@ -15,18 +16,21 @@ use super::findings::Findings;
 /// The table in `[safety]` that belongs to no channel.
 const SET_POINTS: &str = "set_points";
 /// The keys of a channel, of which one must be written.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "min",
     "max",
     "derate_above",
     "derate_discharge_below",
     "no_charge_below",
+    "hysteresis",
     "trip_above",
     "trip_below",
     "ramp",
     "alarm",
     "max_age",
 ];
+/// The keys of set-points, of which none can be the name of a device there.
+const SET_POINT_KEYS: [&str; 3] = ["max_charge_kw", "max_discharge_kw", "ramp_kw_per_s"];
 /// From which age on a value may count as unknown (SPEC-002, 6).
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(1);
 /// The highest number of a bit: values are 64-bit floats, which hold integers of 53 bits exactly.
@@ -38,7 +42,8 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices, findings: &Find
     let mut limits = defaults.clone();
     let section = table.table("safety").and_then(|_| table.value("safety")?.as_table());
     if let Some(set_points) = table.table("safety").and_then(|safety| safety.table(SET_POINTS)) {
-        limits.set_points = read_set_points(&set_points);
+        limits.set_points = read_set_points(&set_points, SetPointLimits::default());
+        limits.device_set_points = read_device_set_points(&set_points, &limits.set_points, devices);
     }
     for (channel, value) in section.into_iter().flatten().filter(|(channel, _)| *channel != SET_POINTS) {
         let key = format!("safety.{channel}");
@@ -53,7 +58,9 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices, findings: &Find
             }
             toml::Value::Table(bounds) => {
                 let default = defaults.bounds.get(channel).copied().unwrap_or_default();
-                let bounds = read_bounds(channel, &SettingsTable::new(key, bounds, table.mistakes()), default);
+                let table = SettingsTable::new(key, bounds, table.mistakes());
+                let bounds = read_bounds(channel, &table, default);
+                consistency::check(channel, &bounds, &table, devices, findings);
                 limits.bounds.insert(channel.clone(), bounds);
                 limits.required.insert(channel.clone());
             }
@@ -80,6 +87,7 @@ fn read_bounds(channel: &str, table: &SettingsTable<'_>, default: Bounds) -> Bou
         derate_above: table.number("derate_above").or(default.derate_above),
         derate_discharge_below: table.number("derate_discharge_below").or(default.derate_discharge_below),
         no_charge_below: table.number("no_charge_below").or(default.no_charge_below),
+        hysteresis: read_hysteresis(table).unwrap_or(default.hysteresis),
         trip_above: table.number("trip_above").or(default.trip_above),
         trip_below: table.number("trip_below").or(default.trip_below),
         ramp: positive(table, "ramp").or(default.ramp),
@@ -90,15 +98,6 @@ fn read_bounds(channel: &str, table: &SettingsTable<'_>, default: Bounds) -> Bou
     if KEYS.into_iter().all(|key| table.value(key).is_none()) {
         table.mistakes().add(Mistake::without_value(table.key("min"), "is missing; write min, max or both"));
     }
-    if let Bounds { min: Some(min), max: Some(max), .. } = bounds
-        && min > max
-    {
-        let hint = format!("is above max = {max}; lower min or raise max");
-        table.mistakes().add(Mistake::new(table.key("min"), min, hint));
-    }
-    if channel == TEMPERATURE {
-        check_trips(table, &bounds);
-    }
     // The margin follows the smallest safe state of charge.
     let follows = channel == SOC && table.value("derate_discharge_below").is_none();
     let derate_discharge_below =
@@ -106,14 +105,13 @@ fn read_bounds(channel: &str, table: &SettingsTable<'_>, default: Bounds) -> Bou
     Bounds { derate_discharge_below, ..bounds }
 }
 
-/// A battery's trip temperatures can be made stricter only.
-fn check_trips(table: &SettingsTable<'_>, bounds: &Bounds) {
-    if bounds.trip_above.is_some_and(|limit| limit > HIGHEST_TRIP_CEL) {
-        table.add_mistake("trip_above", format!("a battery trips at {HIGHEST_TRIP_CEL} °C at the latest; lower it"));
+fn read_hysteresis(table: &SettingsTable<'_>) -> Option<f64> {
+    let number = table.number("hysteresis")?;
+    if number >= 0.0 {
+        return Some(number);
     }
-    if bounds.trip_below.is_some_and(|limit| limit < LOWEST_TRIP_CEL) {
-        table.add_mistake("trip_below", format!("a battery trips at {LOWEST_TRIP_CEL} °C at the latest; raise it"));
-    }
+    table.add_mistake("hysteresis", "write 0 or a number above it");
+    None
 }
 
 /// `true`, or the numbers of the bits that are alarms.
@@ -122,18 +120,52 @@ fn read_alarm(table: &SettingsTable<'_>) -> Option<Alarm> {
         toml::Value::Boolean(is_alarm) => is_alarm.then_some(Alarm::NonZero),
         _ => {
             let bits = table.integers("alarm", 0..=HIGHEST_BIT);
+            if table.value("alarm").and_then(toml::Value::as_array).is_some_and(Vec::is_empty) {
+                table.add_mistake("alarm", "names no bit; write the numbers of the bits that are alarms, or true");
+            }
             Some(Alarm::Bits(bits.into_iter().fold(0, |mask, bit| mask | 1 << bit)))
         }
     }
 }
 
-fn read_set_points(table: &SettingsTable<'_>) -> SetPointLimits {
-    let limits = SetPointLimits {
-        max_charge_kw: positive(table, "max_charge_kw"),
-        max_discharge_kw: positive(table, "max_discharge_kw"),
-        ramp_kw_per_s: positive(table, "ramp_kw_per_s"),
-    };
-    table.report_unknown_keys();
+/// The limits of every device; a key that is not written keeps its default. Tables in it belong to single devices.
+fn read_set_points(table: &SettingsTable<'_>, default: SetPointLimits) -> SetPointLimits {
+    SetPointLimits {
+        max_charge_kw: positive(table, "max_charge_kw").or(default.max_charge_kw),
+        max_discharge_kw: positive(table, "max_discharge_kw").or(default.max_discharge_kw),
+        ramp_kw_per_s: positive(table, "ramp_kw_per_s").or(default.ramp_kw_per_s),
+    }
+}
+
+/// `[safety.set_points.<device>]`: the limits of one device.
+fn read_device_set_points(
+    table: &SettingsTable<'_>,
+    of_all: &SetPointLimits,
+    devices: &Devices,
+) -> BTreeMap<String, SetPointLimits> {
+    let mut limits = BTreeMap::new();
+    let names = || devices.list.iter().map(|device| device.name.as_str());
+    for (name, of_device) in table.entries() {
+        let Some(of_device) = of_device else {
+            if !SET_POINT_KEYS.contains(&name) {
+                let hint = unknown_name_hint(name, SET_POINT_KEYS.into_iter());
+                table.mistakes().add(Mistake::without_value(table.key(name), hint));
+            }
+            continue;
+        };
+        if SET_POINT_KEYS.contains(&name) {
+            continue;
+        }
+        if devices.is_complete && !names().any(|known| known == name) {
+            let hint = match most_similar(name, names()) {
+                Some(nearest) => format!("no device has this name; did you mean `{nearest}`?"),
+                None => "no device has this name; remove it".into(),
+            };
+            table.mistakes().add(Mistake::without_value(table.key(name), hint));
+        }
+        limits.insert(name.to_owned(), read_set_points(&of_device, *of_all));
+        of_device.report_unknown_keys();
+    }
     limits
 }
 

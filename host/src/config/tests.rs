@@ -20,6 +20,7 @@ mod devices;
 mod feeds;
 mod fuzz;
 mod kinds;
+mod safety;
 mod variables;
 
 /// The variables that every site needs.
@@ -95,6 +96,10 @@ impl Case {
 
     fn mistakes(&self) -> Vec<String> {
         self.load().expect_err("no mistake")
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.config().warnings.iter().map(|warning| self.without_folder(warning)).collect()
     }
 
     fn notes(&self) -> Vec<String> {
@@ -244,29 +249,6 @@ fn unknown_keys_suggest_the_nearest_one() {
     check_file("[broker]\nurll = 1", &["broker.urll: is unknown; did you mean `url`?"]);
     check_file("[[device]]\nadress = 1", &["device[0].adress: is unknown; did you mean `address`?"]);
     check_file("[[model]]\nfile = \"a\"\nnmae = 1", &["model[0].nmae: is unknown; did you mean `name`?"]);
-}
-
-#[test]
-fn invalid_safety_limits() {
-    check_file("[safety]\nsoc = { min = 1 }", &["safety.soc: no device has this channel; did you mean `soc_pct`?"]);
-    check_file("[safety]\nzzz = false", &["safety.zzz: no device has this channel; remove it"]);
-    check_file(
-        "[safety]\nsoc_pct = { min = 96 }",
-        &["safety.soc_pct.min = 96: is above max = 95; lower min or raise max"],
-    );
-    check_file("[safety]\nsoc_pct = {}", &["safety.soc_pct.min: is missing; write min, max or both"]);
-    check_file("[safety]\nsoc_pct = { mix = 1, max = 90 }", &["safety.soc_pct.mix: is unknown; did you mean `min`?"]);
-    check_file("[safety]\nsoc_pct = { max = \"a\" }", &["safety.soc_pct.max = \"a\": write a number"]);
-    let hint = "write { min = 10, max = 95 }, only one of the two, or false";
-    check_file("[safety]\nsoc_pct = true", &[&format!("safety.soc_pct = true: {hint}")]);
-    check_file("safety = 1", &["safety = 1: write a table"]);
-}
-
-#[test]
-fn a_limit_on_a_channel_of_no_device_is_noted() {
-    let profile = "[points]\nsoc_pct = { address = 1, type = \"uint16\", scale = 1 }";
-    let case = Case::new().set("DRIVER_PROFILE_PATH", "p.toml").file("p.toml", profile);
-    assert_eq!(case.notes(), ["no device has the channel `temp_c`; its limit has no effect"]);
 }
 
 #[test]

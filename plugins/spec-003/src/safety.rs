@@ -95,9 +95,11 @@ fn condition(violation: &Violation) -> String {
 }
 
 fn is_critical(violation: &Violation) -> bool {
-    let is_value = matches!(violation.rule.as_str(), "min" | "max" | "trip");
+    let is_value = matches!(violation.rule.as_str(), "min" | "max");
     let is_temperature = matches!(violation.channel.as_str(), "temp_c" | "temperature_c");
-    is_value && is_temperature && (violation.value < SAFE_STATE.0 || violation.value > SAFE_STATE.1)
+    let is_beyond = violation.value < SAFE_STATE.0 || violation.value > SAFE_STATE.1;
+    // A trip ends by an operator only, as the Safe State does.
+    violation.rule == "trip" || (is_value && is_temperature && is_beyond)
 }
 
 impl Level {

@@ -138,11 +138,17 @@ fn a_critical_temperature_enters_the_safe_state() {
     assert_eq!(kind(&[]).as_deref(), Some("SAFE_STATE_CLEARED"));
     assert_eq!(kind(&[("min", -20.1)]).as_deref(), Some("SAFE_STATE_ENTERED"));
     assert_eq!(kind(&[]).as_deref(), Some("SAFE_STATE_CLEARED"));
+    // A trip lasts when the temperature is back.
+    assert_eq!(kind(&[("max", 61.0), ("trip", 61.0)]).as_deref(), Some("SAFE_STATE_ENTERED"));
+    assert_eq!(kind(&[("trip", 61.0)]), None);
+    assert_eq!(kind(&[]).as_deref(), Some("SAFE_STATE_CLEARED"));
+    assert_eq!(kind(&[("trip", 51.0)]).as_deref(), Some("SAFE_STATE_ENTERED"));
+    assert_eq!(kind(&[]).as_deref(), Some("SAFE_STATE_CLEARED"));
     // Its value is an age.
     assert_eq!(kind(&[("stale", 90.0)]).as_deref(), Some("STALE_DATA_BLOCK"));
     let payload = r#"{"event_type":"SAFE_STATE_ENTERED","trigger_condition":"battery temp_c max: 61, limit 45","soc_pct":72.3,"temperature_c":46.2,"action_taken":"set-points are refused","alarm_code":2,"resolution_required":true}"#;
     let events = harness.event(safety(&[("stale", 90.0), ("max", 61.0)])).unwrap();
-    check(&events, "safety_event", "09", payload);
+    check(&events, "safety_event", "14", payload);
 }
 
 #[test]

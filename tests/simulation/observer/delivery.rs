@@ -135,6 +135,11 @@ impl DeliveryRecord {
         self.synced = self.synced.max(through);
     }
 
+    /// All events up to this one are still there after the last end of the process.
+    pub(crate) fn durable(&self) -> u64 {
+        self.written
+    }
+
     /// The process ends without a shutdown.
     pub(crate) fn crashed(&mut self, crash: Crash) {
         let promised = match crash {

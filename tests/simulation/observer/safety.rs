@@ -5,6 +5,7 @@ use std::time::Duration;
 use bessai_domain::event::{FaultKind, Frame, SafetyState};
 use bessai_domain::time::MonotonicTime;
 
+use super::trips::{Trip, TripRecord};
 use super::{Invariant, Violation};
 
 /// A verdict that is only shown may be late by the resolution of timers.
@@ -26,6 +27,8 @@ pub(crate) struct LimitedChannel {
     pub(crate) range: (f64, f64),
     /// The age above which its value is unknown.
     pub(crate) age_limit: Duration,
+    /// The value above which the device trips.
+    trip_above: Option<f64>,
     newest: Option<(MonotonicTime, f64)>,
     /// The values that the device held, each with the virtual time from which on.
     held: Vec<(Duration, f64)>,
@@ -37,11 +40,16 @@ pub(crate) struct SafetyRecord {
     channels: Vec<LimitedChannel>,
     /// When each device's last byte arrived at the gateway, in virtual time.
     heard: Vec<Option<Duration>>,
+    pub(crate) trips: TripRecord,
 }
 
 impl LimitedChannel {
     pub(crate) fn new(device: usize, source: u32, position: usize, range: (f64, f64), age_limit: Duration) -> Self {
-        Self { device, source, position, range, age_limit, newest: None, held: Vec::new() }
+        Self { device, source, position, range, age_limit, trip_above: None, newest: None, held: Vec::new() }
+    }
+
+    pub(crate) fn tripping_above(self, limit: f64) -> Self {
+        Self { trip_above: Some(limit), ..self }
     }
 
     /// Whether the value is known at a time, with an age limit that is longer by this much.
@@ -64,7 +72,7 @@ impl LimitedChannel {
 
 impl SafetyRecord {
     pub(crate) fn new(channels: Vec<LimitedChannel>, devices: usize) -> Self {
-        Self { channels, heard: vec![None; devices] }
+        Self { channels, heard: vec![None; devices], trips: TripRecord::default() }
     }
 
     /// A device's channel takes a value.
@@ -80,9 +88,10 @@ impl SafetyRecord {
         self.heard[device] = Some(at);
     }
 
-    /// A start knows nothing.
-    pub(crate) fn restarted(&mut self) {
+    /// A start knows nothing but the trips of the last verdict on disk; all events up to `durable` are there.
+    pub(crate) fn restarted(&mut self, durable: u64) {
         self.channels.iter_mut().for_each(|channel| channel.newest = None);
+        self.trips.restarted(durable);
     }
 
     /// The pipeline gets a frame that was read at `at`; it is `now`, and `elapsed` in virtual time.
@@ -106,6 +115,9 @@ impl SafetyRecord {
                 let detail = format!("{value} of device {device}, channel {position}, was not its value then");
                 violation = Some(Violation::new(Invariant::ValuesAreCurrent, detail));
             }
+            if channel.trip_above.is_some_and(|limit| value > limit) {
+                self.trips.tripped();
+            }
             if channel.newest.is_none_or(|(newest, _)| newest <= at) {
                 channel.newest = Some((at, value));
             }
@@ -113,7 +125,7 @@ impl SafetyRecord {
         violation
     }
 
-    /// The verdict that the readings allow.
+    /// The verdict that the readings alone allow.
     fn expected(&self, now: MonotonicTime, tolerance: Duration) -> SafetyState {
         let known =
             self.channels.iter().map(|channel| channel.known(now, tolerance).map(|value| channel.is_within(value)));
@@ -125,20 +137,35 @@ impl SafetyRecord {
     }
 
     /// A verdict became an event.
-    pub(crate) fn judged(&self, state: SafetyState, now: MonotonicTime, elapsed: Duration) -> Option<Violation> {
+    pub(crate) fn judged(&mut self, state: SafetyState, now: MonotonicTime, elapsed: Duration) -> Option<Violation> {
+        let expected = self.expected(now, Duration::ZERO);
+        self.trips.judged(state, expected);
+        if let Some(violation) = self.untripped(state) {
+            return Some(violation);
+        }
         if state == SafetyState::Safe
             && let Some(violation) = self.unfounded("a verdict is", now, elapsed, Duration::ZERO)
         {
             return Some(violation);
         }
-        let expected = self.expected(now, Duration::ZERO);
         let detail = || format!("the verdict is {state:?}, and the readings say {expected:?}");
-        (state != expected).then(|| Violation::new(Invariant::VerdictIsRight, detail()))
+        let may_be_tripped = self.trips.now() != Trip::None && state == SafetyState::Unsafe;
+        (state != expected && !may_be_tripped).then(|| Violation::new(Invariant::VerdictIsRight, detail()))
     }
 
     /// The status shows a verdict.
     pub(crate) fn shown(&self, state: SafetyState, now: MonotonicTime, elapsed: Duration) -> Option<Violation> {
-        if state == SafetyState::Safe { self.unfounded("the status is", now, elapsed, TIMERS) } else { None }
+        if state != SafetyState::Safe {
+            return None;
+        }
+        self.untripped(state).or_else(|| self.unfounded("the status is", now, elapsed, TIMERS))
+    }
+
+    /// That a state is not unsafe although a trip is in force.
+    fn untripped(&self, state: SafetyState) -> Option<Violation> {
+        let is_wrong = self.trips.now() == Trip::InForce && state != SafetyState::Unsafe;
+        let detail = || format!("a device has tripped and was not reset, and safety is {state:?}");
+        is_wrong.then(|| Violation::new(Invariant::TripsLast, detail()))
     }
 
     /// Why safe is wrong, if it is.

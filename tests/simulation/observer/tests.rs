@@ -108,8 +108,8 @@ fn frame(values: &[f64]) -> Frame {
 
 #[test]
 fn safe_is_allowed_as_long_as_all_values_are_young() {
-    let record = read_device();
-    let judged = |state, at: i64, elapsed: u32| invariant(record.judged(state, seconds(at), elapsed * SECOND));
+    let mut record = read_device();
+    let mut judged = |state, at: i64, elapsed: u32| invariant(record.judged(state, seconds(at), elapsed * SECOND));
     assert_eq!(judged(SafetyState::Safe, 40, 40), None);
     assert_eq!(judged(SafetyState::Safe, 41, 41), Some(Invariant::SafeOnlyIfKnown));
     assert_eq!(judged(SafetyState::Unknown, 41, 41), None);
@@ -124,15 +124,56 @@ fn safe_is_allowed_as_long_as_all_values_are_young() {
 #[test]
 fn a_start_and_a_missing_value_leave_nothing_known() {
     let mut record = read_device();
-    record.restarted();
-    let at = |record: &SafetyRecord, state, at: i64| invariant(record.judged(state, seconds(at), 12 * SECOND));
-    assert_eq!(at(&record, SafetyState::Safe, 11), Some(Invariant::SafeOnlyIfKnown));
+    record.restarted(0);
+    let at = |record: &mut SafetyRecord, state, at: i64| invariant(record.judged(state, seconds(at), 12 * SECOND));
+    assert_eq!(at(&mut record, SafetyState::Safe, 11), Some(Invariant::SafeOnlyIfKnown));
     record.frame(seconds(11), &frame(&[50.0, f64::NAN]), seconds(11), 11 * SECOND);
-    assert_eq!(at(&record, SafetyState::Safe, 11), Some(Invariant::SafeOnlyIfKnown));
+    assert_eq!(at(&mut record, SafetyState::Safe, 11), Some(Invariant::SafeOnlyIfKnown));
     record.device_holds(0, 1, 80.0, 11 * SECOND);
     assert_eq!(record.frame(seconds(12), &frame(&[50.0, 80.0]), seconds(12), 12 * SECOND), None);
-    assert_eq!(at(&record, SafetyState::Safe, 12), Some(Invariant::SafeOnlyIfKnown));
-    assert_eq!(at(&record, SafetyState::Unsafe, 12), None);
+    assert_eq!(at(&mut record, SafetyState::Safe, 12), Some(Invariant::SafeOnlyIfKnown));
+    assert_eq!(at(&mut record, SafetyState::Unsafe, 12), None);
+}
+
+#[test]
+fn a_trip_lasts_until_it_is_reset() {
+    let mut record = SafetyRecord::new(
+        vec![LimitedChannel::new(0, 0, 0, (f64::NEG_INFINITY, 45.0), 30 * SECOND).tripping_above(60.0)],
+        1,
+    );
+    let read = |record: &mut SafetyRecord, value| {
+        record.device_holds(0, 0, value, 10 * SECOND);
+        record.heard(0, 10 * SECOND);
+        assert_eq!(record.frame(seconds(10), &frame(&[value]), seconds(10), 10 * SECOND), None);
+    };
+    let judged = |record: &mut SafetyRecord, state| invariant(record.judged(state, seconds(10), 10 * SECOND));
+    let (safe, is_unsafe) = (SafetyState::Safe, SafetyState::Unsafe);
+    read(&mut record, 61.0);
+    read(&mut record, 25.0);
+    assert_eq!(judged(&mut record, safe), Some(Invariant::TripsLast));
+    assert_eq!(judged(&mut record, SafetyState::Unknown), Some(Invariant::TripsLast));
+    assert_eq!(judged(&mut record, is_unsafe), None);
+    record.trips.recorded(7, true);
+    // The verdict is on disk, so that a start takes the trip over.
+    record.restarted(7);
+    read(&mut record, 25.0);
+    assert_eq!(judged(&mut record, safe), Some(Invariant::TripsLast));
+    // It is lost with the verdict.
+    record.trips.recorded(9, false);
+    record.restarted(8);
+    read(&mut record, 25.0);
+    assert_eq!(judged(&mut record, is_unsafe), None);
+    assert_eq!(judged(&mut record, safe), Some(Invariant::TripsLast));
+    record.trips.asked();
+    assert_eq!(judged(&mut record, safe), None);
+    assert_eq!(record.trips.answered(Some(1)), None);
+    assert_eq!(judged(&mut record, safe), None);
+    assert_eq!(judged(&mut record, is_unsafe), Some(Invariant::VerdictIsRight));
+    read(&mut record, 61.0);
+    record.trips.asked();
+    assert_eq!(invariant(record.trips.answered(Some(0))), Some(Invariant::TripsLast));
+    record.trips.asked();
+    assert_eq!(invariant(record.trips.answered(None)), Some(Invariant::TripsLast));
 }
 
 #[test]

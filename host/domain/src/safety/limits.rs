@@ -17,6 +17,9 @@ pub const DISCHARGE_MARGIN_PCT: f64 = 5.0;
 pub const HIGHEST_TRIP_CEL: f64 = 60.0;
 /// The temperature in °C below which a battery always trips (SPEC-002, 4.2).
 pub const LOWEST_TRIP_CEL: f64 = -20.0;
+/// How far a state of charge (%) or a temperature (°C) must be back before set-points are no longer reduced: more than what a
+/// sensor at rest changes by.
+const HYSTERESIS: f64 = 1.0;
 /// The smallest safe state of charge of a lithium iron phosphate battery, % (SPEC-002, 4.1).
 const MIN_SOC_PCT: f64 = 10.0;
 /// The largest safe state of charge of a lithium iron phosphate battery, % (SPEC-002, 4.1).
@@ -44,6 +47,8 @@ pub struct Bounds {
     pub derate_discharge_below: Option<f64>,
     /// Below it set-points that charge are refused.
     pub no_charge_below: Option<f64>,
+    /// How far a value must be back within the limits above before they no longer reduce set-points.
+    pub hysteresis: f64,
     /// Above it the device trips, until an operator resets it.
     pub trip_above: Option<f64>,
     /// Below it the device trips, until an operator resets it.
@@ -99,8 +104,17 @@ pub struct SafetyLimits {
     /// The channels that at least one device must have, because the operator limited them: without such a device safety is
     /// unknown.
     pub required: BTreeSet<String>,
-    /// The limits of set-points, for each device.
+    /// The limits of set-points of every device that has none of its own.
     pub set_points: SetPointLimits,
+    /// The limits of set-points of single devices, by their name.
+    pub device_set_points: BTreeMap<String, SetPointLimits>,
+}
+
+impl SafetyLimits {
+    /// The limits of a device's set-points.
+    pub(super) fn set_points_of(&self, device: &str) -> &SetPointLimits {
+        self.device_set_points.get(device).unwrap_or(&self.set_points)
+    }
 }
 
 impl Default for SafetyLimits {
@@ -110,6 +124,7 @@ impl Default for SafetyLimits {
             min: Some(MIN_SOC_PCT),
             max: Some(MAX_SOC_PCT),
             derate_discharge_below: Some(MIN_SOC_PCT + DISCHARGE_MARGIN_PCT),
+            hysteresis: HYSTERESIS,
             ..Bounds::default()
         };
         let temperature = Bounds {
@@ -117,11 +132,13 @@ impl Default for SafetyLimits {
             max: Some(HIGHEST_TRIP_CEL),
             derate_above: Some(DERATE_CEL),
             no_charge_below: Some(NO_CHARGE_CEL),
+            hysteresis: HYSTERESIS,
             trip_above: Some(HIGHEST_TRIP_CEL),
             trip_below: Some(LOWEST_TRIP_CEL),
             ..Bounds::default()
         };
         let bounds = BTreeMap::from([(channel::SOC.into(), soc), (channel::TEMPERATURE.into(), temperature)]);
-        Self { bounds, required: BTreeSet::new(), set_points: SetPointLimits::default() }
+        let (required, device_set_points) = (BTreeSet::new(), BTreeMap::new());
+        Self { bounds, required, set_points: SetPointLimits::default(), device_set_points }
     }
 }

@@ -64,18 +64,24 @@ pub(super) fn broken(bounds: &Bounds, value: f64, rate: Option<f64>) -> Option<B
     if rate.abs() > ramp { found(rule::RAMP, rate, ramp) } else { None }
 }
 
-/// The rules that the value breaks and that only reduce set-points.
-pub(super) fn reductions(bounds: &Bounds, value: f64) -> impl Iterator<Item = Broken> {
-    let above =
-        |rule, limit: Option<f64>| limit.filter(|limit| value > *limit).map(|limit| Broken { rule, value, limit });
-    let below =
-        |rule, limit: Option<f64>| limit.filter(|limit| value < *limit).map(|limit| Broken { rule, value, limit });
+/// The rules that the value breaks and that only reduce set-points. One of `before`, which the value before broke, stays until
+/// the value is back by the hysteresis, so that a value on its limit does not move set-points up and down.
+pub(super) fn reductions(bounds: &Bounds, value: f64, before: &[Broken]) -> Vec<Broken> {
+    let margin = |rule| if before.iter().any(|broken| broken.rule == rule) { bounds.hysteresis } else { 0.0 };
+    let above = |rule, limit: Option<f64>| {
+        let limit = limit.map(|limit| if value > limit { limit } else { limit - margin(rule) });
+        limit.filter(|limit| value > *limit).map(|limit| Broken { rule, value, limit })
+    };
+    let below = |rule, limit: Option<f64>| {
+        let limit = limit.map(|limit| if value < limit { limit } else { limit + margin(rule) });
+        limit.filter(|limit| value < *limit).map(|limit| Broken { rule, value, limit })
+    };
     let all = [
         above(rule::DERATE, bounds.derate_above),
         below(rule::DERATE_DISCHARGE, bounds.derate_discharge_below),
         below(rule::NO_CHARGE, bounds.no_charge_below),
     ];
-    all.into_iter().flatten()
+    all.into_iter().flatten().collect()
 }
 
 /// The trip limit that the value is beyond.

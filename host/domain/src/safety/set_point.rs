@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::SafetyMonitor;
-use super::limits::{Bounds, DERATED};
+use super::limits::{DERATED, SetPointLimits};
+use super::readings::LimitedChannel;
 use super::rules::{is_ignorance, reduces_only, rule};
 use crate::event::Violation;
 use crate::site::channel;
@@ -69,9 +70,11 @@ impl SafetyMonitor {
         }
         self.blocking(now).map_or(Ok(()), |violation| Err(Block(violation)))?;
         self.unheard(set_point.device, now).map_or(Ok(()), |violation| Err(Block(violation)))?;
-        let of_device = self.channels.iter().filter(|channel| channel.device == set_point.device);
-        let reductions: Vec<_> = of_device.flat_map(|channel| self.reductions(channel, now)).collect();
-        let allowed = self.allowed_power(set_point.rated_kw, &reductions);
+        let set_points = self.limits.set_points_of(set_point.device);
+        let concerns = |channel: &&LimitedChannel| self.concerns(&channel.device, &channel.channel, set_point.device);
+        let concerning = self.channels.iter().filter(concerns);
+        let reductions: Vec<_> = concerning.flat_map(|channel| self.reductions(channel, now)).collect();
+        let allowed = self.allowed_power(set_points, set_point.rated_kw, reductions.iter());
         let (rule, direction) = match wanted < 0.0 {
             true => (rule::MAX_CHARGE, &allowed.charge),
             false => (rule::MAX_DISCHARGE, &allowed.discharge),
@@ -79,10 +82,10 @@ impl SafetyMonitor {
         if let Some(full) = direction.full_kw.filter(|full| wanted.abs() > *full) {
             return Err(Block(of_set_point(rule, wanted.abs(), full)));
         }
-        let ramped = self.ramped(set_point, now);
+        let ramped = ramped(set_points, set_point, now);
         let mut permit = Permit { power_kw: ramped, reduced_by: None };
-        if ramped < wanted || ramped > wanted {
-            let ramp = self.limits.set_points.ramp_kw_per_s.unwrap_or_default();
+        if (ramped - wanted).abs() > 0.0 {
+            let ramp = set_points.ramp_kw_per_s.unwrap_or_default();
             permit.reduced_by = Some(of_set_point(rule::RAMP, wanted, ramp));
         }
         // The ramp may still be on the other side of zero, so that both directions are limited.
@@ -117,20 +120,22 @@ impl SafetyMonitor {
         Some(Violation { rule: rule.into(), device: device.into(), channel: String::new(), value, limit })
     }
 
-    /// The power on the way from that applied to the one wanted.
-    fn ramped(&self, set_point: &SetPoint<'_>, now: MonotonicTime) -> f64 {
-        let Some(ramp) = self.limits.set_points.ramp_kw_per_s.filter(|_| set_point.applied_kw.is_finite()) else {
-            return set_point.power_kw;
-        };
-        let step = ramp * now.since(set_point.applied_at).as_secs_f64();
-        set_point.power_kw.max(set_point.applied_kw - step).min(set_point.applied_kw + step)
+    /// Whether a channel says something about another device's set-points. The temperature of a battery that is a device of
+    /// its own counts for the inverter that sets its power, unless the inverter has a temperature itself.
+    fn concerns(&self, device: &str, channel: &str, set_point_of: &str) -> bool {
+        let is_own = |own: &LimitedChannel| own.device == set_point_of && own.channel == channel;
+        device == set_point_of || !self.channels.iter().any(is_own)
     }
 
     /// The power that is allowed in each direction, with these broken rules.
-    fn allowed_power(&self, rated_kw: Option<f64>, reductions: &[Violation]) -> AllowedPower {
-        let set_points = &self.limits.set_points;
+    fn allowed_power<'a>(
+        &self,
+        set_points: &SetPointLimits,
+        rated_kw: Option<f64>,
+        reductions: impl Iterator<Item = &'a Violation>,
+    ) -> AllowedPower {
         let power = self.limits.bounds.get(channel::BATTERY_POWER).or_else(|| self.limits.bounds.get(channel::POWER));
-        let Bounds { min, max, .. } = power.copied().unwrap_or_default();
+        let (min, max) = power.map_or((None, None), |bounds| (bounds.min, bounds.max));
         let full = |limit: Option<f64>, bound: Option<f64>| {
             let all = [limit, bound, rated_kw].into_iter().flatten();
             // A bound on the other side of zero, and a range that is no number, allow nothing.
@@ -141,16 +146,30 @@ impl SafetyMonitor {
             charge: full(set_points.max_charge_kw, min.map(|min| -min)),
             discharge: full(set_points.max_discharge_kw, max),
         };
-        reductions.iter().for_each(|violation| allowed.reduce(violation));
+        reductions.for_each(|violation| allowed.reduce(violation));
         allowed
     }
 
-    /// The largest power that every set-point of a safe site may have, kW; none if safety knows none.
+    /// The largest power that every set-point of a safe site may have, whichever device it is for, kW; none if safety knows
+    /// none.
     pub(super) fn power_limit_kw(&self, reductions: &[Violation]) -> Option<f64> {
-        let allowed = self.allowed_power(None, reductions);
-        let directions = [allowed.charge.allowed_kw(), allowed.discharge.allowed_kw()];
-        directions.into_iter().flatten().reduce(f64::min)
+        let of_all = self.allowed_power(&self.limits.set_points, None, reductions.iter());
+        let of_one = self.limits.device_set_points.iter().map(|(device, set_points)| {
+            let concerns = |violation: &&Violation| self.concerns(&violation.device, &violation.channel, device);
+            self.allowed_power(set_points, None, reductions.iter().filter(concerns))
+        });
+        let directions = of_one.chain([of_all]).flat_map(|allowed| [allowed.charge, allowed.discharge]);
+        directions.filter_map(|direction| direction.allowed_kw()).reduce(f64::min)
     }
+}
+
+/// The power on the way from that applied to the one wanted.
+fn ramped(set_points: &SetPointLimits, set_point: &SetPoint<'_>, now: MonotonicTime) -> f64 {
+    let Some(ramp) = set_points.ramp_kw_per_s.filter(|_| set_point.applied_kw.is_finite()) else {
+        return set_point.power_kw;
+    };
+    let step = ramp * now.since(set_point.applied_at).as_secs_f64();
+    set_point.power_kw.max(set_point.applied_kw - step).min(set_point.applied_kw + step)
 }
 
 impl AllowedPower {

@@ -93,10 +93,50 @@ fn values_beyond_a_reducing_limit_are_safe_and_named() {
     check(&[(0, [NAN, 50.0])], 0, &half_known, Unknown, Watchdog::Ok);
 }
 
+#[test]
+fn a_value_that_trembles_on_a_reducing_limit_reduces_until_it_is_back_by_the_hysteresis() {
+    let mut monitor = monitor(&battery());
+    let mut limits = |soc, temperature| {
+        monitor.record(second(0), &frame(0, &[soc, temperature]));
+        let safety = monitor.evaluate(second(0));
+        let rules: Vec<_> = safety.violations.iter().map(|found| (found.rule.clone(), found.limit)).collect();
+        assert!(safety.is_safe, "{safety:?}");
+        rules
+    };
+    let derate = |limit| vec![("derate".to_owned(), limit)];
+    assert_eq!(limits(50.0, 44.5), []);
+    assert_eq!(limits(50.0, 45.0), []);
+    assert_eq!(limits(50.0, 45.1), derate(45.0));
+    assert_eq!(limits(50.0, 45.0), derate(44.0));
+    assert_eq!(limits(50.0, 44.1), derate(44.0));
+    assert_eq!(limits(50.0, 44.0), []);
+    assert_eq!(limits(50.0, 44.5), []);
+    assert_eq!(limits(50.0, -10.1), [("no-charge".to_owned(), -10.0)]);
+    assert_eq!(limits(50.0, -9.1), [("no-charge".to_owned(), -9.0)]);
+    assert_eq!(limits(50.0, -9.0), []);
+    assert_eq!(limits(14.9, 25.0), [("derate-discharge".to_owned(), 15.0)]);
+    assert_eq!(limits(15.9, 25.0), [("derate-discharge".to_owned(), 16.0)]);
+    assert_eq!(limits(16.0, 25.0), []);
+}
+
+#[test]
+fn new_settings_end_a_reduction_that_only_the_hysteresis_keeps() {
+    let mut monitor = monitor(&battery());
+    monitor.record(second(0), &frame(0, &[50.0, 46.0]));
+    monitor.record(second(1), &frame(0, &[50.0, 44.5]));
+    assert_eq!(rules(&monitor.evaluate(second(1))), [("temp_c", "derate")]);
+    monitor.set_limits(&SafetyLimits::default(), &battery());
+    assert_eq!(rules(&monitor.evaluate(second(1))), [("temp_c", "derate")]);
+    let mut limits = SafetyLimits::default();
+    limits.bounds.get_mut("temp_c").unwrap().hysteresis = 0.0;
+    monitor.set_limits(&limits, &battery());
+    assert_eq!(rules(&monitor.evaluate(second(1))), []);
+}
+
 /// A monitor of `x` alone.
 fn monitor_of(bounds: Bounds) -> SafetyMonitor {
     let bounds = BTreeMap::from([("x".to_owned(), bounds)]);
-    let limits = SafetyLimits { bounds, required: BTreeSet::new(), set_points: SetPointLimits::default() };
+    let limits = SafetyLimits { bounds, required: BTreeSet::new(), ..SafetyLimits::default() };
     SafetyMonitor::new(&site(vec![source("battery", 5, &["x"])]), &limits, second(0))
 }
 

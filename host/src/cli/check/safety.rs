@@ -1,7 +1,5 @@
 //! The part of `check` about safety limits.
 
-use std::time::Duration;
-
 use bessai_domain::safety::{Alarm, Bounds, SetPointLimits, age_limit};
 
 use crate::cli::output::{OutputError, print_line};
@@ -13,7 +11,7 @@ pub(super) fn print(config: &Config) -> Result<(), OutputError> {
     config.safety.bounds.iter().try_for_each(|(channel, bounds)| {
         let range = format!("safety {channel}: {} to {}", bound(bounds.min), bound(bounds.max));
         let age_limit_of =
-            |device: &DeviceConfig| age_limit_of(device, channel).map(|by_period| bounds.max_age.unwrap_or(by_period));
+            |device: &DeviceConfig| device.period_of(channel).map(|period| bounds.max_age.unwrap_or(age_limit(period)));
         let limits: Vec<_> = config.devices.iter().filter_map(age_limit_of).collect();
         match (limits.iter().min(), limits.iter().max()) {
             (None, _) | (_, None) => print_line(format_args!("{range}; no device has it yet")),
@@ -29,9 +27,13 @@ pub(super) fn print(config: &Config) -> Result<(), OutputError> {
         }?;
         other_rules(bounds).into_iter().try_for_each(|rule| print_line(format_args!("  {rule}")))
     })?;
-    set_point_limits(&config.safety.set_points)
-        .into_iter()
-        .try_for_each(|limit| print_line(format_args!("safety set-points: {limit}")))
+    for limit in set_point_limits(&config.safety.set_points) {
+        print_line(format_args!("safety set-points: {limit}"))?;
+    }
+    config.safety.device_set_points.iter().try_for_each(|(device, limits)| {
+        let mut limits = set_point_limits(limits).into_iter();
+        limits.try_for_each(|limit| print_line(format_args!("safety set-points of {device}: {limit}")))
+    })
 }
 
 /// The rules of a channel besides its range, in words.
@@ -40,12 +42,27 @@ fn other_rules(bounds: &Bounds) -> Vec<String> {
         Alarm::NonZero => "every value but 0 is an alarm".to_owned(),
         Alarm::Bits(mask) => format!("an alarm with one of the bits {mask:#x}"),
     });
+    // A limit beyond which nothing is safe reduces nothing.
+    let is_above = |limit: &f64| bounds.max.is_none_or(|max| *limit < max);
+    let is_below = |limit: &f64| bounds.min.is_none_or(|min| *limit > min);
+    let until = |limit: f64| match bounds.hysteresis {
+        hysteresis if hysteresis > 0.0 => format!(" until it is back at {limit}"),
+        _ => String::new(),
+    };
+    let (falls, rises) = (|limit| until(limit - bounds.hysteresis), |limit| until(limit + bounds.hysteresis));
     let rules = [
-        bounds.derate_above.map(|limit| format!("above {limit}: set-points have half the power")),
+        bounds
+            .derate_above
+            .filter(is_above)
+            .map(|limit| format!("above {limit}: set-points have half the power{}", falls(limit))),
         bounds
             .derate_discharge_below
-            .map(|limit| format!("below {limit}: set-points that discharge have half the power")),
-        bounds.no_charge_below.map(|limit| format!("below {limit}: set-points that charge are refused")),
+            .filter(is_below)
+            .map(|limit| format!("below {limit}: set-points that discharge have half the power{}", rises(limit))),
+        bounds
+            .no_charge_below
+            .filter(is_below)
+            .map(|limit| format!("below {limit}: set-points that charge are refused{}", rises(limit))),
         bounds.trip_above.map(|limit| format!("above {limit}: trips until an operator resets it")),
         bounds.trip_below.map(|limit| format!("below {limit}: trips until an operator resets it")),
         bounds.ramp.map(|limit| format!("not safe when it changes by more than {limit} per second")),
@@ -61,15 +78,4 @@ fn set_point_limits(limits: &SetPointLimits) -> Vec<String> {
         limits.ramp_kw_per_s.map(|kw| format!("change by {kw} kW per second at most")),
     ];
     limits.into_iter().flatten().collect()
-}
-
-/// The age above which a channel of the device is unknown; none if it has no such channel.
-fn age_limit_of(device: &DeviceConfig, channel: &str) -> Option<Duration> {
-    let points = |source| device.profile.source(source);
-    if points(None).any(|point| point.channel == channel) {
-        return Some(age_limit(device.period));
-    }
-    let mut slower = device.reading.sources.iter();
-    let (_, period) = slower.find(|(name, _)| points(Some(name)).any(|point| point.channel == channel))?;
-    Some(age_limit(*period))
 }

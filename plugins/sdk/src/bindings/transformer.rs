@@ -1392,8 +1392,9 @@ pub mod bessai {
                         .finish()
                 }
             }
-            /// `rule`: `min` or `max` (the value is beyond the limit, in the channel's unit), `stale` (no recent good value;
-            /// value and limit are ages in seconds) or `unread` (no good value since the start; the value is NaN).
+            /// `rule`: `min`, `max`, `alarm` or `trip` (the value is beyond the limit, in the channel's unit), `ramp` (its change per
+            /// second is), `stale` (no recent good value; value and limit are ages in seconds) or `unread` (no good value since the
+            /// start; the value is NaN). `derate`, `derate-discharge` and `no-charge` only reduce set-points: the site is safe.
             #[derive(Clone, PartialEq)]
             pub struct Violation {
                 pub rule: _rt::String,

@@ -101,3 +101,43 @@ fn a_set_point_is_approached_at_the_ramp_and_leaves_at_once_what_is_not_allowed(
     let derated = battery_at(50.0, 50.0, Some(10.0));
     assert_eq!(permitted(&derated, from(90.0, 10.0), 1), Ok((50.0, Some("derate".into()))));
 }
+
+#[test]
+fn a_device_may_have_limits_of_its_own() {
+    let max = Some(100.0);
+    let set_points = SetPointLimits { max_charge_kw: max, max_discharge_kw: max, ramp_kw_per_s: None };
+    let small = SetPointLimits { max_charge_kw: Some(5.0), max_discharge_kw: Some(8.0), ramp_kw_per_s: Some(1.0) };
+    let device_set_points = BTreeMap::from([("small".to_owned(), small)]);
+    let limits = SafetyLimits { set_points, device_set_points, ..SafetyLimits::default() };
+    let both = site(vec![source("battery", 5, &["soc_pct", "temp_c"]), source("small", 5, &["soc_pct", "temp_c"])]);
+    let mut monitor = SafetyMonitor::new(&both, &limits, second(0));
+    (0..2).for_each(|source| monitor.record(second(0), &frame(source, &[50.0, 25.0])));
+    let of_small = |power_kw| SetPoint { device: "small", ..set_point(power_kw) };
+    assert_eq!(permitted(&monitor, set_point(90.0), 20), Ok((90.0, None)));
+    assert_eq!(permitted(&monitor, of_small(9.0), 20), Err("max-discharge".into()));
+    assert_eq!(permitted(&monitor, of_small(-5.5), 20), Err("max-charge".into()));
+    assert_eq!(permitted(&monitor, of_small(8.0), 2), Ok((2.0, Some("ramp".into()))));
+    assert_eq!(monitor.evaluate(second(1)).power_limit_kw, Some(5.0));
+    // Each battery has a temperature, so that one is not derated because the other one is hot.
+    monitor.record(second(5), &frame(0, &[50.0, 50.0]));
+    assert_eq!(permitted(&monitor, set_point(90.0), 20), Ok((50.0, Some("derate".into()))));
+    assert_eq!(permitted(&monitor, of_small(8.0), 20), Ok((8.0, None)));
+    monitor.record(second(6), &frame(1, &[50.0, 50.0]));
+    assert_eq!(permitted(&monitor, of_small(8.0), 20), Ok((4.0, Some("derate".into()))));
+    assert_eq!(monitor.evaluate(second(6)).power_limit_kw, Some(2.5));
+}
+
+#[test]
+fn a_battery_that_is_a_device_of_its_own_derates_the_inverter_that_sets_its_power() {
+    let max = Some(100.0);
+    let set_points = SetPointLimits { max_charge_kw: max, max_discharge_kw: max, ramp_kw_per_s: None };
+    let limits = SafetyLimits { set_points, ..SafetyLimits::default() };
+    let two = site(vec![source("inverter", 5, &["power_kw"]), source("battery", 5, &["soc_pct", "temp_c"])]);
+    let mut monitor = SafetyMonitor::new(&two, &limits, second(0));
+    monitor.record(second(0), &frame(0, &[10.0]));
+    monitor.record(second(0), &frame(1, &[50.0, 46.0]));
+    let of_inverter = |power_kw| SetPoint { device: "inverter", ..set_point(power_kw) };
+    assert_eq!(permitted(&monitor, of_inverter(80.0), 1), Ok((50.0, Some("derate".into()))));
+    monitor.record(second(1), &frame(1, &[50.0, -11.0]));
+    assert_eq!(permitted(&monitor, of_inverter(-80.0), 1), Err("no-charge".into()));
+}

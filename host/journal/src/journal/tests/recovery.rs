@@ -63,7 +63,16 @@ async fn the_last_verdict_is_found_after_a_shutdown_and_after_a_kill() {
     let folder = kill(journal, folder.path()).await;
     let journal = open(folder.path());
     assert_eq!(journal.last_verdict(), Some(verdict(3.0)));
-    journal.append(at(10), EventBody::Safety(verdict(10.0)));
+    // So do starts that end before their first verdict.
+    let mut folder = kill(journal, folder.path()).await;
+    for start in 10..20 {
+        let journal = open(folder.path());
+        journal.append(at(start), site("S"));
+        folder = kill(journal, folder.path()).await;
+    }
+    let journal = open(folder.path());
+    assert_eq!(journal.last_verdict(), Some(verdict(3.0)));
+    journal.append(at(20), EventBody::Safety(verdict(10.0)));
     let folder = kill(journal, folder.path()).await;
     assert_eq!(open(folder.path()).last_verdict(), Some(verdict(10.0)));
 }

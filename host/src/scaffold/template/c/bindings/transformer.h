@@ -232,8 +232,9 @@ typedef struct bessai_edge_types_frame_t {
   bessai_edge_types_list_text_t   texts;
 } bessai_edge_types_frame_t;
 
-// `rule`: `min` or `max` (the value is beyond the limit, in the channel's unit), `stale` (no recent good value;
-// value and limit are ages in seconds) or `unread` (no good value since the start; the value is NaN).
+// `rule`: `min`, `max`, `alarm` or `trip` (the value is beyond the limit, in the channel's unit), `ramp` (its change per
+// second is), `stale` (no recent good value; value and limit are ages in seconds) or `unread` (no good value since the
+// start; the value is NaN). `derate`, `derate-discharge` and `no-charge` only reduce set-points: the site is safe.
 typedef struct bessai_edge_types_violation_t {
   transformer_string_t   rule;
   transformer_string_t   device;
