@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bessai_domain::event::Dispatch;
 use bessai_domain::site::Site;
 use bessai_domain::time::Moment;
-use bessai_inference::Inference;
+use bessai_inference::{Inference, ModelOutput};
 use bessai_journal::Journal;
 use bessai_modbus::{BusEndpoint, DeviceSettings};
 use bessai_pipeline::{Pipeline, PipelineInput, ReportRules, Sinks};
@@ -19,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::clock::{local_hour, now, set_time_zone};
+use crate::clock::{local_time, now, set_time_zone};
 use crate::config::Config;
 use crate::health::{HealthReport, HealthServer, ReportRequests};
 use crate::memory;
@@ -114,7 +113,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let (inputs, received) = mpsc::channel(PIPELINE_QUEUE);
     let (plugins, plugins_changed) = watch::channel(config.plugins.clone());
 
-    let inference = Inference::start(config.models.clone(), &site, local_hour, results(inputs.clone()));
+    let inference = Inference::start(config.models.clone(), &site, local_time, results(inputs.clone()));
     let inference = inference.map_err(anyhow::Error::msg)?;
     let mut feeds = Feeds::new(&config, engine, &journal, &report, plugins_changed, &stopping);
     let folder = feeds.start(config.feeds.clone(), config.off.clone());
@@ -270,10 +269,14 @@ async fn return_memory_later() {
 
 /// What the inference thread does with a result: back into the pipeline.
 #[allow(clippy::disallowed_methods, reason = "called in the inference thread, which may wait for the pipeline")]
-fn results(inputs: mpsc::Sender<PipelineInput>) -> impl Fn(Moment, Dispatch) + Send {
-    move |at, dispatch| {
+fn results(inputs: mpsc::Sender<PipelineInput>) -> impl Fn(Moment, ModelOutput) + Send {
+    move |at, output| {
+        let input = match output {
+            ModelOutput::Dispatch { dispatch, channel: _ } => PipelineInput::Dispatch(at, dispatch),
+            ModelOutput::Anomaly(anomaly) => PipelineInput::Anomaly(at, anomaly),
+        };
         // Sending fails only when the gateway is stopping; the result is not needed then.
-        let _ = inputs.blocking_send(PipelineInput::Dispatch(at, dispatch));
+        let _ = inputs.blocking_send(input);
     }
 }
 

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
+use bessai_inference::LocalTime;
 use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The time zone that the settings name; without one that of the system applies.
 static TIME_ZONE: OnceLock<TimeZone> = OnceLock::new();
 
-/// Sets the time zone of [`local_hour`], once, before anything calls it.
+/// Sets the time zone of [`local_time`], once, before anything calls it.
 pub(crate) fn set_time_zone(zone: TimeZone) {
     // Fails only if it is set twice, which nobody does.
     let _ = TIME_ZONE.set(zone);
@@ -73,10 +74,15 @@ fn monotonic() -> MonotonicTime {
     MonotonicTime::from_nanos(time.tv_sec.saturating_mul(NANOS_PER_S).saturating_add(time.tv_nsec))
 }
 
-/// The local hour at a time, 0 to 23.
-pub(crate) fn local_hour(at: Timestamp) -> f64 {
+/// The local time at a time.
+pub(crate) fn local_time(at: Timestamp) -> LocalTime {
     let seconds = i64::try_from(at.seconds()).unwrap_or(0);
     let zone = TIME_ZONE.get().cloned().unwrap_or_else(TimeZone::system);
     let local = jiff::Timestamp::from_second(seconds).map(|at| zone.to_datetime(at));
-    local.map_or(0.0, |local| f64::from(local.hour()))
+    let Ok(local) = local else { return LocalTime { second_of_day: 0, weekday: 0 } };
+    let part = |part: i8| u32::try_from(part).unwrap_or_default();
+    LocalTime {
+        second_of_day: part(local.hour()) * 3600 + part(local.minute()) * 60 + part(local.second()),
+        weekday: part(local.weekday().to_monday_zero_offset()),
+    }
 }

@@ -10,11 +10,13 @@
 )]
 
 pub mod address;
+pub mod anomaly;
 pub mod blank_model;
 pub mod broker_limits;
 pub mod command;
 pub mod counter;
 pub mod device;
+pub mod dispatch;
 pub mod event;
 pub mod journal;
 pub mod message;

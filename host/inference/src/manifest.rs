@@ -1,18 +1,26 @@
-//! A model's manifest: what its inputs and its output mean, read from the TOML file beside it.
+//! A model's manifest: what its inputs and its output mean, from the TOML file beside it or its property `bessai`.
 //!
 //! ```toml
-//! inputs = ["soc_pct", "power_kw", "temp_c", "hour_of_day"]   # their order in the tensor
-//! input_power  = "discharge"   # which direction is positive: "discharge" or "charge"
-//! output_power = "charge"
+//! kind   = "dispatch"
 //! device = "battery"
+//! inputs = [
+//!     "soc_pct",
+//!     { channel = "power_kw", positive = "charge", scale = 0.01 },
+//!     { channel = "price", device = "market", unit = "EUR/MWh", window = 4 },
+//!     { constant = 1.0, tensor = "seq_lens" },
+//! ]
+//! output = { tensor = "action", positive = "charge", scale = 100.0, range = [-100.0, 100.0] }
 //! ```
 
-#![allow(clippy::disallowed_methods, reason = "manifests are read in the inference thread")]
-
-use std::fmt;
 use std::path::Path;
 
 use bessai_domain::settings::{Mistakes, SettingsTable};
+
+mod input;
+mod output;
+
+pub(crate) use input::{ClockInput, Input, InputSource};
+pub(crate) use output::Output;
 
 /// Which direction of power is positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,83 +31,76 @@ pub(crate) enum Sign {
     Charge,
 }
 
-/// An input of a model.
+/// What a model's output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// `soc_pct`, %.
-    Soc,
-    /// `power_kw`, kW, in the manifest's sign.
-    Power,
-    /// `temp_c`, °C.
-    Temperature,
-    /// `hour_of_day`, the whole local hour, 0 to 23.
-    Hour,
+pub(crate) enum Kind {
+    /// A set-point.
+    Dispatch,
+    /// How unusual its inputs are.
+    Anomaly,
 }
 
-/// The inputs by their names in a manifest, in their default order.
-const INPUTS: [(&str, Input); 4] =
-    [("soc_pct", Input::Soc), ("power_kw", Input::Power), ("temp_c", Input::Temperature), ("hour_of_day", Input::Hour)];
-/// The values of `input_power` and `output_power`.
+/// The values of `kind`.
+const KINDS: [(&str, Kind); 2] = [("dispatch", Kind::Dispatch), ("anomaly", Kind::Anomaly)];
+/// The values of `input_power`, `output_power` and `positive`.
 const SIGNS: [(&str, Sign); 2] = [("discharge", Sign::Discharge), ("charge", Sign::Charge)];
 
 /// The meaning of a model's inputs and output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Manifest {
-    pub(crate) inputs: Vec<Input>,
-    pub(crate) input_sign: Sign,
-    pub(crate) output_sign: Sign,
+    pub(crate) kind: Kind,
     pub(crate) device: Option<String>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) output: Output,
 }
 
-impl fmt::Display for Input {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = INPUTS.iter().find(|(_, input)| input == self).map_or("", |(name, _)| name);
-        f.write_str(name)
+impl Sign {
+    /// Converts between the model's sign and the program's (+ = discharge), in either direction.
+    pub(crate) fn to_discharge(self, power_kw: f64) -> f64 {
+        match self {
+            Self::Discharge => power_kw,
+            Self::Charge => -power_kw,
+        }
     }
 }
 
 impl Manifest {
-    /// Reads the manifest of a model's file. The default is the four standard inputs and + = discharge.
-    pub(crate) fn beside(model: &Path) -> Result<Self, String> {
+    /// Reads the manifest beside a model's file; without one, the property of the model, and without that the default: the four
+    /// standard inputs and + = discharge.
+    pub(crate) fn of(model: &Path, property: Option<&str>) -> Result<Self, String> {
         let path = model.with_extension("toml");
-        let text = match bessai_files::read_text(&path, bessai_files::SETTINGS_BYTES) {
-            Ok(text) => text,
-            Err(error) if error.is_missing() => {
+        let named =
+            |place: &str, text: &str| Self::read(text).map_err(|mistakes| format!("{place}: {}", mistakes.join("; ")));
+        match (bessai_files::read_text(&path, bessai_files::SETTINGS_BYTES), property) {
+            (Ok(text), _) => named(&path.display().to_string(), &text),
+            (Err(error), Some(text)) if error.is_missing() => named("the model's property bessai", text),
+            (Err(error), None) if error.is_missing() => {
                 tracing::info!(
                     "model {} has no manifest; assuming the four standard inputs and + = discharge",
                     model.display()
                 );
-                String::new()
+                named("", "")
             }
-            Err(error) => return Err(format!("{}: {error}", path.display())),
-        };
-        Self::read(&text).map_err(|mistakes| format!("{}: {}", path.display(), mistakes.join("; ")))
+            (Err(error), _) => Err(format!("{}: {error}", path.display())),
+        }
     }
 
     fn read(text: &str) -> Result<Self, Vec<String>> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| vec![error.message().to_owned()])?;
         let mistakes = Mistakes::default();
         let reader = SettingsTable::new("", &table, &mistakes);
+        let input_sign = reader.choice("input_power", &SIGNS).unwrap_or(Sign::Discharge);
+        let output_sign = reader.choice("output_power", &SIGNS).unwrap_or(Sign::Discharge);
         let manifest = Self {
-            inputs: inputs(&reader),
-            input_sign: reader.choice("input_power", &SIGNS).unwrap_or(Sign::Discharge),
-            output_sign: reader.choice("output_power", &SIGNS).unwrap_or(Sign::Discharge),
+            kind: reader.choice("kind", &KINDS).unwrap_or(Kind::Dispatch),
+            inputs: input::read(&reader, input_sign),
+            output: Output::read(&reader, output_sign),
             device: reader.text("device").map(str::to_owned),
         };
         reader.report_unknown_keys();
         let mistakes: Vec<_> = mistakes.into_vec().iter().map(ToString::to_string).collect();
         if mistakes.is_empty() { Ok(manifest) } else { Err(mistakes) }
     }
-}
-
-fn inputs(reader: &SettingsTable<'_>) -> Vec<Input> {
-    let Some(names) = reader.texts("inputs") else { return INPUTS.map(|(_, input)| input).into() };
-    let known = |name: &String| INPUTS.iter().find(|(known, _)| known == name).map(|&(_, input)| input);
-    let inputs: Option<Vec<_>> = names.iter().map(known).collect();
-    inputs.unwrap_or_else(|| {
-        reader.add_mistake("inputs", "name soc_pct, power_kw, temp_c and hour_of_day in the model's order");
-        Vec::new()
-    })
 }
 
 #[cfg(test)]
@@ -109,9 +110,29 @@ mod tests {
     #[test]
     fn a_manifest_sets_order_and_signs() {
         let manifest = Manifest::read("inputs = [\"hour_of_day\", \"power_kw\"]\noutput_power = \"charge\"").unwrap();
-        assert_eq!(manifest.inputs, [Input::Hour, Input::Power]);
-        assert_eq!((manifest.input_sign, manifest.output_sign), (Sign::Discharge, Sign::Charge));
-        assert_eq!(Manifest::read("").unwrap().inputs.len(), 4);
+        let sources: Vec<_> = manifest.inputs.iter().map(|input| input.source.clone()).collect();
+        let power = InputSource::Channel { device: None, channel: "power_kw".into() };
+        assert_eq!(sources, [InputSource::Clock(ClockInput::Hour), power]);
+        assert_eq!(manifest.output.sign, Sign::Charge);
+        let standard = Manifest::read("").unwrap();
+        assert_eq!((standard.inputs.len(), standard.kind), (4, Kind::Dispatch));
+    }
+
+    #[test]
+    fn inputs_may_be_tables() {
+        let text = "inputs = [\"soc_pct\", { channel = \"power_kw\", positive = \"charge\", scale = 0.5, window = 3 }, \
+                    { constant = 2, tensor = \"seq_lens\" }, { channel = \"price\", device = \"market\", unit = \"EUR\" }]\n\
+                    output = { tensor = \"action\", index = 1, scale = 100, range = [-50, 60], positive = \"charge\" }";
+        let manifest = Manifest::read(text).unwrap();
+        let power = &manifest.inputs[1];
+        assert_eq!((power.sign, power.scale, power.window), (Sign::Charge, 0.5, 3));
+        assert_eq!(manifest.inputs[2].source, InputSource::Constant(2.0));
+        assert_eq!(manifest.inputs[2].tensor.as_deref(), Some("seq_lens"));
+        assert_eq!(manifest.inputs[3].unit.as_deref(), Some("EUR"));
+        assert_eq!(
+            (manifest.output.index, manifest.output.scale, manifest.output.range),
+            (1, 100.0, Some((-50.0, 60.0)))
+        );
     }
 
     #[test]
@@ -119,9 +140,21 @@ mod tests {
         let check = |text: &str, expected: &str| assert_eq!(Manifest::read(text).unwrap_err(), [expected]);
         check("output_power = \"up\"", "output_power = \"up\": write \"discharge\" or \"charge\"");
         check("sign = 1", "sign: is unknown; remove it");
+        let hint = "list the model's inputs in its order: names such as \"soc_pct\", or tables such as { channel = \"soc_pct\" }";
+        check("inputs = []", &format!("inputs = []: {hint}"));
+        check("inputs = [1]", &format!("inputs = [1]: {hint}"));
+        let hint = "name either a channel or a constant";
+        check("inputs = [{}]", &format!("inputs[0].channel: {hint}"));
+        check("inputs = [{ channel = \"a\", constant = 1 }]", &format!("inputs[0].channel = \"a\": {hint}"));
         check(
-            "inputs = [\"soc\"]",
-            "inputs = [\"soc\"]: name soc_pct, power_kw, temp_c and hour_of_day in the model's order",
+            "inputs = [{ channel = \"a\", window = 0 }]",
+            "inputs[0].window = 0: write a whole number from 1 to 4096",
         );
+        check("inputs = [{ channel = \"a\", scale = 0 }]", "inputs[0].scale = 0: write a number other than 0");
+        check(
+            "output = { range = [1, -1] }",
+            "output.range = [1, -1]: write the least and the largest value, [-50.0, 50.0]",
+        );
+        check("output = { unit = \"%\" }", "output.unit = \"%\": write \"kW\" or \"W\" or \"MW\"");
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::device::{DeviceReport, MissingPoints, ReadFailure};
-use bessai_domain::event::{DeviceStatus, Dispatch, EventBody, Frame, SafetyState};
+use bessai_domain::event::{Anomaly, DeviceStatus, Dispatch, EventBody, Frame, SafetyState};
 use bessai_domain::profile::{Point, Profile};
 use bessai_domain::report::{ReportFilter, ReportRule};
 use bessai_domain::safety::{SafetyLimits, SafetyMonitor};
@@ -46,6 +46,8 @@ pub enum PipelineInput {
     Device(DeviceReport),
     /// A model's result for the frame of that time.
     Dispatch(Moment, Dispatch),
+    /// How unusual a model finds the frame of that time.
+    Anomaly(Moment, Anomaly),
     /// The settings were reloaded; what follows refers to the new description.
     Reconfigured(Box<Reconfiguration>),
     /// An operator resets trips.
@@ -181,6 +183,7 @@ impl Pipeline {
     fn handle(&mut self, input: PipelineInput) {
         match input {
             PipelineInput::Dispatch(at, dispatch) => self.append(at, EventBody::Dispatch(dispatch)),
+            PipelineInput::Anomaly(at, anomaly) => self.append(at, EventBody::Anomaly(anomaly)),
             PipelineInput::Device(DeviceReport::Failure(failure)) => (self.sinks.failed)(failure),
             PipelineInput::Device(DeviceReport::Missing(missing)) => (self.sinks.missing)(missing),
             PipelineInput::Reconfigured(new) => self.reconfigure(*new),

@@ -1,7 +1,10 @@
 //! `[[model]]`: ONNX models to run.
 
 use std::path::Path;
+use std::time::Duration;
 
+use bessai_domain::anomaly::AnomalyRules;
+use bessai_domain::dispatch::DispatchRules;
 use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
 use bessai_inference::ModelSettings;
 
@@ -9,6 +12,8 @@ use super::device::Devices;
 
 /// A model's name if it has none.
 const DEFAULT_NAME: &str = "dispatch";
+/// The longest time between two runs of a model.
+const LONGEST_PERIOD: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads all models; relative paths are relative to `folder`. The files themselves are opened when the models are
 /// loaded.
@@ -39,7 +44,50 @@ fn read_model(table: &SettingsTable<'_>, folder: &Path, devices: &Devices) -> Mo
         name: table.text("name").unwrap_or(DEFAULT_NAME).into(),
         file: folder.join(file.unwrap_or_default()),
         device: device.map(str::to_owned),
+        period: table.duration("period", Duration::ZERO..=LONGEST_PERIOD).unwrap_or_default(),
+        shadow: table.boolean("shadow").unwrap_or(false),
+        rules: DispatchRules {
+            max_discharge_kw: power(table, "max_discharge_kw"),
+            max_charge_kw: power(table, "max_charge_kw"),
+            ramp_kw_per_min: power(table, "ramp_kw_per_min").filter(|ramp| *ramp > 0.0),
+            min_step_kw: power(table, "min_step_kw").unwrap_or_default(),
+        },
+        anomaly: anomaly(table),
     };
+    if table.number("ramp_kw_per_min") == Some(0.0) {
+        table.add_mistake("ramp_kw_per_min", "no set-point could ever change; write a number above 0");
+    }
     table.report_unknown_keys();
     model
+}
+
+/// A number that is not negative.
+fn power(table: &SettingsTable<'_>, key: &'static str) -> Option<f64> {
+    let number = table.number(key)?;
+    if number < 0.0 {
+        table.add_mistake(key, "write a number that is not negative; the key itself says the direction");
+        return None;
+    }
+    Some(number)
+}
+
+/// The weights and thresholds of a model that detects anomalies.
+fn anomaly(table: &SettingsTable<'_>) -> AnomalyRules {
+    let standard = AnomalyRules::default();
+    AnomalyRules {
+        model_weight: share(table, "model_weight").unwrap_or(standard.model_weight),
+        timing_weight: share(table, "timing_weight").unwrap_or(standard.timing_weight),
+        alert_at: share(table, "alert_at").unwrap_or(standard.alert_at),
+        alarm_above: share(table, "alarm_above").unwrap_or(standard.alarm_above),
+    }
+}
+
+/// A number from 0 to 1.
+fn share(table: &SettingsTable<'_>, key: &'static str) -> Option<f64> {
+    let number = table.number(key)?;
+    if !(0.0..=1.0).contains(&number) {
+        table.add_mistake(key, "write a number from 0 to 1");
+        return None;
+    }
+    Some(number)
 }

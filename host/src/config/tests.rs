@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use bessai_domain::anomaly::AnomalyRules;
+use bessai_domain::dispatch::DispatchRules;
 use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::message::Qos;
 use bessai_domain::register::UnitId;
@@ -205,7 +207,16 @@ fn a_complete_file() {
     assert_eq!(bounds("power_kw"), Some((Some(-5.0), Some(5.5))));
     assert_eq!(bounds("temp_c"), None);
     let file = case.path("etc/models/dispatch.onnx");
-    assert_eq!(config.models, [ModelSettings { name: "dispatch".into(), file, device: Some("meter".into()) }]);
+    let expected = ModelSettings {
+        name: "dispatch".into(),
+        file,
+        device: Some("meter".into()),
+        period: Duration::ZERO,
+        shadow: false,
+        rules: DispatchRules::default(),
+        anomaly: AnomalyRules::default(),
+    };
+    assert_eq!(config.models, [expected]);
     let max_age = Duration::from_hours(1);
     let journal =
         JournalSettings { folder: case.path("etc/j"), sync: SyncPolicy::EveryEvent, max_bytes: 2 << 30, max_age };
