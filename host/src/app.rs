@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bessai_domain::site::Site;
-use bessai_domain::time::Moment;
-use bessai_inference::{Inference, ModelOutput};
 use bessai_journal::Journal;
 use bessai_modbus::{BusEndpoint, DeviceSettings};
 use bessai_pipeline::{Pipeline, PipelineInput, ReportRules, Sinks};
@@ -18,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::clock::{local_time, now, set_time_zone};
+use crate::clock::{now, set_time_zone};
 use crate::config::Config;
 use crate::health::{HealthReport, HealthServer, ReportRequests};
 use crate::memory;
@@ -31,6 +29,7 @@ mod feeds;
 mod local_requests;
 mod login;
 mod modbus_servers;
+mod models;
 mod reload;
 mod report;
 mod sharing;
@@ -39,6 +38,7 @@ mod site;
 use buses::Buses;
 use feeds::Feeds;
 use modbus_servers::ModbusServers;
+use models::Models;
 use reload::{ReloadReport, Reloader};
 use report::StatusReport;
 use sharing::Sharing;
@@ -105,20 +105,17 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let (stop, stopping) = watch::channel(false);
     let journal = Journal::open(&config.journal, now())?;
     let last_verdict = journal.last_verdict();
-    let in_force = journal.site();
-    let in_force = in_force.as_ref().map(AsRef::as_ref);
-    let site = Arc::new(with_revision(site::describe(&config, in_force), in_force));
+    let site = site_of(&config, &journal);
     let report = Rc::new(RefCell::new(StatusReport::new(&site, Instant::now())));
     let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);
     let (inputs, received) = mpsc::channel(PIPELINE_QUEUE);
     let (plugins, plugins_changed) = watch::channel(config.plugins.clone());
 
-    let inference = Inference::start(config.models.clone(), &site, local_time, results(inputs.clone()));
-    let inference = inference.map_err(anyhow::Error::msg)?;
+    let models = Models::start(config.models.clone(), &site, inputs.clone()).map_err(anyhow::Error::msg)?;
     let mut feeds = Feeds::new(&config, engine, &journal, &report, plugins_changed, &stopping);
     let folder = feeds.start(config.feeds.clone(), config.off.clone());
     let feeds = spawn_folder(feeds, folder, &stopping);
-    let sinks = sinks(&journal, &report, inference, site::reports(&config.devices));
+    let sinks = sinks(&journal, &report, &models, site::reports(&config.devices));
     let report_filters = site::report_filters(&config.devices);
     let mut pipeline = Pipeline::new(Arc::clone(&site), &config.safety, report_filters, now, sinks);
     if let Some(last) = &last_verdict {
@@ -135,12 +132,13 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
         .context("failed to start the watchdog's thread")?;
     let reload_report = Rc::new(RefCell::new(ReloadReport::default()));
     let service_manager = Arc::clone(&outside.service_manager);
-    let shown = health_report(&journal, &report, &reload_report, &sharing.modbus_servers);
+    let shown = health_report(&journal, &report, &reload_report, &sharing.modbus_servers, &models);
     let background = spawn_background(main_loop, requests, shown);
     let reloader = Reloader {
         config,
         buses: Rc::clone(&buses),
         modbus_servers: Rc::clone(&sharing.modbus_servers),
+        models,
         inputs,
         plugins,
         report: reload_report,
@@ -158,16 +156,21 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     sharing.abort();
     buses.borrow().abort();
     let _ = pipeline.await;
-    if timeout(DRAIN_LIMIT, feeds).await.is_err() {
-        tracing::error!(
-            "the feeds did not drain within {DRAIN_LIMIT:?}; they continue from their cursors at the next start"
-        );
-    }
+    drain(feeds).await;
     journal.close().await;
     background.abort();
     health.stop();
     watchdog.stop();
     ended
+}
+
+/// Waits until the feeds have delivered what they can.
+async fn drain(feeds: JoinHandle<()>) {
+    if timeout(DRAIN_LIMIT, feeds).await.is_err() {
+        tracing::error!(
+            "the feeds did not drain within {DRAIN_LIMIT:?}; they continue from their cursors at the next start"
+        );
+    }
 }
 
 /// Waits for the stop, or for the failure of a part that cannot be restarted.
@@ -212,11 +215,15 @@ fn health_report(
     report: &Rc<RefCell<StatusReport>>,
     reload: &Rc<RefCell<ReloadReport>>,
     modbus_servers: &Rc<RefCell<ModbusServers>>,
+    models: &Rc<RefCell<Models>>,
 ) -> impl Fn() -> HealthReport + 'static {
     let (journal, report, reload) = (journal.clone(), Rc::clone(report), Rc::clone(reload));
-    let modbus_servers = Rc::clone(modbus_servers);
+    let (modbus_servers, models) = (Rc::clone(modbus_servers), Rc::clone(models));
     move || {
-        let mut report = report.borrow().write(&journal.health(), |feed| journal.lag(feed, now().monotonic));
+        let (models_run, models) = (models.borrow().run(), models.borrow().json());
+        let lag = |feed: &str| journal.lag(feed, now().monotonic);
+        let mut report = report.borrow().write(&journal.health(), models_run, lag);
+        report.members.insert("models".into(), models);
         report.members.insert("reload".into(), reload.borrow().json());
         report.members.insert("modbus_servers".into(), modbus_servers.borrow().json());
         report
@@ -267,17 +274,9 @@ async fn return_memory_later() {
     memory::trim_heap();
 }
 
-/// What the inference thread does with a result: back into the pipeline.
-#[allow(clippy::disallowed_methods, reason = "called in the inference thread, which may wait for the pipeline")]
-fn results(inputs: mpsc::Sender<PipelineInput>) -> impl Fn(Moment, ModelOutput) + Send {
-    move |at, output| {
-        let input = match output {
-            ModelOutput::Dispatch { dispatch, channel: _ } => PipelineInput::Dispatch(at, dispatch),
-            ModelOutput::Anomaly(anomaly) => PipelineInput::Anomaly(at, anomaly),
-        };
-        // Sending fails only when the gateway is stopping; the result is not needed then.
-        let _ = inputs.blocking_send(input);
-    }
+/// The site as the settings alone describe it: devices whose points are discovered have no channels.
+pub(crate) fn described_site(config: &Config) -> Site {
+    site::describe(config, None)
 }
 
 /// One device alone, without its sources: for commands that look at a device.
@@ -288,10 +287,10 @@ pub(crate) fn single_device(device: &crate::config::DeviceConfig) -> (BusEndpoin
 fn sinks(
     journal: &Journal,
     report: &Rc<RefCell<StatusReport>>,
-    inference: Option<Inference>,
+    models: &Rc<RefCell<Models>>,
     reports: ReportRules,
 ) -> Sinks {
-    let (journal, judged) = (journal.clone(), Rc::clone(report));
+    let (journal, judged, models) = (journal.clone(), Rc::clone(report), Rc::clone(models));
     let (of_failures, of_missing, report) = (Rc::clone(report), Rc::clone(report), Rc::clone(report));
     Sinks {
         judged: Box::new(move |state| judged.borrow_mut().judged(state)),
@@ -299,15 +298,18 @@ fn sinks(
             report.borrow_mut().note(&body);
             journal.append(at, body);
         }),
-        infer: Box::new(move |at, frame, site| {
-            if let Some(inference) = &inference {
-                inference.offer(at, frame, site);
-            }
-        }),
+        infer: Box::new(move |at, frame, site| models.borrow_mut().offer(at, frame, site)),
         reports,
         failed: Box::new(move |failure| of_failures.borrow_mut().note_failure(failure)),
         missing: Box::new(move |missing| of_missing.borrow_mut().note_missing(missing)),
     }
+}
+
+/// The site as the settings describe it, numbered after the description in the journal.
+fn site_of(config: &Config, journal: &Journal) -> Arc<Site> {
+    let in_force = journal.site();
+    let in_force = in_force.as_ref().map(AsRef::as_ref);
+    Arc::new(with_revision(site::describe(config, in_force), in_force))
 }
 
 /// Numbers a description: one that differs from that in force gets the next revision.

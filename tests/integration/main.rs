@@ -32,6 +32,7 @@ mod feeds;
 mod hivemq;
 mod home_assistant;
 mod hostile;
+mod inference;
 mod journal;
 mod json_formats;
 mod kinds;

@@ -27,6 +27,14 @@ pub(crate) enum NotBound {
     Invalid(String),
 }
 
+/// Why there are no values for a run.
+pub(crate) enum NoInputs {
+    /// An input has no good value.
+    Missing(String),
+    /// An input was sampled, and its window is not full yet.
+    TooFew(String),
+}
+
 /// Where an input is found.
 struct Place {
     source: u32,
@@ -46,6 +54,8 @@ pub(crate) struct Binding {
     pub(crate) device: String,
     /// The source whose frames trigger a run.
     pub(crate) trigger: u32,
+    /// The time between two frames of that source.
+    pub(crate) period: Duration,
     /// The battery's power, from which set-points ramp.
     power: Option<usize>,
     power_kw: Option<f64>,
@@ -82,8 +92,17 @@ impl Binding {
         let trigger =
             of_input.into_iter().find(|source| own_sources.contains(source)).or_else(|| own_sources.first().copied());
         let trigger = trigger.ok_or_else(|| NotBound::Invalid(format!("device {device} is not read")))?;
+        let read_every = usize::try_from(trigger).ok().and_then(|trigger| site.sources.get(trigger));
+        let period = read_every.map_or(Duration::ZERO, |source| source.period);
         let power = place(site, device, channel::POWER, None).ok().filter(|place| place.source == trigger);
-        Ok(Self { device: device.to_owned(), trigger, power: power.map(|place| place.channel), power_kw: None, inputs })
+        Ok(Self {
+            device: device.to_owned(),
+            trigger,
+            period,
+            power: power.map(|place| place.channel),
+            power_kw: None,
+            inputs,
+        })
     }
 
     /// Takes the newest values out of a frame.
@@ -103,13 +122,15 @@ impl Binding {
         self.power_kw
     }
 
-    /// Samples every input and returns the values of a run; the error says which input has none.
+    /// Samples every input and returns the values of a run. No input is sampled unless each has a value, so that the samples of
+    /// one run belong together.
     pub(crate) fn sample(
         &mut self,
         manifest: &Manifest,
         at: Moment,
         local: LocalTime,
-    ) -> Result<Vec<Vec<f64>>, String> {
+    ) -> Result<Vec<Vec<f64>>, NoInputs> {
+        let mut values = Vec::with_capacity(self.inputs.len());
         let mut missing = None;
         for (input, bound) in manifest.inputs.iter().zip(&mut self.inputs) {
             let value = match &input.source {
@@ -118,25 +139,31 @@ impl Binding {
                 InputSource::Channel { .. } => bound.young(at.monotonic),
             };
             match value {
-                Some(value) => {
-                    bound.samples.push_back(input.scaled(value));
-                    if bound.samples.len() > input.window {
-                        bound.samples.pop_front();
-                    }
-                }
-                // Samples before and after a gap do not follow each other.
+                Some(value) => values.push(input.scaled(value)),
                 None => {
+                    // Samples before and after a gap do not follow each other.
                     bound.samples.clear();
                     missing.get_or_insert_with(|| format!("{input} has no good value"));
                 }
             }
-            if bound.samples.len() < input.window && missing.is_none() {
-                missing = Some(format!("{input} has {} of {} samples", bound.samples.len(), input.window));
+        }
+        if let Some(missing) = missing {
+            return Err(NoInputs::Missing(missing));
+        }
+        let mut too_few = None;
+        for ((input, bound), value) in manifest.inputs.iter().zip(&mut self.inputs).zip(values) {
+            if bound.samples.len() >= input.window {
+                bound.samples.pop_front();
+            }
+            bound.samples.push_back(value);
+            if bound.samples.len() < input.window {
+                too_few
+                    .get_or_insert_with(|| format!("{input} has {} of {} samples", bound.samples.len(), input.window));
             }
         }
-        match missing {
+        match too_few {
             None => Ok(self.inputs.iter().map(|input| input.samples.iter().copied().collect()).collect()),
-            Some(missing) => Err(missing),
+            Some(too_few) => Err(NoInputs::TooFew(too_few)),
         }
     }
 }

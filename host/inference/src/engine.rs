@@ -1,13 +1,18 @@
 //! The ONNX engine of this process: the built-in one, or the ONNX Runtime that `ORT_DYLIB_PATH` names.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use ort::environment::Environment;
 use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
 
 /// The engine of this process, chosen when the first model is loaded.
 static ENGINE: OnceLock<Result<OnnxEngine, String>> = OnceLock::new();
+
+/// Part of the panic's text when the binding does not know a type of the built-in engine.
+const UNKNOWN_TYPE: &str = "not supported by tract";
 
 struct OnnxEngine {
     environment: Environment,
@@ -65,7 +70,10 @@ fn use_native(path: &Path) -> Result<String, String> {
 pub(crate) fn session(bytes: &[u8]) -> Result<Session, String> {
     let engine = engine()?;
     let failed = |error: &dyn std::fmt::Display| format!("{} cannot load it: {error}", engine.name);
-    let mut builder = Session::builder(&engine.environment).map_err(|error| failed(&error))?;
+    let builder = Session::builder(&engine.environment).map_err(|error| failed(&error))?;
+    // The built-in engine runs the graph as it was exported unless it is asked.
+    let optimized = builder.with_optimization_level(GraphOptimizationLevel::All);
+    let mut builder = optimized.map_err(|error| failed(&error))?;
     if engine.is_native {
         // Models of this size are computed faster than a second thread wakes, and spinning threads would use the processor.
         builder = builder
@@ -75,5 +83,25 @@ pub(crate) fn session(bytes: &[u8]) -> Result<Session, String> {
             .and_then(|builder| builder.with_inter_op_spinning(false))
             .map_err(|error| failed(&error))?;
     }
-    builder.commit_from_memory(bytes).map_err(|error| failed(&error))
+    // The binding panics on types that an engine knows and it does not.
+    let committed = caught(|| builder.commit_from_memory(bytes).map_err(|error| failed(&error)));
+    committed.map_err(|error| {
+        if !error.contains(UNKNOWN_TYPE) {
+            return error;
+        }
+        format!(
+            "{} cannot return the type of one of its outputs, such as an int64 that is cast from a float; let the model return \
+             float32, or name a native ONNX Runtime in ORT_DYLIB_PATH",
+            engine.name
+        )
+    })
+}
+
+/// Runs a part of the engine. It is given whatever file there is; a panic on one is a reason to refuse it.
+pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(format!("the engine failed: {text}"))
+    })
 }

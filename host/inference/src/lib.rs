@@ -25,15 +25,29 @@ use bessai_supervision::{SupervisedThread, spawn_thread};
 
 mod binding;
 mod engine;
+mod folder;
 mod manifest;
 mod model;
 mod onnx_file;
 mod runner;
 mod service;
+mod status;
+mod tried;
 mod watched;
 mod worker;
 
-use service::{Surroundings, Work};
+use service::{Surroundings, WantedModels, Work};
+use status::{SharedStatus, StatusList};
+
+pub use folder::listed;
+pub use status::{ModelState, ModelStatus};
+pub use tried::{TriedModel, inspect, try_model};
+
+/// The largest model file unless the settings allow more, in bytes. Dispatch models have a few kilobytes and forests a few
+/// megabytes; an engine needs several times the file's size in memory, and memory that runs out would end the gateway.
+pub const DEFAULT_MODEL_BYTES: u64 = 64 << 20;
+/// The largest model file that the settings may allow, in bytes.
+pub const LARGEST_MODEL_BYTES: u64 = 256 << 20;
 
 /// Readings and reports that may wait for the inference thread, which only distributes them.
 const QUEUE: usize = 64;
@@ -45,6 +59,10 @@ pub struct ModelSettings {
     pub name: String,
     /// The ONNX file, which need not exist yet; its manifest is the `.toml` file of the same name.
     pub file: PathBuf,
+    /// The file is a folder: each `.onnx` file in it is a model with these settings, named after the file.
+    pub is_folder: bool,
+    /// A larger file is refused.
+    pub max_bytes: u64,
     /// The device whose readings are its input; the manifest's or the first if none is named.
     pub device: Option<String>,
     /// Least time between two runs.
@@ -73,11 +91,20 @@ pub enum ModelOutput {
     Dispatch {
         /// The event.
         dispatch: Dispatch,
-        /// The channel that the set-point is for; none in shadow mode.
-        channel: Option<String>,
+        /// What is to be set to it; none in shadow mode, and if there is no set-point.
+        target: Option<SetPointTarget>,
     },
     /// How unusual the reading is.
     Anomaly(Anomaly),
+}
+
+/// What a model's set-point is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetPointTarget {
+    /// The channel of the device.
+    pub channel: String,
+    /// How long it holds: long enough for the next run, and not much longer, so that it ends soon when the model does not answer.
+    pub valid_for: Duration,
 }
 
 /// Hands frames to the inference thread.
@@ -85,34 +112,49 @@ pub enum ModelOutput {
 /// When this is dropped the threads end after what they work on, which nobody waits for: a model may take any time.
 pub struct Inference {
     work: SyncSender<Work>,
+    wanted: Arc<WantedModels>,
+    statuses: StatusList,
     is_open: Arc<AtomicBool>,
     _thread: SupervisedThread,
 }
 
 impl Inference {
-    /// Starts the thread, which loads the models; returns none if there is no model. `local_time` gives the local time of a
-    /// reading.
+    /// Starts the thread, which loads the models. `local_time` gives the local time of a reading.
     pub fn start(
         models: Vec<ModelSettings>,
         site: &Arc<Site>,
         local_time: fn(Timestamp) -> LocalTime,
         results: impl Fn(Moment, ModelOutput) + Send + 'static,
-    ) -> Result<Option<Self>, String> {
-        if models.is_empty() {
-            return Ok(None);
-        }
+    ) -> Result<Self, String> {
         let (work, received) = sync_channel(QUEUE);
-        let is_open = Arc::new(AtomicBool::new(true));
-        let (site, reports, open) = (Arc::clone(site), work.clone(), Arc::clone(&is_open));
+        let (is_open, wanted) = (Arc::new(AtomicBool::new(true)), Arc::new(WantedModels::new(models)));
+        let statuses = StatusList::default();
+        // Shown until the thread has begun.
+        let models = wanted.get();
+        let files = models.iter().filter(|model| !model.is_folder);
+        statuses.set(files.map(|model| SharedStatus::new(&model.name)).collect());
+        let handle = (Arc::clone(&is_open), Arc::clone(&wanted), statuses.clone());
+        let (site, reports) = (Arc::clone(site), work.clone());
         // A panic loads the models anew.
         let run = move || {
-            let around = Surroundings { reports: &reports, local_time, results: &results };
-            service::serve(&models, &site, &received, &around, || open.load(Ordering::Relaxed));
+            let around = Surroundings { reports: &reports, local_time, results: &results, statuses: &statuses };
+            service::serve(&wanted, &site, &received, &around, || is_open.load(Ordering::Relaxed));
         };
-        match spawn_thread("inference", None, run) {
-            Ok(thread) => Ok(Some(Self { work, is_open, _thread: thread })),
-            Err(error) => Err(format!("failed to start the inference thread: {error}")),
-        }
+        let thread = spawn_thread("inference", None, run)
+            .map_err(|error| format!("failed to start the inference thread: {error}"))?;
+        let (is_open, wanted, statuses) = handle;
+        Ok(Self { work, wanted, statuses, is_open, _thread: thread })
+    }
+
+    /// Takes over other models, within some seconds. Those that stay run on; a model whose file is another one now runs until
+    /// that is loaded.
+    pub fn set_models(&self, models: Vec<ModelSettings>) {
+        self.wanted.set(models);
+    }
+
+    /// The state of each model, in the order of the settings.
+    pub fn statuses(&self) -> Vec<ModelStatus> {
+        self.statuses.all()
     }
 
     /// Hands a frame to the models. Never waits.

@@ -45,6 +45,9 @@ const KINDS: [(&str, Kind); 2] = [("dispatch", Kind::Dispatch), ("anomaly", Kind
 /// The values of `input_power`, `output_power` and `positive`.
 const SIGNS: [(&str, Sign); 2] = [("discharge", Sign::Discharge), ("charge", Sign::Charge)];
 
+/// What a mistake in the manifest that a model carries is preceded by.
+const PROPERTY: &str = "the model's property bessai";
+
 /// The meaning of a model's inputs and output.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Manifest {
@@ -69,20 +72,24 @@ impl Manifest {
     /// standard inputs and + = discharge.
     pub(crate) fn of(model: &Path, property: Option<&str>) -> Result<Self, String> {
         let path = model.with_extension("toml");
-        let named =
-            |place: &str, text: &str| Self::read(text).map_err(|mistakes| format!("{place}: {}", mistakes.join("; ")));
+        let named = |place: &str, text: &str| Self::parse(text).map_err(|mistakes| format!("{place}: {mistakes}"));
         match (bessai_files::read_text(&path, bessai_files::SETTINGS_BYTES), property) {
             (Ok(text), _) => named(&path.display().to_string(), &text),
-            (Err(error), Some(text)) if error.is_missing() => named("the model's property bessai", text),
+            (Err(error), Some(text)) if error.is_missing() => named(PROPERTY, text),
             (Err(error), None) if error.is_missing() => {
                 tracing::info!(
                     "model {} has no manifest; assuming the four standard inputs and + = discharge",
                     model.display()
                 );
-                named("", "")
+                Self::parse("")
             }
             (Err(error), _) => Err(format!("{}: {error}", path.display())),
         }
+    }
+
+    /// Reads the text of a manifest; the error names all mistakes, in one line.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text).map_err(|mistakes| mistakes.join("; "))
     }
 
     fn read(text: &str) -> Result<Self, Vec<String>> {

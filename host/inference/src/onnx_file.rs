@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use bessai_files::FileError;
 use prost::Message;
 
-/// Largest model file, in bytes. Dispatch models have a few kilobytes and forests a few megabytes; an engine needs several
-/// times the file's size in memory.
-pub(crate) const MODEL_BYTES: u64 = 64 << 20;
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
 /// The value of `data_location` for weights that are in another file.
 const EXTERNAL: i32 = 1;
 
@@ -61,13 +61,22 @@ struct StringEntry {
 }
 
 impl OnnxFile {
-    /// Reads a model's file of up to [`MODEL_BYTES`].
-    pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let bytes = bessai_files::read(path, MODEL_BYTES).map_err(|error| error.to_string())?;
+    /// Reads a model's file of up to so many bytes.
+    pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Self, String> {
+        let bytes = bessai_files::read(path, max_bytes).map_err(|error| match error {
+            FileError::TooLarge { bytes, limit } => {
+                let (mib, limit_mib) = (bytes.div_ceil(MIB), limit / MIB);
+                format!(
+                    "it has {mib} MiB and max_size allows {limit_mib} MiB; an engine takes several times that in memory: \
+                     use a smaller model, or raise max_size if the machine has the memory"
+                )
+            }
+            error => error.to_string(),
+        })?;
         Self::parse(bytes)
     }
 
-    fn parse(bytes: Vec<u8>) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, String> {
         if bytes.is_empty() {
             return Err("the file is empty; copy it again".into());
         }

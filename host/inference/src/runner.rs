@@ -1,28 +1,33 @@
 //! One model of the settings: the worker that runs it, the candidate that may replace it, and its answers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bessai_domain::anomaly::AnomalyJudge;
 use bessai_domain::dispatch::DispatchLimiter;
 use bessai_domain::event::{Anomaly, Dispatch, Frame};
-use bessai_domain::site::Site;
 use bessai_domain::time::{Moment, MonotonicTime};
 
-use crate::binding::{Binding, NotBound};
+use crate::binding::{Binding, NoInputs};
 use crate::manifest::{Kind, Manifest};
 use crate::service::Surroundings;
+use crate::status::SharedStatus;
 use crate::watched::WatchedFiles;
-use crate::worker::{Worker, WorkerId, WorkerReport};
-use crate::{ModelOutput, ModelSettings, engine};
+use crate::worker::{Worker, WorkerId};
+use crate::{ModelOutput, ModelSettings, SetPointTarget};
+
+mod loading;
+
+pub(crate) use loading::load_once;
 
 /// How long a model may take for one reading. What comes later is discarded.
 pub(crate) const RUN_LIMIT: Duration = Duration::from_millis(100);
 /// How long a model may take to be loaded and to run once. A model that takes longer is refused.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
 
-/// The numbers of workers, over all models.
-static NEXT_WORKER: AtomicU64 = AtomicU64::new(0);
+/// A set-point holds for so many runs: one may fail for want of a value, and the next one takes its time.
+const VALID_FOR_RUNS: u32 = 3;
+/// A set-point holds at least so long: a device that is read often may not answer for some seconds.
+const LEAST_VALID_FOR: Duration = Duration::from_secs(10);
 
 /// A loaded model, which runs if its inputs are found at the site.
 struct Current {
@@ -58,6 +63,9 @@ pub(crate) struct Runner {
     /// The reading that was judged last.
     judged: Option<MonotonicTime>,
     last_run: Option<MonotonicTime>,
+    status: SharedStatus,
+    /// The candidate was loaded and does not fit the site as it was then.
+    is_refused_by_site: bool,
 }
 
 impl Runner {
@@ -72,10 +80,23 @@ impl Runner {
             judge: AnomalyJudge::new(settings.anomaly),
             judged: None,
             last_run: None,
+            status: SharedStatus::new(&settings.name),
+            is_refused_by_site: false,
         };
+        runner.status.update(|status| status.shadow = settings.shadow);
         runner.files.note_loaded(&settings.name, &settings.file);
         runner.load(around);
         runner
+    }
+
+    /// The name of the model.
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// What the model does at present.
+    pub(crate) fn status(&self) -> SharedStatus {
+        self.status.clone()
     }
 
     /// Whether a worker belongs to this model.
@@ -91,110 +112,20 @@ impl Runner {
             Run::Running(since, ..) => Some(since + RUN_LIMIT),
             Run::Idle | Run::Late => None,
         });
-        let loading = self.candidate.as_ref().map(|candidate| candidate.since + LOAD_LIMIT);
-        let next = [running, loading].into_iter().flatten().min()?;
+        let next = [running, self.load_deadline()].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
     /// Ends what takes too long.
     pub(crate) fn check_time(&mut self, around: &Surroundings<'_>) {
-        if self.candidate.as_ref().is_some_and(|candidate| candidate.since.elapsed() >= LOAD_LIMIT) {
-            self.candidate = None;
-            self.refuse(&format!("it was not loaded within {} s", LOAD_LIMIT.as_secs()));
-        }
+        self.check_candidate();
         let Some(current) = &mut self.current else { return };
         if let Run::Running(since, at, _) = current.run
             && since.elapsed() >= RUN_LIMIT
         {
             current.run = Run::Late;
-            let reason = format!("the model gave no answer within {} ms", RUN_LIMIT.as_millis());
-            self.answer(at, Err(reason), since.elapsed(), None, around);
+            self.answer(at, Err(late()), since.elapsed(), None, around);
         }
-    }
-
-    /// Loads the model anew if its files have changed.
-    pub(crate) fn look(&mut self, around: &Surroundings<'_>) {
-        if self.files.has_changed(&self.settings.name, &self.settings.file) {
-            let (model, file) = (&self.settings.name, self.settings.file.display());
-            tracing::info!(%model, "model {file} has changed; loading it");
-            self.load(around);
-        }
-    }
-
-    fn load(&mut self, around: &Surroundings<'_>) {
-        let id = NEXT_WORKER.fetch_add(1, Ordering::Relaxed);
-        let file = self.settings.file.clone();
-        match Worker::start(id, &self.settings.name, file, around.reports.clone()) {
-            Ok(worker) => self.candidate = Some(Candidate { worker, since: Instant::now() }),
-            Err(error) => self.refuse(&error),
-        }
-    }
-
-    /// A report of one of the model's workers.
-    pub(crate) fn report(&mut self, worker: WorkerId, report: WorkerReport, site: &Site, around: &Surroundings<'_>) {
-        match report {
-            WorkerReport::Loaded(loaded) => {
-                let Some(candidate) = self.candidate.take_if(|candidate| candidate.worker.id == worker) else { return };
-                match loaded {
-                    Ok(manifest) => self.replace(candidate.worker, manifest, site, around),
-                    Err(error) => self.refuse(&error),
-                }
-            }
-            WorkerReport::Finished(outcome, took) => self.finished(worker, outcome, took, around),
-        }
-    }
-
-    /// The model was loaded: it replaces the one that runs, unless its manifest does not fit the site.
-    fn replace(&mut self, worker: Worker, manifest: Manifest, site: &Site, around: &Surroundings<'_>) {
-        let (model, file) = (&self.settings.name, self.settings.file.display());
-        let binding = match Binding::new(&manifest, self.settings.device.as_deref(), site) {
-            Ok(binding) => {
-                tracing::info!(%model, "model {file} runs on {}", engine::name());
-                Some(binding)
-            }
-            Err(NotBound::DeviceUnknown(device)) => {
-                tracing::info!(%model, "model {file} waits until the channels of device {device} are discovered");
-                None
-            }
-            Err(NotBound::Invalid(error)) => return self.refuse(&error),
-        };
-        if let Some(Current { run: Run::Running(since, at, _), .. }) = self.current {
-            self.answer(at, Err("the model was replaced".to_owned()), since.elapsed(), None, around);
-        }
-        self.limiter.reset();
-        self.current = Some(Current { worker, manifest, binding, run: Run::Idle });
-    }
-
-    fn refuse(&self, error: &str) {
-        let (model, file) = (&self.settings.name, self.settings.file.display());
-        match &self.current {
-            Some(_) => tracing::error!(%model, "model {file} is refused, the previous one runs on: {error}"),
-            None => tracing::error!(%model, "model {file} is disabled: {error}"),
-        }
-    }
-
-    /// The site's description has changed.
-    pub(crate) fn bind(&mut self, site: &Site) {
-        let Some(current) = &mut self.current else { return };
-        let (model, file) = (&self.settings.name, self.settings.file.display());
-        let had_binding = current.binding.is_some();
-        current.binding = match Binding::new(&current.manifest, self.settings.device.as_deref(), site) {
-            Ok(binding) => {
-                if !had_binding {
-                    tracing::info!(%model, "model {file} runs on {}", engine::name());
-                }
-                Some(binding)
-            }
-            Err(NotBound::DeviceUnknown(device)) => {
-                tracing::info!(%model, "model {file} waits until the channels of device {device} are discovered");
-                None
-            }
-            Err(NotBound::Invalid(error)) => {
-                tracing::error!(%model, "model {file} is disabled: {error}");
-                None
-            }
-        };
-        self.limiter.reset();
     }
 
     /// A reading: its values are recorded, and the model runs on it if it is the turn of its source and its period is over.
@@ -206,11 +137,14 @@ impl Runner {
         if binding.trigger != frame.source || frame.is_empty() || !is_due {
             return;
         }
-        self.last_run = Some(at.monotonic);
         let sampled = binding.sample(&current.manifest, at, (around.local_time)(at.wall));
         let power_kw = binding.power_kw();
+        // A reading without a good value is not the one of its period: the next one may have it.
+        if !matches!(sampled, Err(NoInputs::Missing(_))) {
+            self.last_run = Some(at.monotonic);
+        }
         let started = match sampled {
-            Err(reason) => Err(reason),
+            Err(NoInputs::Missing(reason) | NoInputs::TooFew(reason)) => Err(reason),
             Ok(_) if !matches!(current.run, Run::Idle) => Err("the model still works on an earlier reading".to_owned()),
             Ok(inputs) => current.worker.run(inputs),
         };
@@ -222,8 +156,10 @@ impl Runner {
 
     fn finished(&mut self, worker: WorkerId, outcome: Result<f64, String>, took: Duration, around: &Surroundings<'_>) {
         let Some(current) = self.current.as_mut().filter(|current| current.worker.id == worker) else { return };
-        if let Run::Running(_, at, power_kw) = std::mem::replace(&mut current.run, Run::Idle) {
+        if let Run::Running(since, at, power_kw) = std::mem::replace(&mut current.run, Run::Idle) {
             let output = outcome.and_then(|raw| current.manifest.output.value(raw));
+            // The answer may have waited for this thread.
+            let output = if since.elapsed() < RUN_LIMIT { output } else { Err(late()) };
             self.answer(at, output, took, power_kw, around);
         }
     }
@@ -238,7 +174,9 @@ impl Runner {
         around: &Surroundings<'_>,
     ) {
         let Some(Current { manifest, binding: Some(binding), .. }) = &self.current else { return };
+        self.status.update(|status| status.note_answer(&output, took));
         let (device, channel) = (binding.device.clone(), manifest.output.channel.clone());
+        let valid_for = binding.period.max(self.settings.period).saturating_mul(VALID_FOR_RUNS).max(LEAST_VALID_FOR);
         let output = match (manifest.kind, output) {
             (Kind::Anomaly, Ok(score)) => ModelOutput::Anomaly(self.anomaly(at, device, score)),
             // There is no score without an answer.
@@ -249,7 +187,8 @@ impl Runner {
             (Kind::Dispatch, output) => {
                 let target = output.map(|value| manifest.output.to_kw(value));
                 let dispatch = self.dispatch(at, device, target, took, power_kw);
-                ModelOutput::Dispatch { dispatch, channel: (!self.settings.shadow).then_some(channel) }
+                let is_set = dispatch.target_kw.is_some() && !self.settings.shadow;
+                ModelOutput::Dispatch { dispatch, target: is_set.then_some(SetPointTarget { channel, valid_for }) }
             }
         };
         (around.results)(at, output);
@@ -291,6 +230,10 @@ impl Runner {
             alarm: verdict.alarm,
         }
     }
+}
+
+fn late() -> String {
+    format!("the model gave no answer within {} ms", RUN_LIMIT.as_millis())
 }
 
 /// Why a model's set-point is not written although it has one.

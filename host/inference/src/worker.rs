@@ -2,13 +2,14 @@
 //!
 //! A model that hangs keeps its thread, which nobody waits for: it is left behind when the model's file changes.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use bessai_supervision::spawn_thread;
 
+use crate::ModelSettings;
+use crate::engine::caught;
 use crate::manifest::Manifest;
 use crate::model::OnnxModel;
 use crate::onnx_file::OnnxFile;
@@ -33,10 +34,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts the thread, which loads the model.
-    pub(crate) fn start(id: WorkerId, model: &str, file: PathBuf, reports: SyncSender<Work>) -> Result<Self, String> {
+    pub(crate) fn start(id: WorkerId, settings: &ModelSettings, reports: SyncSender<Work>) -> Result<Self, String> {
         let (jobs, received) = sync_channel(1);
-        let run = move || serve(id, &file, &received, &reports);
-        spawn_thread(&format!("model {model}"), None, run)
+        let (file, max_bytes) = (settings.file.clone(), settings.max_bytes);
+        let run = move || serve(id, &file, max_bytes, &received, &reports);
+        spawn_thread(&format!("model {}", settings.name), None, run)
             .map_err(|error| format!("failed to start its thread: {error}"))?;
         Ok(Self { id, jobs })
     }
@@ -47,10 +49,10 @@ impl Worker {
     }
 }
 
-fn serve(id: WorkerId, file: &Path, jobs: &Receiver<Vec<Vec<f64>>>, reports: &SyncSender<Work>) {
+fn serve(id: WorkerId, file: &Path, max_bytes: u64, jobs: &Receiver<Vec<Vec<f64>>>, reports: &SyncSender<Work>) {
     let report = |report| reports.send(Work::Report(id, report)).is_ok();
     let loaded = caught(|| {
-        let onnx = OnnxFile::read(file)?;
+        let onnx = OnnxFile::read(file, max_bytes)?;
         let manifest = Manifest::of(file, onnx.manifest.as_deref())?;
         OnnxModel::load(&onnx, &manifest).map(|model| (model, manifest))
     });
@@ -74,13 +76,4 @@ fn serve(id: WorkerId, file: &Path, jobs: &Receiver<Vec<Vec<f64>>>, reports: &Sy
             return;
         }
     }
-}
-
-/// The engine is given whatever file there is; a panic on one is a reason to refuse it.
-fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(format!("the engine failed: {text}"))
-    })
 }

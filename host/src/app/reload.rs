@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::buses::Buses;
 use super::modbus_servers::ModbusServers;
+use super::models::Models;
 use super::site;
 use crate::config::{Config, Plugins};
 use crate::logging;
@@ -46,6 +47,7 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) buses: Rc<RefCell<Buses>>,
     pub(super) modbus_servers: Rc<RefCell<ModbusServers>>,
+    pub(super) models: Rc<RefCell<Models>>,
     pub(super) inputs: mpsc::Sender<PipelineInput>,
     pub(super) plugins: watch::Sender<Arc<Plugins>>,
     pub(super) report: Rc<RefCell<ReloadReport>>,
@@ -113,6 +115,11 @@ impl Reloader {
         if new.devices != self.config.devices || new.modbus_servers != self.config.modbus_servers {
             self.apply_modbus_servers(&new).await;
         }
+        if new.models != self.config.models
+            && let Err(error) = self.models.borrow_mut().set(new.models.clone())
+        {
+            tracing::error!("reload: the models were not started: {error}");
+        }
         if new.plugins != self.config.plugins {
             // The feeds are compared with their files: those that changed are replaced as by a new file.
             self.plugins.send_replace(new.plugins.clone());
@@ -169,7 +176,6 @@ impl Reloader {
         keep("BESSAI_DATA", new.data_dir != old.data_dir || new.cache_dir != old.cache_dir);
         keep("[journal]", new.journal != old.journal);
         keep("HEALTH_HOST or HEALTH_PORT", new.health != old.health);
-        keep("[[model]]", new.models != old.models);
         keep("[watchdog]", new.abort_after != old.abort_after);
         keep("BESSAI_PLUGINS or [plugins] dir", new.plugins.dir != old.plugins.dir);
         let limits = |plugins: &Plugins| (plugins.compile_memory_bytes, plugins.compile_time);
@@ -177,7 +183,6 @@ impl Reloader {
         new.site.clone_from(&old.site);
         (new.data_dir, new.cache_dir) = (old.data_dir.clone(), old.cache_dir.clone());
         (new.journal, new.health) = (old.journal.clone(), old.health);
-        new.models.clone_from(&old.models);
         new.abort_after = old.abort_after;
         let plugins = Arc::make_mut(&mut new.plugins);
         plugins.dir.clone_from(&old.plugins.dir);

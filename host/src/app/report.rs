@@ -123,8 +123,8 @@ impl StatusReport {
         self.safety = state;
     }
 
-    /// The content of `/health`; `lag` tells how far a feed is behind.
-    pub(super) fn write(&self, journal: &JournalHealth, lag: impl Fn(&str) -> Lag) -> HealthReport {
+    /// The content of `/health`; `models_run`: none is disabled; `lag` tells how far a feed is behind.
+    pub(super) fn write(&self, journal: &JournalHealth, models_run: bool, lag: impl Fn(&str) -> Lag) -> HealthReport {
         let feeds = self.feeds.iter().map(|(name, health)| (name.as_str(), self.feed_json(name, health, lag(name))));
         let feeds = health::object(feeds).into();
         let devices_answer = self.devices.values().all(|online| *online == Some(true));
@@ -136,7 +136,8 @@ impl StatusReport {
         let feeds_run = self.feeds.values().all(runs);
         let clock = clock::state();
         let is_safe = self.safety == SafetyState::Safe;
-        let healthy = devices_answer && feeds_run && is_safe && journal.fault.is_none() && clock == WallClock::Set;
+        let parts_run = devices_answer && feeds_run && models_run;
+        let healthy = parts_run && is_safe && journal.fault.is_none() && clock == WallClock::Set;
         let members = json!({
             "status": if healthy { "healthy" } else { "degraded" },
             "site_id": self.site,

@@ -21,6 +21,7 @@ use super::output::{OutputError, print_line};
 mod certificates;
 mod machine;
 mod modbus_server;
+mod models;
 mod safety;
 
 /// Journal bytes per second for heartbeats and safety verdicts, each recorded every five seconds.
@@ -50,10 +51,7 @@ pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     mistakes.extend(app::check_feed_files(&config));
     mistakes.extend(print_feeds(&config)?);
     mistakes.extend(certificates::print(&config, now)?);
-    for model in &config.models {
-        let presence = if model.file.is_file() { "" } else { " (missing: the gateway runs without this model)" };
-        print_line(format_args!("model {}: {}{presence}", model.name, model.file.display()))?;
-    }
+    mistakes.extend(models::print(&config)?);
     for warning in &config.warnings {
         print_line(format_args!("warning: {warning}"))?;
     }

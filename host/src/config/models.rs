@@ -6,9 +6,10 @@ use std::time::Duration;
 use bessai_domain::anomaly::AnomalyRules;
 use bessai_domain::dispatch::DispatchRules;
 use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
-use bessai_inference::ModelSettings;
+use bessai_inference::{DEFAULT_MODEL_BYTES, LARGEST_MODEL_BYTES, ModelSettings};
 
 use super::device::Devices;
+use super::size;
 
 /// A model's name if it has none.
 const DEFAULT_NAME: &str = "dispatch";
@@ -31,8 +32,10 @@ pub(super) fn read(table: &SettingsTable<'_>, folder: &Path, devices: &Devices) 
 }
 
 fn read_model(table: &SettingsTable<'_>, folder: &Path, devices: &Devices) -> ModelSettings {
-    let file = table.text("file");
-    if table.value("file").is_none() {
+    let (file, folder_of_models) = (table.text("file"), table.text("dir"));
+    if folder_of_models.is_some() {
+        forbid_beside_folder(table);
+    } else if table.value("file").is_none() {
         table.mistakes().add(Mistake::without_value(table.key("file"), "is missing; write the path of an ONNX file"));
     }
     let device = table.text("device");
@@ -41,8 +44,10 @@ fn read_model(table: &SettingsTable<'_>, folder: &Path, devices: &Devices) -> Mo
         table.add_mistake("device", format!("the device {}", unknown_name_hint(device, names())));
     }
     let model = ModelSettings {
-        name: table.text("name").unwrap_or(DEFAULT_NAME).into(),
-        file: folder.join(file.unwrap_or_default()),
+        name: table.text("name").or(folder_of_models).unwrap_or(DEFAULT_NAME).into(),
+        file: folder.join(folder_of_models.or(file).unwrap_or_default()),
+        is_folder: folder_of_models.is_some(),
+        max_bytes: size::read(table, "max_size", size::MIB..=LARGEST_MODEL_BYTES).unwrap_or(DEFAULT_MODEL_BYTES),
         device: device.map(str::to_owned),
         period: table.duration("period", Duration::ZERO..=LONGEST_PERIOD).unwrap_or_default(),
         shadow: table.boolean("shadow").unwrap_or(false),
@@ -59,6 +64,16 @@ fn read_model(table: &SettingsTable<'_>, folder: &Path, devices: &Devices) -> Mo
     }
     table.report_unknown_keys();
     model
+}
+
+/// Keys that a folder of models cannot have.
+fn forbid_beside_folder(table: &SettingsTable<'_>) {
+    if table.value("file").is_some() {
+        table.add_mistake("file", "name either a file or, with dir, a folder of them");
+    }
+    if table.value("name").is_some() {
+        table.add_mistake("name", "the models of a folder are named after their files; remove it");
+    }
 }
 
 /// A number that is not negative.

@@ -210,6 +210,8 @@ fn a_complete_file() {
     let expected = ModelSettings {
         name: "dispatch".into(),
         file,
+        is_folder: false,
+        max_bytes: bessai_inference::DEFAULT_MODEL_BYTES,
         device: Some("meter".into()),
         period: Duration::ZERO,
         shadow: false,
