@@ -16,6 +16,7 @@ mod cgroup;
 mod delivery;
 mod formatting;
 mod gateway;
+mod inference;
 mod machine;
 mod modbus;
 mod native;
@@ -36,12 +37,13 @@ use test_bed::TestBed;
 
 /// The text of a usage error.
 const USAGE: &str =
-    "usage: bench [--quick] [--markdown] [--plugins | --small | --safety | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
+    "usage: bench [--quick] [--markdown] [--plugins | --small | --safety | --inference | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
   --quick     shorter windows: rougher figures
   --markdown  the tables as Markdown on standard output, and as text on standard error
   --plugins   only the figures of plugins
   --small     only the figures of a small machine
   --safety    only the figures of the safety verdict
+  --inference only the figures of the models
   --delivery  only the figures of delivery, or of one part: sessions, live, catch-up, journal or memory
   --modbus    only the figures of reading devices, or of one part: rate, values, connections, write, requests or server
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
@@ -68,6 +70,8 @@ enum Part {
     Small,
     /// Those of the safety verdict.
     Safety,
+    /// Those of the models.
+    Inference,
     /// All figures of delivery, or one part.
     Delivery(Option<String>),
     /// All figures of reading devices, or one part.
@@ -93,7 +97,7 @@ fn main() -> ExitCode {
 impl Part {
     fn only(&self) -> Option<&str> {
         match self {
-            Self::All | Self::Plugins | Self::Small | Self::Safety => None,
+            Self::All | Self::Plugins | Self::Small | Self::Safety | Self::Inference => None,
             Self::Delivery(part) | Self::Modbus(part) => part.as_deref(),
         }
     }
@@ -110,6 +114,7 @@ impl Options {
                 "--plugins" => options.part = Part::Plugins,
                 "--small" => options.part = Part::Small,
                 "--safety" => options.part = Part::Safety,
+                "--inference" => options.part = Part::Inference,
                 "--delivery" => options.part = Part::Delivery(None),
                 "--modbus" => options.part = Part::Modbus(None),
                 flag if let Some(part) = flag.strip_prefix(DELIVERY_OF) => {
@@ -163,6 +168,9 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     }
     if let Part::All | Part::Safety = &options.part {
         show(&Table::of(&safety::measure()));
+    }
+    if let Part::All | Part::Inference = &options.part {
+        show(&inference::measure(&gateway, &test_bed)?);
     }
     println!("{machine}");
     Ok(())

@@ -2,6 +2,7 @@
 //! of a name and a value.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{delivery, modbus};
+use crate::{delivery, inference, modbus};
 
 /// The first argument with which the benchmark runs as a worker; the task and its arguments follow.
 pub(crate) const FLAG: &str = "--worker";
@@ -48,15 +49,21 @@ impl Drop for WaitingWorker {
     }
 }
 
-fn spawn(arguments: &[&str]) -> anyhow::Result<Child> {
+fn spawn(arguments: &[&str], variable: Option<(&str, &OsStr)>) -> anyhow::Result<Child> {
     let mut command = Command::new(std::env::current_exe().context("failed to find the benchmark's own file")?);
     command.arg(FLAG).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.envs(variable);
     command.spawn().context("failed to start a worker")
 }
 
 /// Runs a worker to its end.
 pub(crate) fn run_to_end(arguments: &[&str]) -> anyhow::Result<WorkerOutput> {
-    let output = spawn(arguments)?.wait_with_output()?;
+    run_to_end_with(arguments, None)
+}
+
+/// As [`run_to_end`], with a variable of the environment.
+pub(crate) fn run_to_end_with(arguments: &[&str], variable: Option<(&str, &OsStr)>) -> anyhow::Result<WorkerOutput> {
+    let output = spawn(arguments, variable)?.wait_with_output()?;
     ensure!(output.status.success(), "the worker {arguments:?} failed");
     let text = String::from_utf8(output.stdout)?;
     Ok(WorkerOutput::of(text.lines().map(str::to_owned)))
@@ -64,7 +71,7 @@ pub(crate) fn run_to_end(arguments: &[&str]) -> anyhow::Result<WorkerOutput> {
 
 /// Runs a worker until it has finished its task and waits.
 pub(crate) fn start_and_wait(arguments: &[&str]) -> anyhow::Result<WaitingWorker> {
-    let mut worker = WaitingWorker { child: spawn(arguments)?, output: WorkerOutput::of(std::iter::empty()) };
+    let mut worker = WaitingWorker { child: spawn(arguments, None)?, output: WorkerOutput::of(std::iter::empty()) };
     let stdout = worker.child.stdout.take().context("the worker has no output")?;
     let mut lines = Vec::new();
     for line in BufReader::new(stdout).lines() {
@@ -82,6 +89,7 @@ pub(crate) fn start_and_wait(arguments: &[&str]) -> anyhow::Result<WaitingWorker
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.split_first() {
+        Some((&inference::TASK, rest)) => inference::run(rest),
         Some((&"modbus", rest)) => modbus::tasks::run(rest),
         _ => delivery::tasks::run(&arguments),
     }
