@@ -298,7 +298,7 @@ fn sinks(
             report.borrow_mut().note(&body);
             journal.append(at, body);
         }),
-        infer: Box::new(move |at, frame, site| models.borrow_mut().offer(at, frame, site)),
+        infer: Box::new(move |at, frame, exchange, site| models.borrow_mut().offer(at, frame, exchange, site)),
         reports,
         failed: Box::new(move |failure| of_failures.borrow_mut().note_failure(failure)),
         missing: Box::new(move |missing| of_missing.borrow_mut().note_missing(missing)),

@@ -91,7 +91,7 @@ fn poll(peer: &PymodbusDevice, profile: Profile) -> (mpsc::Receiver<DeviceReport
 async fn frame(reports: &mut mpsc::Receiver<DeviceReport>) -> Frame {
     within("a frame of pymodbus' device", async {
         loop {
-            if let DeviceReport::Frame(_, frame) = reports.recv().await.unwrap() {
+            if let DeviceReport::Frame(_, frame, _) = reports.recv().await.unwrap() {
                 return frame;
             }
         }

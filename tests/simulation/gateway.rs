@@ -261,7 +261,7 @@ fn sinks(world: &Rc<World>, journal: &Journal, wake: &Rc<Notify>, shown: &Shown)
             shown.set(state);
             judging.judged(state);
         }),
-        infer: Box::new(move |at, frame, _| inferring.frame(at, frame)),
+        infer: Box::new(move |at, frame, _, _| inferring.frame(at, frame)),
         reports: Box::new(|_, _| None),
         failed: Box::new(|_| {}),
         missing: Box::new(|_| {}),

@@ -62,7 +62,7 @@ pub(crate) fn old_values(reports: mpsc::Sender<PipelineInput>) -> mpsc::Sender<P
     tokio::task::spawn_local(async move {
         let mut last = BTreeMap::new();
         while let Some(mut input) = received.recv().await {
-            if let PipelineInput::Device(DeviceReport::Frame(_, frame)) = &mut input {
+            if let PipelineInput::Device(DeviceReport::Frame(_, frame, _)) = &mut input {
                 if frame.faults.is_empty() {
                     last.insert(frame.source, frame.clone());
                 } else if let Some(last) = last.get(&frame.source) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::event::{DeviceStatus, Frame};
+use crate::exchange::Exchange;
 use crate::profile::Profile;
 use crate::register::{Table, UnitId};
 use crate::time::Moment;
@@ -11,8 +12,8 @@ use crate::time::Moment;
 /// What a bus's task reports.
 #[derive(Debug)]
 pub enum DeviceReport {
-    /// The values and faults of one reading.
-    Frame(Moment, Frame),
+    /// The values and faults of one reading, and what its requests met.
+    Frame(Moment, Frame, Exchange),
     /// A device went online or offline, or other points of it have no values.
     Status(Moment, DeviceStatus),
     /// An attempt to read an offline device failed.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::exchange::Exchange;
 use crate::proposal::WriteStep;
 use crate::safety::{is_ignorance, reduces_only};
 use crate::site::Site;
@@ -248,6 +249,8 @@ pub struct Anomaly {
     pub trained: bool,
     /// Whether a person should look.
     pub alarm: bool,
+    /// What the requests of the reading met, for the training of models; plugins do not get it.
+    pub exchange: Option<Exchange>,
 }
 
 /// A set-point that a model proposes.

@@ -18,6 +18,7 @@ pub mod counter;
 pub mod device;
 pub mod dispatch;
 pub mod event;
+pub mod exchange;
 pub mod journal;
 pub mod message;
 pub mod outage;

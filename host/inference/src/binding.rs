@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bessai_domain::event::Frame;
+use bessai_domain::exchange::Exchange;
 use bessai_domain::site::{Site, channel};
 use bessai_domain::time::{Moment, MonotonicTime};
 
 use crate::LocalTime;
-use crate::manifest::{ClockInput, InputSource, Manifest};
+use crate::manifest::{ClockInput, ExchangeInput, InputSource, Manifest};
 
 /// Values of other sources than that which triggers a run are used up to this age, or three of their periods.
 const LONGEST_AGE: Duration = Duration::from_secs(30);
@@ -59,6 +60,10 @@ pub(crate) struct Binding {
     /// The battery's power, from which set-points ramp.
     power: Option<usize>,
     power_kw: Option<f64>,
+    /// What the requests of the newest frame of that source met.
+    exchange: Exchange,
+    /// When the inputs were last sampled.
+    sampled: Option<MonotonicTime>,
     inputs: Vec<BoundInput>,
 }
 
@@ -83,6 +88,7 @@ impl Binding {
                     Some(place.map_err(|not_bound| not_bound.at(index))?)
                 }
                 InputSource::Clock(_) | InputSource::Constant(_) => None,
+                InputSource::Interval | InputSource::Exchange(_) => None,
             };
             inputs.push(BoundInput { place, newest: None, samples: VecDeque::with_capacity(input.window) });
         }
@@ -101,13 +107,16 @@ impl Binding {
             period,
             power: power.map(|place| place.channel),
             power_kw: None,
+            exchange: Exchange::default(),
+            sampled: None,
             inputs,
         })
     }
 
     /// Takes the newest values out of a frame.
-    pub(crate) fn record(&mut self, at: Moment, frame: &Frame) {
+    pub(crate) fn record(&mut self, at: Moment, frame: &Frame, exchange: &Exchange) {
         if frame.source == self.trigger {
+            self.exchange = *exchange;
             self.power_kw = self.power.and_then(|power| frame.good(power));
         }
         for input in &mut self.inputs {
@@ -122,6 +131,11 @@ impl Binding {
         self.power_kw
     }
 
+    /// What the requests of the frame that triggered the run met.
+    pub(crate) fn exchange(&self) -> Exchange {
+        self.exchange
+    }
+
     /// Samples every input and returns the values of a run. No input is sampled unless each has a value, so that the samples of
     /// one run belong together.
     pub(crate) fn sample(
@@ -132,10 +146,15 @@ impl Binding {
     ) -> Result<Vec<Vec<f64>>, NoInputs> {
         let mut values = Vec::with_capacity(self.inputs.len());
         let mut missing = None;
+        let before = self.sampled.replace(at.monotonic);
+        let interval_s = before.map(|before| at.monotonic.since(before).as_secs_f64());
+        let exchange = self.exchange;
         for (input, bound) in manifest.inputs.iter().zip(&mut self.inputs) {
             let value = match &input.source {
                 InputSource::Constant(constant) => Some(*constant),
                 InputSource::Clock(clock) => Some(clock.value(local)),
+                InputSource::Interval => interval_s,
+                InputSource::Exchange(figure) => figure.value(&exchange),
                 InputSource::Channel { .. } => bound.young(at.monotonic),
             };
             match value {
@@ -181,6 +200,19 @@ impl NotBound {
             Self::Invalid(reason) => Self::Invalid(format!("inputs[{index}]: {reason}")),
             unknown @ Self::DeviceUnknown(_) => unknown,
         }
+    }
+}
+
+impl ExchangeInput {
+    /// None if nothing was answered in time to be measured.
+    fn value(self, exchange: &Exchange) -> Option<f64> {
+        Some(match self {
+            Self::ReplyTime => return exchange.reply_ms,
+            Self::Requests => exchange.requests.into(),
+            Self::Failed => exchange.failed.into(),
+            Self::Writes => exchange.writes.into(),
+            Self::Irregular => exchange.irregular.into(),
+        })
     }
 }
 

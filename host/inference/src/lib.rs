@@ -19,6 +19,7 @@ use std::time::Duration;
 use bessai_domain::anomaly::AnomalyRules;
 use bessai_domain::dispatch::DispatchRules;
 use bessai_domain::event::{Anomaly, Dispatch, Frame};
+use bessai_domain::exchange::Exchange;
 use bessai_domain::site::Site;
 use bessai_domain::time::{Moment, Timestamp};
 use bessai_supervision::{SupervisedThread, spawn_thread};
@@ -158,8 +159,8 @@ impl Inference {
     }
 
     /// Hands a frame to the models. Never waits.
-    pub fn offer(&self, at: Moment, frame: &Frame, site: &Arc<Site>) {
-        match self.work.try_send(Work::Frame(at, frame.clone(), Arc::clone(site))) {
+    pub fn offer(&self, at: Moment, frame: &Frame, exchange: &Exchange, site: &Arc<Site>) {
+        match self.work.try_send(Work::Frame(at, frame.clone(), *exchange, Arc::clone(site))) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => tracing::debug!("the inference thread is busy; skipping a frame"),
             Err(TrySendError::Disconnected(_)) => tracing::debug!("the inference thread has ended; skipping a frame"),

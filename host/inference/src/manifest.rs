@@ -19,7 +19,7 @@ use bessai_domain::settings::{Mistakes, SettingsTable};
 mod input;
 mod output;
 
-pub(crate) use input::{ClockInput, Input, InputSource};
+pub(crate) use input::{ClockInput, ExchangeInput, Input, InputSource};
 pub(crate) use output::Output;
 
 /// Which direction of power is positive.

@@ -59,6 +59,8 @@ fn plausible(source: &InputSource) -> f64 {
         InputSource::Clock(ClockInput::DayFraction) => 0.5,
         InputSource::Clock(ClockInput::HourSine | ClockInput::HourCosine | ClockInput::Weekday) => 0.0,
         InputSource::Constant(constant) => *constant,
+        InputSource::Interval => 1.0,
+        InputSource::Exchange(_) => 0.0,
     }
 }
 

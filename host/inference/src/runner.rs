@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bessai_domain::anomaly::AnomalyJudge;
 use bessai_domain::dispatch::DispatchLimiter;
 use bessai_domain::event::{Anomaly, Dispatch, Frame};
+use bessai_domain::exchange::Exchange;
 use bessai_domain::time::{Moment, MonotonicTime};
 
 use crate::binding::{Binding, NoInputs};
@@ -60,8 +61,6 @@ pub(crate) struct Runner {
     candidate: Option<Candidate>,
     limiter: DispatchLimiter,
     judge: AnomalyJudge,
-    /// The reading that was judged last.
-    judged: Option<MonotonicTime>,
     last_run: Option<MonotonicTime>,
     status: SharedStatus,
     /// The candidate was loaded and does not fit the site as it was then.
@@ -78,7 +77,6 @@ impl Runner {
             candidate: None,
             limiter: DispatchLimiter::new(settings.rules),
             judge: AnomalyJudge::new(settings.anomaly),
-            judged: None,
             last_run: None,
             status: SharedStatus::new(&settings.name),
             is_refused_by_site: false,
@@ -129,10 +127,10 @@ impl Runner {
     }
 
     /// A reading: its values are recorded, and the model runs on it if it is the turn of its source and its period is over.
-    pub(crate) fn frame(&mut self, at: Moment, frame: &Frame, around: &Surroundings<'_>) {
+    pub(crate) fn frame(&mut self, at: Moment, frame: &Frame, exchange: &Exchange, around: &Surroundings<'_>) {
         let Some(current) = &mut self.current else { return };
         let Some(binding) = &mut current.binding else { return };
-        binding.record(at, frame);
+        binding.record(at, frame, exchange);
         let is_due = self.last_run.is_none_or(|last| at.monotonic.since(last) >= self.settings.period);
         if binding.trigger != frame.source || frame.is_empty() || !is_due {
             return;
@@ -177,8 +175,9 @@ impl Runner {
         self.status.update(|status| status.note_answer(&output, took));
         let (device, channel) = (binding.device.clone(), manifest.output.channel.clone());
         let valid_for = binding.period.max(self.settings.period).saturating_mul(VALID_FOR_RUNS).max(LEAST_VALID_FOR);
+        let exchange = binding.exchange();
         let output = match (manifest.kind, output) {
-            (Kind::Anomaly, Ok(score)) => ModelOutput::Anomaly(self.anomaly(at, device, score)),
+            (Kind::Anomaly, Ok(score)) => ModelOutput::Anomaly(self.anomaly(device, score, exchange)),
             // There is no score without an answer.
             (Kind::Anomaly, Err(reason)) => {
                 tracing::debug!(model = %self.settings.name, "no anomaly score: {reason}");
@@ -217,10 +216,8 @@ impl Runner {
         Dispatch { model: self.settings.name.clone(), device, target_kw, applied: false, refusal, inference_ms }
     }
 
-    fn anomaly(&mut self, at: Moment, device: String, score: f64) -> Anomaly {
-        let before = self.judged.replace(at.monotonic);
-        let interval_ms = before.map(|before| at.monotonic.since(before).as_secs_f64() * 1000.0);
-        let verdict = self.judge.judge(score, interval_ms);
+    fn anomaly(&mut self, device: String, score: f64, exchange: Exchange) -> Anomaly {
+        let verdict = self.judge.judge(score, &exchange);
         Anomaly {
             model: self.settings.name.clone(),
             device,
@@ -228,6 +225,7 @@ impl Runner {
             alert_count: verdict.alert_count,
             trained: verdict.trained,
             alarm: verdict.alarm,
+            exchange: Some(exchange),
         }
     }
 }

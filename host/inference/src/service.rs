@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bessai_domain::event::Frame;
+use bessai_domain::exchange::Exchange;
 use bessai_domain::site::Site;
 use bessai_domain::time::{Moment, Timestamp};
 use bessai_supervision::fault;
@@ -21,8 +22,8 @@ const LOOK_PERIOD: Duration = Duration::from_secs(2);
 
 /// What reaches the inference thread.
 pub(crate) enum Work {
-    /// A reading, and the description that it refers to.
-    Frame(Moment, Frame, Arc<Site>),
+    /// A reading, what its requests met, and the description that it refers to.
+    Frame(Moment, Frame, Exchange, Arc<Site>),
     /// From a model's thread.
     Report(WorkerId, WorkerReport),
 }
@@ -85,14 +86,14 @@ pub(crate) fn serve(
         let next_look = (looked + LOOK_PERIOD).saturating_duration_since(Instant::now());
         let wait = runners.iter().filter_map(Runner::remaining).fold(next_look, Duration::min);
         match received.recv_timeout(wait) {
-            Ok(Work::Frame(at, frame, described_by)) => {
+            Ok(Work::Frame(at, frame, exchange, described_by)) => {
                 fault::point("inference");
                 // Channel indices change when a device's points are discovered.
                 if described_by.revision != site.revision {
                     site = described_by;
                     runners.iter_mut().for_each(|runner| runner.bind(&site, around));
                 }
-                runners.iter_mut().for_each(|runner| runner.frame(at, &frame, around));
+                runners.iter_mut().for_each(|runner| runner.frame(at, &frame, &exchange, around));
             }
             Ok(Work::Report(worker, report)) => {
                 if let Some(runner) = runners.iter_mut().find(|runner| runner.has(worker)) {

@@ -83,7 +83,7 @@ impl Running {
         self.second += 1;
         let at = Moment::by_wall_clock(Timestamp::from_nanos(self.second * 1_000_000_000));
         let frame = Frame { source: 0, values: values.to_vec(), faults, texts: Vec::new() };
-        self.inference.offer(at, &frame, &self.site);
+        self.inference.offer(at, &frame, &Exchange::default(), &self.site);
     }
 
     /// Offers the same reading until there is a result that fits.

@@ -124,6 +124,11 @@ impl BusConnection {
         }
     }
 
+    /// How often something was received that belongs to no request of the gateway, since the start.
+    pub(crate) fn unexpected(&self) -> u64 {
+        self.dialer.counts().unexpected()
+    }
+
     /// The bus in logs and errors.
     pub(crate) fn address(&self) -> &str {
         &self.address

@@ -132,10 +132,37 @@ impl FramingCounts {
         counts.map(|(one, count)| (one.name(), count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0)
     }
 
+    /// How often something was received that belongs to no request. Habits of a device, such as wrong lengths, do not count.
+    pub(crate) fn unexpected(&self) -> u64 {
+        const UNEXPECTED: [Irregularity; 4] = [
+            Irregularity::LateReply,
+            Irregularity::ForeignFrame,
+            Irregularity::StrayBytes,
+            Irregularity::Contradiction,
+        ];
+        let counts = Irregularity::ALL.iter().zip(&self.0);
+        counts.filter(|(one, _)| UNEXPECTED.contains(one)).map(|(_, count)| count.load(Ordering::Relaxed)).sum()
+    }
+
     pub(crate) fn add(&self, noticed: Irregularity, count: u64) {
         let counts = Irregularity::ALL.iter().zip(&self.0);
         if let Some((_, counter)) = counts.into_iter().find(|(one, _)| **one == noticed) {
             counter.fetch_add(count, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn habits_of_a_device_are_not_unexpected() {
+        let counts = FramingCounts::default();
+        Irregularity::ALL.into_iter().for_each(|one| counts.add(one, 1));
+        assert_eq!(counts.unexpected(), 4);
+        counts.add(Irregularity::LocalEcho, 5);
+        counts.add(Irregularity::ForeignFrame, 2);
+        assert_eq!(counts.unexpected(), 6);
     }
 }

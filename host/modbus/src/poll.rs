@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bessai_domain::event::{FaultKind, Frame};
+use bessai_domain::exchange::Exchange;
 use bessai_domain::plan::{BlockFault, Cycle, PartialReading, ReadRequest};
 use bessai_domain::profile::Profile;
 use bessai_domain::register::UnitId;
@@ -26,6 +27,9 @@ use crate::wait_budget::WaitBudget;
 use crate::write::{PendingWrite, PendingWrites, WriteQueue};
 use crate::{DeviceReport, DeviceSettings, ReadFailure};
 
+/// Milliseconds of a second.
+const MS_PER_S: f64 = 1000.0;
+
 pub(crate) struct Poller {
     requester: Requester,
     devices: Vec<PolledDevice>,
@@ -38,6 +42,7 @@ struct Reading {
     /// When the first reply arrived.
     at: Option<Moment>,
     failed: FailedReads,
+    exchange: Exchange,
     wait_budget: WaitBudget,
     /// A request to a unit brought nothing, and the unit has not answered since.
     unconfirmed: Option<UnitId>,
@@ -55,6 +60,15 @@ struct Requester {
     /// Requests of other programs.
     relayed: RelayQueue,
     clock: Clock,
+    traffic: Traffic,
+}
+
+/// What was on the bus besides a reading's own requests, since the reading before.
+#[derive(Default)]
+struct Traffic {
+    writes: u32,
+    /// The connection's count at the reading before.
+    unexpected: u64,
 }
 
 impl Poller {
@@ -74,8 +88,8 @@ impl Poller {
                 schedule.add(index, source, state.settings.period);
             }
         }
-        let relayed = RelayQueue::default();
-        Self { requester: Requester { connection, writes, relayed, clock }, devices, schedule }
+        let (relayed, traffic) = (RelayQueue::default(), Traffic::default());
+        Self { requester: Requester { connection, writes, relayed, clock, traffic }, devices, schedule }
     }
 
     /// Also performs the requests of a relay.
@@ -115,13 +129,14 @@ impl Poller {
         let (mut discovered, error) = self.requester.prepare(device, suspended).await;
         let others_answer = device.answers_others(source);
         let Some((settings, state)) = device.source(source) else { return Vec::new() };
-        let (mut at, mut frame, mut error) = self.requester.read(settings, state, error, others_answer).await;
+        let (mut at, mut frame, mut exchange, mut error) =
+            self.requester.read(settings, state, error, others_answer).await;
         if error.is_none() && self.requester.finds_other_models(device, source, &frame).await {
             // What was read there is not what it seems: the device is discovered and read again.
             let (profile, failure) = self.requester.prepare(device, None).await;
             discovered = profile.or(discovered);
             let Some((settings, state)) = device.source(source) else { return Vec::new() };
-            (at, frame, error) = self.requester.read(settings, state, failure, others_answer).await;
+            (at, frame, exchange, error) = self.requester.read(settings, state, failure, others_answer).await;
         }
         let status = device.record_cycle(source, &frame, error.as_ref(), &self.requester.connection, shares_bus);
         // If nothing was sent, nothing was learnt about the device.
@@ -136,14 +151,33 @@ impl Poller {
         let status = status.map(|status| DeviceReport::Status(at, status));
         let missing = device.take_missing(source).map(DeviceReport::Missing);
         // A source has no channels until its device has been discovered; then it has no frames either.
-        let frame = (!frame.values.is_empty()).then_some(DeviceReport::Frame(at, frame));
+        let frame = (!frame.values.is_empty()).then_some(DeviceReport::Frame(at, frame, exchange));
         discovered.into_iter().chain(status).chain(failure).chain(missing).chain(frame).collect()
     }
 }
 
+impl Traffic {
+    fn note_write(&mut self) {
+        self.writes = self.writes.saturating_add(1);
+    }
+
+    /// Adds what was on the bus since the reading before, of whichever device.
+    fn complete(&mut self, exchange: Exchange, unexpected: u64) -> Exchange {
+        let irregular = unexpected.saturating_sub(std::mem::replace(&mut self.unexpected, unexpected));
+        let writes = std::mem::take(&mut self.writes);
+        Exchange { writes, irregular: u32::try_from(irregular).unwrap_or(u32::MAX), ..exchange }
+    }
+}
+
 /// What goes before the next request of the bus's own: all writes that are pending, and one request of other programs.
-async fn perform_pending(writes: &mut PendingWrites, relayed: &mut RelayQueue, connection: &mut BusConnection) {
+async fn perform_pending(
+    writes: &mut PendingWrites,
+    relayed: &mut RelayQueue,
+    traffic: &mut Traffic,
+    connection: &mut BusConnection,
+) {
     if writes.perform_all(connection).await {
+        traffic.note_write();
         relayed.forget_latest();
     }
     relayed.perform_one(connection).await;
@@ -159,6 +193,7 @@ async fn until(due: Option<Instant>) {
 impl Requester {
     async fn write(&mut self, write: PendingWrite) {
         self.writes.perform(write, &mut self.connection).await;
+        self.traffic.note_write();
         self.relayed.forget_latest();
     }
 
@@ -205,9 +240,9 @@ impl Requester {
     }
 
     async fn check_chain(&mut self, device: &mut PolledDevice, check: ChainCheck) {
-        let (writes, relayed) = (&mut self.writes, &mut self.relayed);
+        let (writes, relayed, traffic) = (&mut self.writes, &mut self.relayed, &mut self.traffic);
         let before_each = async |connection: &mut BusConnection| {
-            perform_pending(writes, relayed, connection).await;
+            perform_pending(writes, relayed, traffic, connection).await;
         };
         let checked = check_chain(&mut self.connection, device.holding_reads(), check, before_each).await;
         if let (Ok(state), Some(chain)) = (checked, &mut device.chain) {
@@ -218,9 +253,9 @@ impl Requester {
     /// Discovers the device's points. Returns its profile, if that has changed, or why the discovery failed.
     async fn discover(&mut self, device: &mut PolledDevice) -> (Option<Arc<Profile>>, Option<BusError>) {
         let base = device.settings.profile.sunspec_base;
-        let (writes, relayed) = (&mut self.writes, &mut self.relayed);
+        let (writes, relayed, traffic) = (&mut self.writes, &mut self.relayed, &mut self.traffic);
         let before_each = async |connection: &mut BusConnection| {
-            perform_pending(writes, relayed, connection).await;
+            perform_pending(writes, relayed, traffic, connection).await;
         };
         match discover(&mut self.connection, device.holding_reads(), base, before_each).await {
             Ok(found) => {
@@ -236,18 +271,20 @@ impl Requester {
         }
     }
 
-    /// Reads a source, unless there is an error already. Returns the time of the reading, its frame and its error.
+    /// Reads a source, unless there is an error already. Returns the time of the reading, its frame, what its requests met,
+    /// and its error.
     async fn read(
         &mut self,
         settings: &DeviceSettings,
         state: &mut SourceState,
         error: Option<BusError>,
         others_answer: bool,
-    ) -> (Moment, Frame, Option<BusError>) {
+    ) -> (Moment, Frame, Exchange, Option<BusError>) {
         let mut reading = Reading {
             values: state.plan.reading(),
             at: None,
             failed: FailedReads::default(),
+            exchange: Exchange::default(),
             wait_budget: state.wait_budget(settings.timeout),
             unconfirmed: None,
             others_answer,
@@ -261,7 +298,8 @@ impl Requester {
         state.has_replied = reading.at.is_some();
         let mut frame = state.plan.finish(reading.values, state.settings.index);
         state.withhold_values(settings, &mut frame);
-        (reading.at.unwrap_or_else(self.clock), frame, error)
+        let exchange = self.traffic.complete(reading.exchange, self.connection.unexpected());
+        (reading.at.unwrap_or_else(self.clock), frame, exchange, error)
     }
 
     /// Sends the plan's requests. The values read before an error are kept, and so is what was learnt about the device.
@@ -287,7 +325,7 @@ impl Requester {
     ) -> Result<(), BusError> {
         let mut nothing_read = None;
         while let Some(request) = cycle.request(&state.plan) {
-            perform_pending(&mut self.writes, &mut self.relayed, &mut self.connection).await;
+            perform_pending(&mut self.writes, &mut self.relayed, &mut self.traffic, &mut self.connection).await;
             if cycle.asks_suspect()
                 && reading.unconfirmed.is_some()
                 && !self.unit_answers(state, cycle, reading).await?
@@ -299,11 +337,13 @@ impl Requester {
             let block = request.first_item();
             let limit = reading.wait_budget.limit(cycle, block, &state.reply_time, was_open);
             let sent = Instant::now();
+            reading.exchange.requests += 1;
             self.connection.expect_failure(cycle.asks_suspect() || reading.wait_budget.has_waited());
             let replied = self.connection.request(BusRequest::Read(&request), limit).await;
             self.connection.expect_failure(false);
             let (fault, reason) = match self.outcome(replied)? {
                 Err((None, reason)) => {
+                    reading.exchange.failed += 1;
                     nothing_read.get_or_insert(reason);
                     cycle.skip(&mut state.plan);
                     continue;
@@ -312,6 +352,9 @@ impl Requester {
                     let took = if was_open { sent.elapsed() } else { self.connection.time_since_ready() };
                     state.reply_time.record(block.unwrap_or_default(), took);
                     reading.wait_budget.record_reply();
+                    if was_open {
+                        reading.exchange.replied(took.as_secs_f64() * MS_PER_S);
+                    }
                     reading.at.get_or_insert_with(self.clock);
                     self.relayed.record(&request, &values, state.settings.period);
                     reading.unconfirmed = None;
@@ -320,6 +363,7 @@ impl Requester {
                 }
                 Err((Some(fault), reason)) => (fault, reason),
             };
+            reading.exchange.failed += 1;
             reading.failed.add(state.channels(&request), fault, &reason);
             let is_hasty = !cycle.asks_suspect() && reading.wait_budget.is_short(limit);
             cycle.fail(&mut state.plan, fault);

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bessai_domain::device::{DeviceReport, MissingPoints, ReadFailure};
 use bessai_domain::event::{Anomaly, DeviceStatus, Dispatch, EventBody, Frame, SafetyState};
+use bessai_domain::exchange::Exchange;
 use bessai_domain::profile::{Point, Profile};
 use bessai_domain::report::{ReportFilter, ReportRule};
 use bessai_domain::safety::{SafetyLimits, SafetyMonitor};
@@ -87,8 +88,8 @@ impl From<DeviceReport> for PipelineInput {
     }
 }
 
-/// Receives each frame with the site description that it refers to.
-pub type FrameSink = Box<dyn FnMut(Moment, &Frame, &Arc<Site>)>;
+/// Receives each frame with what its requests met and the site description that it refers to.
+pub type FrameSink = Box<dyn FnMut(Moment, &Frame, &Exchange, &Arc<Site>)>;
 
 /// The report rule of a device's point; none if every reading becomes an event.
 pub type ReportRules = Box<dyn Fn(&str, &Point) -> Option<ReportRule> + Send>;
@@ -194,7 +195,7 @@ impl Pipeline {
             PipelineInput::Device(DeviceReport::Discovered(at, device, profile)) => {
                 self.redescribe(at, &device, &profile)
             }
-            PipelineInput::Device(DeviceReport::Frame(at, frame)) => self.frame(at, frame),
+            PipelineInput::Device(DeviceReport::Frame(at, frame, exchange)) => self.frame(at, frame, &exchange),
             PipelineInput::Device(DeviceReport::Status(at, status)) => {
                 self.devices.insert(status.device.clone(), status.clone());
                 self.append(at, EventBody::Device(status));
@@ -202,9 +203,9 @@ impl Pipeline {
         }
     }
 
-    fn frame(&mut self, at: Moment, frame: Frame) {
+    fn frame(&mut self, at: Moment, frame: Frame, exchange: &Exchange) {
         self.monitor.borrow_mut().record(at.monotonic, &frame);
-        (self.sinks.infer)(at, &frame, &self.site);
+        (self.sinks.infer)(at, &frame, exchange, &self.site);
         let report_filter = usize::try_from(frame.source).ok().and_then(|source| self.report_filters.get_mut(source));
         if report_filter.is_none_or(|report_filter| report_filter.accepts(at.monotonic, &frame)) {
             self.append(at, EventBody::Frame(frame));

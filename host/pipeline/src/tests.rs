@@ -52,7 +52,7 @@ impl Fixture {
         let sinks = Sinks {
             append: Box::new(move |at, body| appended.borrow_mut().push((at, body))),
             judged: Box::new(move |state| judged.set(state)),
-            infer: Box::new(|_, _, _| {}),
+            infer: Box::new(|_, _, _, _| {}),
             reports: Box::new(|_, _| None),
             failed: Box::new(|_| {}),
             missing: Box::new(|_| {}),
@@ -65,7 +65,7 @@ impl Fixture {
         let missing = (0..).zip(values).filter(|(_, value)| value.is_nan());
         let faults = missing.map(|(channel, _)| Fault { channel, kind: FaultKind::Missing }).collect();
         let frame = Frame { source, values: values.to_vec(), faults, texts: Vec::new() };
-        self.pipeline.handle(DeviceReport::Frame(NOW.get(), frame).into());
+        self.pipeline.handle(DeviceReport::Frame(NOW.get(), frame, Exchange::default()).into());
     }
 
     /// An operator resets the trips of a device, or all.
@@ -198,7 +198,7 @@ fn a_verdict_is_not_older_than_the_one_before() {
     fixture.pipeline.tick();
     // A reading that was taken before the verdict and arrives after it.
     let frame = Frame { source: 0, values: vec![99.0, 25.0], faults: vec![], texts: vec![] };
-    fixture.pipeline.handle(DeviceReport::Frame(read_at.plus(2 * SECOND), frame).into());
+    fixture.pipeline.handle(DeviceReport::Frame(read_at.plus(2 * SECOND), frame, Exchange::default()).into());
     let times: Vec<_> = fixture.verdicts().into_iter().map(|(at, _)| at.monotonic).collect();
     assert!(times.is_sorted() && times.len() >= 3, "{times:?}");
 }
@@ -260,7 +260,7 @@ async fn a_value_becomes_unknown_without_a_reading_or_a_tick() {
     tokio::task::LocalSet::new()
         .run_until(async move {
             let running = tokio::task::spawn_local(fixture.pipeline.run(received, stopped));
-            inputs.send(DeviceReport::Frame(NOW.get(), frame).into()).await.unwrap();
+            inputs.send(DeviceReport::Frame(NOW.get(), frame, Exchange::default()).into()).await.unwrap();
             while shown.get() != SafetyState::Safe {
                 tokio::task::yield_now().await;
             }

@@ -109,7 +109,7 @@ impl PolledBuses {
     /// The values of the next frame.
     async fn frame(&mut self) -> anyhow::Result<Option<u64>> {
         while let Some(report) = self.reports.recv().await {
-            if let DeviceReport::Frame(_, frame) = report {
+            if let DeviceReport::Frame(_, frame, _) = report {
                 ensure!(frame.faults.is_empty(), "a frame has faults: {:?}", frame.faults.first());
                 return Ok(Some(u64::try_from(frame.values.len())?));
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::json_reader::{JsonField, JsonObject};
 use crate::event::{Anomaly, DeviceStatus, Dispatch, Gap, Safety, Violation, Watchdog};
+use crate::exchange::Exchange;
 use crate::settings::unknown_name_hint;
 use crate::site::{Channel, ChannelKind, ChannelLists, Device, Site, Source};
 
@@ -132,6 +133,23 @@ pub(super) fn anomaly(object: &JsonObject<'_>) -> Anomaly {
         alert_count: object.required("alert_count", JsonField::unsigned),
         trained: object.required("trained", JsonField::boolean),
         alarm: object.required("alarm", JsonField::boolean),
+        exchange: object.optional("exchange", |field| {
+            let object = field.object()?;
+            let exchange = exchange(&object);
+            object.report_unknown_keys();
+            Some(exchange)
+        }),
+    }
+}
+
+fn exchange(object: &JsonObject<'_>) -> Exchange {
+    let count = |key| object.optional(key, JsonField::unsigned).unwrap_or_default();
+    Exchange {
+        requests: count("requests"),
+        failed: count("failed"),
+        reply_ms: object.optional("reply_ms", JsonField::number),
+        writes: count("writes"),
+        irregular: count("irregular"),
     }
 }
 

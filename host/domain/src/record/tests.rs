@@ -4,10 +4,24 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::{Anomaly, DeviceStatus, Dispatch, Fault, FaultKind, Frame, Gap, Safety, Text, Violation, Watchdog};
+use crate::exchange::Exchange;
 use crate::proposal::{Proposal, SetValue, WriteOutcome, WriteStep};
 use crate::site::{Channel, ChannelKind, Device, Site, Source};
 
 const SITE: &str = r#"{"at":0,"site":{"id":"S","devices":[{"name":"battery"}],"sources":[{"device":"battery","period_ms":1000,"channels":[{"name":"soc_pct","unit":"%"},{"name":"power_kw","unit":"kW"},{"name":"serial","unit":"1","kind":"text"}]}]}}"#;
+
+fn anomaly(exchange: Option<Exchange>) -> EventBody {
+    let (model, device) = ("ids".into(), "battery".into());
+    EventBody::Anomaly(Anomaly {
+        model,
+        device,
+        score: 0.7123,
+        alert_count: u32::MAX,
+        trained: true,
+        alarm: false,
+        exchange,
+    })
+}
 
 fn site() -> Site {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -78,14 +92,9 @@ fn bodies() -> Vec<EventBody> {
         safety(Watchdog::Ok, Some(12.5), vec![violation(nan, 3.0), violation(1.0, f64::INFINITY)]),
         safety(Watchdog::Failed, Some(nan), Vec::new()),
         safety(Watchdog::Absent, Some(f64::INFINITY), Vec::new()),
-        EventBody::Anomaly(Anomaly {
-            model: "ids".into(),
-            device: "battery".into(),
-            score: 0.7123,
-            alert_count: u32::MAX,
-            trained: true,
-            alarm: false,
-        }),
+        anomaly(None),
+        anomaly(Some(Exchange::default())),
+        anomaly(Some(Exchange { requests: 9, failed: 1, reply_ms: Some(3.25), writes: 2, irregular: u32::MAX })),
         dispatch(Some(-42.5), None),
         dispatch(Some(nan), Some("void")),
         dispatch(None, Some("no reading")),

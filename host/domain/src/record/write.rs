@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::json_writer::{number, number_not_null, object, pairs, text, word};
 use super::{frame, proposal};
 use crate::event::{Anomaly, DeviceStatus, Dispatch, Event, EventBody, Gap, Safety, Violation, Watchdog};
+use crate::exchange::Exchange;
 use crate::site::{Channel, ChannelKind, Device, Site, Source};
 
 /// The line of an event.
@@ -160,6 +161,19 @@ fn anomaly(anomaly: &Anomaly) -> Value {
         ("alert_count", Some(anomaly.alert_count.into())),
         ("trained", Some(anomaly.trained.into())),
         ("alarm", Some(anomaly.alarm.into())),
+        ("exchange", anomaly.exchange.as_ref().map(exchange)),
+    ])
+}
+
+/// Counts that are 0 are left out.
+fn exchange(exchange: &Exchange) -> Value {
+    let count = |count: u32| (count > 0).then(|| count.into());
+    object([
+        ("requests", count(exchange.requests)),
+        ("failed", count(exchange.failed)),
+        ("reply_ms", exchange.reply_ms.map(number)),
+        ("writes", count(exchange.writes)),
+        ("irregular", count(exchange.irregular)),
     ])
 }
 

@@ -22,6 +22,21 @@ pub(crate) enum InputSource {
     Clock(ClockInput),
     /// Always the same.
     Constant(f64),
+    /// Seconds since the model's last sample.
+    Interval,
+    /// What the requests of the reading met.
+    Exchange(ExchangeInput),
+}
+
+/// A figure of the requests of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExchangeInput {
+    /// The shortest reply time, ms.
+    ReplyTime,
+    Requests,
+    Failed,
+    Writes,
+    Irregular,
 }
 
 /// What of the local time.
@@ -56,6 +71,16 @@ pub(crate) struct Input {
     pub(crate) window: usize,
 }
 
+/// The name of the input that is the time between two samples.
+const INTERVAL: &str = "interval_s";
+/// The names of the inputs that come from the requests.
+const EXCHANGE: [(&str, ExchangeInput); 5] = [
+    ("exchange_reply_ms", ExchangeInput::ReplyTime),
+    ("exchange_requests", ExchangeInput::Requests),
+    ("exchange_failed", ExchangeInput::Failed),
+    ("exchange_writes", ExchangeInput::Writes),
+    ("exchange_irregular", ExchangeInput::Irregular),
+];
 /// The names of the inputs that come from the clock.
 const CLOCK: [(&str, ClockInput); 5] = [
     ("hour_of_day", ClockInput::Hour),
@@ -90,7 +115,10 @@ pub(super) fn read(reader: &SettingsTable<'_>, power: Sign) -> Vec<Input> {
 impl Input {
     fn named(name: &str, power: Sign) -> Self {
         let clock = CLOCK.iter().find(|(known, _)| *known == name).map(|&(_, clock)| InputSource::Clock(clock));
-        let source = clock.unwrap_or_else(|| InputSource::Channel { device: None, channel: name.to_owned() });
+        let exchange = || EXCHANGE.iter().find(|(known, _)| *known == name).map(|&(_, one)| InputSource::Exchange(one));
+        let interval = || (name == INTERVAL).then_some(InputSource::Interval);
+        let channel = || InputSource::Channel { device: None, channel: name.to_owned() };
+        let source = clock.or_else(exchange).or_else(interval).unwrap_or_else(channel);
         // `input_power` is about the battery's power only: other channels have no direction, or one of their own.
         let sign = if name == channel::POWER { power } else { Sign::Discharge };
         Self { source, tensor: None, unit: None, sign, scale: 1.0, offset: 0.0, window: 1 }
@@ -143,6 +171,10 @@ impl fmt::Display for Input {
                 f.write_str(CLOCK.iter().find(|(_, known)| known == clock).map_or("", |(name, _)| name))
             }
             InputSource::Constant(constant) => write!(f, "{constant}"),
+            InputSource::Interval => f.write_str(INTERVAL),
+            InputSource::Exchange(exchange) => {
+                f.write_str(EXCHANGE.iter().find(|(_, known)| known == exchange).map_or("", |(name, _)| name))
+            }
         }
     }
 }

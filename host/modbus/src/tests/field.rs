@@ -71,7 +71,7 @@ fn poll(answer: Answer, cycles: usize) -> Polled {
         let task = spawn_poller(dialer, devices, Instant::now(), reported, WriteQueue::closed());
         while frames.len() < cycles {
             match reports.recv().await.unwrap() {
-                DeviceReport::Frame(_, frame) => frames.push(frame),
+                DeviceReport::Frame(_, frame, _) => frames.push(frame),
                 DeviceReport::Status(_, status) => online.push(status.online),
                 _ => {}
             }

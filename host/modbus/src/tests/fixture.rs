@@ -8,6 +8,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bessai_domain::event::Frame;
+use bessai_domain::exchange::Exchange;
 use bessai_domain::profile::{self, Pacing, ReadLimits};
 use bessai_domain::register::UnitId;
 use bessai_domain::time::Moment;
@@ -194,8 +195,17 @@ impl TestBus {
     pub(super) async fn frame(&mut self) -> Received<Frame> {
         loop {
             let Received { at, value } = self.report().await;
-            if let DeviceReport::Frame(_, frame) = value {
+            if let DeviceReport::Frame(_, frame, _) = value {
                 return Received { at, value: frame };
+            }
+        }
+    }
+
+    /// What the requests of the next frame met.
+    pub(super) async fn exchange(&mut self) -> Exchange {
+        loop {
+            if let DeviceReport::Frame(_, _, exchange) = self.report().await.value {
+                return exchange;
             }
         }
     }

@@ -170,7 +170,7 @@ impl Observer {
                 }
                 DeviceReport::Failure(_) | DeviceReport::Missing(_) => {}
                 DeviceReport::Discovered(..) => panic!("{case}: a device that is not discovered was"),
-                DeviceReport::Frame(_, frame) => {
+                DeviceReport::Frame(_, frame, _) => {
                     check(&frame, self.begun, received.at, &self.channels, case);
                     self.begun = received.at.max(PERIOD * self.next_tick);
                     // A tick that a long cycle has just reached is still served; those before it are skipped.

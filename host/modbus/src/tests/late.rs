@@ -62,7 +62,7 @@ async fn check_lateness(addresses: &[u16], late: Duration) {
     while good < 10 {
         let now = start.elapsed();
         delay.set(if now > 5 * SECOND && now < 120 * SECOND { late } else { Duration::ZERO });
-        let Some(DeviceReport::Frame(_, frame)) = reports.recv().await else { continue };
+        let Some(DeviceReport::Frame(_, frame, _)) = reports.recv().await else { continue };
         good += u32::from(frame.faults.is_empty() && delay.get().is_zero() && start.elapsed() > 120 * SECOND);
         for (index, second) in frame.values.iter().enumerate() {
             let is_known = !frame.faults.iter().any(|fault| fault.channel as usize == index);

@@ -55,7 +55,7 @@ impl Seen {
         while self.frames.len() < until {
             let Received { at, value } = bus.report().await;
             match value {
-                DeviceReport::Frame(_, frame) => {
+                DeviceReport::Frame(_, frame, _) => {
                     check_values(&frame);
                     self.frames.push((at, frame));
                 }

@@ -84,7 +84,7 @@ fn malformed_replies_do_not_end_the_poller() {
             let mut frames = 0;
             while frames < 5000 {
                 match reports.recv().await.expect("the poller has ended") {
-                    DeviceReport::Frame(_, frame) => {
+                    DeviceReport::Frame(_, frame, _) => {
                         assert_eq!(frame.values.len(), 14);
                         frames += 1;
                     }

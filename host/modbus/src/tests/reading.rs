@@ -65,6 +65,28 @@ fn the_third_cycle_sends_no_request_that_is_refused() {
 }
 
 #[test]
+fn a_frame_comes_with_what_its_requests_met() {
+    in_virtual_time(async {
+        let profile = "[points]\na = { address = 0, type = \"uint16\", scale = 1, access = \"RW\" }";
+        let mut bus = TestBus::with(BOTH[0], &memory(0..2), profile);
+        // The time to connect is not that of a reply.
+        let first = bus.exchange().await;
+        assert_eq!((first.requests, first.failed, first.reply_ms, first.writes), (1, 0, None, 0));
+        assert!(bus.exchange().await.reply_ms.is_some_and(|reply_ms| reply_ms < 40.0));
+        bus.server.set_fault(Some(Fault::Slow(SECOND / 25)));
+        bus.exchange().await;
+        assert!(bus.exchange().await.reply_ms.is_some_and(|reply_ms| reply_ms >= 40.0));
+        bus.server.set_fault(None);
+        bus.writer.write("box", "a", 7.0).await.unwrap();
+        let (next, after) = (bus.exchange().await, bus.exchange().await);
+        assert_eq!((next.writes + after.writes, bus.exchange().await.writes), (1, 0));
+        bus.server.set_fault(Some(Fault::Exception(4)));
+        let (next, after) = (bus.exchange().await, bus.exchange().await);
+        assert!(next.failed + after.failed > 0, "{next:?} {after:?}");
+    });
+}
+
+#[test]
 fn what_was_learnt_before_a_connection_failed_is_kept() {
     in_virtual_time(async {
         // Two blocks: the first has a missing point; the second, of another unit, is answered with a reset.

@@ -32,7 +32,7 @@ async fn count(bus: &mut TestBus, units: &[u8], until: Duration) -> Vec<(usize, 
     let mut counts = vec![(0, 0); units.len()];
     loop {
         let Received { at, value } = bus.report().await;
-        if let DeviceReport::Frame(_, frame) = value {
+        if let DeviceReport::Frame(_, frame, _) = value {
             let count = &mut counts[frame.source as usize];
             if frame.is_empty() {
                 count.1 += 1;
@@ -173,7 +173,7 @@ fn a_partly_read_unit_is_suspended_for_the_shortest_time_again() {
                 read = 0;
                 loop {
                     let Received { at, value } = bus.report().await;
-                    if let DeviceReport::Frame(_, frame) = value {
+                    if let DeviceReport::Frame(_, frame, _) = value {
                         read += usize::from(frame.source == 1 && !frame.is_empty());
                     }
                     if at >= until * SECOND {

@@ -62,7 +62,7 @@ fn a_source_has_a_period_of_its_own() {
         box_1.sources.push(SourceSettings { name: Some("slow".into()), period: 5 * SECOND, index: 1 });
         let mut bus = TestBus::start(BOTH[0], &memory([1]), vec![box_1]);
         let mut frames = [0; 2];
-        while let Received { at, value: DeviceReport::Frame(_, frame) } = match bus.report().await {
+        while let Received { at, value: DeviceReport::Frame(_, frame, _) } = match bus.report().await {
             Received { value: DeviceReport::Status(..), .. } => bus.report().await,
             received => received,
         } {

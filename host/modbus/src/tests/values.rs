@@ -77,7 +77,7 @@ impl StorageBus {
                 DeviceReport::Discovered(_, _, profile) => {
                     self.position = profile.source(None).position(|point| point.channel == "soc_pct");
                 }
-                DeviceReport::Frame(_, frame) if frame.source == 0 => {
+                DeviceReport::Frame(_, frame, _) if frame.source == 0 => {
                     states.push(self.position.and_then(|position| frame.good(position)));
                 }
                 _ => {}

@@ -63,6 +63,7 @@ fn body(input: &mut Input<'_>) -> EventBody {
             alert_count: word(input),
             trained: input.flag(),
             alarm: input.flag(),
+            exchange: None,
         }),
         5 => EventBody::Dispatch(Dispatch {
             model: text(input),
