@@ -11,6 +11,7 @@
     clippy::disallowed_methods
 )]
 
+mod anomaly;
 mod architecture;
 mod aws_iot;
 mod azure;

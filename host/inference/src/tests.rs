@@ -1,5 +1,7 @@
 //! The whole service with models in a folder: results, replacement, refusal and rules.
 
+mod anomaly;
+
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;

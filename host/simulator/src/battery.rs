@@ -152,6 +152,11 @@ impl Battery {
         }
     }
 
+    /// Simulated time since midnight of the first day, in hours.
+    pub(crate) fn hours(&self) -> f64 {
+        self.hours
+    }
+
     /// The measurements now.
     #[must_use]
     pub(crate) fn state(&self) -> BatteryState {

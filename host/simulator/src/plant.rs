@@ -1,6 +1,7 @@
 //! A battery behind the registers of a profile: what a device of that model would answer, and how it follows commands.
 
 mod command;
+mod distortion;
 mod instruments;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use bessai_domain::profile::{Access, Point, Profile};
 use bessai_domain::register::{Format, Layout};
 
+pub use self::distortion::Distortion;
+use self::distortion::Measurements;
 use self::instruments::Displayed;
 use crate::battery::{Battery, BatteryState};
 use crate::registers::{Memory, Registers, Table};
@@ -21,6 +24,9 @@ pub struct Plant {
     battery: Battery,
     profile: Profile,
     registers: Registers,
+    /// The power of the operator's own plan, instead of the day's schedule.
+    planned_kw: Option<f64>,
+    measurements: Measurements,
 }
 
 /// The position of a word: unit, table and address.
@@ -32,14 +38,32 @@ impl Plant {
     pub fn new(profile: Profile, registers: Registers, day: Duration) -> Self {
         let battery = Battery::new(day);
         write_state(&battery.state(), &profile, &registers);
-        Self { battery, profile, registers }
+        Self { battery, profile, registers, planned_kw: None, measurements: Measurements::default() }
     }
 
     /// Advances by `elapsed` of real time, in which the battery follows the set-point that a client has written, if any.
     pub fn advance(&mut self, elapsed: Duration) {
-        self.battery.command(command::power_kw(&self.profile, &self.registers));
+        self.battery.command(command::power_kw(&self.profile, &self.registers).or(self.planned_kw));
         self.battery.advance(elapsed);
-        write_state(&self.battery.state(), &self.profile, &self.registers);
+        let shown = self.measurements.shown(self.battery.hours(), self.battery.state());
+        write_state(&shown, &self.profile, &self.registers);
+    }
+
+    /// Follows this power, positive discharging, unless a client writes a set-point; with `None` the day's schedule.
+    pub fn plan(&mut self, power_kw: Option<f64>) {
+        self.planned_kw = power_kw;
+    }
+
+    /// Whether the measurements that are shown differ from the true ones by more than their noise. A frozen value of a battery
+    /// at rest does not.
+    #[must_use]
+    pub fn is_distorted(&self) -> bool {
+        self.measurements.is_distorted
+    }
+
+    /// Shows measurements that are wrong in this way from now on; with `None` the true ones.
+    pub fn distort(&mut self, distortion: Option<Distortion>) {
+        self.measurements.distort(distortion, self.battery.hours(), self.battery.state());
     }
 }
 

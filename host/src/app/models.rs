@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_domain::event::Frame;
+use bessai_domain::exchange::Exchange;
 use bessai_domain::site::Site;
 use bessai_domain::time::Moment;
 use bessai_inference::{Inference, ModelOutput, ModelSettings, ModelState, ModelStatus};
@@ -73,9 +74,9 @@ impl Models {
     }
 
     /// Hands a frame to the models. Never waits.
-    pub(super) fn offer(&mut self, at: Moment, frame: &Frame, site: &Arc<Site>) {
+    pub(super) fn offer(&mut self, at: Moment, frame: &Frame, exchange: &Exchange, site: &Arc<Site>) {
         if let Some(inference) = &self.inference {
-            inference.offer(at, frame, site);
+            inference.offer(at, frame, exchange, site);
         }
         if self.site.revision != site.revision {
             self.site = Arc::clone(site);

@@ -3,8 +3,9 @@
 use crate::docs::page::{Block, page};
 
 /// English pages and their Spanish versions.
-const TRANSLATED: [(&str, &str); 4] = [
+const TRANSLATED: [(&str, &str); 5] = [
     ("README.md", "README.es.md"),
+    ("docs/anomaly-detection.md", "docs/es/anomaly-detection.md"),
     ("docs/brokers.md", "docs/es/brokers.md"),
     ("docs/configuration.md", "docs/es/configuration.md"),
     ("docs/operations.md", "docs/es/operations.md"),

@@ -100,6 +100,32 @@ fn formats_of_every_kind_are_written() {
     assert!(registers.get_bits(1, Table::Discrete, 3, 1).is_some());
 }
 
+#[test]
+fn distortions_change_what_is_shown_and_end() {
+    let profile = profile::built_in("huawei-sun2000").unwrap();
+    for (name, distortion) in Distortion::ALL {
+        let registers = Registers::new();
+        let mut plant = Plant::new(profile.clone(), registers.clone(), DEMO_DAY);
+        let mut truth = Battery::new(DEMO_DAY);
+        let mut second = |plant: &mut Plant| {
+            plant.advance(Duration::from_secs(1));
+            truth.advance(Duration::from_secs(1));
+            let (values, state) = (read(&profile, &registers).values, truth.state());
+            let read = |channel: &str| values[index(&profile, channel)];
+            [read("soc_pct") - state.soc_pct, read("power_kw") - state.power_kw, read("temp_c") - state.temp_c]
+        };
+        let is_true = |differences: [f64; 3]| differences.iter().all(|difference| difference.abs() < 0.1);
+        // Until the battery charges at some power.
+        (0..20).for_each(|_| assert!(is_true(second(&mut plant)), "{name}"));
+        assert!(!plant.is_distorted(), "{name}");
+        plant.distort(Some(distortion));
+        let shown: Vec<_> = (0..5).map(|_| second(&mut plant)).collect();
+        assert!(plant.is_distorted() && !is_true(shown[4]), "{name}: {shown:?}");
+        plant.distort(None);
+        assert!(is_true(second(&mut plant)) && !plant.is_distorted(), "{name}");
+    }
+}
+
 const COMMANDED: &str = "[points]
     power = { channel = \"power_kw\", address = 0, type = \"int16\", scale = 0.01, unit = \"kW\" }
     target = { address = 1, type = \"int16\", scale = -0.01, unit = \"kW\", access = \"RW\" }
