@@ -234,4 +234,33 @@ mod tests {
         let scores: Vec<_> = (0..20).map(|_| judge.judge(0.0, &replied(60.0)).score).collect();
         assert!(scores[1..].iter().all(|score| *score > 0.6), "{scores:?}");
     }
+
+    /// scripts/train-anomaly evaluates models with the same rules; these scores are the script's.
+    #[test]
+    fn the_training_script_computes_the_same() {
+        let mut judge = AnomalyJudge::new(AnomalyRules::default());
+        let mut scores = Vec::new();
+        for reading in 0..120_u32 {
+            let exchange = match reading {
+                70..=73 => replied(45.0),
+                90 | 91 => Exchange { failed: 3, ..Exchange::default() },
+                100 => Exchange { failed: 2, irregular: 9, ..replied(10.0) },
+                _ => replied(10.0 + f64::from(reading % 7) * 0.5),
+            };
+            scores.push(judge.judge(if reading < 60 { 0.0 } else { 0.25 }, &exchange).score);
+        }
+        for (reading, expected) in [
+            (40, 0.0),
+            (60, 0.2),
+            (71, 0.926_189_459_846_030_1),
+            (73, 0.926_126_732_958_200_4),
+            (74, 0.925_831_294_681_732),
+            (75, 0.2),
+            (91, 0.760_941_828_254_847_7),
+            (100, 0.912_395_102_256_324_1),
+            (119, 0.2),
+        ] {
+            assert!((scores[reading] - expected).abs() < 1e-12, "{reading}: {} for {expected}", scores[reading]);
+        }
+    }
 }
