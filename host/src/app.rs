@@ -25,6 +25,7 @@ use crate::watch::WatchedFolder;
 use crate::watchdog::{MainLoop, Watchdog};
 
 mod buses;
+mod control;
 mod feeds;
 mod local_requests;
 mod login;
@@ -36,6 +37,7 @@ mod sharing;
 mod site;
 
 use buses::Buses;
+use control::Control;
 use feeds::Feeds;
 use modbus_servers::ModbusServers;
 use models::Models;
@@ -112,18 +114,21 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let (plugins, plugins_changed) = watch::channel(config.plugins.clone());
 
     let models = Models::start(config.models.clone(), &site, inputs.clone()).map_err(anyhow::Error::msg)?;
-    let mut feeds = Feeds::new(&config, engine, &journal, &report, plugins_changed, &stopping);
+    let control = config.control.clone().map(|settings| Control::new(settings, &journal));
+    let mut feeds = Feeds::new(&config, engine, &journal, &report, &control, plugins_changed, &stopping);
     let folder = feeds.start(config.feeds.clone(), config.off.clone());
     let feeds = spawn_folder(feeds, folder, &stopping);
-    let sinks = sinks(&journal, &report, &models, site::reports(&config.devices));
+    let sinks = sinks(&journal, &report, &models, &control, site::reports(&config.devices));
     let report_filters = site::report_filters(&config.devices);
     let mut pipeline = Pipeline::new(Arc::clone(&site), &config.safety, report_filters, now, sinks);
     if let Some(last) = &last_verdict {
         pipeline.restore_trips(last);
     }
     let pipeline = spawn_pipeline(pipeline, received, &stopping);
-    let buses = Rc::new(RefCell::new(Buses::new(inputs.clone(), Rc::clone(&report), stopping.clone())));
+    let buses =
+        Rc::new(RefCell::new(Buses::new(inputs.clone(), Rc::clone(&report), control.clone(), stopping.clone())));
     buses.borrow_mut().start(&config.devices);
+    let controlling = control.map(|control| control.spawn(&stopping));
     let sharing = Sharing::start(&config, &buses, &stopping);
     let main_loop = Arc::new(MainLoop::default());
     let (health, requests) =
@@ -154,6 +159,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
         reloading.abort();
     }
     sharing.abort();
+    controlling.iter().for_each(JoinHandle::abort);
     buses.borrow().abort();
     let _ = pipeline.await;
     drain(feeds).await;
@@ -288,17 +294,26 @@ fn sinks(
     journal: &Journal,
     report: &Rc<RefCell<StatusReport>>,
     models: &Rc<RefCell<Models>>,
+    control: &Option<Control>,
     reports: ReportRules,
 ) -> Sinks {
     let (journal, judged, models) = (journal.clone(), Rc::clone(report), Rc::clone(models));
+    let (judging, seeing, reading) = (control.clone(), control.clone(), control.clone());
     let (of_failures, of_missing, report) = (Rc::clone(report), Rc::clone(report), Rc::clone(report));
     Sinks {
-        judged: Box::new(move |state| judged.borrow_mut().judged(state)),
+        judged: Box::new(move |state| {
+            judged.borrow_mut().judged(state);
+            judging.iter().for_each(|control| control.judged(state));
+        }),
         append: Box::new(move |at, body| {
             report.borrow_mut().note(&body);
+            seeing.iter().for_each(|control| control.event(&body));
             journal.append(at, body);
         }),
-        infer: Box::new(move |at, frame, exchange, site| models.borrow_mut().offer(at, frame, exchange, site)),
+        infer: Box::new(move |at, frame, exchange, site| {
+            reading.iter().for_each(|control| control.frame(frame, site));
+            models.borrow_mut().offer(at, frame, exchange, site);
+        }),
         reports,
         failed: Box::new(move |failure| of_failures.borrow_mut().note_failure(failure)),
         missing: Box::new(move |missing| of_missing.borrow_mut().note_missing(missing)),

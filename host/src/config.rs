@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_control::ControlSettings;
 use bessai_domain::safety::SafetyLimits;
 use bessai_domain::settings::{Mistake, SettingsTable};
 use bessai_inference::ModelSettings;
@@ -16,6 +17,7 @@ use bessai_journal::JournalSettings;
 
 mod broker;
 mod broker_url;
+mod control;
 mod delivery;
 mod device;
 mod devices;
@@ -86,6 +88,8 @@ pub(crate) struct Config {
     pub(crate) broker: Option<BrokerConfig>,
     /// The safe range of each limited channel.
     pub(crate) safety: SafetyLimits,
+    /// The devices that set-points are written to; none if nothing is ever written.
+    pub(crate) control: Option<ControlSettings>,
     /// The models to run.
     pub(crate) models: Vec<ModelSettings>,
     /// The feeds that are switched on and can run, the site's own one first.
@@ -166,6 +170,7 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
     site_broker.is_configured |= !file.is_readable || !variables.are_complete();
     site_broker.files_not_found = variables.files_not_found(&file);
     let safety = safety::read(&table, &devices, findings);
+    let control = control::read(&table, &devices);
     let models = models::read(&table, &file.folder, &devices);
     let journal = journal::read(&table, &file.folder, &data_dir);
     let abort_after = watchdog::read(&table);
@@ -181,6 +186,7 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
         modbus_servers,
         broker: site_broker.broker,
         safety,
+        control,
         models,
         feeds: scan.feeds,
         off: scan.off,

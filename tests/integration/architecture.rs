@@ -9,7 +9,8 @@ use crate::support::root;
 use crate::tidy;
 
 /// The crates of a sample's path and beside it: none of them depends on another.
-const ROOMS: [&str; 8] = [
+const ROOMS: [&str; 9] = [
+    "bessai-control",
     "bessai-modbus",
     "bessai-modbus-server",
     "bessai-pipeline",

@@ -193,6 +193,7 @@ fn feed(
             // Each feed has a broker of its own.
             gates: BrokerGates::default(),
             record_write: record_in(journal),
+            propose: None,
         },
         policy: Policy {
             read: None,

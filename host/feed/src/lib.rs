@@ -42,4 +42,4 @@ pub use quarantine::{
     RequeuedContent, RequeuedEntry, StoredEntry, Storing,
 };
 pub use replacement::{Replacement, Replacements};
-pub use settings::{FeedSettings, RecordWrite};
+pub use settings::{FeedSettings, Propose, RecordWrite};

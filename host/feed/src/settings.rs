@@ -1,10 +1,11 @@
 //! A feed's settings, apart from plugin, broker and policy.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::event::Sequence;
-use bessai_domain::proposal::WriteStep;
+use bessai_domain::proposal::{Proposal, WriteOutcome, WriteStep};
 use bessai_domain::time::{Clock, Moment};
 
 use crate::gates::BrokerGates;
@@ -12,6 +13,9 @@ use crate::quarantine::Quarantine;
 
 /// Appends a step of a proposal to the events of the site; returns the event's number.
 pub type RecordWrite = Rc<dyn Fn(Moment, WriteStep) -> Sequence>;
+
+/// Makes a proposal of the feed's plugin, given the unit of its channel; its result is the first outcome.
+pub type Propose = Rc<dyn Fn(Proposal, String) -> Pin<Box<dyn Future<Output = WriteOutcome>>>>;
 
 /// A feed's settings, apart from plugin, broker and policy.
 pub struct FeedSettings {
@@ -29,4 +33,6 @@ pub struct FeedSettings {
     pub gates: BrokerGates,
     /// Where the plugin's proposals become events.
     pub record_write: RecordWrite,
+    /// Carries the proposals out; none if the gateway writes nothing.
+    pub propose: Option<Propose>,
 }

@@ -89,7 +89,7 @@ impl PointWriter {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub(crate) async fn write_with(
+    pub async fn write_with(
         &self,
         device: &str,
         point: &str,

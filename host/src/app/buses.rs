@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::control::Control;
 use super::report::StatusReport;
 use super::site;
 use crate::clock::now;
@@ -31,6 +32,8 @@ pub(super) struct Buses {
     inputs: mpsc::Sender<PipelineInput>,
     /// Shows what each connection counts.
     report: Rc<RefCell<StatusReport>>,
+    /// Writes set-points; none if the gateway only reads.
+    control: Option<Control>,
     stop: watch::Receiver<bool>,
 }
 
@@ -49,9 +52,10 @@ impl Buses {
     pub(super) fn new(
         inputs: mpsc::Sender<PipelineInput>,
         report: Rc<RefCell<StatusReport>>,
+        control: Option<Control>,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { running: Vec::new(), start: Instant::now(), inputs, report, stop }
+        Self { running: Vec::new(), start: Instant::now(), inputs, report, control, stop }
     }
 
     /// Starts the connections of these devices that are not running.
@@ -109,13 +113,14 @@ impl Buses {
         (0..).find(|place| !is_taken(place)).unwrap_or_default()
     }
 
-    /// The running gateway does not write to devices yet, so the write queue is closed. A restart opens a new connection and
-    /// learns anew what the device refuses.
+    /// A restart opens a new connection and learns anew what the device refuses.
     fn spawn(&self, bus: Bus, place: u32, relay: BusRelay) -> JoinHandle<()> {
         let name = format!("bus {}", bus.endpoint.address);
         let (start, inputs) = (self.start + stagger(&bus, place), self.inputs.clone());
+        let control = self.control.clone();
         let run = async move || {
-            bessai_modbus::run_relayed(bus.clone(), start, now, inputs.clone(), WriteQueue::closed(), &relay).await;
+            let writes = control.as_ref().map_or_else(WriteQueue::closed, |control| control.connect(&bus.devices));
+            bessai_modbus::run_relayed(bus.clone(), start, now, inputs.clone(), writes, &relay).await;
         };
         bessai_supervision::spawn(name, OnFailure::Restart, self.stop.clone(), run)
     }

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
+use crate::app::control::Control;
 use crate::app::report::StatusReport;
 use crate::config::{self, ComponentSource, FeedOff, FeedScan};
 use crate::logging;
@@ -54,6 +55,7 @@ pub(super) struct Feeds {
     quarantine: Rc<QuarantineWriter>,
     gates: BrokerGates,
     record_write: RecordWrite,
+    control: Option<Control>,
     engine: Arc<Engine>,
     journal: Journal,
     report: Rc<RefCell<StatusReport>>,
@@ -128,6 +130,7 @@ impl Feeds {
         engine: Arc<Engine>,
         journal: &Journal,
         report: &Rc<RefCell<StatusReport>>,
+        control: &Option<Control>,
         plugins_changed: watch::Receiver<Arc<config::Plugins>>,
         stop: &watch::Receiver<bool>,
     ) -> Self {
@@ -138,6 +141,7 @@ impl Feeds {
             quarantine: Rc::new(QuarantineWriter::new(&config.data_dir)),
             gates: BrokerGates::default(),
             record_write: settings::record_in(journal),
+            control: control.clone(),
             engine,
             journal: journal.clone(),
             report: Rc::clone(report),
@@ -411,7 +415,8 @@ impl Feeds {
         let (previous, journal) = (self.ending.remove(&name), self.journal.clone());
         let broker = MqttBroker::new(settings::broker_of(&self.site, &settings, &component));
         let policy = settings::policy(&self.site, &settings);
-        let of_feed = settings::of_feed(&self.site, &settings, &self.quarantine, &self.gates, &self.record_write);
+        let of_feed =
+            settings::of_feed(&self.site, &settings, &self.quarantine, &self.gates, &self.record_write, &self.control);
         let of_plugin = settings::of_plugin(&settings, metrics);
         let (start_at, running_component) = (settings.start, component.clone());
         // Boxed, because the task's future keeps the room of what it captures for as long as it lives.

@@ -72,6 +72,8 @@ pub struct Point {
     pub settle: Option<Duration>,
     /// A wrong value can damage the plant or cut it off: a person must confirm each write.
     pub dangerous: bool,
+    /// The device keeps it in flash, which each write wears out: it is written only on change and within a daily budget.
+    pub persistent: bool,
     /// The header of the SunSpec model that it belongs to.
     pub header: Option<ModelHeader>,
     /// The function that writes it, if the profile chooses one.
@@ -107,6 +109,7 @@ impl Point {
             unverified: false,
             settle: None,
             dangerous: false,
+            persistent: false,
             header: None,
             write_function: None,
             unit_id: None,

@@ -50,6 +50,7 @@ fn sign_ins() -> SignIns {
         quarantine: Rc::new(TestQuarantine(Rc::default())),
         gates: BrokerGates::default(),
         record_write: record_in(&Rc::default()),
+        propose: None,
     };
     SignIns::new(Rc::new(TaskContext::new(settings, SharedFeedHealth::default(), &policy())))
 }

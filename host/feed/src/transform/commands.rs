@@ -116,7 +116,7 @@ impl<P: Plugin> Transformer<P> {
             }
         };
         for proposal in proposals {
-            messages.extend(self.refuse_write(proposal).await);
+            messages.extend(self.propose_write(proposal).await);
         }
         self.context.health.borrow_mut().commands.received += 1;
         let messages = SessionMessages { messages, changes: self.changes_since(before) };

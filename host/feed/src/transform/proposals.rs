@@ -1,5 +1,6 @@
 //! Set-points that a plugin proposes: each proposal and its outcome is an event of the site, and the plugin gets the outcome.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::message::Message;
@@ -17,13 +18,15 @@ const RECORDED_PER_S: u32 = 20;
 const BURST: Duration = Duration::from_secs(1);
 
 impl<P: Plugin> Transformer<P> {
-    /// This gateway writes no set-points: records that, tells the plugin, and returns its messages about it.
-    pub(super) async fn refuse_write(&mut self, proposal: Proposal) -> Vec<Message> {
-        let reason = self.record_refusal(&proposal);
-        let (feed, device, channel) = (self.context.name(), shown(&proposal.device), shown(&proposal.channel));
-        tracing::warn!(%feed, %device, %channel, "the plugin's write to {device}/{channel} is refused: {reason}");
-        self.context.health.borrow_mut().commands.refused_writes += 1;
-        let (before, outcome) = (self.plugin.state().clone(), WriteOutcome::Refused(reason));
+    /// Makes the proposal, hands its first outcome to the plugin, and returns the plugin's messages about it.
+    pub(super) async fn propose_write(&mut self, proposal: Proposal) -> Vec<Message> {
+        let outcome = self.first_outcome(&proposal).await;
+        if let WriteOutcome::Refused(reason) = &outcome {
+            let (feed, device, channel) = (self.context.name(), shown(&proposal.device), shown(&proposal.channel));
+            tracing::warn!(%feed, %device, %channel, "the plugin's write to {device}/{channel} is refused: {reason}");
+            self.context.health.borrow_mut().commands.refused_writes += 1;
+        }
+        let before = self.plugin.state().clone();
         let processed = match self.start_if_stopped().await {
             Ok(()) => self.plugin.wrote(self.context.now().wall, &proposal.reference, &outcome).await,
             Err(error) => Err(error),
@@ -35,23 +38,28 @@ impl<P: Plugin> Transformer<P> {
         })
     }
 
-    /// Makes two events of it, unless it is too long or there are too many; returns why it is refused.
-    fn record_refusal(&self, proposal: &Proposal) -> String {
+    /// The proposal and its outcome are events, unless it is too long or there are too many.
+    async fn first_outcome(&self, proposal: &Proposal) -> WriteOutcome {
         if let Err(mistake) = proposal.check() {
-            return mistake;
+            return WriteOutcome::Refused(mistake);
         }
         let is_within_rate =
             self.context.proposal_rate.borrow_mut().take_in_bursts(RECORDED_PER_S, BURST, Instant::now());
         if is_within_rate.is_err() {
-            return format!("more than {RECORDED_PER_S} proposals in a second");
+            return WriteOutcome::Refused(format!("more than {RECORDED_PER_S} proposals in a second"));
+        }
+        let unit = self.pending.site().map(|site| proposal.unit(site)).unwrap_or_default();
+        if let Some(propose) = &self.context.settings.propose {
+            let propose = Rc::clone(propose);
+            return propose(proposal.clone(), unit).await;
         }
         let record = |step: WriteStep| (self.context.settings.record_write)(self.context.now(), step);
         let proposer = format!("feed/{}", self.context.name());
-        let unit = self.pending.site().map(|site| proposal.unit(site)).unwrap_or_default();
         let made = WriteStep { proposed: None, proposer, proposal: proposal.clone(), unit, outcome: None };
         let proposed = Some(record(made.clone()));
-        record(WriteStep { proposed, outcome: Some(WriteOutcome::Refused(WRITES_REFUSED.into())), ..made });
-        WRITES_REFUSED.into()
+        let refused = WriteOutcome::Refused(WRITES_REFUSED.into());
+        record(WriteStep { proposed, outcome: Some(refused.clone()), ..made });
+        refused
     }
 
     fn admit_answer(

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_control::Holder;
 use bessai_domain::broker_limits::BrokerLimits;
 use bessai_domain::event::EventBody;
 use bessai_domain::message::{Message, Qos};
 use bessai_domain::settings::Mistake;
-use bessai_feed::{BrokerGates, FeedSettings, Policy, RecordWrite};
+use bessai_feed::{BrokerGates, FeedSettings, Policy, Propose, RecordWrite};
 use bessai_files::Access;
 use bessai_journal::Journal;
 use bessai_mqtt::{BrokerHabits, BrokerSettings, ProxySettings, ReadPassword};
@@ -18,6 +19,7 @@ use bessai_plugin_runtime::{
 };
 
 use crate::app::BESSAI_JSON;
+use crate::app::control::Control;
 use crate::clock::now;
 use crate::config::{self, ComponentSource, Config, READ_LIMIT};
 use crate::quarantine::QuarantineWriter;
@@ -106,6 +108,7 @@ pub(super) fn of_feed(
     quarantine: &Rc<QuarantineWriter>,
     gates: &BrokerGates,
     record_write: &RecordWrite,
+    control: &Option<Control>,
 ) -> FeedSettings {
     FeedSettings {
         name: feed.name.clone(),
@@ -115,7 +118,19 @@ pub(super) fn of_feed(
         quarantine: Rc::<QuarantineWriter>::clone(quarantine),
         gates: gates.clone(),
         record_write: Rc::clone(record_write),
+        propose: control.as_ref().map(|control| propose(control, feed)),
     }
+}
+
+/// Hands the plugin's proposals to the control room, if the feed has the right to them.
+fn propose(control: &Control, feed: &config::FeedConfig) -> Propose {
+    let (control, name, rights) = (control.clone(), feed.name.clone(), feed.rights.write.clone());
+    Rc::new(move |proposal, unit| {
+        let right = format!("{}/{}", proposal.device, proposal.channel);
+        let (control, name) = (control.clone(), name.clone());
+        let checked = if rights.contains(&right) { Ok(()) } else { Err(right) };
+        Box::pin(async move { control.propose(Holder::Feed(name), proposal, unit, checked).await })
+    })
 }
 
 /// The topics of the default feed, which another feed may publish to only if its rights list them.

@@ -62,6 +62,7 @@ pub(super) fn read(
         unverified: table.boolean("unverified").unwrap_or(false),
         settle: table.duration("settle", Duration::ZERO..=LONGEST_SETTLE),
         dangerous: table.boolean("dangerous").unwrap_or(false),
+        persistent: table.boolean("persistent").unwrap_or(false),
         write_function: table.integer("write_function", 5..=16).and_then(WriteFunction::from_code),
         unit_id: table.integer("unit_id", 0..=255).map(UnitId),
         source: read_source(table, sources),
@@ -243,6 +244,9 @@ fn check(table: &SettingsTable<'_>, point: &Point) {
     }
     if !writes && point.write_function.is_some() {
         table.add_mistake("write_function", no_effect);
+    }
+    if !writes && point.persistent {
+        table.add_mistake("persistent", no_effect);
     }
     if !writes && point.dangerous {
         table.add_mistake("dangerous", no_effect);

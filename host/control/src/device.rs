@@ -1,0 +1,357 @@
+//! A controlled device: decides after each input what to write next, one register at a time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bessai_domain::event::SafetyState;
+use bessai_domain::proposal::{SetValue as Value, WriteOutcome};
+use bessai_domain::time::MonotonicTime;
+use bessai_domain::write::DEFAULT_SETTLE;
+
+use crate::actuator::{Actuator, Writes};
+use crate::budget::WriteBudget;
+use crate::interface::{OrderId, Output, PERMIT_LIFETIME, Permit, ProposalId, Purpose, WriteOrder};
+use crate::job::Job;
+use crate::limits::{Limits, SET_POINT};
+use crate::settings::ControlledDevice;
+use crate::target::{Applied, SetValue, Target};
+use crate::watchdog::Watchdog;
+
+mod results;
+
+/// A value that somebody else has changed is written again no more often than this.
+const REAPPLY_PAUSE: Duration = Duration::from_secs(10);
+
+/// What outputs are added to.
+pub(crate) struct Context<'a> {
+    pub(crate) now: MonotonicTime,
+    pub(crate) outputs: &'a mut Vec<Output>,
+    pub(crate) orders: &'a mut u64,
+}
+
+impl Context<'_> {
+    pub(crate) fn outcome(&mut self, id: ProposalId, outcome: WriteOutcome) {
+        self.outputs.push(Output::Outcome(id, outcome));
+    }
+
+    fn order(&mut self) -> OrderId {
+        *self.orders = self.orders.wrapping_add(1);
+        OrderId(*self.orders)
+    }
+}
+
+/// A controlled device.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) settings: ControlledDevice,
+    pub(crate) targets: BTreeMap<String, Target>,
+    pub(crate) charge_limits: Limits,
+    pub(crate) discharge_limits: Limits,
+    permit: (MonotonicTime, Permit),
+    is_online: bool,
+    /// The newest value of each point, and when it was read.
+    readings: BTreeMap<String, (MonotonicTime, f64)>,
+    job: Option<Job>,
+    budgets: BTreeMap<String, WriteBudget>,
+    watchdog: Option<Watchdog>,
+}
+
+impl Device {
+    pub(crate) fn new(name: &str, settings: ControlledDevice, now: MonotonicTime) -> Self {
+        let power = Actuator::of_power(&settings.profile).map(|actuator| (SET_POINT.to_owned(), Target::new(actuator)));
+        Self {
+            name: name.to_owned(),
+            targets: power.into_iter().collect(),
+            charge_limits: Limits::new(settings.charge_limit_fallback_kw),
+            discharge_limits: Limits::new(settings.discharge_limit_fallback_kw),
+            permit: (now, Permit::none()),
+            is_online: false,
+            readings: BTreeMap::new(),
+            job: None,
+            budgets: BTreeMap::new(),
+            watchdog: Watchdog::of(&settings.profile),
+            settings,
+        }
+    }
+
+    pub(crate) fn set_permit(&mut self, permit: Permit, now: MonotonicTime) {
+        self.permit = (now, permit);
+    }
+
+    pub(crate) fn read(&mut self, values: Vec<(String, f64)>, now: MonotonicTime) {
+        self.readings.extend(values.into_iter().map(|(point, value)| (point, (now, value))));
+    }
+
+    /// What a device has that was away is not known.
+    pub(crate) fn set_online(&mut self, is_online: bool) {
+        if self.is_online && !is_online {
+            self.job = None;
+            self.watchdog.iter_mut().for_each(Watchdog::forget);
+            for target in self.targets.values_mut().filter(|target| target.applied != Applied::Released) {
+                target.applied = Applied::Unknown;
+            }
+        }
+        if is_online && !self.is_online {
+            self.targets.values_mut().for_each(|target| target.retry_at = None);
+        }
+        self.is_online = is_online;
+    }
+
+    /// Why no set-point applies now; none if safety lets them through.
+    pub(crate) fn blocked(&self, now: MonotonicTime) -> Option<String> {
+        let (at, permit) = &self.permit;
+        if now.since(*at) >= PERMIT_LIFETIME {
+            return Some(format!("safety has given no verdict for {PERMIT_LIFETIME:?}"));
+        }
+        match permit.state {
+            SafetyState::Safe => None,
+            SafetyState::Unsafe => Some(format!("the battery is not safe: {}", permit.reason)),
+            SafetyState::Unknown => Some(format!("safety is unknown: {}", permit.reason)),
+        }
+    }
+
+    /// The value that applies instead of the wanted one.
+    pub(crate) fn limited(&self, channel: &str, value: f64) -> f64 {
+        if channel != SET_POINT {
+            return value;
+        }
+        let permit = &self.permit.1;
+        let strictest = |limits: [Option<f64>; 2]| limits.into_iter().flatten().fold(f64::INFINITY, f64::min).max(0.0);
+        let charge = strictest([permit.max_charge_kw, self.charge_limits.kilowatts()]);
+        let discharge = strictest([permit.max_discharge_kw, self.discharge_limits.kilowatts()]);
+        value.max(-charge).min(discharge)
+    }
+
+    /// The writes that set a value.
+    pub(crate) fn set_writes(&self, actuator: &Actuator, value: f64) -> Result<Writes, String> {
+        let writes = actuator.set(value, |point| self.reading(point))?;
+        actuator.check_range(&writes)?;
+        Ok(writes)
+    }
+
+    pub(crate) fn reading(&self, point: &str) -> Option<f64> {
+        self.readings.get(point).map(|(_, value)| *value).filter(|value| value.is_finite())
+    }
+
+    /// Does what is due.
+    pub(crate) fn step(&mut self, context: &mut Context<'_>) {
+        self.expire(context);
+        self.cancel_outdated_job(context.now);
+        let mut channels: Vec<_> = self.targets.keys().cloned().collect();
+        // What ends comes before what begins.
+        channels.sort_by_key(|channel| self.desired(channel, context.now).is_some());
+        for channel in channels {
+            if self.job.is_none() && self.is_online {
+                self.decide(&channel, context);
+            }
+        }
+        self.send_next(context);
+        self.count_watchdog(context);
+    }
+
+    fn expire(&mut self, context: &mut Context<'_>) {
+        let limits = [&mut self.charge_limits, &mut self.discharge_limits];
+        let expired_limits: Vec<_> = limits.into_iter().flat_map(|limits| limits.take_expired(context.now)).collect();
+        let leases = self.targets.values_mut().flat_map(|target| target.leases.take_expired(context.now));
+        let expired: Vec<_> = expired_limits.into_iter().chain(leases.map(|lease| lease.id)).collect();
+        for id in expired {
+            context.outcome(id, WriteOutcome::Expired);
+        }
+    }
+
+    /// The set-point that applies to a channel, and its value within the limits.
+    fn desired(&self, channel: &str, now: MonotonicTime) -> Option<(ProposalId, f64)> {
+        let lease = self.targets.get(channel)?.leases.first()?;
+        self.blocked(now).is_none().then(|| (lease.id, self.limited(channel, lease.value)))
+    }
+
+    /// The rest of a job whose set-point no longer applies is not written.
+    fn cancel_outdated_job(&mut self, now: MonotonicTime) {
+        let Some(job) = &self.job else { return };
+        let desired = self.desired(&job.channel, now);
+        let is_current = match job.purpose {
+            Purpose::Release => true,
+            _ => desired.is_some_and(|(_, value)| value == job.value),
+        };
+        let Some(job) = self.job.as_mut().filter(|_| !is_current) else { return };
+        job.is_cancelled = true;
+        if job.current.is_none() {
+            self.finish_cancelled();
+        }
+    }
+
+    fn decide(&mut self, channel: &str, context: &mut Context<'_>) {
+        let desired = self.desired(channel, context.now);
+        let Some(target) = self.targets.get(channel) else { return };
+        match (desired, target.applied.clone()) {
+            (None, Applied::Released) => {}
+            (None, _) => self.begin_release(channel, context.now),
+            (Some((id, value)), Applied::Set(set)) if set.value == value => {
+                self.keep(channel, id, &set, context);
+            }
+            (Some((id, value)), _) if target.may_try(context.now) => self.begin_set(channel, id, value, context),
+            (Some(_), _) => {}
+        }
+    }
+
+    /// The device already has the value: the timer is renewed, and a foreign change is undone.
+    fn keep(&mut self, channel: &str, id: ProposalId, set: &SetValue, context: &mut Context<'_>) {
+        if self.is_changed(channel, set, context.now) {
+            self.begin_set(channel, id, set.value, context);
+            return;
+        }
+        let Some(target) = self.targets.get_mut(channel) else { return };
+        if set.id != id
+            && let Applied::Set(applied) = &mut target.applied
+        {
+            applied.id = id;
+            target.last = Some(id);
+            self.answer_applied(channel, id, WriteOutcome::Verified(Value::Number(set.value)), context);
+        }
+        let due = self.targets.get(channel).and_then(Target::renewal_due);
+        if due.is_some_and(|due| due <= context.now) {
+            let is_volatile = |(point, _): &&(String, f64)| !self.is_persistent(point);
+            let writes: Writes = set.writes.iter().filter(is_volatile).cloned().collect();
+            self.job = Some(Job::new(channel, Purpose::Renewal, Some(id), set.value, writes));
+        }
+    }
+
+    /// Whether a point that the set-point has written reads otherwise since.
+    fn is_changed(&self, channel: &str, set: &SetValue, now: MonotonicTime) -> bool {
+        let Some(target) = self.targets.get(channel) else { return false };
+        if now.since(set.since) < REAPPLY_PAUSE {
+            return false;
+        }
+        let is_other = |(name, value): &(String, f64)| {
+            let Some(point) = target.actuator.point(name).filter(|point| point.scale_register.is_none()) else {
+                return false;
+            };
+            let is_timer = target.actuator.timer() == Some(name.as_str());
+            let settle = point.settle.unwrap_or(DEFAULT_SETTLE);
+            let read = self.readings.get(name).filter(|(at, _)| *at > set.renewed.plus(settle));
+            !is_timer && read.is_some_and(|(_, read)| read.is_finite() && !point.is_same_value(*read, *value, None))
+        };
+        // A later write of the same point counts.
+        let is_last = |index: usize, name: &str| set.writes.iter().skip(index + 1).all(|(later, _)| later != name);
+        set.writes.iter().enumerate().any(|(index, write)| is_last(index, &write.0) && is_other(write))
+    }
+
+    fn begin_set(&mut self, channel: &str, id: ProposalId, value: f64, context: &mut Context<'_>) {
+        let Some(actuator) = self.targets.get(channel).map(|target| target.actuator.clone()) else { return };
+        let before = self.reading_before(channel);
+        let checked = self.set_writes(&actuator, value).and_then(|writes| {
+            self.check_budget(&writes, &actuator.release(before), context.now)?;
+            Ok(writes)
+        });
+        let writes = match checked {
+            Ok(writes) => writes,
+            Err(reason) => {
+                self.set_refused(channel, id, reason, context);
+                return;
+            }
+        };
+        let Some(target) = self.targets.get_mut(channel) else { return };
+        (target.before, target.last, target.applied) = (before, Some(id), Applied::Unknown);
+        self.job = Some(Job::new(channel, Purpose::SetPoint, Some(id), value, writes));
+    }
+
+    /// The value that a single point gets back.
+    fn reading_before(&self, channel: &str) -> Option<f64> {
+        let target = self.targets.get(channel)?;
+        match (&target.actuator, &target.applied) {
+            (Actuator::Point(point), Applied::Released) => self.reading(&point.name),
+            _ => target.before,
+        }
+    }
+
+    fn begin_release(&mut self, channel: &str, now: MonotonicTime) {
+        let Some(target) = self.targets.get_mut(channel).filter(|target| target.may_try(now)) else { return };
+        target.applied = Applied::Unknown;
+        let writes = target.actuator.release(target.before);
+        self.job = Some(Job::new(channel, Purpose::Release, target.last, 0.0, writes));
+    }
+
+    fn is_persistent(&self, point: &str) -> bool {
+        self.settings.profile.point(point).is_some_and(|point| point.persistent)
+    }
+
+    /// Whether a persistent point has this value already, so that it is not written.
+    fn has_value(&self, name: &str, value: f64) -> bool {
+        let Some(point) = self.settings.profile.point(name).filter(|point| point.persistent) else { return false };
+        let exponent = point.scale_register.map(|_| 0);
+        self.reading(name).is_some_and(|read| point.is_same_value(read, value, exponent))
+    }
+
+    /// Refuses a set-point whose writes, and those of its release, are beyond the budget of a point.
+    fn check_budget(&mut self, set: &Writes, release: &Writes, now: MonotonicTime) -> Result<(), String> {
+        let per_day = self.settings.writes_per_day;
+        let names: Vec<_> = set.iter().map(|(name, _)| name.clone()).filter(|name| self.is_persistent(name)).collect();
+        for name in names {
+            let of_point = |writes: &Writes| writes.iter().filter(|(written, _)| *written == name).count();
+            let sets = set.iter().filter(|(written, value)| *written == name && !self.has_value(&name, *value)).count();
+            let needed = sets + of_point(release);
+            let allows = self.budgets.entry(name.clone()).or_default().allows(needed, per_day, now);
+            if sets > 0 && !allows {
+                return Err(format!(
+                    "{name} is kept in flash, and its {per_day} writes within 24 h are used up; writes_per_day changes that"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the next write of the job.
+    fn send_next(&mut self, context: &mut Context<'_>) {
+        if !self.is_online {
+            return;
+        }
+        loop {
+            let Some(job) = self.job.as_mut().filter(|job| job.current.is_none()) else { return };
+            let Some((point, value)) = job.pending.pop_front() else {
+                self.finish(context);
+                return self.after_finish(context);
+            };
+            let (purpose, cause) = (job.purpose, job.cause);
+            if self.has_value(&point, value) {
+                continue;
+            }
+            let id = context.order();
+            if let Some(job) = &mut self.job {
+                job.current = Some((id, point.clone(), value));
+            }
+            if self.is_persistent(&point) {
+                self.budgets.entry(point.clone()).or_default().count(context.now);
+            }
+            let device = self.name.clone();
+            context.outputs.push(Output::Write(WriteOrder { id, device, point, value, purpose, cause }));
+            return;
+        }
+    }
+
+    fn count_watchdog(&mut self, context: &mut Context<'_>) {
+        if !self.is_online || context.now.since(self.permit.0) >= PERMIT_LIFETIME {
+            return;
+        }
+        let Some(watchdog) = &mut self.watchdog else { return };
+        let id = OrderId(context.orders.wrapping_add(1));
+        if let Some(value) = watchdog.take_due(id, context.now) {
+            *context.orders = id.0;
+            let (device, point) = (self.name.clone(), watchdog.point.clone());
+            let purpose = Purpose::Watchdog;
+            context.outputs.push(Output::Write(WriteOrder { id, device, point, value, purpose, cause: None }));
+        }
+    }
+
+    /// When something happens by itself, as far as is known now.
+    pub(crate) fn next_due(&self, now: MonotonicTime) -> Option<MonotonicTime> {
+        let permit = self.permit.0.plus(PERMIT_LIFETIME);
+        let has_set = self.targets.values().any(|target| target.applied != Applied::Released);
+        let permit = Some(permit).filter(|end| has_set && *end > now);
+        let limits = [self.charge_limits.next_end(), self.discharge_limits.next_end()];
+        let is_counting = self.is_online && now.since(self.permit.0) < PERMIT_LIFETIME;
+        let watchdog = self.watchdog.as_ref().filter(|_| is_counting).and_then(Watchdog::next_due);
+        let targets = self.targets.values().map(Target::next_due);
+        targets.chain(limits).chain([permit, watchdog]).flatten().min()
+    }
+}

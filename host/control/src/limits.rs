@@ -1,0 +1,66 @@
+//! Limits from outside that no set-point may exceed while they hold, such as a network operator's.
+
+use bessai_domain::time::MonotonicTime;
+
+use crate::holder::Holder;
+use crate::interface::ProposalId;
+
+/// The channel of a device's power in kW, + = discharge, whatever registers set it.
+pub const SET_POINT: &str = "set_point_kw";
+/// The channel of the limit of charging, in kW.
+pub const CHARGE_LIMIT: &str = "charge_limit_kw";
+/// The channel of the limit of discharging, in kW.
+pub const DISCHARGE_LIMIT: &str = "discharge_limit_kw";
+
+/// The limits of one direction. The strictest applies.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    held: Vec<HeldLimit>,
+    fallback: Option<f64>,
+    /// Whoever set a limit fell silent, or nobody has set one since the start.
+    is_silent: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct HeldLimit {
+    pub(crate) id: ProposalId,
+    pub(crate) holder: Holder,
+    pub(crate) kilowatts: f64,
+    pub(crate) until: MonotonicTime,
+}
+
+impl Limits {
+    pub(crate) fn new(fallback: Option<f64>) -> Self {
+        Self { held: Vec::new(), fallback, is_silent: true }
+    }
+
+    pub(crate) fn add(&mut self, limit: HeldLimit) {
+        self.held.retain(|held| held.holder != limit.holder);
+        self.held.push(limit);
+        self.is_silent = false;
+    }
+
+    /// Its holder ends it; returns its proposal, if there is one. The fallback ends, too: the holder has spoken.
+    pub(crate) fn release(&mut self, holder: &Holder) -> Option<ProposalId> {
+        self.is_silent = false;
+        let index = self.held.iter().position(|held| held.holder == *holder)?;
+        Some(self.held.remove(index).id)
+    }
+
+    /// Takes out those whose holder fell silent.
+    pub(crate) fn take_expired(&mut self, now: MonotonicTime) -> Vec<ProposalId> {
+        let expired: Vec<_> = self.held.extract_if(.., |held| held.until <= now).map(|held| held.id).collect();
+        self.is_silent |= !expired.is_empty();
+        expired
+    }
+
+    /// The limit in kW that applies, if any.
+    pub(crate) fn kilowatts(&self) -> Option<f64> {
+        let fallback = self.fallback.filter(|_| self.is_silent);
+        self.held.iter().map(|held| held.kilowatts).chain(fallback).min_by(f64::total_cmp)
+    }
+
+    pub(crate) fn next_end(&self) -> Option<MonotonicTime> {
+        self.held.iter().map(|held| held.until).min()
+    }
+}

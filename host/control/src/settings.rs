@@ -1,0 +1,62 @@
+//! Which devices are controlled, and how far.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_domain::profile::Profile;
+
+/// How long a set-point holds that names no end.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(60);
+/// The longest that a set-point may hold, unless the settings say otherwise.
+const DEFAULT_LONGEST_LEASE: Duration = Duration::from_secs(15 * 60);
+/// Writes of one persistent point in 24 h, unless the settings say otherwise: flash of 100,000 cycles lasts ten years.
+pub const DEFAULT_WRITES_PER_DAY: u32 = 24;
+
+/// The settings of the control room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlSettings {
+    /// The controlled devices by name; nothing is written to others.
+    pub devices: BTreeMap<String, ControlledDevice>,
+    /// Names of feeds, the one whose set-point applies first.
+    pub priority: Vec<String>,
+    /// The longest time for which one proposal holds.
+    pub longest_lease: Duration,
+}
+
+/// A controlled device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlledDevice {
+    /// Its points and what sets its power.
+    pub profile: Arc<Profile>,
+    /// The most that it may be told to charge with, in kW; none for as much as its profile allows.
+    pub max_charge_kw: Option<f64>,
+    /// The most that it may be told to discharge with, in kW.
+    pub max_discharge_kw: Option<f64>,
+    /// The limit of charging that applies while nobody who sets one can be heard, in kW.
+    pub charge_limit_fallback_kw: Option<f64>,
+    /// The same of discharging.
+    pub discharge_limit_fallback_kw: Option<f64>,
+    /// How often each persistent point may be written in 24 h.
+    pub writes_per_day: u32,
+}
+
+impl ControlledDevice {
+    /// A device without limits of its own.
+    pub fn new(profile: Arc<Profile>) -> Self {
+        Self {
+            profile,
+            max_charge_kw: None,
+            max_discharge_kw: None,
+            charge_limit_fallback_kw: None,
+            discharge_limit_fallback_kw: None,
+            writes_per_day: DEFAULT_WRITES_PER_DAY,
+        }
+    }
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self { devices: BTreeMap::new(), priority: Vec::new(), longest_lease: DEFAULT_LONGEST_LEASE }
+    }
+}

@@ -1,0 +1,5 @@
+//! Sequences of inputs against a simulated device.
+
+mod bench;
+mod properties;
+mod sequences;

@@ -1,0 +1,150 @@
+//! What a device gets, and what holders are told, in the cases that the properties do not tell apart.
+
+use std::time::Duration;
+
+use bessai_domain::event::SafetyState;
+use bessai_domain::proposal::{SetValue, WriteOutcome};
+
+use super::bench::{Behaviour, Bench};
+use crate::{CHARGE_LIMIT, Holder, Purpose, SET_POINT};
+
+fn bench() -> Bench {
+    let mut bench = Bench::new(5.0, 24);
+    bench.set_online(true);
+    bench.judge(SafetyState::Safe);
+    bench
+}
+
+fn feed(name: &str) -> Holder {
+    Holder::Feed(name.into())
+}
+
+fn verified(value: f64) -> WriteOutcome {
+    WriteOutcome::Verified(SetValue::Number(value))
+}
+
+fn refused(bench: &Bench, proposal: usize) -> String {
+    match &bench.outcomes(proposal)[..] {
+        [WriteOutcome::Refused(reason)] => reason.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn writes(bench: &Bench, purpose: Purpose) -> Vec<(&str, f64)> {
+    let of_purpose = bench.orders.iter().filter(|order| order.purpose == purpose);
+    of_purpose.map(|order| (order.point.as_str(), order.value)).collect()
+}
+
+#[test]
+fn a_set_point_is_written_by_recipe_and_released_at_its_end() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(-3.0), 20);
+    assert_eq!(writes(&bench, Purpose::SetPoint), [("power", -3000.0), ("mode", 1.0)]);
+    assert_eq!(bench.outcomes(0), [verified(-3.0)]);
+    bench.wait(Duration::from_secs(21));
+    assert_eq!(writes(&bench, Purpose::Release), [("mode", 0.0)]);
+    assert_eq!(bench.outcomes(0), [verified(-3.0), WriteOutcome::Expired]);
+}
+
+#[test]
+fn operator_comes_before_feeds_by_priority_before_models_and_the_next_one_follows() {
+    let mut bench = bench();
+    bench.propose(Holder::Model("dispatch".into()), SET_POINT, Some(1.0), 60);
+    bench.propose(feed("other"), SET_POINT, Some(2.0), 60);
+    bench.propose(feed("trader"), SET_POINT, Some(3.0), 60);
+    bench.propose(Holder::Operator, SET_POINT, Some(4.0), 60);
+    bench.propose(feed("other"), SET_POINT, Some(2.5), 60);
+    assert_eq!(bench.device["power"], 4000.0);
+    let superseded = |by: &str| WriteOutcome::Superseded(by.into());
+    assert_eq!(bench.outcomes(0), [verified(1.0), superseded("feed/other")]);
+    assert_eq!(bench.outcomes(2), [verified(3.0), superseded("operator")]);
+    assert_eq!(bench.outcomes(4), [superseded("operator")]);
+    bench.propose(Holder::Operator, SET_POINT, None, 1);
+    assert_eq!(bench.device["power"], 3000.0);
+    bench.propose(feed("trader"), SET_POINT, None, 1);
+    assert_eq!(bench.device["power"], 2500.0);
+    assert_eq!(bench.outcomes(4), [superseded("operator"), verified(2.5)]);
+    bench.wait(Duration::from_secs(61));
+    assert_eq!(bench.device["mode"], 0.0);
+}
+
+#[test]
+fn refusals_name_the_reason() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(5.1), 60);
+    assert_eq!(refused(&bench, 0), "5.1 kW is outside -5 to 5 kW, which [control] allows for battery");
+    bench.propose(feed("trader"), "mode", Some(1.0), 60);
+    assert_eq!(refused(&bench, 1), "mode belongs to the device's set-point; propose set_point_kw instead");
+    bench.propose(feed("trader"), "soc", Some(1.0), 60);
+    assert_eq!(refused(&bench, 2), "soc cannot be set: its profile makes it read-only or a text");
+    bench.propose(feed("trader"), SET_POINT, Some(1.0), 901);
+    assert_eq!(refused(&bench, 3), "it would hold for 901s; [control] longest_lease allows 900s");
+    bench.propose(feed("trader"), SET_POINT, None, 1);
+    assert_eq!(refused(&bench, 4), "feed/trader holds nothing on battery/set_point_kw");
+    bench.judge(SafetyState::Unsafe);
+    bench.propose(feed("trader"), SET_POINT, Some(1.0), 60);
+    assert_eq!(refused(&bench, 5), "the battery is not safe: test");
+    assert_eq!(writes(&bench, Purpose::SetPoint), []);
+}
+
+#[test]
+fn a_hold_survives_a_reconnect_and_a_foreign_change() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 300);
+    bench.set_online(false);
+    bench.wait(Duration::from_secs(65));
+    assert_eq!(bench.device["mode"], 0.0, "the device has released itself");
+    bench.set_online(true);
+    assert_eq!((bench.device["mode"], bench.device["power"]), (2.0, 2000.0));
+    bench.foreign("power", 500.0);
+    bench.wait(Duration::from_secs(12));
+    assert_eq!(bench.device["power"], 2000.0);
+}
+
+#[test]
+fn the_device_s_timer_is_renewed_until_the_pipeline_stops() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 600);
+    bench.wait(Duration::from_secs(200));
+    assert_eq!(bench.device["mode"], 2.0);
+    let counts = writes(&bench, Purpose::Watchdog).len();
+    assert!(counts >= 200, "the watchdog has counted to {counts}");
+    bench.stop_pipeline();
+    bench.wait(Duration::from_secs(20));
+    let counts = writes(&bench, Purpose::Watchdog).len();
+    assert_eq!(bench.device["mode"], 0.0, "released when no verdict comes any more");
+    bench.wait(Duration::from_secs(20));
+    assert_eq!(writes(&bench, Purpose::Watchdog).len(), counts);
+}
+
+#[test]
+fn a_limit_holds_the_set_point_back_while_it_lasts() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(-4.0), 300);
+    bench.propose(feed("grid"), CHARGE_LIMIT, Some(1.5), 60);
+    assert_eq!((bench.device["power"], bench.outcomes(1)), (-1500.0, vec![WriteOutcome::Acknowledged]));
+    bench.wait(Duration::from_secs(61));
+    assert_eq!(bench.device["power"], -4000.0);
+}
+
+#[test]
+fn a_value_that_is_acknowledged_and_not_taken_is_a_failure_and_the_device_is_released() {
+    let mut bench = bench();
+    bench.behaviour = Behaviour::Ignores;
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 300);
+    assert_eq!(bench.outcomes(0).first(), Some(&WriteOutcome::Failed("acknowledged, still 0".into())));
+    bench.behaviour = Behaviour::Obeys;
+    bench.wait(Duration::from_secs(120));
+    assert_eq!(bench.device["mode"], 0.0);
+    assert_eq!(writes(&bench, Purpose::Release).last(), Some(&("mode", 0.0)));
+}
+
+#[test]
+fn safety_suspends_a_hold() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 300);
+    bench.judge(SafetyState::Unknown);
+    assert_eq!(bench.device["mode"], 0.0);
+    bench.judge(SafetyState::Safe);
+    assert_eq!((bench.device["mode"], bench.device["power"]), (2.0, 2000.0));
+}

@@ -1,0 +1,79 @@
+//! `[control]`: which devices set-points are written to, and how far. Without it nothing is written.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessai_control::{ControlSettings, ControlledDevice};
+use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
+
+use super::device::Devices;
+
+/// `longest_lease`: the times that can be configured. A set-point of a holder that is gone must end within a day.
+const LONGEST_LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// `writes_per_day`: more would wear out any flash.
+const WRITES_PER_DAY: RangeInclusive<u32> = 0..=10_000;
+
+/// The settings of control; none if it is off.
+pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices) -> Option<ControlSettings> {
+    let table = table.table("control")?;
+    let is_enabled = table.boolean("enabled").unwrap_or(false);
+    let defaults = ControlSettings::default();
+    let settings = ControlSettings {
+        priority: table.texts("priority").unwrap_or_default(),
+        longest_lease: table.duration("longest_lease", LONGEST_LEASES).unwrap_or(defaults.longest_lease),
+        devices: read_devices(&table, devices),
+    };
+    if is_enabled && settings.devices.is_empty() && table.value("devices").is_none() {
+        let hint = "is missing; name each device that may be written to, such as [control.devices.battery]";
+        table.mistakes().add(Mistake::without_value(table.key("devices"), hint));
+    }
+    table.report_unknown_keys();
+    is_enabled.then_some(settings)
+}
+
+fn read_devices(table: &SettingsTable<'_>, devices: &Devices) -> BTreeMap<String, ControlledDevice> {
+    let mut controlled = BTreeMap::new();
+    let Some(section) = table.table("devices") else { return controlled };
+    for (name, entry) in section.entries() {
+        let Some(entry) = entry else {
+            section.add_mistake(name, "write a table, such as { max_charge_kw = 5 } or {}");
+            continue;
+        };
+        let device = devices.list.iter().find(|device| device.name == name);
+        let profile = device.map(|device| Arc::clone(&device.profile));
+        if profile.is_none() && devices.is_complete {
+            let hint = unknown_name_hint(name, devices.list.iter().map(|device| device.name.as_str()));
+            table.mistakes().add(Mistake::without_value(section.key(name), hint));
+        }
+        let settings = read_device(&entry);
+        if let Some(profile) = profile {
+            controlled.insert(name.to_owned(), ControlledDevice { profile, ..settings });
+        }
+    }
+    controlled
+}
+
+fn read_device(table: &SettingsTable<'_>) -> ControlledDevice {
+    let defaults = ControlledDevice::new(Arc::new(bessai_domain::profile::Profile::new("")));
+    let device = ControlledDevice {
+        max_charge_kw: table.number("max_charge_kw"),
+        max_discharge_kw: table.number("max_discharge_kw"),
+        charge_limit_fallback_kw: table.number("charge_limit_fallback_kw"),
+        discharge_limit_fallback_kw: table.number("discharge_limit_fallback_kw"),
+        writes_per_day: table.integer("writes_per_day", WRITES_PER_DAY).unwrap_or(defaults.writes_per_day),
+        ..defaults
+    };
+    let powers = [
+        ("max_charge_kw", device.max_charge_kw),
+        ("max_discharge_kw", device.max_discharge_kw),
+        ("charge_limit_fallback_kw", device.charge_limit_fallback_kw),
+        ("discharge_limit_fallback_kw", device.discharge_limit_fallback_kw),
+    ];
+    for (key, _) in powers.into_iter().filter(|(_, power)| power.is_some_and(|power| power < 0.0)) {
+        table.add_mistake(key, "write a power in kW, 0 or more");
+    }
+    table.report_unknown_keys();
+    device
+}
