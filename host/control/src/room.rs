@@ -38,7 +38,7 @@ impl ControlRoom {
 
     /// Devices that a set-point may have been left on by a gateway that was killed: they are released once they are online.
     pub fn release_left_over(&mut self, devices: &[String]) {
-        for device in devices.iter().filter_map(|name| self.devices.get_mut(name)) {
+        for (_, device) in self.devices.iter_mut().filter(|(name, _)| devices.contains(name)) {
             device.targets.values_mut().for_each(|target| target.applied = Applied::Unknown);
         }
     }
