@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bessai_domain::event::EventBody;
 use bessai_domain::site::Site;
 use bessai_journal::Journal;
 use bessai_modbus::{BusEndpoint, DeviceSettings};
@@ -37,7 +38,7 @@ mod sharing;
 mod site;
 
 use buses::Buses;
-use control::Control;
+use control::{Control, Operator};
 use feeds::Feeds;
 use modbus_servers::ModbusServers;
 use models::Models;
@@ -114,7 +115,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let (plugins, plugins_changed) = watch::channel(config.plugins.clone());
 
     let models = Models::start(config.models.clone(), &site, inputs.clone()).map_err(anyhow::Error::msg)?;
-    let control = config.control.clone().map(|settings| Control::new(settings, &journal));
+    let control = Control::start(config.control.clone(), &config.data_dir, &journal).await;
     let mut feeds = Feeds::new(&config, engine, &journal, &report, &control, plugins_changed, &stopping);
     let folder = feeds.start(config.feeds.clone(), config.off.clone());
     let feeds = spawn_folder(feeds, folder, &stopping);
@@ -124,12 +125,13 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     if let Some(last) = &last_verdict {
         pipeline.restore_trips(last);
     }
+    control.set_monitor(pipeline.monitor());
     let pipeline = spawn_pipeline(pipeline, received, &stopping);
     let buses =
         Rc::new(RefCell::new(Buses::new(inputs.clone(), Rc::clone(&report), control.clone(), stopping.clone())));
     buses.borrow_mut().start(&config.devices);
-    let controlling = control.map(|control| control.spawn(&stopping));
-    let sharing = Sharing::start(&config, &buses, &stopping);
+    let controlling = control.spawn(&stopping);
+    let sharing = Sharing::start(&config, &buses, Operator::new(&control, &inputs), &stopping);
     let main_loop = Arc::new(MainLoop::default());
     let (health, requests) =
         HealthServer::start(config.health, &main_loop).context("failed to start the thread that serves /health")?;
@@ -144,6 +146,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
         buses: Rc::clone(&buses),
         modbus_servers: Rc::clone(&sharing.modbus_servers),
         models,
+        control: control.clone(),
         inputs,
         plugins,
         report: reload_report,
@@ -154,12 +157,14 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
 
     let ended = wait_for_end(outside.stop).await;
     service_manager.notify_stopping();
+    // Devices are released while their connections still run.
+    control.stop().await;
     stop.send_replace(true);
     if let Some(reloading) = reloading {
         reloading.abort();
     }
     sharing.abort();
-    controlling.iter().for_each(JoinHandle::abort);
+    controlling.abort();
     buses.borrow().abort();
     let _ = pipeline.await;
     drain(feeds).await;
@@ -294,26 +299,31 @@ fn sinks(
     journal: &Journal,
     report: &Rc<RefCell<StatusReport>>,
     models: &Rc<RefCell<Models>>,
-    control: &Option<Control>,
+    control: &Control,
     reports: ReportRules,
 ) -> Sinks {
     let (journal, judged, models) = (journal.clone(), Rc::clone(report), Rc::clone(models));
-    let (judging, seeing, reading) = (control.clone(), control.clone(), control.clone());
+    let (judging, seeing, reading, discovering) = (control.clone(), control.clone(), control.clone(), control.clone());
     let (of_failures, of_missing, report) = (Rc::clone(report), Rc::clone(report), Rc::clone(report));
     Sinks {
         judged: Box::new(move |state| {
             judged.borrow_mut().judged(state);
-            judging.iter().for_each(|control| control.judged(state));
+            judging.judged();
         }),
         append: Box::new(move |at, body| {
             report.borrow_mut().note(&body);
-            seeing.iter().for_each(|control| control.event(&body));
+            let status = match &body {
+                EventBody::Device(status) => Some(status.clone()),
+                _ => None,
+            };
             journal.append(at, body);
+            status.iter().for_each(|status| seeing.device(status));
         }),
         infer: Box::new(move |at, frame, exchange, site| {
-            reading.iter().for_each(|control| control.frame(frame, site));
+            reading.frame(frame, site);
             models.borrow_mut().offer(at, frame, exchange, site);
         }),
+        discovered: Box::new(move |device, profile| discovering.discovered(device, profile)),
         reports,
         failed: Box::new(move |failure| of_failures.borrow_mut().note_failure(failure)),
         missing: Box::new(move |missing| of_missing.borrow_mut().note_missing(missing)),

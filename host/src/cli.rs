@@ -22,6 +22,7 @@ mod check;
 mod compile;
 mod completions;
 mod configuration;
+mod control;
 mod device;
 mod error;
 mod feed;
@@ -37,6 +38,7 @@ mod values;
 use broker::BrokerCommand;
 use completions::CompletionShell;
 use configuration::ConfigArgument;
+use control::ControlCommand;
 use device::DeviceCommand;
 use error::CommandError;
 use feed::FeedCommand;
@@ -143,6 +145,16 @@ Examples:
   bessai-edge feed requeue acme"
     )]
     Feed(FeedCommand),
+    /// Show, set and release the set-points of the running gateway on this machine.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  bessai-edge control status
+  bessai-edge control set battery 2.5 --for 10m
+  bessai-edge control release battery"
+    )]
+    Control(ControlCommand),
     /// List and export recorded events, also while a gateway runs.
     #[command(
         subcommand,
@@ -208,6 +220,7 @@ fn run(command: Command) -> Result<(), CommandError> {
         Command::Plugin(command) => plugin::run(command),
         Command::Device(command) => device::run(command),
         Command::Broker(command) => broker::run(command),
+        Command::Control(command) => control::run(command),
         Command::Feed(command) => feed::run(command),
         Command::Journal(command) => journal::run(command),
         Command::Health => health::run(),

@@ -23,6 +23,8 @@ pub(crate) const MAX_LINE_BYTES: usize = 16_384;
 pub(crate) const REPLY_LIMIT: Duration = Duration::from_secs(3);
 /// Why a reply is not understood.
 const NOT_A_GATEWAY: &str = "the reply is not that of a gateway's local socket";
+/// The beginning of the names of all requests to control.
+const CONTROL: &str = "control-";
 /// The socket's name in the data folder.
 const FILE_NAME: &str = "control.sock";
 /// Bytes that the path of a socket may have, with the zero at its end (`sockaddr_un`).
@@ -48,6 +50,21 @@ pub(crate) enum LocalRequest {
     HasConnection(DeviceAddress),
     /// What follows are requests to this device, each with this time limit.
     Open(DeviceAddress, Duration),
+    /// Something that the operator wants of control.
+    Control(ControlRequest),
+}
+
+/// What an operator asks of control.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ControlRequest {
+    /// What is held, and what safety says.
+    Status,
+    /// Set a channel of a device for a time; no time for the default.
+    Set { device: String, channel: String, value: f64, hold: Option<Duration> },
+    /// End the operator's set-point of a channel.
+    Release { device: String, channel: String },
+    /// Reset the trips of a device, or of all.
+    ResetTrips { device: Option<String> },
 }
 
 /// A device as both sides know it, whatever the protocol is that it speaks.
@@ -105,6 +122,7 @@ impl LocalRequest {
                 let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
                 json!({ "version": VERSION, "request": "open", "device": device.json(), "timeout_ms": timeout_ms })
             }
+            Self::Control(request) => request.json(),
         };
         format!("{request}\n")
     }
@@ -127,11 +145,61 @@ impl LocalRequest {
                 let timeout = request.get("timeout_ms").and_then(Value::as_u64).ok_or_else(incomplete)?;
                 Ok(Self::Open(device()?, Duration::from_millis(timeout)))
             }
+            Some(name) if name.starts_with(CONTROL) => {
+                ControlRequest::parse(name, &request).ok_or_else(incomplete)?.map(Self::Control)
+            }
             name => {
                 let message = format!("the running gateway knows no request {:?}", name.unwrap_or_default());
                 Err(LocalError::new("unknown-request", message))
             }
         }
+    }
+}
+
+impl ControlRequest {
+    fn json(&self) -> Value {
+        match self {
+            Self::Status => json!({ "version": VERSION, "request": "control-status" }),
+            Self::Set { device, channel, value, hold } => {
+                let hold_ms = hold.map(|hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX));
+                json!({
+                    "version": VERSION, "request": "control-set", "device": device, "channel": channel, "value": value,
+                    "hold_ms": hold_ms,
+                })
+            }
+            Self::Release { device, channel } => {
+                json!({ "version": VERSION, "request": "control-release", "device": device, "channel": channel })
+            }
+            Self::ResetTrips { device } => {
+                json!({ "version": VERSION, "request": "control-reset-trips", "device": device })
+            }
+        }
+    }
+
+    /// None if a member is missing or of the wrong type.
+    fn parse(name: &str, request: &Value) -> Option<Result<Self, LocalError>> {
+        let text = |key: &str| request.get(key).and_then(Value::as_str).map(str::to_owned);
+        let target = || Some((text("device")?, text("channel")?));
+        Some(Ok(match name {
+            "control-status" => Self::Status,
+            "control-set" => {
+                let ((device, channel), value) = (target()?, request.get("value")?.as_f64()?);
+                let hold = match request.get("hold_ms") {
+                    None | Some(Value::Null) => None,
+                    Some(hold) => Some(Duration::from_millis(hold.as_u64()?)),
+                };
+                Self::Set { device, channel, value, hold }
+            }
+            "control-release" => {
+                let (device, channel) = target()?;
+                Self::Release { device, channel }
+            }
+            "control-reset-trips" => Self::ResetTrips { device: text("device") },
+            _ => {
+                let message = format!("the running gateway knows no request {name:?}");
+                return Some(Err(LocalError::new("unknown-request", message)));
+            }
+        }))
     }
 }
 
@@ -165,10 +233,17 @@ mod tests {
     fn requests_are_read_as_they_are_written() {
         let network = DeviceAddress::Network("192.168.1.20".into(), 502);
         let serial = DeviceAddress::Serial("/dev/ttyUSB0".into());
+        let (device, channel) = ("battery".to_owned(), "set_point_kw".to_owned());
+        let set = |hold| ControlRequest::Set { device: device.clone(), channel: channel.clone(), value: -2.5, hold };
         for request in [
             LocalRequest::HasConnection(network.clone()),
             LocalRequest::Open(network, Duration::from_millis(300)),
             LocalRequest::Open(serial, Duration::from_secs(3)),
+            LocalRequest::Control(ControlRequest::Status),
+            LocalRequest::Control(set(None)),
+            LocalRequest::Control(set(Some(Duration::from_secs(90)))),
+            LocalRequest::Control(ControlRequest::Release { device: "battery".into(), channel: "set_point_kw".into() }),
+            LocalRequest::Control(ControlRequest::ResetTrips { device: None }),
         ] {
             let line = request.line();
             assert_eq!((LocalRequest::parse(line.as_bytes()), line.matches('\n').count()), (Ok(request), 1));
@@ -184,6 +259,8 @@ mod tests {
         assert_eq!(code(r#"{"version": 2, "request": "open-the-gate"}"#), "unknown-request");
         assert_eq!(code(r#"{"version": 2, "request": "has-connection", "device": {"host": 5}}"#), "invalid");
         assert_eq!(code(r#"{"version": 2, "request": "open", "device": {"path": "/dev/x"}}"#), "invalid");
+        assert_eq!(code(r#"{"version": 2, "request": "control-explode"}"#), "unknown-request");
+        assert_eq!(code(r#"{"version": 2, "request": "control-set", "device": "battery", "value": 5}"#), "invalid");
     }
 
     #[test]

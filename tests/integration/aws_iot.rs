@@ -125,10 +125,10 @@ async fn the_aws_sdk_receives_telemetry_and_keeps_a_shadow() {
     app.send(r#"{"battery":{"luna_charge_target_soc":80}}"#);
     let delta = next(&mut app, |message| message["delta"].is_object()).await;
     assert_eq!(delta["delta"], json!({ "battery": { "luna_charge_target_soc": 80 } }));
-    gateway.wait_for_log("the desired battery/luna_charge_target_soc was refused: not yet").await;
+    gateway.wait_for_log("the desired battery/luna_charge_target_soc was refused: [control] is off").await;
     let refused = next(&mut app, |message| message["json"]["state"]["reported"]["refused"].is_object()).await;
     let reason = &refused["json"]["state"]["reported"]["refused"]["battery/luna_charge_target_soc"];
-    assert!(reason.as_str().unwrap().starts_with("not yet"), "{refused}");
+    assert!(reason.as_str().unwrap().starts_with("[control] is off"), "{refused}");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn messages_are_answered_in_both_versions_of_mqtt() {
             assert_eq!(acme.answer().await, format!("{number} acme/cmd/a hello-{number}"), "MQTT {protocol}");
         }
         acme.publish("acme/cmd/b", "write a1").await;
-        assert_eq!(acme.answer().await, "a1 Outcome::Refused(\"not yet: this gateway does not write set-points\")");
+        assert_eq!(acme.answer().await, "a1 Outcome::Refused(\"[control] is off: this gateway writes no set-points\")");
         let feed = acme.feed(|feed| feed["commands"]["received"] == json!(6)).await;
         assert_eq!(
             (&feed["commands"]["dropped"], &feed["commands"]["refused_writes"]),
@@ -112,7 +112,7 @@ async fn a_proposal_and_its_refusal_are_events_of_every_feed() {
     auditor.next("/frame").await;
     acme.publish("acme/cmd/a", "write a1").await;
     let proposal = "feed/commander battery/power_kw Some(Value::Number(20.0)) kW a1";
-    let refused = "Some(Outcome::Refused(\"not yet: this gateway does not write set-points\"))";
+    let refused = "Some(Outcome::Refused(\"[control] is off: this gateway writes no set-points\"))";
     for expected in [format!("made {proposal} None"), format!("1 {proposal} {refused}")] {
         assert_eq!(auditor.next("/write").await.payload, expected);
         assert_eq!(acme.customer.next("acme/write").await.payload, expected);
@@ -124,7 +124,10 @@ async fn a_proposal_and_its_refusal_are_events_of_every_feed() {
     });
     assert_eq!(made["write"], step);
     assert_eq!(outcome["write"]["proposed"], made["sequence"]);
-    assert_eq!(outcome["write"]["outcome"], json!({ "refused": "not yet: this gateway does not write set-points" }));
+    assert_eq!(
+        outcome["write"]["outcome"],
+        json!({ "refused": "[control] is off: this gateway writes no set-points" })
+    );
 }
 
 #[tokio::test]

@@ -154,11 +154,13 @@ async fn commands_are_refused_in_the_log_and_shown_by_the_state() {
         publish(home.broker.port, component["cmd_t"].as_str().unwrap(), payload, false).await;
     };
     command(&target, "80").await;
-    home.gateway.wait_for_log("command for battery luna_charge_target_soc is not carried out: not yet: ").await;
+    home.gateway
+        .wait_for_log("command for battery luna_charge_target_soc is not carried out: [control] is off: ")
+        .await;
     command(&target, "120").await;
     home.gateway.wait_for_log("luna_charge_target_soc is refused: 120 is not within 0 to 100").await;
     command(&mode, mode["options"][0].as_str().unwrap()).await;
-    home.gateway.wait_for_log("command for battery luna_working_mode is not carried out: not yet: ").await;
+    home.gateway.wait_for_log("command for battery luna_working_mode is not carried out: [control] is off: ").await;
     let health = home.gateway.health().await["feeds"]["home-assistant"].clone();
     assert_eq!((&health["commands"]["refused_writes"], &health["set_aside"]), (&json!(2), &json!(0)), "{health}");
     let state = home.subscriber.next("/home-assistant/battery/state").await.json();

@@ -39,9 +39,9 @@ async fn each_command_is_answered_with_its_reference_or_the_mistake() {
     assert_eq!((&kept["ref"], &kept["outcome"]), (&json!("kept"), &json!("refused")));
     assert!(kept["reason"].as_str().unwrap().contains("the command is retained, so it may be of any age"), "{kept}");
     for (topic, payload, reference, reason) in [
-        ("battery/power_kw", r#"{"value": 20.0, "until_s": 60, "ref": "a1"}"#, json!("a1"), "not yet"),
-        ("battery/power_kw", r#"{"value": 20.0}"#, Value::Null, "not yet"),
-        ("battery/power_kw", r#"{"value": null, "ref": "a2"}"#, json!("a2"), "not yet"),
+        ("battery/power_kw", r#"{"value": 20.0, "until_s": 60, "ref": "a1"}"#, json!("a1"), "[control] is off"),
+        ("battery/power_kw", r#"{"value": 20.0}"#, Value::Null, "[control] is off"),
+        ("battery/power_kw", r#"{"value": null, "ref": "a2"}"#, json!("a2"), "[control] is off"),
         ("battery/power_kw", r#"{"value": 20.0"#, Value::Null, "the payload is not JSON: invalid JSON at byte 14"),
         ("battery/power_kw", "20", Value::Null, "the payload is not a JSON object"),
         ("battery/power_kw", r#"{"ref":"a3"}"#, json!("a3"), "value is missing"),

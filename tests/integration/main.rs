@@ -21,6 +21,7 @@ mod command_line;
 mod commands;
 mod commissioning;
 mod configuration;
+mod control;
 mod delivery;
 mod device;
 mod device_values;

@@ -181,7 +181,7 @@ async fn changes_are_published_and_commands_answered(host: &mut Host, device: &D
 
     // A command for a writable channel is a proposal, which the host refuses.
     host.peer.send("dcmd\tSolar Plants\tSITE-CL-001\tbattery\tluna_charge_target_soc\t80");
-    gateway.wait_for_log("a DCMD for battery/luna_charge_target_soc was refused: not yet").await;
+    gateway.wait_for_log("a DCMD for battery/luna_charge_target_soc was refused: [control] is off").await;
     host.peer.send("dcmd\tSolar Plants\tSITE-CL-001\tbattery\tnothing\t80");
     gateway.wait_for_log("battery has no metric nothing").await;
 }

@@ -266,6 +266,7 @@ fn sinks(world: &Rc<World>, journal: &Journal, wake: &Rc<Notify>, shown: &Shown)
         reports: Box::new(|_, _| None),
         failed: Box::new(|_| {}),
         missing: Box::new(|_| {}),
+        discovered: Box::new(|_, _| {}),
     }
 }
 

@@ -3,24 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bessai_domain::event::SafetyState;
 use bessai_domain::proposal::{SetValue as Value, WriteOutcome};
+use bessai_domain::safety::SetPoint;
 use bessai_domain::time::MonotonicTime;
 use bessai_domain::write::DEFAULT_SETTLE;
 
 use crate::actuator::{Actuator, Writes};
 use crate::budget::WriteBudget;
-use crate::interface::{OrderId, Output, PERMIT_LIFETIME, Permit, ProposalId, Purpose, WriteOrder};
+use crate::interface::{OrderId, Output, ProposalId, Purpose, SafetyCheck, VERDICT_LIFETIME, WriteOrder};
 use crate::job::Job;
-use crate::limits::{Limits, SET_POINT};
+use crate::limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, Limits, SET_POINT};
 use crate::settings::ControlledDevice;
 use crate::target::{Applied, SetValue, Target};
 use crate::watchdog::Watchdog;
 
+mod changes;
 mod results;
 
 /// A value that somebody else has changed is written again no more often than this.
 const REAPPLY_PAUSE: Duration = Duration::from_secs(10);
+/// Shortest time between two steps on the way to a set-point that safety's ramp slows down.
+const RAMP_STEP: Duration = Duration::from_secs(1);
 
 /// What outputs are added to.
 pub(crate) struct Context<'a> {
@@ -48,24 +51,30 @@ pub(crate) struct Device {
     pub(crate) targets: BTreeMap<String, Target>,
     pub(crate) charge_limits: Limits,
     pub(crate) discharge_limits: Limits,
-    permit: (MonotonicTime, Permit),
+    /// It is no longer named by the settings, and goes when it is released.
+    pub(crate) is_leaving: bool,
+    safety: SafetyCheck,
+    /// When safety judged last.
+    judged: Option<MonotonicTime>,
     is_online: bool,
     /// The newest value of each point, and when it was read.
     readings: BTreeMap<String, (MonotonicTime, f64)>,
     job: Option<Job>,
-    budgets: BTreeMap<String, WriteBudget>,
+    pub(crate) budgets: BTreeMap<String, WriteBudget>,
     watchdog: Option<Watchdog>,
 }
 
 impl Device {
-    pub(crate) fn new(name: &str, settings: ControlledDevice, now: MonotonicTime) -> Self {
+    pub(crate) fn new(name: &str, settings: ControlledDevice, safety: SafetyCheck) -> Self {
         let power = Actuator::of_power(&settings.profile).map(|actuator| (SET_POINT.to_owned(), Target::new(actuator)));
         Self {
             name: name.to_owned(),
             targets: power.into_iter().collect(),
             charge_limits: Limits::new(settings.charge_limit_fallback_kw),
             discharge_limits: Limits::new(settings.discharge_limit_fallback_kw),
-            permit: (now, Permit::none()),
+            is_leaving: false,
+            safety,
+            judged: None,
             is_online: false,
             readings: BTreeMap::new(),
             job: None,
@@ -75,8 +84,8 @@ impl Device {
         }
     }
 
-    pub(crate) fn set_permit(&mut self, permit: Permit, now: MonotonicTime) {
-        self.permit = (now, permit);
+    pub(crate) fn judged(&mut self, now: MonotonicTime) {
+        self.judged = Some(now);
     }
 
     pub(crate) fn read(&mut self, values: Vec<(String, f64)>, now: MonotonicTime) {
@@ -98,29 +107,53 @@ impl Device {
         self.is_online = is_online;
     }
 
-    /// Why no set-point applies now; none if safety lets them through.
-    pub(crate) fn blocked(&self, now: MonotonicTime) -> Option<String> {
-        let (at, permit) = &self.permit;
-        if now.since(*at) >= PERMIT_LIFETIME {
-            return Some(format!("safety has given no verdict for {PERMIT_LIFETIME:?}"));
-        }
-        match permit.state {
-            SafetyState::Safe => None,
-            SafetyState::Unsafe => Some(format!("the battery is not safe: {}", permit.reason)),
-            SafetyState::Unknown => Some(format!("safety is unknown: {}", permit.reason)),
-        }
+    fn is_judged(&self, now: MonotonicTime) -> bool {
+        self.judged.is_some_and(|at| now.since(at) < VERDICT_LIFETIME)
     }
 
-    /// The value that applies instead of the wanted one.
-    pub(crate) fn limited(&self, channel: &str, value: f64) -> f64 {
-        if channel != SET_POINT {
-            return value;
+    /// The value that is to be written for the wanted one; the error says why none is.
+    pub(crate) fn permitted_now(&self, channel: &str, wanted: f64, now: MonotonicTime) -> Result<f64, String> {
+        let applied = match (&self.job, self.targets.get(channel).map(|target| &target.applied)) {
+            // A write under way is not overtaken by the ramp's next step, and a written value not at once.
+            (Some(job), _) if job.channel == channel && job.purpose != Purpose::Release => (job.value, now),
+            (_, Some(Applied::Set(set))) if now.since(set.since) < RAMP_STEP => (set.value, now),
+            (_, Some(Applied::Set(set))) => (set.value, set.since),
+            _ => (0.0, now.minus(RAMP_STEP)),
+        };
+        self.permitted(channel, wanted, applied, now)
+    }
+
+    fn permitted(
+        &self,
+        channel: &str,
+        wanted: f64,
+        (applied_kw, applied_at): (f64, MonotonicTime),
+        now: MonotonicTime,
+    ) -> Result<f64, String> {
+        if !self.is_judged(now) {
+            return Err(match self.judged {
+                Some(_) => format!("safety has given no verdict for {VERDICT_LIFETIME:?}"),
+                None => "safety has given no verdict yet".into(),
+            });
         }
-        let permit = &self.permit.1;
-        let strictest = |limits: [Option<f64>; 2]| limits.into_iter().flatten().fold(f64::INFINITY, f64::min).max(0.0);
-        let charge = strictest([permit.max_charge_kw, self.charge_limits.kilowatts()]);
-        let discharge = strictest([permit.max_discharge_kw, self.discharge_limits.kilowatts()]);
-        value.max(-charge).min(discharge)
+        // Other channels are set while the device may be controlled at all.
+        let is_power = channel == SET_POINT;
+        let power_kw = if is_power { self.limited(wanted) } else { 0.0 };
+        let applied_kw = if is_power { applied_kw } else { 0.0 };
+        let rated_kw = self.settings.rated_kw();
+        let set_point = SetPoint { device: &self.name, power_kw, rated_kw, applied_kw, applied_at };
+        let permit = self.safety.permits(&set_point, now).map_err(|block| block.to_string())?;
+        if !is_power {
+            return Ok(wanted);
+        }
+        // A limit from outside applies at once, whatever the ramp.
+        Ok(self.limited(permit.power_kw))
+    }
+
+    /// A power within the limits from outside.
+    fn limited(&self, kilowatts: f64) -> f64 {
+        let limit = |limits: &Limits| limits.kilowatts().map_or(f64::INFINITY, |limit| limit.max(0.0));
+        kilowatts.max(-limit(&self.charge_limits)).min(limit(&self.discharge_limits))
     }
 
     /// The writes that set a value.
@@ -134,10 +167,17 @@ impl Device {
         self.readings.get(point).map(|(_, value)| *value).filter(|value| value.is_finite())
     }
 
+    pub(crate) fn unit(&self, channel: &str) -> String {
+        if [SET_POINT, CHARGE_LIMIT, DISCHARGE_LIMIT].contains(&channel) {
+            return "kW".into();
+        }
+        self.settings.profile.point(channel).map(|point| point.unit.clone()).unwrap_or_default()
+    }
+
     /// Does what is due.
     pub(crate) fn step(&mut self, context: &mut Context<'_>) {
         self.expire(context);
-        self.cancel_outdated_job(context.now);
+        self.cancel_outdated_job(context);
         let mut channels: Vec<_> = self.targets.keys().cloned().collect();
         // What ends comes before what begins.
         channels.sort_by_key(|channel| self.desired(channel, context.now).is_some());
@@ -163,11 +203,12 @@ impl Device {
     /// The set-point that applies to a channel, and its value within the limits.
     fn desired(&self, channel: &str, now: MonotonicTime) -> Option<(ProposalId, f64)> {
         let lease = self.targets.get(channel)?.leases.first()?;
-        self.blocked(now).is_none().then(|| (lease.id, self.limited(channel, lease.value)))
+        Some((lease.id, self.permitted_now(channel, lease.value, now).ok()?))
     }
 
     /// The rest of a job whose set-point no longer applies is not written.
-    fn cancel_outdated_job(&mut self, now: MonotonicTime) {
+    fn cancel_outdated_job(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
         let Some(job) = &self.job else { return };
         let desired = self.desired(&job.channel, now);
         let is_current = match job.purpose {
@@ -175,9 +216,11 @@ impl Device {
             _ => desired.is_some_and(|(_, value)| value == job.value),
         };
         let Some(job) = self.job.as_mut().filter(|_| !is_current) else { return };
-        job.is_cancelled = true;
-        if job.current.is_none() {
-            self.finish_cancelled();
+        let is_new = !std::mem::replace(&mut job.is_cancelled, true);
+        match &job.current {
+            Some((order, ..)) if is_new => context.outputs.push(Output::Cancel(*order)),
+            Some(_) => {}
+            None => self.finish_cancelled(),
         }
     }
 
@@ -330,7 +373,7 @@ impl Device {
     }
 
     fn count_watchdog(&mut self, context: &mut Context<'_>) {
-        if !self.is_online || context.now.since(self.permit.0) >= PERMIT_LIFETIME {
+        if !self.is_online || self.is_leaving || !self.is_judged(context.now) {
             return;
         }
         let Some(watchdog) = &mut self.watchdog else { return };
@@ -345,13 +388,13 @@ impl Device {
 
     /// When something happens by itself, as far as is known now.
     pub(crate) fn next_due(&self, now: MonotonicTime) -> Option<MonotonicTime> {
-        let permit = self.permit.0.plus(PERMIT_LIFETIME);
+        let verdict = self.judged.map(|at| at.plus(VERDICT_LIFETIME));
         let has_set = self.targets.values().any(|target| target.applied != Applied::Released);
-        let permit = Some(permit).filter(|end| has_set && *end > now);
+        let verdict = verdict.filter(|end| has_set && *end > now);
         let limits = [self.charge_limits.next_end(), self.discharge_limits.next_end()];
-        let is_counting = self.is_online && now.since(self.permit.0) < PERMIT_LIFETIME;
+        let is_counting = self.is_online && !self.is_leaving && self.is_judged(now);
         let watchdog = self.watchdog.as_ref().filter(|_| is_counting).and_then(Watchdog::next_due);
         let targets = self.targets.values().map(Target::next_due);
-        targets.chain(limits).chain([permit, watchdog]).flatten().min()
+        targets.chain(limits).chain([verdict, watchdog]).flatten().min()
     }
 }

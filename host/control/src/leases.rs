@@ -59,6 +59,16 @@ impl Leases {
         self.list.extract_if(.., |lease| lease.until <= now).collect()
     }
 
+    /// Takes out all.
+    pub(crate) fn take_all(&mut self) -> Vec<Lease> {
+        std::mem::take(&mut self.list)
+    }
+
+    /// Sorts them by another priority.
+    pub(crate) fn sort(&mut self, priority: &[String]) {
+        self.list.sort_by_key(|lease| lease.holder.rank(priority));
+    }
+
     /// Those below the one that applies.
     pub(crate) fn others(&mut self) -> impl Iterator<Item = &mut Lease> {
         self.list.iter_mut().skip(1)

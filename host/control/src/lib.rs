@@ -1,8 +1,9 @@
 //! The control room: set-points that feeds, models and the operator propose, as writes to devices and back to their safe values.
 //!
 //! A state machine without I/O and without a clock. [`ControlRoom::handle`] takes an [`Input`] at a monotonic time and returns
-//! [`Output`]s: register writes, one per device at a time, and outcomes of proposals. Equal inputs give equal outputs. Rights
-//! are checked before a proposal gets here, and writes are sent and read back by whoever performs the outputs.
+//! [`Output`]s: register writes, one per device at a time, and outcomes of proposals. Equal inputs give equal outputs, as long
+//! as safety gives equal answers. Rights are checked before a proposal gets here, and writes are sent and read back by whoever
+//! performs the outputs.
 
 #![cfg_attr(
     test,
@@ -17,6 +18,7 @@ mod interface;
 mod job;
 mod leases;
 mod limits;
+mod proposals;
 mod room;
 mod settings;
 mod target;
@@ -26,7 +28,8 @@ mod watchdog;
 
 pub use holder::Holder;
 pub use interface::{
-    Input, NewProposal, OrderId, Output, PERMIT_LIFETIME, Permit, ProposalId, Purpose, TargetStatus, WriteOrder,
+    Input, LimitStatus, Memory, NewProposal, OrderId, Output, ProposalId, Purpose, SafetyCheck, TargetStatus,
+    VERDICT_LIFETIME, WriteOrder,
 };
 pub use limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, SET_POINT};
 pub use room::ControlRoom;

@@ -1,5 +1,7 @@
 //! Limits from outside that no set-point may exceed while they hold, such as a network operator's.
 
+use std::time::Duration;
+
 use bessai_domain::time::MonotonicTime;
 
 use crate::holder::Holder;
@@ -58,6 +60,20 @@ impl Limits {
     pub(crate) fn kilowatts(&self) -> Option<f64> {
         let fallback = self.fallback.filter(|_| self.is_silent);
         self.held.iter().map(|held| held.kilowatts).chain(fallback).min_by(f64::total_cmp)
+    }
+
+    /// Takes out all.
+    pub(crate) fn take_all(&mut self) -> Vec<ProposalId> {
+        std::mem::take(&mut self.held).into_iter().map(|held| held.id).collect()
+    }
+
+    /// The settings have changed.
+    pub(crate) fn set_fallback(&mut self, fallback: Option<f64>) {
+        self.fallback = fallback;
+    }
+
+    pub(crate) fn shown(&self, now: MonotonicTime) -> Vec<(Holder, f64, Duration)> {
+        self.held.iter().map(|held| (held.holder.clone(), held.kilowatts, held.until.since(now))).collect()
     }
 
     pub(crate) fn next_end(&self) -> Option<MonotonicTime> {

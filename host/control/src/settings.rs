@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::profile::Profile;
+use bessai_domain::profile::{Profile, RecipeValue};
 
 /// How long a set-point holds that names no end.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(60);
@@ -52,6 +52,32 @@ impl ControlledDevice {
             discharge_limit_fallback_kw: None,
             writes_per_day: DEFAULT_WRITES_PER_DAY,
         }
+    }
+}
+
+impl ControlledDevice {
+    /// The device's own range, the same in both directions, in kW; none if neither the settings nor the profile say.
+    pub(crate) fn rated_kw(&self) -> Option<f64> {
+        let configured = [self.max_charge_kw, self.max_discharge_kw].into_iter().flatten().reduce(f64::max);
+        configured.or_else(|| self.profile_kw())
+    }
+
+    /// The greatest power that the profile's registers take.
+    fn profile_kw(&self) -> Option<f64> {
+        let set_point = self.profile.set_point.as_ref()?;
+        let of_recipe =
+            set_point.recipe.iter().flat_map(|recipe| recipe.writes()).filter_map(|write| match write.value {
+                RecipeValue::Power { scale, divided_by: None } if scale != 0.0 => {
+                    Some(self.profile.point(&write.point)?.max? / scale.abs())
+                }
+                _ => None,
+            });
+        let of_register = |name: &String| {
+            let point = self.profile.point(name)?;
+            Some(if point.unit == "W" { point.max? / 1000.0 } else { point.max? })
+        };
+        let registers = [&set_point.power, &set_point.charge, &set_point.discharge];
+        registers.into_iter().flatten().filter_map(of_register).chain(of_recipe).reduce(f64::max)
     }
 }
 

@@ -9,7 +9,7 @@ const MAX_NAME_BYTES: usize = 256;
 /// The most bytes of a text that a channel is set to.
 const MAX_TEXT_BYTES: usize = 1024;
 /// What every proposal gets while the gateway does not write.
-pub const WRITES_REFUSED: &str = "not yet: this gateway does not write set-points";
+pub const WRITES_REFUSED: &str = "[control] is off: this gateway writes no set-points";
 
 /// What a channel is set to.
 #[derive(Clone, Debug, PartialEq)]

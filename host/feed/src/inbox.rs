@@ -10,6 +10,7 @@ use std::time::Duration;
 use bessai_domain::command::{ArrivedMessage, InboundMessage, MAX_INBOUND_BYTES, Subscription};
 use bessai_domain::message::Qos;
 use bessai_domain::ports::Receipt;
+use bessai_domain::proposal::{Proposal, WriteOutcome};
 use bessai_domain::time::Timestamp;
 use bessai_domain::topic;
 use tokio::sync::Notify;
@@ -37,6 +38,8 @@ const BACKLOG_LIMIT: Duration = Duration::from_mins(1);
 pub(crate) struct Inbox {
     waiting: RefCell<VecDeque<Waiting>>,
     bytes: Cell<usize>,
+    /// First outcomes of the plugin's proposals, of which none was known when the message was handled.
+    outcomes: RefCell<VecDeque<(Proposal, WriteOutcome)>>,
     handled: RefCell<Option<Handled>>,
     changed: Notify,
     results: Notify,
@@ -144,9 +147,13 @@ impl Inbox {
     pub(crate) async fn ready(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.waiting.borrow().is_empty() || self.handled.borrow().is_some() {
+            let has_outcome = !self.outcomes.borrow().is_empty();
+            if self.handled.borrow().is_some() || (self.waiting.borrow().is_empty() && !has_outcome) {
                 changed.await;
                 continue;
+            }
+            if has_outcome {
+                return;
             }
             let now = Instant::now();
             let pause = self.paused_until.get().filter(|until| *until > now);
@@ -183,6 +190,24 @@ impl Inbox {
         self.bytes.set(self.bytes.get().saturating_sub(size(&first.message)));
         self.paused_until.set(None);
         self.handled.replace(Some(Handled { receipt: first.receipt, messages, signs_in_again }));
+        self.results.notify_one();
+    }
+
+    /// A proposal of the plugin has its first outcome.
+    pub(crate) fn put_outcome(&self, proposal: Proposal, outcome: WriteOutcome) {
+        self.outcomes.borrow_mut().push_back((proposal, outcome));
+        self.changed.notify_one();
+    }
+
+    /// The next outcome; it stays.
+    pub(crate) fn first_outcome(&self) -> Option<(Proposal, WriteOutcome)> {
+        self.outcomes.borrow().front().cloned()
+    }
+
+    /// The plugin knows the first outcome.
+    pub(crate) fn finish_outcome(&self, messages: SessionMessages) {
+        self.outcomes.borrow_mut().pop_front();
+        self.handled.replace(Some(Handled { receipt: None, messages, signs_in_again: false }));
         self.results.notify_one();
     }
 

@@ -102,6 +102,8 @@ pub struct Sinks {
     pub judged: Box<dyn FnMut(SafetyState)>,
     /// Hands a frame to the models. Must not block.
     pub infer: FrameSink,
+    /// Is shown the points of a device that describes itself.
+    pub discovered: Box<dyn FnMut(&str, &Profile)>,
     /// The report rules of discovered devices, whose points are known only later.
     pub reports: ReportRules,
     /// Takes note of why a device cannot be read.
@@ -228,6 +230,7 @@ impl Pipeline {
             }
         }
         self.describe(at, site);
+        (self.sinks.discovered)(device, profile);
     }
 
     /// Takes over a new description of the site, if it differs from the one in force.

@@ -56,6 +56,7 @@ impl Fixture {
             reports: Box::new(|_, _| None),
             failed: Box::new(|_| {}),
             missing: Box::new(|_| {}),
+            discovered: Box::new(|_, _| {}),
         };
         let pipeline = Pipeline::new(Arc::new(site), &SafetyLimits::default(), Vec::new(), || NOW.get(), sinks);
         Self { pipeline, events, shown }

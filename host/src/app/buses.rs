@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::address::Address;
-use bessai_modbus::{Bus, BusRelay, WriteQueue};
+use bessai_modbus::{Bus, BusRelay};
 use bessai_pipeline::PipelineInput;
 use bessai_supervision::OnFailure;
 use tokio::sync::{mpsc, watch};
@@ -32,8 +32,8 @@ pub(super) struct Buses {
     inputs: mpsc::Sender<PipelineInput>,
     /// Shows what each connection counts.
     report: Rc<RefCell<StatusReport>>,
-    /// Writes set-points; none if the gateway only reads.
-    control: Option<Control>,
+    /// Writes set-points.
+    control: Control,
     stop: watch::Receiver<bool>,
 }
 
@@ -52,7 +52,7 @@ impl Buses {
     pub(super) fn new(
         inputs: mpsc::Sender<PipelineInput>,
         report: Rc<RefCell<StatusReport>>,
-        control: Option<Control>,
+        control: Control,
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self { running: Vec::new(), start: Instant::now(), inputs, report, control, stop }
@@ -119,7 +119,7 @@ impl Buses {
         let (start, inputs) = (self.start + stagger(&bus, place), self.inputs.clone());
         let control = self.control.clone();
         let run = async move || {
-            let writes = control.as_ref().map_or_else(WriteQueue::closed, |control| control.connect(&bus.devices));
+            let writes = control.connect(&bus.devices);
             bessai_modbus::run_relayed(bus.clone(), start, now, inputs.clone(), writes, &relay).await;
         };
         bessai_supervision::spawn(name, OnFailure::Restart, self.stop.clone(), run)

@@ -55,7 +55,7 @@ pub(super) struct Feeds {
     quarantine: Rc<QuarantineWriter>,
     gates: BrokerGates,
     record_write: RecordWrite,
-    control: Option<Control>,
+    control: Control,
     engine: Arc<Engine>,
     journal: Journal,
     report: Rc<RefCell<StatusReport>>,
@@ -130,7 +130,7 @@ impl Feeds {
         engine: Arc<Engine>,
         journal: &Journal,
         report: &Rc<RefCell<StatusReport>>,
-        control: &Option<Control>,
+        control: &Control,
         plugins_changed: watch::Receiver<Arc<config::Plugins>>,
         stop: &watch::Receiver<bool>,
     ) -> Self {

@@ -1,4 +1,4 @@
-//! The local socket: commands on this machine use the running gateway's connections to its devices.
+//! The local socket: commands on this machine use the running gateway's connections to its devices, and control them.
 
 use std::cell::RefCell;
 use std::fs::Permissions;
@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::buses::Buses;
+use super::control::Operator;
 use crate::local_protocol::{
     DeviceAddress, DeviceRequest, LocalError, LocalRequest, MAX_LINE_BYTES, path_problem, reply_line, reply_of,
     socket_path,
@@ -41,9 +42,14 @@ const LISTEN_RETRY: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves the socket in the data folder until it is stopped.
-pub(super) fn spawn(data_dir: &Path, buses: &Rc<RefCell<Buses>>, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
+pub(super) fn spawn(
+    data_dir: &Path,
+    buses: &Rc<RefCell<Buses>>,
+    operator: Operator,
+    stop: &watch::Receiver<bool>,
+) -> JoinHandle<()> {
     let (path, buses) = (socket_path(data_dir), Rc::clone(buses));
-    let run = async move || serve(&path, &buses).await;
+    let run = async move || serve(&path, &buses, &operator).await;
     bessai_supervision::spawn("local requests", OnFailure::Restart, stop.clone(), run)
 }
 
@@ -64,7 +70,7 @@ impl Drop for BoundSocket {
     }
 }
 
-async fn serve(path: &Path, buses: &Rc<RefCell<Buses>>) {
+async fn serve(path: &Path, buses: &Rc<RefCell<Buses>>, operator: &Operator) {
     let socket = bind(path).await;
     let mut connections: JoinSet<()> = JoinSet::new();
     loop {
@@ -72,7 +78,7 @@ async fn serve(path: &Path, buses: &Rc<RefCell<Buses>>) {
             Ok((stream, _)) => {
                 while connections.try_join_next().is_some() {}
                 if connections.len() < MAX_CONNECTIONS {
-                    connections.spawn_local(serve_client(stream, Rc::clone(buses)));
+                    connections.spawn_local(serve_client(stream, Rc::clone(buses), operator.clone()));
                 }
             }
             Err(error) => {
@@ -131,7 +137,7 @@ fn bind_blocking(path: &Path) -> io::Result<(StdListener, u64)> {
     Ok((listener, std::fs::symlink_metadata(path)?.ino()))
 }
 
-async fn serve_client(stream: UnixStream, buses: Rc<RefCell<Buses>>) {
+async fn serve_client(stream: UnixStream, buses: Rc<RefCell<Buses>>, operator: Operator) {
     let allowed = [0, rustix::process::geteuid().as_raw()];
     // The socket's mode lets nobody else connect; a file system may ignore modes.
     if !stream.peer_cred().is_ok_and(|client| allowed.contains(&client.uid())) {
@@ -155,6 +161,7 @@ async fn serve_client(stream: UnixStream, buses: Rc<RefCell<Buses>>) {
                     (Err(error), None)
                 }
             },
+            Ok(LocalRequest::Control(request)) => (operator.answer(request).await, None),
             Err(error) => (Err(error), None),
         };
         if send(&mut stream, &reply_line(&reply)).await.is_none() {

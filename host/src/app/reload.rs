@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::buses::Buses;
+use super::control::Control;
 use super::modbus_servers::ModbusServers;
 use super::models::Models;
 use super::site;
@@ -48,6 +49,7 @@ pub(super) struct Reloader {
     pub(super) buses: Rc<RefCell<Buses>>,
     pub(super) modbus_servers: Rc<RefCell<ModbusServers>>,
     pub(super) models: Rc<RefCell<Models>>,
+    pub(super) control: Control,
     pub(super) inputs: mpsc::Sender<PipelineInput>,
     pub(super) plugins: watch::Sender<Arc<Plugins>>,
     pub(super) report: Rc<RefCell<ReloadReport>>,
@@ -106,6 +108,10 @@ impl Reloader {
         }
         if new.log_level != self.config.log_level {
             logging::set_level(new.log_level);
+        }
+        if new.control != self.config.control || new.devices != self.config.devices {
+            // Before a device's connection ends that is no longer controlled.
+            self.control.reconfigure(new.control.clone()).await;
         }
         if new.devices != self.config.devices {
             self.apply_devices(&new).await;

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::buses::Buses;
+use super::control::Operator;
 use super::local_requests;
 use super::modbus_servers::ModbusServers;
 use crate::config::Config;
@@ -19,10 +20,15 @@ pub(super) struct Sharing {
 
 impl Sharing {
     /// Starts them on connections that run.
-    pub(super) fn start(config: &Config, buses: &Rc<RefCell<Buses>>, stop: &watch::Receiver<bool>) -> Self {
+    pub(super) fn start(
+        config: &Config,
+        buses: &Rc<RefCell<Buses>>,
+        operator: Operator,
+        stop: &watch::Receiver<bool>,
+    ) -> Self {
         let mut servers = ModbusServers::new(stop.clone());
         servers.start(&config.modbus_servers, &config.devices, &buses.borrow());
-        let local_requests = local_requests::spawn(&config.data_dir, buses, stop);
+        let local_requests = local_requests::spawn(&config.data_dir, buses, operator, stop);
         Self { modbus_servers: Rc::new(RefCell::new(servers)), local_requests }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_control::{ControlSettings, ControlledDevice};
+use bessai_domain::profile::Profile;
 use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
 
 use super::device::Devices;
@@ -26,7 +27,7 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices) -> Option<Contr
         devices: read_devices(&table, devices),
     };
     if is_enabled && settings.devices.is_empty() && table.value("devices").is_none() {
-        let hint = "is missing; name each device that may be written to, such as [control.devices.battery]";
+        let hint = "is missing; name each device that may be written to, such as devices = [\"battery\"]";
         table.mistakes().add(Mistake::without_value(table.key("devices"), hint));
     }
     table.report_unknown_keys();
@@ -35,14 +36,26 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices) -> Option<Contr
 
 fn read_devices(table: &SettingsTable<'_>, devices: &Devices) -> BTreeMap<String, ControlledDevice> {
     let mut controlled = BTreeMap::new();
+    if table.value("devices").is_some_and(toml::Value::is_array) {
+        for name in table.texts("devices").unwrap_or_default() {
+            match find(&name, devices) {
+                Some(profile) => drop(controlled.insert(name, ControlledDevice::new(profile))),
+                None if devices.is_complete => {
+                    let hint = unknown_name_hint(&name, devices.list.iter().map(|device| device.name.as_str()));
+                    table.add_mistake("devices", &format!("the device {name} {hint}"));
+                }
+                None => {}
+            }
+        }
+        return controlled;
+    }
     let Some(section) = table.table("devices") else { return controlled };
     for (name, entry) in section.entries() {
         let Some(entry) = entry else {
             section.add_mistake(name, "write a table, such as { max_charge_kw = 5 } or {}");
             continue;
         };
-        let device = devices.list.iter().find(|device| device.name == name);
-        let profile = device.map(|device| Arc::clone(&device.profile));
+        let profile = find(name, devices);
         if profile.is_none() && devices.is_complete {
             let hint = unknown_name_hint(name, devices.list.iter().map(|device| device.name.as_str()));
             table.mistakes().add(Mistake::without_value(section.key(name), hint));
@@ -53,6 +66,11 @@ fn read_devices(table: &SettingsTable<'_>, devices: &Devices) -> BTreeMap<String
         }
     }
     controlled
+}
+
+/// The profile of a device.
+fn find(name: &str, devices: &Devices) -> Option<Arc<Profile>> {
+    devices.list.iter().find(|device| device.name == name).map(|device| Arc::clone(&device.profile))
 }
 
 fn read_device(table: &SettingsTable<'_>) -> ControlledDevice {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_control::{CHARGE_LIMIT, DISCHARGE_LIMIT, SET_POINT};
 use bessai_domain::address::Address;
 use bessai_domain::profile::Profile;
 use bessai_domain::register::UnitId;
@@ -77,7 +78,11 @@ impl DeviceConfig {
 
     fn known(&self) -> KnownDevice<'_> {
         let points = self.profile.points.iter();
-        let channels = points.map(|point| (point.channel.as_str(), point.to_channel().writable)).collect();
+        // The host sets a power by any registers, so that a device has these although no point has their names.
+        let is_controlled = self.profile.set_point.is_some();
+        let set = [SET_POINT, CHARGE_LIMIT, DISCHARGE_LIMIT].into_iter().filter(|_| is_controlled);
+        let read = points.map(|point| (point.channel.as_str(), point.to_channel().writable));
+        let channels = set.map(|channel| (channel, true)).chain(read).collect();
         KnownDevice { name: &self.name, channels: (!self.profile.is_discovered).then_some(channels) }
     }
 }

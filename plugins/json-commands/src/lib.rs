@@ -17,6 +17,8 @@ use config::Config;
 
 /// The state's key with the number of commands so far.
 const COUNT: &str = "count";
+/// Channels that the host sets on every device that it controls, though no source reads them.
+const SET_ONLY: [&str; 3] = ["set_point_kw", "charge_limit_kw", "discharge_limit_kw"];
 /// Commands whose outcome is awaited; the host decides each within a moment, so that more are never open.
 const OPEN: u64 = 64;
 
@@ -115,7 +117,7 @@ impl JsonCommands {
         if of_device.peek().is_none() {
             return Some(format!("the site has no device {device:?}, or this feed has no right to read it"));
         }
-        let is_known = of_device.any(|(_, name)| name == channel);
+        let is_known = SET_ONLY.contains(&channel) || of_device.any(|(_, name)| name == channel);
         (!is_known).then(|| format!("{device} has no channel {channel:?}"))
     }
 }

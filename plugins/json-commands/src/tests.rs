@@ -81,6 +81,15 @@ fn what_cannot_be_proposed_is_refused_with_the_reason() {
 }
 
 #[test]
+fn the_power_and_its_limits_can_be_set_without_being_read() {
+    for channel in ["set_point_kw", "charge_limit_kw", "discharge_limit_kw"] {
+        let mut harness = harness();
+        let actions = harness.receive(&format!("S/cmd/battery/{channel}"), r#"{"value":20,"ref":"a1"}"#).unwrap();
+        assert!(matches!(&actions[..], [Action::Write(proposal)] if proposal.channel == channel), "{actions:?}");
+    }
+}
+
+#[test]
 fn a_command_that_may_be_old_is_refused() {
     let inbound = |retained, historical| Inbound {
         at: START,

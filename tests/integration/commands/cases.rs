@@ -36,7 +36,7 @@ const MESSAGES: &str = concat!(
     "\n",
     r#"{"topic":"S/answer","text":"1 S/cmd/a hello retained"}"#,
     "\n",
-    r#"{"topic":"S/answer","text":"a1 Outcome::Refused(\"not yet: this gateway does not write set-points\")"}"#,
+    r#"{"topic":"S/answer","text":"a1 Outcome::Refused(\"[control] is off: this gateway writes no set-points\")"}"#,
     "\n",
     r#"{"topic":"S/frame","json":3}"#,
     "\n",

@@ -19,19 +19,22 @@ impl Device {
         }
         let Some(job) = self.job.as_mut().filter(|job| job.awaits(order)) else { return false };
         let Some((_, point, value)) = job.current.take() else { return false };
+        let is_cancelled = job.is_cancelled;
         match result {
             Ok(read_back) => {
                 job.is_read_back &= read_back.is_some();
                 self.readings.insert(point, (context.now, read_back.unwrap_or(value)));
-                if self.job.as_ref().is_some_and(|job| job.is_cancelled) {
-                    self.finish_cancelled();
-                }
             }
             Err(reason) => {
                 // What the device has now is not known.
                 self.readings.remove(&point);
-                self.job_failed(reason, context);
+                if !is_cancelled {
+                    self.job_failed(reason, context);
+                }
             }
+        }
+        if is_cancelled {
+            self.finish_cancelled();
         }
         true
     }

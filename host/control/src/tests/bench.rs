@@ -1,16 +1,19 @@
 //! A control room with one simulated device, in simulated time; notes each write that must not have been sent.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::event::SafetyState;
+use bessai_domain::event::{SafetyState, Violation};
 use bessai_domain::proposal::{Proposal, SetValue, WriteOutcome};
+use bessai_domain::safety::{Block, Permit, SetPoint};
 use bessai_domain::time::MonotonicTime;
 
 use crate::{
-    CHARGE_LIMIT, ControlRoom, ControlSettings, ControlledDevice, Holder, Input, NewProposal, Output, Permit,
-    ProposalId, Purpose, WriteOrder,
+    CHARGE_LIMIT, ControlRoom, ControlSettings, ControlledDevice, Holder, Input, NewProposal, Output, ProposalId,
+    Purpose, SafetyCheck, WriteOrder,
 };
 
 /// The device's name.
@@ -40,18 +43,50 @@ pub(super) enum Behaviour {
     Refuses,
     /// Acknowledges, and keeps what it had.
     Ignores,
+    /// Takes each write only at the next second.
+    Delays,
+}
+
+/// What safety says.
+#[derive(Debug)]
+pub(super) struct TestSafety {
+    pub(super) state: SafetyState,
+    /// The most that any set-point may have, in kW.
+    pub(super) most_kw: f64,
+    /// How fast a set-point is approached.
+    pub(super) ramp_kw_per_s: Option<f64>,
+}
+
+impl TestSafety {
+    fn check(&self, set_point: &SetPoint<'_>, now: MonotonicTime) -> Result<Permit, Block> {
+        if self.state != SafetyState::Safe {
+            let (device, channel) = (set_point.device.to_owned(), "temp_c".to_owned());
+            return Err(Block(Violation { rule: "max".into(), device, channel, value: 61.0, limit: 60.0 }));
+        }
+        let step = self.ramp_kw_per_s.map(|ramp| ramp * now.since(set_point.applied_at).as_secs_f64());
+        let (wanted, applied) = (set_point.power_kw, set_point.applied_kw);
+        let ramped = step.map_or(wanted, |step| wanted.max(applied - step).min(applied + step));
+        Ok(Permit { power_kw: ramped.max(-self.most_kw).min(self.most_kw), reduced_by: None })
+    }
 }
 
 pub(super) struct Bench {
-    room: ControlRoom,
+    pub(super) room: ControlRoom,
     pub(super) now: MonotonicTime,
     pub(super) device: BTreeMap<String, f64>,
     pub(super) behaviour: Behaviour,
     pub(super) outputs: Vec<Output>,
+    /// How often the device has written its flash.
+    pub(super) flash_writes: usize,
+    /// Writes that the device has not taken yet.
+    delayed: Vec<WriteOrder>,
+    /// Proposals before this one were made before the last restart: nobody waits for their outcomes any more.
+    pub(super) forgotten: usize,
     pub(super) orders: Vec<WriteOrder>,
     pub(super) proposals: Vec<ProposalId>,
     pub(super) violations: Vec<String>,
-    state: SafetyState,
+    safety: Rc<RefCell<TestSafety>>,
+    settings: ControlSettings,
     is_online: bool,
     is_pipeline_running: bool,
     charge_limit: Option<(MonotonicTime, f64)>,
@@ -71,17 +106,23 @@ impl Bench {
         let devices = BTreeMap::from([(DEVICE.to_owned(), device)]);
         let settings = ControlSettings { devices, priority: vec!["trader".into()], ..ControlSettings::default() };
         let now = MonotonicTime::from_nanos(0);
+        let safety = TestSafety { state: SafetyState::Unknown, most_kw: f64::INFINITY, ramp_kw_per_s: None };
+        let safety = Rc::new(RefCell::new(safety));
         let registers = [("mode", 0.0), ("power", 0.0), ("reserve", 20.0), ("alive", 0.0)];
         let mut bench = Self {
-            room: ControlRoom::new(settings, now),
+            room: ControlRoom::new(settings.clone(), check_of(&safety)),
             now,
             device: registers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             behaviour: Behaviour::Obeys,
             outputs: Vec::new(),
+            flash_writes: 0,
+            delayed: Vec::new(),
+            forgotten: 0,
             orders: Vec::new(),
             proposals: Vec::new(),
             violations: Vec::new(),
-            state: SafetyState::Unknown,
+            safety,
+            settings,
             is_online: false,
             is_pipeline_running: true,
             charge_limit: None,
@@ -106,13 +147,44 @@ impl Bench {
     }
 
     pub(super) fn judge(&mut self, state: SafetyState) {
-        self.state = state;
-        let permit = Permit { state, reason: "test".into(), max_charge_kw: None, max_discharge_kw: None };
-        self.input(Input::Permit(DEVICE.into(), permit));
+        self.safety.borrow_mut().state = state;
+        self.input(Input::Judged);
+    }
+
+    /// Safety allows no more than this, and approaches set-points that fast.
+    pub(super) fn allow(&mut self, most_kw: f64, ramp_kw_per_s: Option<f64>) {
+        let state = self.safety.borrow().state;
+        *self.safety.borrow_mut() = TestSafety { state, most_kw, ramp_kw_per_s };
+        self.input(Input::Judged);
+    }
+
+    /// The gateway is killed and starts again a little later. Nobody renews what was held.
+    pub(super) fn restart(&mut self) {
+        let memory = self.room.memory(self.now);
+        self.room = ControlRoom::new(self.settings.clone(), check_of(&self.safety));
+        self.room.restore(&memory, self.now);
+        (self.charge_limit, self.forgotten) = (None, self.proposals.len());
+        self.delayed.clear();
+        let is_online = self.is_online;
+        self.set_online(false);
+        if is_online {
+            self.set_online(true);
+        }
+    }
+
+    pub(super) fn input_of(&mut self, input: Input) {
+        self.input(input);
+    }
+
+    pub(super) fn settings(&self) -> ControlSettings {
+        self.settings.clone()
     }
 
     pub(super) fn set_online(&mut self, is_online: bool) {
         self.is_online = is_online;
+        if !is_online {
+            self.delayed.clear();
+        }
         self.input(Input::Online(DEVICE.into(), is_online));
         self.read();
     }
@@ -130,11 +202,14 @@ impl Bench {
         let end = self.now.plus(time);
         while self.now < end {
             self.now = self.now.plus(PERIOD);
+            for order in std::mem::take(&mut self.delayed) {
+                self.take(order);
+            }
             if self.now.since(self.written_at) >= REVERT {
                 self.device.insert("mode".into(), 0.0);
             }
             if self.is_pipeline_running {
-                self.judge(self.state);
+                self.input(Input::Judged);
                 self.read();
             }
             self.input(Input::Time);
@@ -165,15 +240,34 @@ impl Bench {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             for output in self.room.handle(self.now, input) {
-                if let Output::Write(order) = &output {
-                    self.check(order);
-                    let result = self.write(order);
-                    self.orders.push(order.clone());
-                    inputs.insert(0, Input::Written(order.id, result));
+                match &output {
+                    Output::Write(order) if self.behaviour == Behaviour::Delays => {
+                        self.check(order);
+                        self.delayed.push(order.clone());
+                    }
+                    Output::Write(order) => inputs.insert(0, self.written(order)),
+                    Output::Cancel(id) => {
+                        self.delayed.retain(|order| order.id != *id);
+                        inputs.insert(0, Input::Written(*id, Err("cancelled".into())));
+                    }
+                    Output::Outcome(..) => {}
                 }
                 self.outputs.push(output);
             }
         }
+    }
+
+    /// The device takes a write that it has delayed.
+    fn take(&mut self, order: WriteOrder) {
+        let written = self.written(&order);
+        self.input(written);
+    }
+
+    fn written(&mut self, order: &WriteOrder) -> Input {
+        self.check(order);
+        let result = self.write(order);
+        self.orders.push(order.clone());
+        Input::Written(order.id, result)
     }
 
     fn write(&mut self, order: &WriteOrder) -> Result<Option<f64>, String> {
@@ -181,9 +275,10 @@ impl Bench {
             return Err("no reply".into());
         }
         match self.behaviour {
-            Behaviour::Obeys => {
+            Behaviour::Obeys | Behaviour::Delays => {
                 let value = order.value.round();
                 self.device.insert(order.point.clone(), value);
+                self.flash_writes += usize::from(order.point == "reserve");
                 if order.point != "alive" {
                     self.written_at = self.now;
                 }
@@ -196,10 +291,14 @@ impl Bench {
     }
 
     fn check(&mut self, order: &WriteOrder) {
+        let TestSafety { state, most_kw, .. } = *self.safety.borrow();
         let mut violate = |what: &str| self.violations.push(format!("{what}: {order:?}"));
         let is_set = matches!(order.purpose, Purpose::SetPoint | Purpose::Renewal);
-        if is_set && self.state != SafetyState::Safe {
+        if is_set && state != SafetyState::Safe {
             violate("written while not safe");
+        }
+        if is_set && order.point == "power" && order.value.abs() > most_kw * 1000.0 + 1e-6 {
+            violate("beyond what safety allows");
         }
         if !self.is_online {
             violate("written while offline");
@@ -218,4 +317,9 @@ impl Bench {
             violate("beyond the limit");
         }
     }
+}
+
+fn check_of(safety: &Rc<RefCell<TestSafety>>) -> SafetyCheck {
+    let safety = Rc::clone(safety);
+    SafetyCheck::new(move |set_point, now| safety.borrow().check(set_point, now))
 }

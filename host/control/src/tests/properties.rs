@@ -23,6 +23,8 @@ enum Step {
     SetReserve { percent: f64, seconds: u64 },
     Judge(SafetyState),
     Online(bool),
+    Allow { most_kw: f64, ramp_kw_per_s: Option<f64> },
+    Restart,
     Foreign(f64),
     Behave(Behaviour),
     Wait(u64),
@@ -30,7 +32,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let state = prop_oneof![Just(SafetyState::Safe), Just(SafetyState::Unsafe), Just(SafetyState::Unknown)];
-    let behaviour = prop_oneof![Just(Behaviour::Obeys), Just(Behaviour::Refuses), Just(Behaviour::Ignores)];
+    let behaviour = prop_oneof![
+        Just(Behaviour::Obeys),
+        Just(Behaviour::Refuses),
+        Just(Behaviour::Ignores),
+        Just(Behaviour::Delays),
+    ];
     prop_oneof![
         4 => (0..3usize, -7.0..7.0f64, 1..90u64)
             .prop_map(|(holder, kilowatts, seconds)| Step::Propose { holder, kilowatts, seconds }),
@@ -39,6 +46,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (-20.0..120.0f64, 1..90u64).prop_map(|(percent, seconds)| Step::SetReserve { percent, seconds }),
         2 => state.prop_map(Step::Judge),
         1 => any::<bool>().prop_map(Step::Online),
+        1 => (0.0..6.0f64, prop::option::of(0.1..3.0f64))
+            .prop_map(|(most_kw, ramp_kw_per_s)| Step::Allow { most_kw, ramp_kw_per_s }),
+        1 => Just(Step::Restart),
         1 => (-3.0..3.0f64).prop_map(Step::Foreign),
         1 => behaviour.prop_map(Step::Behave),
         6 => (1..40u64).prop_map(Step::Wait),
@@ -65,6 +75,8 @@ fn carry_out(bench: &mut Bench, step: Step) {
         Step::SetReserve { percent, seconds } => bench.propose(Holder::Operator, "reserve", Some(percent), seconds),
         Step::Judge(state) => bench.judge(state),
         Step::Online(is_online) => bench.set_online(is_online),
+        Step::Allow { most_kw, ramp_kw_per_s } => bench.allow(most_kw, ramp_kw_per_s),
+        Step::Restart => bench.restart(),
         Step::Foreign(kilowatts) => bench.foreign("power", kilowatts * 1000.0),
         Step::Behave(behaviour) => bench.behaviour = behaviour,
         Step::Wait(seconds) => bench.wait(Duration::from_secs(seconds)),
@@ -89,7 +101,8 @@ proptest! {
         prop_assert_eq!(&bench.violations, &Vec::<String>::new());
         prop_assert_eq!(bench.device["mode"], 0.0, "the device is not released");
         prop_assert_eq!(bench.device["reserve"], 20.0, "the reserve has not got its value back");
-        let unanswered: Vec<_> = bench.proposals.iter().filter(|id| !bench.is_answered(**id)).collect();
+        prop_assert!(bench.flash_writes <= 6, "{} writes of a persistent point", bench.flash_writes);
+        let unanswered: Vec<_> = bench.proposals[bench.forgotten..].iter().filter(|id| !bench.is_answered(**id)).collect();
         prop_assert!(unanswered.is_empty(), "no outcome for {:?}", unanswered);
     }
 

@@ -6,7 +6,7 @@ use bessai_domain::event::SafetyState;
 use bessai_domain::proposal::{SetValue, WriteOutcome};
 
 use super::bench::{Behaviour, Bench};
-use crate::{CHARGE_LIMIT, Holder, Purpose, SET_POINT};
+use crate::{CHARGE_LIMIT, ControlSettings, DISCHARGE_LIMIT, Holder, Input, Purpose, SET_POINT};
 
 fn bench() -> Bench {
     let mut bench = Bench::new(5.0, 24);
@@ -83,7 +83,7 @@ fn refusals_name_the_reason() {
     assert_eq!(refused(&bench, 4), "feed/trader holds nothing on battery/set_point_kw");
     bench.judge(SafetyState::Unsafe);
     bench.propose(feed("trader"), SET_POINT, Some(1.0), 60);
-    assert_eq!(refused(&bench, 5), "the battery is not safe: test");
+    assert_eq!(refused(&bench, 5), "safety rule max: battery temp_c is 61, limit 60");
     assert_eq!(writes(&bench, Purpose::SetPoint), []);
 }
 
@@ -147,4 +147,100 @@ fn safety_suspends_a_hold() {
     assert_eq!(bench.device["mode"], 0.0);
     bench.judge(SafetyState::Safe);
     assert_eq!((bench.device["mode"], bench.device["power"]), (2.0, 2000.0));
+}
+
+#[test]
+fn safety_reduces_a_set_point_and_approaches_it_by_its_ramp() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(4.0), 300);
+    bench.allow(1.5, None);
+    assert_eq!(bench.device["power"], 1500.0);
+    bench.propose(feed("trader"), SET_POINT, None, 1);
+    bench.allow(f64::INFINITY, Some(0.5));
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 300);
+    assert_eq!((bench.device["power"], bench.outcomes(2)), (500.0, vec![verified(0.5)]));
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.device["power"], 1000.0);
+    bench.wait(Duration::from_secs(5));
+    assert_eq!(bench.device["power"], 2000.0);
+    bench.propose(feed("trader"), SET_POINT, None, 1);
+    assert_eq!(bench.device["mode"], 0.0, "a release needs no ramp");
+}
+
+#[test]
+fn what_a_killed_gateway_held_is_released_and_its_writes_count() {
+    let mut bench = Bench::new(5.0, 3);
+    bench.set_online(true);
+    bench.judge(SafetyState::Safe);
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 300);
+    bench.propose(Holder::Operator, "reserve", Some(50.0), 300);
+    bench.restart();
+    assert_eq!((bench.device["mode"], bench.device["reserve"]), (0.0, 20.0));
+    bench.judge(SafetyState::Safe);
+    bench.propose(Holder::Operator, "reserve", Some(60.0), 300);
+    let reason = "reserve is kept in flash, and its 3 writes within 24 h are used up; writes_per_day changes that";
+    assert_eq!(refused(&bench, 2), reason);
+}
+
+#[test]
+fn a_stop_releases_all_and_refuses_what_follows() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 300);
+    bench.input_of(Input::Stop);
+    assert_eq!((bench.device["mode"], bench.room.is_releasing()), (0.0, false));
+    let released = WriteOutcome::Released("the gateway stops".into());
+    assert_eq!(bench.outcomes(0), [verified(2.0), released]);
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 300);
+    assert_eq!(refused(&bench, 1), "the gateway stops");
+}
+
+#[test]
+fn new_settings_release_devices_that_they_no_longer_name() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 300);
+    let named = bench.settings();
+    bench.set_online(false);
+    bench.input_of(Input::Settings(ControlSettings::default()));
+    bench.propose(feed("trader"), SET_POINT, Some(3.0), 300);
+    let reason = "battery is not controlled; [control] in bessai.toml names the devices that are written to";
+    assert_eq!(refused(&bench, 1), reason);
+    bench.set_online(true);
+    assert_eq!(bench.device["mode"], 0.0);
+    bench.input_of(Input::Settings(named));
+    bench.set_online(true);
+    bench.judge(SafetyState::Safe);
+    bench.propose(feed("trader"), SET_POINT, Some(3.0), 300);
+    assert_eq!(bench.device["power"], 3000.0);
+}
+
+#[test]
+fn a_fallback_applies_from_the_start_and_when_its_holder_falls_silent() {
+    let mut bench = bench();
+    let mut settings = bench.settings();
+    settings.devices.values_mut().for_each(|device| device.discharge_limit_fallback_kw = Some(1.0));
+    bench.input_of(Input::Settings(settings));
+    bench.propose(feed("trader"), SET_POINT, Some(4.0), 600);
+    assert_eq!(bench.device["power"], 1000.0);
+    bench.propose(feed("grid"), DISCHARGE_LIMIT, Some(3.0), 60);
+    assert_eq!(bench.device["power"], 3000.0);
+    bench.wait(Duration::from_secs(61));
+    assert_eq!(bench.device["power"], 1000.0);
+    bench.propose(feed("grid"), DISCHARGE_LIMIT, Some(3.0), 60);
+    bench.propose(feed("grid"), DISCHARGE_LIMIT, None, 1);
+    assert_eq!(bench.device["power"], 4000.0);
+}
+
+#[test]
+fn a_set_point_is_renewed_without_a_further_outcome() {
+    let mut bench = bench();
+    bench.propose(Holder::Model("dispatch".into()), SET_POINT, Some(2.0), 20);
+    bench.wait(Duration::from_secs(15));
+    let now = bench.now;
+    assert!(bench.room.renew(now, bench.proposals[0], Duration::from_secs(20)));
+    bench.wait(Duration::from_secs(15));
+    assert_eq!((bench.device["mode"], bench.outcomes(0)), (2.0, vec![verified(2.0)]));
+    bench.wait(Duration::from_secs(10));
+    let now = bench.now;
+    assert!(!bench.room.renew(now, bench.proposals[0], Duration::from_secs(20)));
+    assert_eq!(bench.device["mode"], 0.0);
 }

@@ -31,6 +31,12 @@ impl MonotonicTime {
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)))
     }
+
+    /// The point this much earlier.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)))
+    }
 }
 
 /// One moment on both clocks. They are never mixed: ages, timeouts and rates are differences of monotonic times, and the

@@ -164,7 +164,7 @@ fn write(reference: &str, value: f64) -> Action {
 async fn a_write_is_refused_with_a_reason_and_both_are_events() {
     on_one_thread(async {
         let feed = commander(|_| Ok(vec![write("a1", 20.0), write("a2", 30.0)]), vec![arrived("cmd/a", 1)]);
-        feed.does("a/a2 Refused(\"not yet: this gateway does not write set-points\")").await;
+        feed.does("a/a2 Refused(\"[control] is off: this gateway writes no set-points\")").await;
         assert_eq!(feed.health.borrow().commands.refused_writes, 2);
         let writes = feed.outside.writes.borrow();
         let steps: Vec<_> = writes

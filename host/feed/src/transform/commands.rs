@@ -68,15 +68,20 @@ impl<P: Plugin> Transformer<P> {
         self.lane == Lane::Live && self.plugin.has_commands() && !self.is_off()
     }
 
-    /// Hands the next message to the plugin; what it made of it is in the inbox then.
+    /// Hands the next outcome or message to the plugin; what it made of it is in the inbox then.
     pub(super) async fn receive(&mut self) {
         self.end_probe();
-        let Some((message, tries)) = self.context.inbox.first() else { return };
         let (before, busy_before) = (self.plugin.state().clone(), self.plugin.processor_time());
-        let (share, topic) = (self.policy.processor, message.topic.clone());
-        match self.call_receive(&message).await {
-            Ok(received) => self.received(received.actions, &before, tries).await,
-            Err(failure) => self.not_received(failure, tries, &topic),
+        let share = self.policy.processor;
+        if let Some((proposal, outcome)) = self.context.inbox.first_outcome() {
+            let messages = self.tell_outcome(&proposal, &outcome).await;
+            let messages = SessionMessages { messages, changes: self.changes_since(&before) };
+            self.context.inbox.finish_outcome(messages);
+        } else if let Some((message, tries)) = self.context.inbox.first() {
+            match self.call_receive(&message).await {
+                Ok(received) => self.received(received.actions, &before, tries, message.historical).await,
+                Err(failure) => self.not_received(failure, tries, &message.topic),
+            }
         }
         let (busy, now) = (self.plugin.processor_time().saturating_sub(busy_before), Instant::now());
         self.context.processor.borrow_mut().charge(busy, 1, share, now);
@@ -92,7 +97,7 @@ impl<P: Plugin> Transformer<P> {
     }
 
     /// Carries the actions out. Several that sign in again are one.
-    async fn received(&mut self, actions: Vec<Action>, before: &PluginState, tries: Tries) {
+    async fn received(&mut self, actions: Vec<Action>, before: &PluginState, tries: Tries, is_old: bool) {
         let count = actions.len();
         let (mut messages, mut proposals, mut signs_in_again) = (Vec::new(), Vec::new(), false);
         for action in actions {
@@ -116,7 +121,7 @@ impl<P: Plugin> Transformer<P> {
             }
         };
         for proposal in proposals {
-            messages.extend(self.propose_write(proposal).await);
+            messages.extend(self.propose_write(proposal, is_old).await);
         }
         self.context.health.borrow_mut().commands.received += 1;
         let messages = SessionMessages { messages, changes: self.changes_since(before) };

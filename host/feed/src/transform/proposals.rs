@@ -1,5 +1,6 @@
 //! Set-points that a plugin proposes: each proposal and its outcome is an event of the site, and the plugin gets the outcome.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use bessai_domain::message::Message;
 use bessai_domain::ports::{CallError, Plugin, Processed};
 use bessai_domain::proposal::{Proposal, WRITES_REFUSED, WriteOutcome, WriteStep};
 use bessai_domain::state::PluginState;
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::Transformer;
@@ -17,18 +19,51 @@ const RECORDED_PER_S: u32 = 20;
 /// One message may propose set-points for this many batteries, at the rate of this time.
 const BURST: Duration = Duration::from_secs(1);
 
+/// Why a proposal is refused that a message has caused which is not new.
+const OLD_COMMAND: &str = "the command is old: it was retained, repeated, or waited too long; send it again";
+
+/// What becomes of a proposal.
+enum Proposed {
+    Decided(WriteOutcome),
+    /// It is not known yet.
+    Open(Pin<Box<dyn Future<Output = WriteOutcome>>>),
+}
+
 impl<P: Plugin> Transformer<P> {
-    /// Makes the proposal, hands its first outcome to the plugin, and returns the plugin's messages about it.
-    pub(super) async fn propose_write(&mut self, proposal: Proposal) -> Vec<Message> {
-        let outcome = self.first_outcome(&proposal).await;
-        if let WriteOutcome::Refused(reason) = &outcome {
+    /// Makes a proposal. If its first outcome is known at once, the plugin gets it, and its messages about it are returned;
+    /// else it gets it later, so that no device keeps events from being delivered. `is_old`: it follows from a message that
+    /// may no longer mean what it asks for.
+    pub(super) async fn propose_write(&mut self, proposal: Proposal, is_old: bool) -> Vec<Message> {
+        let mut open = match self.made(&proposal, is_old) {
+            Proposed::Decided(outcome) => return self.tell_outcome(&proposal, &outcome).await,
+            Proposed::Open(open) => open,
+        };
+        let known = tokio::select! {
+            biased;
+            outcome = &mut open => Some(outcome),
+            () = std::future::ready(()) => None,
+        };
+        if let Some(outcome) = known {
+            return self.tell_outcome(&proposal, &outcome).await;
+        }
+        let context = Rc::clone(&self.context);
+        spawn_local(async move {
+            let outcome = open.await;
+            context.inbox.put_outcome(proposal, outcome);
+        });
+        Vec::new()
+    }
+
+    /// Hands an outcome to the plugin, and returns its messages about it.
+    pub(super) async fn tell_outcome(&mut self, proposal: &Proposal, outcome: &WriteOutcome) -> Vec<Message> {
+        if let WriteOutcome::Refused(reason) = outcome {
             let (feed, device, channel) = (self.context.name(), shown(&proposal.device), shown(&proposal.channel));
             tracing::warn!(%feed, %device, %channel, "the plugin's write to {device}/{channel} is refused: {reason}");
             self.context.health.borrow_mut().commands.refused_writes += 1;
         }
         let before = self.plugin.state().clone();
         let processed = match self.start_if_stopped().await {
-            Ok(()) => self.plugin.wrote(self.context.now().wall, &proposal.reference, &outcome).await,
+            Ok(()) => self.plugin.wrote(self.context.now().wall, &proposal.reference, outcome).await,
             Err(error) => Err(error),
         };
         self.admit_answer(processed, before).unwrap_or_else(|error| {
@@ -39,27 +74,29 @@ impl<P: Plugin> Transformer<P> {
     }
 
     /// The proposal and its outcome are events, unless it is too long or there are too many.
-    async fn first_outcome(&self, proposal: &Proposal) -> WriteOutcome {
+    fn made(&self, proposal: &Proposal, is_old: bool) -> Proposed {
+        let refused = |reason: String| Proposed::Decided(WriteOutcome::Refused(reason));
         if let Err(mistake) = proposal.check() {
-            return WriteOutcome::Refused(mistake);
+            return refused(mistake);
         }
         let is_within_rate =
             self.context.proposal_rate.borrow_mut().take_in_bursts(RECORDED_PER_S, BURST, Instant::now());
         if is_within_rate.is_err() {
-            return WriteOutcome::Refused(format!("more than {RECORDED_PER_S} proposals in a second"));
+            return refused(format!("more than {RECORDED_PER_S} proposals in a second"));
         }
         let unit = self.pending.site().map(|site| proposal.unit(site)).unwrap_or_default();
-        if let Some(propose) = &self.context.settings.propose {
-            let propose = Rc::clone(propose);
-            return propose(proposal.clone(), unit).await;
-        }
+        let reason = match &self.context.settings.propose {
+            Some(_) if is_old => OLD_COMMAND,
+            Some(propose) => return Proposed::Open(propose(proposal.clone(), unit)),
+            None => WRITES_REFUSED,
+        };
         let record = |step: WriteStep| (self.context.settings.record_write)(self.context.now(), step);
         let proposer = format!("feed/{}", self.context.name());
         let made = WriteStep { proposed: None, proposer, proposal: proposal.clone(), unit, outcome: None };
         let proposed = Some(record(made.clone()));
-        let refused = WriteOutcome::Refused(WRITES_REFUSED.into());
-        record(WriteStep { proposed, outcome: Some(refused.clone()), ..made });
-        refused
+        let outcome = WriteOutcome::Refused(reason.into());
+        record(WriteStep { proposed, outcome: Some(outcome.clone()), ..made });
+        Proposed::Decided(outcome)
     }
 
     fn admit_answer(

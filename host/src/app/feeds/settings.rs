@@ -108,7 +108,7 @@ pub(super) fn of_feed(
     quarantine: &Rc<QuarantineWriter>,
     gates: &BrokerGates,
     record_write: &RecordWrite,
-    control: &Option<Control>,
+    control: &Control,
 ) -> FeedSettings {
     FeedSettings {
         name: feed.name.clone(),
@@ -118,7 +118,7 @@ pub(super) fn of_feed(
         quarantine: Rc::<QuarantineWriter>::clone(quarantine),
         gates: gates.clone(),
         record_write: Rc::clone(record_write),
-        propose: control.as_ref().map(|control| propose(control, feed)),
+        propose: Some(propose(control, feed)),
     }
 }
 

@@ -1,0 +1,88 @@
+//! What an operator on this machine may do.
+
+use std::time::Duration;
+
+use bessai_control::{DEFAULT_LEASE, Holder};
+use bessai_domain::event::Violation;
+use bessai_domain::proposal::{Proposal, SetValue, WriteOutcome};
+use bessai_pipeline::{PipelineInput, TripReset};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Control;
+use crate::clock::now;
+use crate::local_protocol::{ControlRequest, LocalError};
+
+/// Carries out an operator's requests.
+#[derive(Clone)]
+pub(in crate::app) struct Operator {
+    control: Control,
+    inputs: mpsc::Sender<PipelineInput>,
+}
+
+impl Operator {
+    pub(in crate::app) fn new(control: &Control, inputs: &mpsc::Sender<PipelineInput>) -> Self {
+        Self { control: control.clone(), inputs: inputs.clone() }
+    }
+
+    /// The reply to a request.
+    pub(in crate::app) async fn answer(&self, request: ControlRequest) -> Result<Value, LocalError> {
+        match request {
+            ControlRequest::Status => Ok(self.control.status()),
+            ControlRequest::Set { device, channel, value, hold } => {
+                let hold = hold.unwrap_or(DEFAULT_LEASE);
+                Ok(self.propose(device, channel, Some(value), hold).await)
+            }
+            ControlRequest::Release { device, channel } => Ok(self.propose(device, channel, None, DEFAULT_LEASE).await),
+            ControlRequest::ResetTrips { device } => self.reset_trips(device).await,
+        }
+    }
+
+    async fn propose(&self, device: String, channel: String, value: Option<f64>, hold: Duration) -> Value {
+        let until = Some(now().wall.plus(hold));
+        let unit = self.control.shared.room.borrow().unit(&device, &channel);
+        let value = value.map(SetValue::Number);
+        let proposal = Proposal { device, channel, value, until, reference: String::new() };
+        if let Err(mistake) = proposal.check() {
+            return json!({ "outcome": "refused", "reason": mistake });
+        }
+        outcome_json(&self.control.propose(Holder::Operator, proposal, unit, Ok(())).await)
+    }
+
+    async fn reset_trips(&self, device: Option<String>) -> Result<Value, LocalError> {
+        let (answer, answered) = oneshot::channel();
+        let stopping = || LocalError::new("stopping", "the gateway stops");
+        let request = PipelineInput::ResetTrips(TripReset { device, answer });
+        self.inputs.send(request).await.map_err(|_| stopping())?;
+        match answered.await.map_err(|_| stopping())? {
+            Ok(reset) => {
+                let reset: Vec<_> = reset.iter().map(violation_json).collect();
+                Ok(json!({ "reset": reset }))
+            }
+            Err(Violation { device, channel, value, limit, .. }) => {
+                let is_known = value.is_finite();
+                let value = if is_known { format!("{channel} is {value}") } else { format!("{channel} has no value") };
+                let message = format!("{device} stays tripped: {value}, and the limit is {limit}");
+                Err(LocalError::new("still-tripped", message))
+            }
+        }
+    }
+}
+
+pub(super) fn violation_json(violation: &Violation) -> Value {
+    let Violation { rule, device, channel, value, limit } = violation;
+    json!({ "rule": rule, "device": device, "channel": channel, "value": value, "limit": limit })
+}
+
+fn outcome_json(outcome: &WriteOutcome) -> Value {
+    match outcome {
+        WriteOutcome::Verified(SetValue::Number(value)) => json!({ "outcome": "verified", "value": value }),
+        WriteOutcome::Verified(SetValue::Text(value)) => json!({ "outcome": "verified", "value": value }),
+        WriteOutcome::Acknowledged => json!({ "outcome": "acknowledged" }),
+        WriteOutcome::Refused(reason) => json!({ "outcome": "refused", "reason": reason }),
+        WriteOutcome::Failed(reason) => json!({ "outcome": "failed", "reason": reason }),
+        WriteOutcome::Superseded(by) => json!({ "outcome": "superseded", "reason": format!("{by} comes first") }),
+        WriteOutcome::Expired => json!({ "outcome": "expired" }),
+        WriteOutcome::Released(by) => json!({ "outcome": "released", "reason": by }),
+    }
+}
