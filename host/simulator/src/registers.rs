@@ -1,6 +1,11 @@
 //! The memory of a Modbus server: 16-bit words and single bits by unit, table and address, shared between the server and
 //! the code that controls it.
 
+mod behaviour;
+#[cfg(test)]
+mod tests;
+mod write_log;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,6 +15,10 @@ pub use bessai_domain::register::Table;
 
 use tokio::time::Instant;
 
+use self::behaviour::{DelayedWords, Timer};
+pub use self::behaviour::{Interference, RevertPeriod, RevertTimer, WriteEffect};
+use self::write_log::WriteLog;
+pub use self::write_log::{Origin, WriteRecord};
 use crate::lock;
 
 /// The unit whose memory answers for all units, see [`Registers::any_unit`].
@@ -34,28 +43,13 @@ pub struct Memory {
     effects: BTreeMap<(u8, Table, u16), WriteEffect>,
     /// Words that take effect later.
     delayed: Vec<DelayedWords>,
-}
-
-/// What becomes of a write that was confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteEffect {
-    /// The words take effect this much later.
-    After(Duration),
-    /// Nothing changes.
-    Ignored,
-    /// Each word is limited to this one.
-    Clamped(u16),
-    /// Each word becomes this one, whatever was written.
-    Replaced(u16),
-}
-
-#[derive(Debug)]
-struct DelayedWords {
-    due: Instant,
-    unit: u8,
-    table: Table,
-    address: u16,
-    words: Vec<u16>,
+    /// The device's own timers.
+    timers: Vec<Timer>,
+    /// Another master's writes, each with the time of the next one.
+    interferences: Vec<(Instant, Interference)>,
+    /// What the device has after a reboot, if it forgets what was written.
+    defaults: Option<BTreeMap<(u8, Table), BTreeMap<u16, u16>>>,
+    log: WriteLog,
 }
 
 impl Registers {
@@ -73,7 +67,9 @@ impl Registers {
     /// `count` consecutive words, or `None` when any of them is absent.
     #[must_use]
     pub fn get(&self, unit: u8, table: Table, address: u16, count: u16) -> Option<Vec<u16>> {
-        self.lock().get(unit, table, address, count)
+        let mut memory = self.lock();
+        memory.settle();
+        memory.get(unit, table, address, count)
     }
 
     /// Sets consecutive bits, creating those absent; see [`Memory::set_bits`].
@@ -105,6 +101,40 @@ impl Registers {
             Some(effect) => drop(effects.insert((unit, table, address), effect)),
             None => drop(effects.remove(&(unit, table, address))),
         }
+    }
+
+    /// Lets a device release itself when nothing renews what was written; see [`RevertTimer`].
+    pub fn add_revert_timer(&self, timer: RevertTimer) {
+        self.lock().timers.push(Timer::new(timer));
+    }
+
+    /// Lets another master write from now on, first when its time has passed once; none stops them all.
+    pub fn interfere(&self, interference: Option<Interference>) {
+        let interferences = &mut self.lock().interferences;
+        match interference {
+            Some(interference) => interferences.push((Instant::now() + interference.every, interference)),
+            None => interferences.clear(),
+        }
+    }
+
+    /// Makes the words of now those of a device that has just started: [`reboot`](Self::reboot) brings them back.
+    pub fn keep_defaults(&self) {
+        let memory = &mut *self.lock();
+        memory.defaults = Some(memory.tables.clone());
+    }
+
+    /// What a restart does to the memory: the defaults that were [kept](Self::keep_defaults) are back, timers stand still,
+    /// and what would have taken effect later does not.
+    pub fn reboot(&self) {
+        self.lock().reboot();
+    }
+
+    /// The last 65,536 changes that clients asked for and that the device itself or another master made, oldest first.
+    #[must_use]
+    pub fn write_log(&self) -> Vec<WriteRecord> {
+        let mut memory = self.lock();
+        memory.settle();
+        memory.log.records().cloned().collect()
     }
 
     /// How often clients have written the word at an address; [`Registers::set`] does not count.
@@ -184,35 +214,6 @@ impl Memory {
         self.writes.get(&(unit, table, address)).copied().unwrap_or(0)
     }
 
-    /// A client's write of words that exist, with the effect that it has here.
-    pub(crate) fn write(&mut self, unit: u8, table: Table, address: u16, words: &[u16]) {
-        match self.effects.get(&(unit, table, address)) {
-            None => self.set(unit, table, address, words),
-            Some(WriteEffect::Ignored) => {}
-            Some(&WriteEffect::Clamped(limit)) => {
-                let words: Vec<u16> = words.iter().map(|word| *word.min(&limit)).collect();
-                self.set(unit, table, address, &words);
-            }
-            Some(&WriteEffect::Replaced(word)) => self.set(unit, table, address, &vec![word; words.len()]),
-            Some(&WriteEffect::After(delay)) => {
-                let (due, words) = (Instant::now() + delay, words.to_vec());
-                self.delayed.push(DelayedWords { due, unit, table, address, words });
-            }
-        }
-    }
-
-    /// Lets the words take effect whose time has come.
-    pub(crate) fn settle(&mut self) {
-        if self.delayed.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        let (due, later) = std::mem::take(&mut self.delayed).into_iter().partition(|delayed| delayed.due <= now);
-        self.delayed = later;
-        let due: Vec<DelayedWords> = due;
-        due.into_iter().for_each(|words| self.set(words.unit, words.table, words.address, &words.words));
-    }
-
     /// Counts a client's write of each of these words.
     pub(crate) fn count_write(&mut self, unit: u8, table: Table, address: u16, count: u16) {
         for at in (address..=u16::MAX).take(usize::from(count)) {
@@ -230,82 +231,5 @@ impl Memory {
     /// The units that have any memory, each once or more.
     pub(crate) fn units(&self) -> impl Iterator<Item = u8> {
         self.tables.keys().map(|&(unit, _)| unit)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn absent_words_are_none() {
-        let registers = Registers::new();
-        registers.set(1, Table::Holding, 10, &[7, 8]);
-        assert_eq!(registers.get(1, Table::Holding, 10, 2), Some(vec![7, 8]));
-        assert_eq!(registers.get(1, Table::Holding, 10, 3), None);
-        assert_eq!(registers.get(1, Table::Input, 10, 1), None);
-        assert_eq!(registers.get(2, Table::Holding, 10, 1), None);
-    }
-
-    #[test]
-    fn the_last_address_is_the_end() {
-        let registers = Registers::new();
-        registers.set(1, Table::Input, u16::MAX, &[1, 2]);
-        assert_eq!(registers.get(1, Table::Input, u16::MAX, 1), Some(vec![1]));
-        assert_eq!(registers.get(1, Table::Input, u16::MAX, 2), None);
-        assert_eq!(registers.get(1, Table::Input, 0, 1), None);
-    }
-
-    #[test]
-    fn fill_makes_a_dense_table() {
-        let registers = Registers::new();
-        registers.fill(1, Table::Holding, 0..=u16::MAX, 5);
-        assert_eq!(registers.get(1, Table::Holding, 65_500, 36), Some(vec![5; 36]));
-    }
-
-    #[test]
-    fn bits_are_words_that_are_not_0() {
-        let registers = Registers::new();
-        registers.set_bits(1, Table::Coil, 3, &[true, false]);
-        registers.set(1, Table::Coil, 5, &[7]);
-        assert_eq!(registers.get_bits(1, Table::Coil, 3, 3), Some(vec![true, false, true]));
-        assert_eq!(registers.get_bits(1, Table::Coil, 3, 4), None);
-        assert_eq!(registers.get_bits(1, Table::Discrete, 3, 1), None);
-    }
-
-    #[test]
-    fn clones_share_the_words() {
-        let registers = Registers::new();
-        registers.clone().update(|memory| {
-            memory.set(3, Table::Input, 0, &[1]);
-            memory.set(3, Table::Input, 9, &[2]);
-        });
-        assert_eq!(registers.get(3, Table::Input, 9, 1), Some(vec![2]));
-    }
-
-    #[test]
-    fn counters_are_incremented_when_they_are_read() {
-        let registers = Registers::new();
-        registers.set(1, Table::Holding, 9, &[0, u16::MAX, 5]);
-        registers.count_reads(1, Table::Holding, 10);
-        registers.update(|memory| {
-            memory.count_read(1, Table::Holding, 9, 1);
-            memory.count_read(1, Table::Input, 9, 3);
-            memory.count_read(2, Table::Holding, 9, 3);
-        });
-        assert_eq!(registers.get(1, Table::Holding, 9, 3), Some(vec![0, u16::MAX, 5]));
-        registers.update(|memory| memory.count_read(1, Table::Holding, 9, 2));
-        assert_eq!(registers.get(1, Table::Holding, 9, 3), Some(vec![0, 0, 5]));
-    }
-
-    #[test]
-    fn units_answer_by_id_or_all_from_unit_0() {
-        let registers = Registers::new();
-        registers.set(0, Table::Input, 0, &[1]);
-        registers.set(4, Table::Input, 0, &[1]);
-        let serving = |unit| registers.update(|memory| memory.serving_unit(unit));
-        assert_eq!((serving(4), serving(5)), (Some(4), None));
-        registers.any_unit(true);
-        assert_eq!((serving(4), serving(5)), (Some(0), Some(0)));
     }
 }

@@ -240,6 +240,12 @@ impl Server {
         self.shared.closing.send_replace(());
     }
 
+    /// Restarts the device: its registers are as [`Registers::reboot`] leaves them, and every connection is closed.
+    pub fn reboot(&self) {
+        self.shared.registers.reboot();
+        self.drop_connections();
+    }
+
     /// Closes the listener, the serial port and all connections; afterwards the address refuses connections.
     pub async fn stop(self) {
         self.stopped.send_replace(true);

@@ -188,7 +188,7 @@ fn write(
 ) -> Result<(), Exception> {
     let ReceivedRequest { address, count, .. } = request;
     memory.get(unit, table, address, count).ok_or(ILLEGAL_ADDRESS)?;
-    memory.write(unit, table, address, words);
+    memory.write(unit, table, address, words).map_err(Exception)?;
     memory.count_write(unit, table, address, count);
     Ok(())
 }

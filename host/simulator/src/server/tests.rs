@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::frame::ModbusFrame;
 use super::request_log::REQUEST_LOG_MAX;
 use super::{Fault, FaultRule, ReceivedRequest, Server, fault};
-use crate::registers::{Registers, Table};
+use crate::registers::{Origin, Registers, Table, WriteEffect};
 
 /// Far longer than anything here takes; a test that hangs fails instead.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -197,6 +197,25 @@ async fn connections_are_counted_closed_and_accepted_again() {
     assert_eq!(client.ask(UNIT, &READ_TWO).await, TWO_WORDS);
     drop(client);
     until(|| server.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_write_may_be_refused_and_a_rebooted_device_has_forgotten_it() {
+    let (server, mut client) = started().await;
+    server.registers().keep_defaults();
+    let write = [6, 0, 10, 0x12, 0x34];
+    server.registers().on_write(UNIT, Table::Holding, 10, Some(WriteEffect::Refused(4)));
+    assert_eq!(client.ask(UNIT, &write).await, [0x86, 4]);
+    assert_eq!(client.ask(UNIT, &READ_TWO).await, TWO_WORDS);
+    server.registers().on_write(UNIT, Table::Holding, 10, None);
+    assert_eq!(client.ask(UNIT, &write).await, write);
+    server.reboot();
+    assert!(client.closes().await);
+    let mut client = Client::connect(&server).await;
+    assert_eq!(client.ask(UNIT, &READ_TWO).await, TWO_WORDS);
+    let origins: Vec<_> = server.registers().write_log().iter().map(|record| record.origin).collect();
+    assert_eq!(origins, [Origin::Client, Origin::Client, Origin::Reboot]);
+    assert_eq!(server.registers().writes(UNIT, Table::Holding, 10), 1, "a refused write is none");
 }
 
 #[tokio::test]
