@@ -15,6 +15,7 @@ mod point_type;
 mod profile;
 mod quantity;
 mod read;
+mod set_point;
 
 pub use chain_check::{ChainCheck, ChainState};
 pub use discovery::Discovery;

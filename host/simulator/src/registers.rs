@@ -9,7 +9,6 @@ mod write_log;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 pub use bessai_domain::register::Table;
 

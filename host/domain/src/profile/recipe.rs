@@ -9,8 +9,14 @@ pub struct Recipe {
     pub charge: Vec<RecipeWrite>,
     /// Make it discharge with a power.
     pub discharge: Vec<RecipeWrite>,
+    /// Keep the battery at 0 kW; empty where discharging with 0 kW does.
+    pub hold: Vec<RecipeWrite>,
     /// Give control back to the device.
     pub release: Vec<RecipeWrite>,
+    /// The power in kW of a device that only takes a mode for charging.
+    pub charge_kw: Option<f64>,
+    /// The power in kW of a device that only takes a mode for discharging.
+    pub discharge_kw: Option<f64>,
     /// How the device releases itself when nothing is written any more, if it does.
     pub revert: Option<Revert>,
 }
@@ -22,6 +28,8 @@ pub struct RecipeWrite {
     pub point: String,
     /// What it is set to.
     pub value: RecipeValue,
+    /// Left out while the point has no value: the device marks what it does not have.
+    pub optional: bool,
 }
 
 /// What a write of a recipe sets its point to, in the point's unit.
@@ -54,6 +62,9 @@ pub enum RecipeError {
     /// The profile has no writes in this direction.
     #[error("the profile has no recipe for {0}")]
     Missing(&'static str),
+    /// The device only takes modes, none of which holds the battery.
+    #[error("the profile has no recipe for 0 kW, and the device takes no power")]
+    NoHold,
     /// The power is not a number.
     #[error("{0} kW is no power")]
     NotAPower(f64),
@@ -63,8 +74,8 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// The writes that set a power in kW, + = discharge; 0 takes the direction that holds the battery. `reading` gives the
-    /// latest value of a point in its unit.
+    /// The writes that set a power in kW, + = discharge; 0 holds the battery. `reading` gives the latest value of a point in
+    /// its unit.
     pub fn set_power(
         &self,
         kilowatts: f64,
@@ -73,13 +84,29 @@ impl Recipe {
         if !kilowatts.is_finite() {
             return Err(RecipeError::NotAPower(kilowatts));
         }
-        let (direction, writes) =
-            if kilowatts < 0.0 { ("charging", &self.charge) } else { ("discharging", &self.discharge) };
-        if writes.is_empty() {
-            return Err(RecipeError::Missing(direction));
+        let (direction, writes, fixed) = match kilowatts {
+            0.0 if !self.hold.is_empty() => ("holding", &self.hold, None),
+            charging if charging < 0.0 => ("charging", &self.charge, self.charge_kw),
+            _ => ("discharging", &self.discharge, self.discharge_kw),
+        };
+        match fixed {
+            _ if writes.is_empty() => return Err(RecipeError::Missing(direction)),
+            Some(_) if kilowatts == 0.0 => return Err(RecipeError::NoHold),
+            _ => {}
         }
+        let is_left_out = |write: &&RecipeWrite| write.optional && reading(&write.point).is_none();
         let value = |write: &RecipeWrite| write.value.resolve(kilowatts.abs(), &reading);
-        writes.iter().map(|write| Ok((write.point.as_str(), value(write)?))).collect()
+        let writes = writes.iter().filter(|write| !is_left_out(write));
+        writes.map(|write| Ok((write.point.as_str(), value(write)?))).collect()
+    }
+
+    /// The power in kW that the device takes when it is set to one: another one where it only takes a mode.
+    pub fn resulting_power(&self, kilowatts: f64) -> f64 {
+        match (self.charge_kw, self.discharge_kw) {
+            (Some(charge), _) if kilowatts < 0.0 => -charge,
+            (_, Some(discharge)) if kilowatts > 0.0 => discharge,
+            _ => kilowatts,
+        }
     }
 
     /// The writes that give control back to the device.
@@ -90,11 +117,22 @@ impl Recipe {
 
     /// All its writes.
     pub fn writes(&self) -> impl Iterator<Item = &RecipeWrite> {
-        self.charge.iter().chain(&self.discharge).chain(&self.release)
+        self.charge.iter().chain(&self.discharge).chain(&self.hold).chain(&self.release)
+    }
+}
+
+impl RecipeWrite {
+    /// A write that is never left out.
+    pub fn new(point: &str, value: RecipeValue) -> Self {
+        Self { point: point.into(), value, optional: false }
     }
 }
 
 impl RecipeValue {
+    pub(crate) fn is_power(&self) -> bool {
+        matches!(self, Self::Power { .. })
+    }
+
     fn resolve(&self, kilowatts: f64, reading: &impl Fn(&str) -> Option<f64>) -> Result<f64, RecipeError> {
         match self {
             Self::Constant(value) => Ok(*value),

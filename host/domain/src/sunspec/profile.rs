@@ -3,7 +3,8 @@
 use super::found::{DeviceDescription, DevicePoint, Scale};
 use super::point_type::PointType;
 use super::quantity::{Quantity, choose};
-use crate::profile::{Access, ModelHeader, Point, Profile, SUNSPEC, SetPoint, nameplate_source};
+use super::set_point;
+use crate::profile::{Access, ModelHeader, Point, Profile, SUNSPEC, nameplate_source};
 use crate::register::{Format, Layout, Scaling, Table, TextLayout};
 use crate::site::ChannelKind;
 
@@ -22,8 +23,7 @@ fn is_nameplate(model: u16) -> bool {
 impl DeviceDescription {
     /// A profile of all points, or of those of some models only.
     ///
-    /// Network addresses are left out because they are not quantities. The set-point is the power of model 704; the
-    /// percentages of 123 and 124 only limit the power, so they are just writable channels.
+    /// Network addresses are left out because they are not quantities.
     pub fn profile(&self, only: Option<&[u16]>) -> Profile {
         let wanted = |model: u16| only.is_none_or(|only| only.contains(&model));
         let quantities = choose(self, &wanted);
@@ -54,7 +54,7 @@ impl DeviceDescription {
             manufacturer: self.nameplate.manufacturer.clone(),
             model: self.nameplate.model.clone(),
             sources: vec![nameplate_source()],
-            set_point: set_point(&points),
+            set_point: set_point::of(&points),
             watchdog: watchdog(&points),
             points,
             is_discovered: true,
@@ -202,16 +202,8 @@ fn is_set_point(found: &DevicePoint) -> bool {
     found.model == 704 && found.path.is_empty() && found.definition.name == "WSet"
 }
 
-fn named(points: &[Point], name: &str) -> Option<String> {
+pub(super) fn named(points: &[Point], name: &str) -> Option<String> {
     points.iter().find(|point| point.name == name).map(|point| point.name.clone())
-}
-
-/// `WSetEna` enables the set-point. `WSetMod` must be set to `WATTS` (1) by hand, because a set-point has one mode
-/// register.
-fn set_point(points: &[Point]) -> Option<SetPoint> {
-    let power = named(points, "m704_WSet")?;
-    let mode = named(points, "m704_WSetEna");
-    Some(SetPoint { power: Some(power), mode, mode_values: vec![("remote".to_owned(), 1.0)], ..SetPoint::default() })
 }
 
 /// The register that a controller increments to show that it is alive: the battery's, or else the DER's.

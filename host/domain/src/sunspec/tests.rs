@@ -8,6 +8,7 @@ use super::{ChainCheck, ChainState, DeviceDescription, DevicePoint, Discovery, D
 mod any_answer;
 mod device;
 mod profile;
+mod set_point;
 
 /// Name, offset from the model's id and scale factor's offset, as the specification counts.
 fn check_offsets(id: u16, counts: &[(&str, u16)], times: u16, expected: &[(&str, u16, Option<u16>)]) {

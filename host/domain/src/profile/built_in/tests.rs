@@ -1,6 +1,7 @@
 //! Every point of the built-in profiles, compared with the manufacturers' register maps.
 
 mod maps;
+mod recipes;
 
 use super::*;
 use crate::plan::Plan;
@@ -157,14 +158,6 @@ fn set_points_and_watchdogs_are_writable_points() {
     }
 }
 
-/// The registers that a recipe writes, with their words.
-fn written(name: &str, kilowatts: f64) -> Vec<(u16, Vec<u16>)> {
-    let profile = profile(name);
-    let recipe = profile.set_point.clone().unwrap().recipe.unwrap();
-    let writes = recipe.set_power(kilowatts, |_| Some(10_000.0)).unwrap();
-    requests(&profile, &writes)
-}
-
 fn requests(profile: &Profile, writes: &[(&str, f64)]) -> Vec<(u16, Vec<u16>)> {
     let request = |(point, value): &(&str, f64)| {
         let point = profile.points.iter().find(|one| one.name == *point).unwrap();
@@ -173,27 +166,6 @@ fn requests(profile: &Profile, writes: &[(&str, f64)]) -> Vec<(u16, Vec<u16>)> {
         (request.address, request.words)
     };
     writes.iter().map(request).collect()
-}
-
-#[test]
-fn recipes_write_what_the_manufacturers_registers_take() {
-    let huawei =
-        |power, setting| vec![(power, vec![0, 3000]), (47_083, vec![1]), (47_246, vec![0]), (47_100, vec![setting])];
-    assert_eq!(written("huawei-sun2000", -3.0), huawei(47_247, 1));
-    assert_eq!(written("huawei-sun2000", 3.0), huawei(47_249, 2));
-    // In the register + = charge.
-    assert_eq!(written("victron-multiplus2", -3.0), [(2902, vec![3]), (37, vec![3000])]);
-    assert_eq!(written("victron-multiplus2", 3.0), [(2902, vec![3]), (37, vec![0xf448])]);
-    // 30 % of 10 kW in hundredths of a percent, and -30 % in the other direction.
-    assert_eq!(written("fronius-gen24", -3.0), [(40_366, vec![3000]), (40_365, vec![0xf448]), (40_358, vec![3])]);
-    assert_eq!(written("fronius-gen24-int", 3.0), [(40_356, vec![0xf448]), (40_355, vec![3000]), (40_348, vec![3])]);
-    assert_eq!(written("sungrow-sh", 3.0), [(13_051, vec![3000]), (13_050, vec![187]), (13_049, vec![2])]);
-    assert_eq!(written("goodwe-et", -3.0), [(47_512, vec![3000]), (47_511, vec![11])]);
-    // The words of a float are swapped: 3000 W is 0x453b8000.
-    let solaredge = [(57_348, vec![4]), (57_358, vec![0x8000, 0x453b]), (57_357, vec![3])];
-    assert_eq!(written("solaredge-storedge", -3.0), solaredge);
-    let sma = [(40_236, 2289), (40_793, 3000), (40_795, 3000), (40_797, 0), (40_799, 0)];
-    assert_eq!(written("sma-sunny-tripower", -3.0), sma.map(|(address, value)| (address, vec![0, value])));
 }
 
 #[test]

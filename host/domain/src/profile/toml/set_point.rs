@@ -42,23 +42,60 @@ fn read_recipe(table: &SettingsTable<'_>, profile: &Profile, [charges, discharge
     let writes = |key: &'static str| -> Vec<RecipeWrite> {
         table.tables(key).iter().filter_map(|write| read_write(write, profile)).collect()
     };
+    let mistakes_before = table.mistakes().count();
     let recipe = Recipe {
         charge: if charges { writes("charge") } else { Vec::new() },
         discharge: if discharges { writes("discharge") } else { Vec::new() },
+        hold: writes("hold"),
         release: writes("release"),
+        charge_kw: read_power(table, "charge_kw"),
+        discharge_kw: read_power(table, "discharge_kw"),
         revert: read_revert(table, profile),
     };
     let sets_power = charges || discharges;
     if sets_power && table.value("release").is_none() {
         table.add_mistake("release", "is missing; write the writes that give control back to the device");
     }
-    if let Some(write) = recipe.release.iter().find(|write| !matches!(write.value, RecipeValue::Constant(_))) {
-        table.add_mistake(
-            "release",
-            format!("{} depends on a power, which a release has not; write a value", write.point),
-        );
+    for (key, writes) in [("release", &recipe.release), ("hold", &recipe.hold)] {
+        if let Some(write) = writes.iter().find(|write| write.value.is_power()) {
+            let reason = format!("{} depends on a power, which a {key} has not; write a value", write.point);
+            table.add_mistake(key, reason);
+        }
+    }
+    // A write with a mistake may be the one that takes the power.
+    if table.mistakes().count() == mistakes_before {
+        check_mode_only(table, ["charge", "charge_kw"], &recipe.charge, recipe.charge_kw);
+        check_mode_only(table, ["discharge", "discharge_kw"], &recipe.discharge, recipe.discharge_kw);
     }
     (sets_power || table.value("release").is_some()).then_some(recipe)
+}
+
+fn read_power(table: &SettingsTable<'_>, key: &'static str) -> Option<f64> {
+    let power = table.number(key)?;
+    if !power.is_finite() || power <= 0.0 {
+        table.add_mistake(key, "write a power in kW that is greater than 0");
+        return None;
+    }
+    Some(power)
+}
+
+/// A direction whose writes do not depend on the power has a power of its own, and no other direction has.
+fn check_mode_only(
+    table: &SettingsTable<'_>,
+    [list, key]: [&'static str; 2],
+    writes: &[RecipeWrite],
+    power: Option<f64>,
+) {
+    let takes_power = writes.iter().any(|write| write.value.is_power());
+    if !writes.is_empty() && !takes_power && table.value(key).is_none() {
+        let reason = format!(
+            "is missing: no write of {list} depends on the power; write the power in kW that the device then takes"
+        );
+        table.add_mistake(key, reason);
+    }
+    if takes_power && power.is_some() {
+        table.add_mistake(key, format!("contradicts {list}, which sets the power; leave it out"));
+    }
 }
 
 fn read_write(table: &SettingsTable<'_>, profile: &Profile) -> Option<RecipeWrite> {
@@ -85,7 +122,7 @@ fn read_write(table: &SettingsTable<'_>, profile: &Profile) -> Option<RecipeWrit
         check_range(table, value, profile, point);
     }
     table.report_unknown_keys();
-    Some(RecipeWrite { point: point.to_owned(), value: value.filter(|_| is_valid)? })
+    Some(RecipeWrite::new(point, value.filter(|_| is_valid)?))
 }
 
 /// Reports a constant that the point would refuse.
@@ -155,6 +192,49 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_only_takes_modes_has_a_power_of_its_own() {
+        let recipe = |hold: &str| {
+            let text = format!(
+                "[set_point]
+                charge = [{{ point = \"mode\", value = 1 }}]
+                charge_kw = 5
+                {hold}
+                release = [{{ point = \"mode\", value = 0 }}]\n{POINTS}"
+            );
+            read("box", &text).unwrap().set_point.unwrap().recipe.unwrap()
+        };
+        let holds = recipe("hold = [{ point = \"mode\", value = 2 }]");
+        let set = |kilowatts| holds.set_power(kilowatts, |_| None);
+        assert_eq!((set(-2.0), set(0.0)), (Ok(vec![("mode", 1.0)]), Ok(vec![("mode", 2.0)])));
+        assert_eq!(set(2.0), Err(RecipeError::Missing("discharging")));
+        assert_eq!([-2.0, -9.0, 0.0, 2.0].map(|power| holds.resulting_power(power)), [-5.0, -5.0, 0.0, 2.0]);
+        let modes = Recipe { discharge: holds.charge.clone(), discharge_kw: Some(4.0), ..recipe("") };
+        assert_eq!(modes.set_power(0.0, |_| None), Err(RecipeError::NoHold), "0 kW would discharge with 4 kW");
+        assert_eq!(modes.resulting_power(0.5), 4.0);
+    }
+
+    #[test]
+    fn an_optional_write_is_left_out_where_the_device_has_no_value() {
+        let mut recipe = read(
+            "box",
+            &format!(
+                "[set_point]
+            charge = [{{ point = \"mode\", value = 1 }}, {{ point = \"power\", scale = 1000 }}]
+            release = [{{ point = \"mode\", value = 0 }}]\n{POINTS}"
+            ),
+        )
+        .unwrap()
+        .set_point
+        .unwrap()
+        .recipe
+        .unwrap();
+        recipe.charge[0].optional = true;
+        let reading = |name: &str| (name == "mode").then_some(0.0);
+        assert_eq!(recipe.set_power(-1.0, reading).unwrap(), [("mode", 1.0), ("power", 1000.0)]);
+        assert_eq!(recipe.set_power(-1.0, |_| None).unwrap(), [("power", 1000.0)]);
+    }
+
+    #[test]
     fn every_mistake_in_a_recipe_names_the_write() {
         let check = |recipe: &str, expected: &str| {
             let mistakes = read("box", &format!("[set_point]\n{recipe}\n{POINTS}")).unwrap_err();
@@ -163,7 +243,7 @@ mod tests {
         };
         let charge = |write: &str| format!("charge = [{write}]\nrelease = [{{ point = \"mode\", value = 0 }}]");
         check(
-            "charge = [{ point = \"mode\", value = 1 }]",
+            "charge = [{ point = \"power\", scale = 1000 }]",
             "box.set_point.release: is missing; write the writes that give control back to the device",
         );
         check(
@@ -190,6 +270,24 @@ mod tests {
             "release = [{ point = \"power\", scale = 1 }]",
             "box.set_point.release = [{ point = \"power\", scale = 1 }]: power depends on a power, which a release has not; \
              write a value",
+        );
+        check(
+            "hold = [{ point = \"power\", scale = 1 }]\nrelease = [{ point = \"mode\", value = 0 }]",
+            "box.set_point.hold = [{ point = \"power\", scale = 1 }]: power depends on a power, which a hold has not; write a \
+             value",
+        );
+        check(
+            &charge("{ point = \"mode\", value = 1 }"),
+            "box.set_point.charge_kw: is missing: no write of charge depends on the power; write the power in kW that the \
+             device then takes",
+        );
+        check(
+            &format!("charge_kw = 0\n{}", charge("{ point = \"mode\", value = 1 }")),
+            "box.set_point.charge_kw = 0: write a power in kW that is greater than 0",
+        );
+        check(
+            &format!("charge_kw = 5\n{}", charge("{ point = \"power\", scale = 1000 }")),
+            "box.set_point.charge_kw = 5: contradicts charge, which sets the power; leave it out",
         );
         check(
             "revert = {}\nrelease = [{ point = \"mode\", value = 0 }]",
