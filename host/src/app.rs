@@ -130,7 +130,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let buses =
         Rc::new(RefCell::new(Buses::new(inputs.clone(), Rc::clone(&report), control.clone(), stopping.clone())));
     buses.borrow_mut().start(&config.devices);
-    let controlling = control.spawn(&stopping);
+    let controlling = [control.spawn(&stopping), models.borrow_mut().spawn_proposals(&control, &stopping)];
     let sharing = Sharing::start(&config, &buses, Operator::new(&control, &inputs), &stopping);
     let main_loop = Arc::new(MainLoop::default());
     let (health, requests) =
@@ -164,7 +164,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
         reloading.abort();
     }
     sharing.abort();
-    controlling.abort();
+    controlling.iter().for_each(JoinHandle::abort);
     buses.borrow().abort();
     let _ = pipeline.await;
     drain(feeds).await;

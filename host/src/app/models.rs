@@ -5,15 +5,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessai_control::SET_POINT;
 use bessai_domain::event::Frame;
 use bessai_domain::exchange::Exchange;
 use bessai_domain::site::Site;
 use bessai_domain::time::Moment;
 use bessai_inference::{Inference, ModelOutput, ModelSettings, ModelState, ModelStatus};
 use bessai_pipeline::PipelineInput;
+use bessai_supervision::OnFailure;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinHandle;
 
+use super::control::Control;
 use crate::clock::local_time;
 
 /// Proposals that may wait for the main loop; what comes while it is full is left out, as the next run proposes again.
@@ -21,14 +25,13 @@ const PROPOSALS: usize = 16;
 
 /// A set-point that a model proposes.
 #[derive(Debug)]
-#[allow(dead_code, reason = "read by whatever writes set-points")]
-pub(crate) struct ModelProposal {
-    pub(crate) model: String,
-    pub(crate) device: String,
-    pub(crate) channel: String,
+struct ModelProposal {
+    model: String,
+    device: String,
+    channel: String,
     /// + = discharge.
-    pub(crate) power_kw: f64,
-    pub(crate) valid_for: Duration,
+    power_kw: f64,
+    valid_for: Duration,
 }
 
 /// The models of the settings, and the thread that runs them; none until there is a model.
@@ -54,10 +57,18 @@ impl Models {
         Ok(Rc::new(RefCell::new(started)))
     }
 
-    /// What the models propose, once: for the task that hands it to whatever writes set-points.
-    #[allow(dead_code, reason = "called once set-points are written")]
-    pub(super) fn take_proposals(&mut self) -> Option<mpsc::Receiver<ModelProposal>> {
-        self.proposals.take()
+    /// Hands what the models propose to the control room, until the gateway stops. Called once.
+    pub(super) fn spawn_proposals(&mut self, control: &Control, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
+        let (proposals, control) = (Rc::new(Mutex::new(self.proposals.take())), control.clone());
+        bessai_supervision::spawn("model proposals", OnFailure::Restart, stop.clone(), async move || {
+            let mut proposals = proposals.lock().await;
+            let Some(proposals) = proposals.as_mut() else { return };
+            while let Some(ModelProposal { model, device, channel, power_kw, valid_for }) = proposals.recv().await {
+                if channel == SET_POINT {
+                    control.propose_by_model(&model, &device, power_kw, valid_for);
+                }
+            }
+        })
     }
 
     /// Takes over the models of reloaded settings.
@@ -109,7 +120,7 @@ fn results(
                 if let (Some(power_kw), Some(target)) = (dispatch.target_kw, target) {
                     let (model, device) = (dispatch.model.clone(), dispatch.device.clone());
                     let (channel, valid_for) = (target.channel, target.valid_for);
-                    // Fails if nobody takes proposals.
+                    // The next run proposes again.
                     let _ = propose.try_send(ModelProposal { model, device, channel, power_kw, valid_for });
                 }
                 PipelineInput::Dispatch(at, dispatch)

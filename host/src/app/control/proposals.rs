@@ -70,7 +70,6 @@ impl Control {
 
     /// A model proposes the power of a device, + = discharge, for so long; it repeats that to keep it. Devices that are not
     /// controlled are left out. Outcomes are events.
-    #[allow(dead_code, reason = "called once models propose")]
     pub(crate) fn propose_by_model(&self, model: &str, device: &str, value_kw: f64, valid_for: Duration) {
         if !self.shared.room.borrow().controls(device) {
             return;
