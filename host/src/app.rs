@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bessai_domain::event::EventBody;
+use bessai_domain::event::{Dispatch, EventBody, Safety};
 use bessai_domain::site::Site;
 use bessai_journal::Journal;
 use bessai_modbus::{BusEndpoint, DeviceSettings};
@@ -120,11 +120,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let folder = feeds.start(config.feeds.clone(), config.off.clone());
     let feeds = spawn_folder(feeds, folder, &stopping);
     let sinks = sinks(&journal, &report, &models, &control, site::reports(&config.devices));
-    let report_filters = site::report_filters(&config.devices);
-    let mut pipeline = Pipeline::new(Arc::clone(&site), &config.safety, report_filters, now, sinks);
-    if let Some(last) = &last_verdict {
-        pipeline.restore_trips(last);
-    }
+    let pipeline = pipeline(&site, &config, last_verdict.as_ref(), sinks);
     control.set_monitor(pipeline.monitor());
     let pipeline = spawn_pipeline(pipeline, received, &stopping);
     let buses =
@@ -191,6 +187,16 @@ async fn wait_for_end(mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         _ = stop.wait_for(|stop| *stop) => Ok(()),
         reason = bessai_supervision::failure() => Err(anyhow::Error::msg(reason)),
     }
+}
+
+/// The pipeline, with the trips of the last verdict before this start.
+fn pipeline(site: &Arc<Site>, config: &Config, last_verdict: Option<&Safety>, sinks: Sinks) -> Pipeline {
+    let report_filters = site::report_filters(&config.devices);
+    let mut pipeline = Pipeline::new(Arc::clone(site), &config.safety, report_filters, now, sinks);
+    if let Some(last) = last_verdict {
+        pipeline.restore_trips(last);
+    }
+    pipeline
 }
 
 /// The pipeline's state cannot be rebuilt: without it the process ends.

@@ -77,7 +77,7 @@ async fn a_model_that_hangs_gives_no_answer_and_never_an_old_one() {
     };
     subscriber.wait_for("/ai/dispatch", is_late).await;
     device.set("soc_pct", 40.0);
-    subscriber.wait_for("/telemetry", |message| message.json()["soc"] == 40.0).await;
+    subscriber.wait_for("/telemetry", |message| message.json()["soc_pct"] == 40.0).await;
     // What it still works on is the reading of 72.3 %, whose answer must not come any more.
     let next = |message: &ReceivedMessage| !message.json()["dispatch_kw"].is_null();
     let answer = subscriber.wait_for("/ai/dispatch", next).await;
@@ -96,7 +96,7 @@ async fn a_model_that_never_answers_is_replaced_and_does_not_delay_the_stop() {
     subscriber.wait_for("/ai/dispatch", |message| is_target(message, 72.3)).await;
     inject(&gateway, "stall 3600000");
     subscriber.wait_for("/ai/dispatch", |message| message.json()["dispatch_kw"].is_null()).await;
-    // Its own copy, with an ampler property: another length tells that the file has changed.
+    // Its own copy, with a longer property: another length tells that the file has changed.
     let bytes = std::fs::read(gateway.path("models/dispatch.onnx")).unwrap();
     replace(&gateway, "models/dispatch.onnx", refusals::with_property(&bytes, 10));
     subscriber.wait_for("/ai/dispatch", |message| is_target(message, 72.3)).await;

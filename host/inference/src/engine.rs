@@ -70,18 +70,15 @@ fn use_native(path: &Path) -> Result<String, String> {
 pub(crate) fn session(bytes: &[u8]) -> Result<Session, String> {
     let engine = engine()?;
     let failed = |error: &dyn std::fmt::Display| format!("{} cannot load it: {error}", engine.name);
-    let builder = Session::builder(&engine.environment).map_err(|error| failed(&error))?;
+    let mut builder = Session::builder(&engine.environment).map_err(|error| failed(&error))?;
     // The built-in engine runs the graph as it was exported unless it is asked.
-    let optimized = builder.with_optimization_level(GraphOptimizationLevel::All);
-    let mut builder = optimized.map_err(|error| failed(&error))?;
+    builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| failed(&error))?;
     if engine.is_native {
         // Models of this size are computed faster than a second thread wakes, and spinning threads would use the processor.
-        builder = builder
-            .with_intra_threads(1)
-            .and_then(|builder| builder.with_inter_threads(1))
-            .and_then(|builder| builder.with_intra_op_spinning(false))
-            .and_then(|builder| builder.with_inter_op_spinning(false))
-            .map_err(|error| failed(&error))?;
+        builder = builder.with_intra_threads(1).map_err(|error| failed(&error))?;
+        builder = builder.with_inter_threads(1).map_err(|error| failed(&error))?;
+        builder = builder.with_intra_op_spinning(false).map_err(|error| failed(&error))?;
+        builder = builder.with_inter_op_spinning(false).map_err(|error| failed(&error))?;
     }
     // The binding panics on types that an engine knows and it does not.
     let committed = caught(|| builder.commit_from_memory(bytes).map_err(|error| failed(&error)));

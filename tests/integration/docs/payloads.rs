@@ -69,7 +69,7 @@ async fn payloads_have_the_documented_fields() {
 #[tokio::test]
 async fn health_has_the_documented_fields() {
     let (device, broker) = (Device::huawei(), Broker::start());
-    let gateway = Setup::new().device(device.port()).broker(broker.url()).run();
+    let (gateway, _subscriber) = with_model(&device, &broker).await;
     let mut health = gateway.wait_for_health("health", |health| health["status"] == "healthy").await;
     // One task stands for all in the sample.
     health["tasks"].as_object_mut().unwrap().retain(|task, _| task == "pipeline");
@@ -79,7 +79,8 @@ async fn health_has_the_documented_fields() {
         let rows = page.tables_under("health").concat();
         let named: BTreeSet<_> = rows.iter().flat_map(|row| crate::docs::page::spans(&row[0])).collect();
         let named: BTreeSet<_> = named.iter().filter_map(|(_, name)| name.rsplit('.').next()).collect();
-        let groups = ["devices", "battery", "journal", "log", "feeds", "default", "tasks", "pipeline"];
+        let groups =
+            ["devices", "battery", "journal", "log", "feeds", "default", "tasks", "pipeline", "models", "dispatch"];
         let fields: BTreeSet<_> = members_of(&health).iter().map(|path| last(path)).collect();
         let missing: Vec<_> = fields
             .iter()

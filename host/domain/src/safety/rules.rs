@@ -5,31 +5,31 @@ use super::limits::Bounds;
 /// The names of the rules in verdicts, logs and events.
 pub mod rule {
     /// A value is below its smallest safe one.
-    pub const MIN: &str = "min";
+    pub(crate) const MIN: &str = "min";
     /// A value is above its largest safe one.
-    pub const MAX: &str = "max";
+    pub(crate) const MAX: &str = "max";
     /// A value changed faster than is safe.
-    pub const RAMP: &str = "ramp";
+    pub(crate) const RAMP: &str = "ramp";
     /// A value of an alarm register is an alarm.
-    pub const ALARM: &str = "alarm";
+    pub(crate) const ALARM: &str = "alarm";
     /// A value was beyond its trip limit, and no operator has reset that.
     pub const TRIP: &str = "trip";
     /// The last good value is too old.
-    pub const STALE: &str = "stale";
+    pub(crate) const STALE: &str = "stale";
     /// There was no good value yet.
     pub const UNREAD: &str = "unread";
     /// Set-points are derated in both directions.
-    pub const DERATE: &str = "derate";
+    pub(crate) const DERATE: &str = "derate";
     /// Set-points that discharge are derated.
-    pub const DERATE_DISCHARGE: &str = "derate-discharge";
+    pub(crate) const DERATE_DISCHARGE: &str = "derate-discharge";
     /// Set-points that charge are refused.
-    pub const NO_CHARGE: &str = "no-charge";
+    pub(crate) const NO_CHARGE: &str = "no-charge";
     /// A set-point is not a number.
-    pub const NOT_FINITE: &str = "not-finite";
+    pub(crate) const NOT_FINITE: &str = "not-finite";
     /// A set-point charges with more than the largest power.
-    pub const MAX_CHARGE: &str = "max-charge";
+    pub(crate) const MAX_CHARGE: &str = "max-charge";
     /// A set-point discharges with more than the largest power.
-    pub const MAX_DISCHARGE: &str = "max-discharge";
+    pub(crate) const MAX_DISCHARGE: &str = "max-discharge";
 }
 
 /// A rule that a value breaks, with the value and the limit as the verdict shows them.

@@ -407,6 +407,7 @@ pub(in super::super) fn deliver_with(
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(Rc::clone(customer)),
             gates: BrokerGates::default(),
+            propose: None,
             record_write: record_in(&outside),
         },
         policy,

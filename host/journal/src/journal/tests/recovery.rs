@@ -50,9 +50,9 @@ async fn the_last_verdict_is_found_after_a_shutdown_and_after_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     assert_eq!(journal.last_verdict(), None);
-    for value in 0..4 {
-        journal.append(at(value), EventBody::Safety(verdict(value as f64)));
-        journal.append(at(value), frame(value));
+    for value in 0..4_u32 {
+        journal.append(at(value.into()), EventBody::Safety(verdict(value.into())));
+        journal.append(at(value.into()), frame(value.into()));
     }
     journal.close().await;
     drop(journal);
