@@ -37,7 +37,7 @@ fn feed(broker: &Broker, rights: &str) -> String {
 async fn subscribed(gateway: &Gateway) {
     let is_ready = |health: &Value| {
         let subscriptions = &health["feeds"]["customer"]["commands"]["subscriptions"];
-        subscriptions["SITE-CL-001/cmd/+/+"] == json!("QoS 1") && health["safety"]["state"] == json!("safe")
+        subscriptions["SITE-CL-001/cmd/+/+"] == json!("QoS 1") && health["safety_status"] == json!("ok")
     };
     gateway.wait_for_health("the subscription and the first verdict", is_ready).await;
 }
@@ -112,7 +112,7 @@ impl Controlled {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_command_reaches_the_registers_and_is_answered_when_it_is_read_back() {
     let mut site = Controlled::start(CONTROL, RIGHT).await;
     let answer = site.command("set_point_kw", r#"{"value": -2.5, "until_s": 60, "ref": "a1"}"#).await;
@@ -150,7 +150,7 @@ async fn a_command_reaches_the_registers_and_is_answered_when_it_is_read_back() 
     assert_eq!(u64::try_from(of_mode).unwrap(), site.device.registers.writes(1, Table::Holding, mode), "{audit:#?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn without_right_or_control_nothing_is_written_and_the_answer_says_why() {
     for (settings, rights, channel, reason) in [
         ("", RIGHT, "set_point_kw", "[control] is off: this gateway writes no set-points"),
@@ -171,7 +171,7 @@ async fn without_right_or_control_nothing_is_written_and_the_answer_says_why() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_retained_or_queued_command_moves_nothing() {
     let site = Controlled::start(CONTROL, RIGHT).await;
     let Controlled { device, broker, gateway, mut customer } = site;
@@ -186,7 +186,7 @@ async fn a_retained_or_queued_command_moves_nothing() {
     assert_eq!((site.writes(), site.register(MODE)), (0, 0.0));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_unsafe_battery_is_released_and_takes_no_set_point_until_it_is_safe() {
     let mut site = Controlled::start(&format!("{CONTROL}[safety]\ntemp_c = {{ max = 40 }}\n"), RIGHT).await;
     let answer = site.command("set_point_kw", r#"{"value": 2, "until_s": 600, "ref": "a1"}"#).await;
@@ -200,7 +200,7 @@ async fn an_unsafe_battery_is_released_and_takes_no_set_point_until_it_is_safe()
     site.wait_for_register(MODE, 2.0).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_device_is_released_at_a_stop_and_after_a_kill() {
     let mut site = Controlled::start(CONTROL, RIGHT).await;
     let answer = site.command("set_point_kw", r#"{"value": 2, "until_s": 600, "ref": "a1"}"#).await;
@@ -224,7 +224,7 @@ async fn a_device_is_released_at_a_stop_and_after_a_kill() {
     drop((broker, customer, setup));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_hold_is_written_again_after_a_reconnect_and_another_program_s_write() {
     let mut site = Controlled::start(CONTROL, RIGHT).await;
     let answer = site.command("set_point_kw", r#"{"value": 2, "until_s": 600, "ref": "a1"}"#).await;
@@ -239,7 +239,7 @@ async fn a_hold_is_written_again_after_a_reconnect_and_another_program_s_write()
     site.wait_for_register(POWERS[1], 2000.0).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_limit_holds_set_points_back_and_its_fallback_applies_when_nobody_sets_one() {
     let settings = "[control]\nenabled = true\n[control.devices.battery]\ndischarge_limit_fallback_kw = 1\n";
     let mut site = Controlled::start(settings, RIGHT).await;
@@ -254,7 +254,7 @@ async fn a_limit_holds_set_points_back_and_its_fallback_applies_when_nobody_sets
     assert!(status.contains("battery/discharge_limit_kw: 1 kW, the fallback"), "{status}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_reload_releases_a_device_that_is_no_longer_controlled() {
     let mut site = Controlled::start(CONTROL, RIGHT).await;
     let answer = site.command("set_point_kw", r#"{"value": 2, "until_s": 600, "ref": "a1"}"#).await;
@@ -269,4 +269,18 @@ async fn a_reload_releases_a_device_that_is_no_longer_controlled() {
     site.gateway.wait_for_health("the second reload", |health| health["reload"]["count"] == json!(2)).await;
     assert_eq!(site.operator(&["hold", "battery"]).await, (true, "verified: 0\n".into()));
     site.wait_for_register(MODE, 2.0).await;
+}
+
+#[tokio::test]
+async fn a_contact_on_a_digital_input_limits_the_power() {
+    let contact = "[[control.contact]]\ninput = \"battery/alarm1\"\ndevice = \"battery\"\ndischarge_limit_kw = 1\n";
+    let mut site = Controlled::start(&format!("{CONTROL}{contact}"), RIGHT).await;
+    let answer = site.command("set_point_kw", r#"{"value": 4, "until_s": 600, "ref": "a1"}"#).await;
+    assert_eq!(answer, json!({ "ref": "a1", "outcome": "verified", "value": 4.0 }));
+    site.set_register("alarm1", 1.0);
+    site.wait_for_register(POWERS[1], 1000.0).await;
+    let (_, status) = site.operator(&["status"]).await;
+    assert!(status.contains("battery/discharge_limit_kw: 1 kW\n  input/battery/alarm1: 1 kW"), "{status}");
+    site.set_register("alarm1", 0.0);
+    site.wait_for_register(POWERS[1], 4000.0).await;
 }

@@ -177,6 +177,9 @@ impl Device {
     /// Does what is due.
     pub(crate) fn step(&mut self, context: &mut Context<'_>) {
         self.expire(context);
+        if self.job.is_none() && self.targets.values().all(Target::is_idle) {
+            return self.count_watchdog(context);
+        }
         self.cancel_outdated_job(context);
         let mut channels: Vec<_> = self.targets.keys().cloned().collect();
         // What ends comes before what begins.
@@ -394,7 +397,7 @@ impl Device {
         let limits = [self.charge_limits.next_end(), self.discharge_limits.next_end()];
         let is_counting = self.is_online && !self.is_leaving && self.is_judged(now);
         let watchdog = self.watchdog.as_ref().filter(|_| is_counting).and_then(Watchdog::next_due);
-        let targets = self.targets.values().map(Target::next_due);
+        let targets = self.targets.values().map(|target| target.next_due(self.is_online && self.job.is_none()));
         targets.chain(limits).chain([verdict, watchdog]).flatten().min()
     }
 }

@@ -11,6 +11,8 @@ pub enum Holder {
     Feed(String),
     /// A model, by its name.
     Model(String),
+    /// A digital input, by its device and channel; it sets limits only.
+    Input(String),
 }
 
 impl Holder {
@@ -20,6 +22,7 @@ impl Holder {
             Self::Operator => (0, 0),
             Self::Feed(name) => (1, priority.iter().position(|listed| listed == name).unwrap_or(priority.len())),
             Self::Model(_) => (2, 0),
+            Self::Input(_) => (3, 0),
         }
     }
 }
@@ -30,6 +33,7 @@ impl fmt::Display for Holder {
             Self::Operator => f.write_str("operator"),
             Self::Feed(name) => write!(f, "feed/{name}"),
             Self::Model(name) => write!(f, "model/{name}"),
+            Self::Input(name) => write!(f, "input/{name}"),
         }
     }
 }

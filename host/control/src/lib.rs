@@ -33,4 +33,4 @@ pub use interface::{
 };
 pub use limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, SET_POINT};
 pub use room::ControlRoom;
-pub use settings::{ControlSettings, ControlledDevice, DEFAULT_LEASE, DEFAULT_WRITES_PER_DAY};
+pub use settings::{Contact, ControlSettings, ControlledDevice, DEFAULT_LEASE, DEFAULT_WRITES_PER_DAY};

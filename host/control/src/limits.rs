@@ -62,6 +62,11 @@ impl Limits {
         self.held.iter().map(|held| held.kilowatts).chain(fallback).min_by(f64::total_cmp)
     }
 
+    pub(crate) fn renew(&mut self, id: ProposalId, until: MonotonicTime) -> bool {
+        let held = self.held.iter_mut().find(|held| held.id == id);
+        held.map(|held| held.until = until).is_some()
+    }
+
     /// Takes out all.
     pub(crate) fn take_all(&mut self) -> Vec<ProposalId> {
         std::mem::take(&mut self.held).into_iter().map(|held| held.id).collect()

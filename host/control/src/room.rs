@@ -29,7 +29,7 @@ pub struct ControlRoom {
 impl ControlRoom {
     /// Nobody holds anything, and no device is online.
     pub fn new(settings: ControlSettings, safety: SafetyCheck) -> Self {
-        let ControlSettings { devices, priority, longest_lease } = settings;
+        let ControlSettings { devices, priority, longest_lease, .. } = settings;
         let devices = devices.into_iter().map(|(name, settings)| {
             let device = Device::new(&name, settings, safety.clone());
             (name, device)
@@ -83,17 +83,21 @@ impl ControlRoom {
         self.devices.values().filter(ends).any(Device::is_releasing)
     }
 
-    /// Makes a set-point hold for so long from now on; false if it no longer holds.
+    /// Makes a set-point or a limit hold for so long from now on; false if it no longer holds.
     pub fn renew(&mut self, now: MonotonicTime, id: ProposalId, lease: Duration) -> bool {
         let until = now.plus(lease.min(self.longest_lease));
-        let leases = self.devices.values_mut().flat_map(|device| device.targets.values_mut());
-        leases.filter_map(|target| target.leases.find(id)).map(|lease| lease.until = until).count() > 0
+        self.devices.values_mut().any(|device| device.renew(id, until))
     }
 
     /// Takes an input; returns what is to be done, in order.
     pub fn handle(&mut self, now: MonotonicTime, input: Input) -> Vec<Output> {
         let (mut outputs, mut orders) = (Vec::new(), self.orders);
         let mut context = Context { now, outputs: &mut outputs, orders: &mut orders };
+        // A reading concerns its device alone.
+        let concerned = match &input {
+            Input::Read(device, _) => Some(device.clone()),
+            _ => None,
+        };
         match input {
             Input::Proposed(new) => self.propose(new, &mut context),
             Input::Judged => self.devices.values_mut().for_each(|device| device.judged(now)),
@@ -120,7 +124,8 @@ impl ControlRoom {
             }
             Input::Time => {}
         }
-        for device in self.devices.values_mut() {
+        let is_concerned = |name: &String| concerned.as_ref().is_none_or(|concerned| concerned == name);
+        for (_, device) in self.devices.iter_mut().filter(|(name, _)| is_concerned(name)) {
             device.step(&mut context);
         }
         self.devices.retain(|_, device| !device.is_gone());
@@ -176,7 +181,7 @@ impl ControlRoom {
 
     /// Devices that are no longer named are released before they are forgotten.
     fn reconfigure(&mut self, settings: ControlSettings, context: &mut Context<'_>) {
-        let ControlSettings { devices, priority, longest_lease } = settings;
+        let ControlSettings { devices, priority, longest_lease, .. } = settings;
         (self.priority, self.longest_lease) = (priority, longest_lease);
         for (name, device) in self.devices.iter_mut().filter(|(name, _)| !devices.contains_key(*name)) {
             device.is_leaving = true;

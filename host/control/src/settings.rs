@@ -22,6 +22,21 @@ pub struct ControlSettings {
     pub priority: Vec<String>,
     /// The longest time for which one proposal holds.
     pub longest_lease: Duration,
+    /// Digital inputs that limit a device's power.
+    pub contacts: Vec<Contact>,
+}
+
+/// A digital input that limits a device's power while it is active, or not known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contact {
+    /// The device and the channel of the input.
+    pub input: (String, String),
+    /// It is active while the channel reads 0.
+    pub is_inverted: bool,
+    /// The device that it limits.
+    pub device: String,
+    /// The limits in kW that apply while it is active, by their channels.
+    pub limits: Vec<(&'static str, f64)>,
 }
 
 /// A controlled device.
@@ -83,6 +98,11 @@ impl ControlledDevice {
 
 impl Default for ControlSettings {
     fn default() -> Self {
-        Self { devices: BTreeMap::new(), priority: Vec::new(), longest_lease: DEFAULT_LONGEST_LEASE }
+        Self {
+            devices: BTreeMap::new(),
+            priority: Vec::new(),
+            longest_lease: DEFAULT_LONGEST_LEASE,
+            contacts: Vec::new(),
+        }
     }
 }

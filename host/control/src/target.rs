@@ -87,10 +87,16 @@ impl Target {
         Some(set.renewed.plus(self.actuator.revert_time()? / 2))
     }
 
-    /// When something happens by itself.
-    pub(crate) fn next_due(&self) -> Option<MonotonicTime> {
+    /// When something happens by itself; `can_write`: something may be written then.
+    pub(crate) fn next_due(&self, can_write: bool) -> Option<MonotonicTime> {
         let waits = matches!(self.applied, Applied::Unknown) || self.leases.first().is_some();
         let retry = self.retry_at.filter(|_| waits);
-        [self.leases.next_end(), retry, self.renewal_due()].into_iter().flatten().min()
+        let writes = [retry, self.renewal_due()].into_iter().flatten().filter(|_| can_write);
+        writes.chain(self.leases.next_end()).min()
+    }
+
+    /// Nothing is set, and nobody wants it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.applied == Applied::Released && self.leases.first().is_none()
     }
 }

@@ -24,11 +24,13 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::clock::now;
 
 mod audit;
+mod contacts;
 mod memory;
 mod operator;
 mod proposals;
 mod status;
 
+use contacts::Contacts;
 use memory::MemoryFile;
 use proposals::Proposals;
 
@@ -53,6 +55,7 @@ struct Shared {
     room: RefCell<ControlRoom>,
     settings: RefCell<Option<ControlSettings>>,
     monitor: Rc<OnceCell<SharedMonitor>>,
+    contacts: RefCell<Contacts>,
     writer: RefCell<PointWriter>,
     journal: Journal,
     proposals: RefCell<Proposals>,
@@ -86,6 +89,7 @@ impl Control {
         room.restore(&memory, now().monotonic);
         let shared = Shared {
             room: RefCell::new(room),
+            contacts: RefCell::new(contacts_of(&settings)),
             settings: RefCell::new(settings),
             monitor,
             writer: RefCell::default(),
@@ -131,6 +135,7 @@ impl Control {
 
     /// The settings were reloaded. Returns when the devices that they no longer name are released, or cannot be in time.
     pub(super) async fn reconfigure(&self, settings: Option<ControlSettings>) {
+        self.replace_contacts(contacts_of(&settings));
         self.shared.settings.replace(settings.clone());
         self.handle(Input::Settings(settings.unwrap_or_default()));
         self.released().await;
@@ -157,7 +162,11 @@ impl Control {
     /// Shows it a reading.
     pub(super) fn frame(&self, frame: &Frame, site: &Site) {
         let source = usize::try_from(frame.source).ok().and_then(|index| site.sources.get(index));
-        let Some(source) = source.filter(|source| self.shared.room.borrow().controls(&source.device)) else { return };
+        let Some(source) = source else { return };
+        self.shared.contacts.borrow_mut().read(source, frame, now().monotonic);
+        if !self.shared.room.borrow().controls(&source.device) {
+            return;
+        }
         let values = source.channels.iter().enumerate().map(|(position, channel)| {
             let point = channel.attributes.iter().find(|(key, _)| key == POINT).map_or(&channel.name, |(_, name)| name);
             (point.clone(), frame.good(position).unwrap_or(f64::NAN))
@@ -168,10 +177,10 @@ impl Control {
     /// Shows it whether a device responds.
     pub(super) fn device(&self, status: &DeviceStatus) {
         let DeviceStatus { device, online, .. } = status;
+        self.handle(Input::Online(device.clone(), *online));
         if !online {
             self.give_up_writes(|order| order.device == *device, "the device went offline");
         }
-        self.handle(Input::Online(device.clone(), *online));
     }
 
     /// Shows it the points of a device that describes itself.
@@ -181,6 +190,7 @@ impl Control {
 
     /// Tells it that safety has judged the newest readings.
     pub(super) fn judged(&self) {
+        self.apply_contacts();
         self.handle(Input::Judged);
     }
 
@@ -194,10 +204,10 @@ impl Control {
     /// Carries out what follows from an input; false if nothing does.
     fn apply(&self, input: Input) -> bool {
         let at = now();
-        let is_reading = matches!(input, Input::Read(..));
+        let is_frequent = matches!(input, Input::Read(..) | Input::Judged);
         let outputs = self.shared.room.borrow_mut().handle(at.monotonic, input);
         let has_effect = !outputs.is_empty();
-        if has_effect || !is_reading {
+        if has_effect || !is_frequent {
             self.shared.memory.remember(self.shared.room.borrow().memory(at.monotonic), at);
         }
         for output in outputs {
@@ -239,6 +249,10 @@ impl Control {
             self.handle(Input::Written(id, result.map(|_| None)));
         }
     }
+}
+
+fn contacts_of(settings: &Option<ControlSettings>) -> Contacts {
+    settings.as_ref().map(|settings| Contacts::new(&settings.contacts)).unwrap_or_default()
 }
 
 /// Asks the pipeline's monitor, once there is one.

@@ -19,6 +19,7 @@ use super::error::CommandError;
 use super::output::{OutputError, print_line};
 
 mod certificates;
+mod control;
 mod machine;
 mod modbus_server;
 mod models;
@@ -44,6 +45,7 @@ pub(super) fn run(file: &ConfigArgument) -> Result<(), CommandError> {
     config.devices.iter().try_for_each(print_device)?;
     config.modbus_servers.iter().try_for_each(|server| modbus_server::print(server, &config))?;
     safety::print(&config)?;
+    control::print(&config)?;
     let mut mistakes = config.feed_mistakes();
     mistakes.extend(machine::print_folders(&config)?);
     print_journal(&config)?;

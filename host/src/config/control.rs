@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_control::{ControlSettings, ControlledDevice};
+use bessai_control::{Contact, ControlSettings, ControlledDevice};
 use bessai_domain::profile::Profile;
 use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
 
@@ -25,7 +25,9 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices) -> Option<Contr
         priority: table.texts("priority").unwrap_or_default(),
         longest_lease: table.duration("longest_lease", LONGEST_LEASES).unwrap_or(defaults.longest_lease),
         devices: read_devices(&table, devices),
+        contacts: read_contacts(&table, devices),
     };
+    check_contacts(&table, &settings, devices);
     if is_enabled && settings.devices.is_empty() && table.value("devices").is_none() {
         let hint = "is missing; name each device that may be written to, such as devices = [\"battery\"]";
         table.mistakes().add(Mistake::without_value(table.key("devices"), hint));
@@ -66,6 +68,69 @@ fn read_devices(table: &SettingsTable<'_>, devices: &Devices) -> BTreeMap<String
         }
     }
     controlled
+}
+
+fn read_contacts(table: &SettingsTable<'_>, devices: &Devices) -> Vec<Contact> {
+    let contacts = table.tables("contact").into_iter();
+    contacts.filter_map(|contact| read_contact(&contact, devices)).collect()
+}
+
+/// A contact limits a controlled device only.
+fn check_contacts(table: &SettingsTable<'_>, settings: &ControlSettings, devices: &Devices) {
+    for contact in settings.contacts.iter().filter(|contact| find(&contact.device, devices).is_some()) {
+        if !settings.devices.contains_key(&contact.device) {
+            let hint = format!("names {}, which [control] devices does not; add it there", contact.device);
+            table.mistakes().add(Mistake::without_value(format!("{}.device", table.key("contact")), hint));
+        }
+    }
+}
+
+fn read_contact(table: &SettingsTable<'_>, devices: &Devices) -> Option<Contact> {
+    let names = || devices.list.iter().map(|device| device.name.as_str());
+    let text = |key: &'static str| {
+        if table.value(key).is_none() {
+            table.mistakes().add(Mistake::without_value(table.key(key), "is missing"));
+        }
+        table.text(key).map(str::to_owned)
+    };
+    let (input, device) = (text("input"), text("device"));
+    let is_inverted = table.boolean("inverted").unwrap_or(false);
+    let number = |key: &'static str| {
+        let limit = table.number(key)?;
+        if limit < 0.0 {
+            table.add_mistake(key, "write a power in kW, 0 or more");
+        }
+        Some((key, limit))
+    };
+    let limits: Vec<_> = [number("charge_limit_kw"), number("discharge_limit_kw")].into_iter().flatten().collect();
+    if limits.is_empty() {
+        table.mistakes().add(Mistake::without_value(
+            table.key("charge_limit_kw"),
+            "is missing; write it, discharge_limit_kw or both",
+        ));
+    }
+    if let Some(name) = device.as_deref().filter(|name| devices.is_complete && find(name, devices).is_none()) {
+        table.add_mistake("device", unknown_name_hint(name, names()));
+    }
+    let input = input.and_then(|input| match input.split_once('/') {
+        Some((of, channel)) => Some((of.to_owned(), channel.to_owned())),
+        None => {
+            table.add_mistake("input", "write \"device/channel\"");
+            None
+        }
+    });
+    if let Some((of, channel)) = input.as_ref().filter(|_| devices.is_complete) {
+        match find(of, devices) {
+            None => table.add_mistake("input", format!("the device {}", unknown_name_hint(of, names()))),
+            Some(profile) if !profile.is_discovered && !profile.readable().any(|point| point.channel == *channel) => {
+                let channels = profile.readable().map(|point| point.channel.as_str());
+                table.add_mistake("input", format!("the channel {}", unknown_name_hint(channel, channels)));
+            }
+            Some(_) => {}
+        }
+    }
+    table.report_unknown_keys();
+    Some(Contact { input: input?, is_inverted, device: device?, limits })
 }
 
 /// The profile of a device.

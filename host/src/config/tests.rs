@@ -18,6 +18,7 @@ use super::secret_file::SecretFile;
 use super::*;
 
 mod brokers;
+mod control;
 mod devices;
 mod feeds;
 mod fuzz;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bessai_domain::profile::Profile;
 use bessai_domain::proposal::WriteOutcome;
+use bessai_domain::time::MonotonicTime;
 
 use super::{Context, Device};
 use crate::actuator::Actuator;
+use crate::interface::ProposalId;
 use crate::limits::SET_POINT;
 use crate::settings::ControlledDevice;
 use crate::target::{Applied, Target};
@@ -54,6 +56,18 @@ impl Device {
         self.settings = ControlledDevice { profile: known, ..settings };
         self.set_profile(profile);
         self.targets.values_mut().for_each(|target| target.leases.sort(priority));
+    }
+
+    /// Moves the end of a set-point or limit; false if this device has none with that number.
+    pub(crate) fn renew(&mut self, id: ProposalId, until: MonotonicTime) -> bool {
+        let lease = self.targets.values_mut().find_map(|target| target.leases.find(id));
+        match lease {
+            Some(lease) => {
+                lease.until = until;
+                true
+            }
+            None => self.charge_limits.renew(id, until) || self.discharge_limits.renew(id, until),
+        }
     }
 
     /// Every set-point and limit ends.

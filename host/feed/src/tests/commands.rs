@@ -242,3 +242,46 @@ async fn a_session_for_provisioning_gets_no_events() {
 fn message_named(topic: &str) -> bessai_domain::message::Message {
     message(topic.into(), 0)
 }
+
+/// A gateway that takes a minute to set anything.
+fn slow(outside: &Outside) {
+    let propose: crate::Propose = Rc::new(|proposal, _| {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            proposal.value.map_or(WriteOutcome::Expired, WriteOutcome::Verified)
+        })
+    });
+    outside.propose.replace(Some(propose));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_takes_its_time_keeps_nothing_from_being_delivered() {
+    on_one_thread(async {
+        let outside: Rc<Outside> = Rc::default();
+        slow(&outside);
+        outside.arriving.borrow_mut().push_back(arrived("cmd/a", 1));
+        let plugin = RulePlugin { receive: Some(|_| Ok(vec![write("a1", 20.0)])), ..rule("a", |_| false) };
+        let events = vec![frame(1, 1.0), frame(2, 2.0)];
+        let feed = run_in(outside, plugin, 1, events, Duration::from_secs(5));
+        feed.does("PUBACK 1").await;
+        feed.delivers(2).await;
+        assert_eq!(feed.count("a/a1 Verified(Number(20.0))"), 0);
+        feed.does("a/a1 Verified(Number(20.0))").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retained_command_sets_nothing() {
+    on_one_thread(async {
+        let outside: Rc<Outside> = Rc::default();
+        slow(&outside);
+        outside.arriving.borrow_mut().push_back(ArrivedMessage { retained: true, ..arrived("cmd/a", 1) });
+        let plugin = RulePlugin { receive: Some(|_| Ok(vec![write("a1", 20.0)])), ..rule("a", |_| false) };
+        let feed = run_in(outside, plugin, 1, vec![frame(1, 1.0)], Duration::ZERO);
+        let reason = "the command is old: it was retained, repeated, or waited too long; send it again";
+        feed.does(&format!("a/a1 Refused(\"{reason}\")")).await;
+        assert_eq!(feed.outside.writes.borrow().len(), 2);
+    })
+    .await;
+}

@@ -35,6 +35,8 @@ type Answer = Vec<(String, Result<Qos, String>)>;
 #[derive(Default)]
 pub(super) struct Outside {
     pub(super) published: RefCell<Vec<String>>,
+    // Carries the plugin's proposals out; none if the gateway writes nothing.
+    pub(super) propose: RefCell<Option<crate::Propose>>,
     pub(super) quarantined: RefCell<Vec<(u64, String)>>,
     pub(super) position: Cell<u64>,
     pub(super) saved: RefCell<PluginState>,

@@ -85,7 +85,7 @@ pub(super) fn spawn<E: Events + 'static>(
             quarantine: Rc::new(TestQuarantine(Rc::clone(&outside))),
             gates: BrokerGates::default(),
             record_write: record_in(&outside),
-            propose: None,
+            propose: outside.propose.borrow_mut().take(),
         },
         policy,
         events,

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bessai_control::Memory;
 use bessai_domain::time::{Moment, Timestamp};
@@ -13,6 +14,7 @@ use bessai_supervision::run_blocking;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
 
 use crate::clock::now;
 
@@ -20,6 +22,8 @@ use crate::clock::now;
 const FILE_NAME: &str = "control.json";
 /// The version of its format.
 const VERSION: u64 = 1;
+/// How long a write waits for the disk.
+const DISK_LIMIT: Duration = Duration::from_secs(1);
 /// Bytes of the largest file that is read: several thousand channels.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -57,7 +61,11 @@ impl MemoryFile {
                 Memory::default()
             }
             // There is none before the first set-point.
-            Err(_) => Memory::default(),
+            Err(error) if error.is_missing() => Memory::default(),
+            Err(error) => {
+                tracing::error!("{}: {error}; set-points of the run before are not released", path.display());
+                Memory::default()
+            }
         };
         let newest = Newest { memory: memory.clone(), text: String::new(), version: 0 };
         let shared = Rc::new(Shared { newest: RefCell::new(newest), changed: Notify::new() });
@@ -83,9 +91,11 @@ impl MemoryFile {
         self.shared.newest.borrow().version
     }
 
-    /// Waits until this version is on disk, or the disk has refused it.
+    /// Waits until this version is on disk, or the disk has refused it or does not answer: a device must be released all the
+    /// same.
     pub(super) async fn saved(&self, version: u64) {
-        let _ = self.saved.clone().wait_for(|saved| *saved >= version).await;
+        let mut saved = self.saved.clone();
+        let _ = timeout(DISK_LIMIT, saved.wait_for(|saved| *saved >= version)).await;
     }
 }
 

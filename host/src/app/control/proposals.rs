@@ -89,7 +89,7 @@ impl Control {
         self.shared.proposals.borrow_mut().of_models.insert(key, (id, value_kw));
     }
 
-    fn submit(
+    pub(super) fn submit(
         &self,
         holder: Holder,
         proposal: Proposal,
