@@ -57,7 +57,7 @@ impl Controlled {
     /// The answer to a command.
     async fn command(&mut self, channel: &str, payload: &str) -> Value {
         publish(self.broker.port, &format!("SITE-CL-001/cmd/battery/{channel}"), payload, false).await;
-        self.customer.next("/battery/").await.json()
+        self.customer.next(&format!("/battery/{channel}")).await.json()
     }
 
     /// What a register of the device holds.
@@ -180,7 +180,7 @@ async fn a_retained_or_queued_command_moves_nothing() {
     publish(broker.port, "SITE-CL-001/cmd/battery/set_point_kw", r#"{"value": 1, "ref": "kept"}"#, true).await;
     let gateway = setup.run();
     subscribed(&gateway).await;
-    let answer = customer.next("/battery/").await.json();
+    let answer = customer.next("/battery/set_point_kw").await.json();
     assert_eq!((&answer["ref"], &answer["outcome"]), (&json!("kept"), &json!("refused")), "{answer}");
     let site = Controlled { device, broker, gateway, customer };
     assert_eq!((site.writes(), site.register(MODE)), (0, 0.0));

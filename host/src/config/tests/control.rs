@@ -18,7 +18,7 @@ fn control_is_off_unless_it_is_enabled() {
 #[test]
 fn devices_are_names_or_tables() {
     let settings = control("[control]\nenabled = true\ndevices = [\"battery\"]\npriority = [\"a\", \"b\"]").unwrap();
-    let names: Vec<_> = settings.devices.keys().collect();
+    let names: Vec<_> = settings.devices.keys().map(String::as_str).collect();
     assert_eq!(
         (names, settings.priority.len(), settings.longest_lease),
         (vec!["battery"], 2, Duration::from_secs(900))
