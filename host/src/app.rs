@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bessai_domain::event::{Dispatch, EventBody, Safety};
+use bessai_domain::event::{EventBody, Safety};
 use bessai_domain::site::Site;
 use bessai_journal::Journal;
 use bessai_modbus::{BusEndpoint, DeviceSettings};
@@ -100,11 +100,7 @@ impl Outside {
 
 /// Runs the gateway until it is stopped or a part of it fails for good, then drains. Must be called within a `LocalSet`.
 pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> {
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    config.notes.iter().for_each(|note| tracing::info!("{note}"));
-    if let Some(zone) = &config.time_zone {
-        set_time_zone(zone.clone());
-    }
+    apply_to_process(&config);
     let (stop, stopping) = watch::channel(false);
     let journal = Journal::open(&config.journal, now())?;
     let last_verdict = journal.last_verdict();
@@ -169,6 +165,15 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     health.stop();
     watchdog.stop();
     ended
+}
+
+/// What a start logs of the configuration, and the time zone.
+fn apply_to_process(config: &Config) {
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    config.notes.iter().for_each(|note| tracing::info!("{note}"));
+    if let Some(zone) = &config.time_zone {
+        set_time_zone(zone.clone());
+    }
 }
 
 /// Waits until the feeds have delivered what they can.

@@ -15,7 +15,7 @@ use crate::holder::Holder;
 use crate::settings::ControlSettings;
 
 /// How long a verdict counts. Safety repeats it more often, so that control ends when safety no longer runs.
-pub const VERDICT_LIFETIME: Duration = Duration::from_secs(15);
+pub(crate) const VERDICT_LIFETIME: Duration = Duration::from_secs(15);
 
 /// Asks safety whether a set-point is allowed now, and how much of it.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ pub struct NewProposal {
 pub enum Input {
     /// Somebody proposes a set-point or a limit, or ends it.
     Proposed(NewProposal),
-    /// Safety has judged the newest readings; that counts for [`VERDICT_LIFETIME`].
+    /// Safety has judged the newest readings; that counts for 15 s.
     Judged,
     /// Values of a device's points, by the points' names; NaN for none.
     Read(String, Vec<(String, f64)>),

@@ -29,8 +29,8 @@ mod watchdog;
 pub use holder::Holder;
 pub use interface::{
     Input, LimitStatus, Memory, NewProposal, OrderId, Output, ProposalId, Purpose, SafetyCheck, TargetStatus,
-    VERDICT_LIFETIME, WriteOrder,
+    WriteOrder,
 };
 pub use limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, SET_POINT};
 pub use room::ControlRoom;
-pub use settings::{Contact, ControlSettings, ControlledDevice, DEFAULT_LEASE, DEFAULT_WRITES_PER_DAY};
+pub use settings::{Contact, ControlSettings, ControlledDevice, DEFAULT_LEASE};

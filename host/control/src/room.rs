@@ -20,6 +20,8 @@ pub struct ControlRoom {
     /// Every set-point has ended for good.
     pub(crate) is_stopping: bool,
     safety: SafetyCheck,
+    /// When safety judged last.
+    judged: Option<MonotonicTime>,
     /// The number of the last write.
     orders: u64,
     /// What was held before a restart on devices, or channels of them, that are not known yet.
@@ -40,6 +42,7 @@ impl ControlRoom {
             longest_lease,
             is_stopping: false,
             safety,
+            judged: None,
             orders: 0,
             left_over: BTreeMap::new(),
         }
@@ -100,7 +103,10 @@ impl ControlRoom {
         };
         match input {
             Input::Proposed(new) => self.propose(new, &mut context),
-            Input::Judged => self.devices.values_mut().for_each(|device| device.judged(now)),
+            Input::Judged => {
+                self.judged = Some(now);
+                self.devices.values_mut().for_each(|device| device.judged(now));
+            }
             Input::Read(device, values) => self.with(&device, |device| device.read(values, now)),
             Input::Online(device, is_online) => self.with(&device, |device| device.set_online(is_online)),
             Input::Written(order, result) => {
@@ -191,7 +197,8 @@ impl ControlRoom {
             match self.devices.get_mut(&name) {
                 Some(device) => device.set_settings(settings, &self.priority),
                 None => {
-                    let device = Device::new(&name, settings, self.safety.clone());
+                    let mut device = Device::new(&name, settings, self.safety.clone());
+                    self.judged.iter().for_each(|at| device.judged(*at));
                     self.devices.insert(name, device);
                 }
             }

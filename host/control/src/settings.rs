@@ -11,7 +11,7 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(60);
 /// The longest that a set-point may hold, unless the settings say otherwise.
 const DEFAULT_LONGEST_LEASE: Duration = Duration::from_secs(15 * 60);
 /// Writes of one persistent point in 24 h, unless the settings say otherwise: flash of 100,000 cycles lasts ten years.
-pub const DEFAULT_WRITES_PER_DAY: u32 = 24;
+pub(crate) const DEFAULT_WRITES_PER_DAY: u32 = 24;
 
 /// The settings of the control room.
 #[derive(Clone, Debug, PartialEq)]

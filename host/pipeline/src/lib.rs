@@ -91,6 +91,9 @@ impl From<DeviceReport> for PipelineInput {
 /// Receives each frame with what its requests met and the site description that it refers to.
 pub type FrameSink = Box<dyn FnMut(Moment, &Frame, &Exchange, &Arc<Site>)>;
 
+/// Receives a device's name and its points.
+pub type DiscoverySink = Box<dyn FnMut(&str, &Profile)>;
+
 /// The report rule of a device's point; none if every reading becomes an event.
 pub type ReportRules = Box<dyn Fn(&str, &Point) -> Option<ReportRule> + Send>;
 
@@ -103,7 +106,7 @@ pub struct Sinks {
     /// Hands a frame to the models. Must not block.
     pub infer: FrameSink,
     /// Is shown the points of a device that describes itself.
-    pub discovered: Box<dyn FnMut(&str, &Profile)>,
+    pub discovered: DiscoverySink,
     /// The report rules of discovered devices, whose points are known only later.
     pub reports: ReportRules,
     /// Takes note of why a device cannot be read.

@@ -56,6 +56,10 @@ struct Shared {
     settings: RefCell<Option<ControlSettings>>,
     monitor: Rc<OnceCell<SharedMonitor>>,
     contacts: RefCell<Contacts>,
+    /// Which devices respond, and the points of those that describe themselves: also of those that are not controlled, which a
+    /// reload may change.
+    online: RefCell<BTreeMap<String, bool>>,
+    discovered: RefCell<BTreeMap<String, Arc<Profile>>>,
     writer: RefCell<PointWriter>,
     journal: Journal,
     proposals: RefCell<Proposals>,
@@ -90,6 +94,8 @@ impl Control {
         let shared = Shared {
             room: RefCell::new(room),
             contacts: RefCell::new(contacts_of(&settings)),
+            online: RefCell::default(),
+            discovered: RefCell::default(),
             settings: RefCell::new(settings),
             monitor,
             writer: RefCell::default(),
@@ -138,6 +144,9 @@ impl Control {
         self.replace_contacts(contacts_of(&settings));
         self.shared.settings.replace(settings.clone());
         self.handle(Input::Settings(settings.unwrap_or_default()));
+        self.repeat_discovered();
+        let online = self.shared.online.borrow().clone();
+        online.into_iter().for_each(|(device, is_online)| self.handle(Input::Online(device, is_online)));
         self.released().await;
     }
 
@@ -177,6 +186,7 @@ impl Control {
     /// Shows it whether a device responds.
     pub(super) fn device(&self, status: &DeviceStatus) {
         let DeviceStatus { device, online, .. } = status;
+        self.shared.online.borrow_mut().insert(device.clone(), *online);
         self.handle(Input::Online(device.clone(), *online));
         if !online {
             self.give_up_writes(|order| order.device == *device, "the device went offline");
@@ -185,7 +195,25 @@ impl Control {
 
     /// Shows it the points of a device that describes itself.
     pub(super) fn discovered(&self, device: &str, profile: &Profile) {
-        self.handle(Input::Profile(device.to_owned(), Arc::new(profile.clone())));
+        // A profile takes tens of kilobytes.
+        if self.shared.settings.borrow().is_none() {
+            return;
+        }
+        let profile = Arc::new(profile.clone());
+        self.shared.discovered.borrow_mut().insert(device.to_owned(), Arc::clone(&profile));
+        self.handle(Input::Profile(device.to_owned(), profile));
+    }
+
+    fn repeat_discovered(&self) {
+        let describes_itself = |device: &String| {
+            let settings = self.shared.settings.borrow();
+            let device = settings.as_ref().and_then(|settings| settings.devices.get(device));
+            device.is_some_and(|device| device.profile.is_discovered)
+        };
+        let discovered = self.shared.discovered.borrow().clone();
+        for (device, profile) in discovered.into_iter().filter(|(device, _)| describes_itself(device)) {
+            self.handle(Input::Profile(device, profile));
+        }
     }
 
     /// Tells it that safety has judged the newest readings.

@@ -61,7 +61,7 @@ fn invalid_control_settings() {
     check(&contact("device = \"battery\"\ncharge_limit_kw = 4.2"), "control.contact[0].input: is missing");
     check(
         &contact("input = \"battery/alarm\"\ndevice = \"battery\"\ncharge_limit_kw = 4.2"),
-        "control.contact[0].input = \"battery/alarm\": the channel is unknown; did you mean `alarm1`?",
+        "control.contact[0].input = \"battery/alarm\": the channel is unknown; did you mean `alarm3`?",
     );
     check(
         &contact("input = \"battery/alarm1\"\ndevice = \"battery\""),
