@@ -17,7 +17,7 @@ pub(crate) type Writes = Vec<(String, f64)>;
 #[derive(Clone, Debug)]
 pub(crate) enum Actuator {
     /// The device's power in kW, + = discharge.
-    Power(Arc<Profile>, SetPoint),
+    Power(Arc<Profile>, Box<SetPoint>),
     /// One point, which gets its earlier value back.
     Point(Box<Point>),
 }
@@ -47,7 +47,7 @@ impl Actuator {
         let set_point = profile.set_point.clone()?;
         let sets_power = set_point.power.is_some() || set_point.charge.is_some() || set_point.discharge.is_some();
         let has_recipe = set_point.recipe.as_ref().is_some_and(|recipe| !is_empty(recipe));
-        (sets_power || has_recipe).then(|| Self::Power(Arc::clone(profile), set_point))
+        (sets_power || has_recipe).then(|| Self::Power(Arc::clone(profile), Box::new(set_point)))
     }
 
     /// The writes that set it. `reading` gives the newest value of a point.
@@ -73,13 +73,13 @@ impl Actuator {
     pub(crate) fn release(&self, before: Option<f64>) -> Writes {
         match self {
             Self::Point(point) => before.map(|value| (point.name.clone(), value)).into_iter().collect(),
-            Self::Power(_, SetPoint { recipe: Some(recipe), .. }) => {
-                recipe.release().into_iter().map(|(point, value)| (point.to_owned(), value)).collect()
-            }
-            Self::Power(_, set_point) => {
-                let registers = [&set_point.power, &set_point.charge, &set_point.discharge];
-                registers.into_iter().flatten().map(|point| (point.clone(), 0.0)).collect()
-            }
+            Self::Power(_, set_point) => match &set_point.recipe {
+                Some(recipe) => recipe.release().into_iter().map(|(point, value)| (point.to_owned(), value)).collect(),
+                None => {
+                    let registers = [&set_point.power, &set_point.charge, &set_point.discharge];
+                    registers.into_iter().flatten().map(|point| (point.clone(), 0.0)).collect()
+                }
+            },
         }
     }
 

@@ -14,7 +14,7 @@ fn help(words: &[&str]) -> Option<String> {
 
 /// The commands that the words of a command line begin with.
 fn subcommands<'a>(words: &[&'a str]) -> Vec<&'a str> {
-    const GROUPS: [&str; 5] = ["broker", "device", "feed", "journal", "plugin"];
+    const GROUPS: [&str; 6] = ["broker", "control", "device", "feed", "journal", "plugin"];
     match words {
         [group, command, ..] if GROUPS.contains(group) => vec![group, command],
         [command, ..] => vec![command],
