@@ -44,7 +44,7 @@ fn read_devices(table: &SettingsTable<'_>, devices: &Devices) -> BTreeMap<String
                 Some(profile) => drop(controlled.insert(name, ControlledDevice::new(profile))),
                 None if devices.is_complete => {
                     let hint = unknown_name_hint(&name, devices.list.iter().map(|device| device.name.as_str()));
-                    table.add_mistake("devices", &format!("the device {name} {hint}"));
+                    table.add_mistake("devices", format!("the device {name} {hint}"));
                 }
                 None => {}
             }

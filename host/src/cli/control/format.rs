@@ -66,7 +66,7 @@ fn violation_text(violation: &Value) -> String {
     let name = |key: &str| member(violation, key);
     let channel = [name("device"), name("channel")].into_iter().filter(|name| !name.is_empty());
     let channel = channel.collect::<Vec<_>>().join("/");
-    let number = |key: &str| violation.get(key).filter(|value| value.is_number()).map(|value| shown(value));
+    let number = |key: &str| violation.get(key).filter(|value| value.is_number()).map(shown);
     let value = number("value").map_or_else(|| "no value".into(), |value| format!("value {value}"));
     let limit = number("limit").map(|limit| format!(", limit {limit}")).unwrap_or_default();
     format!("{}: {channel} {value}{limit}", name("rule"))
