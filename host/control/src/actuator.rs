@@ -63,7 +63,10 @@ impl Actuator {
             }
             _ => registers(profile, set_point, value)?,
         };
-        if let Some(timer) = self.timer_write().filter(|(point, _)| writes.iter().all(|(name, _)| name != point)) {
+        // A recipe that sets the timer itself may leave it out for a device that has none.
+        let is_in_recipe =
+            |name: &str| self.recipe().is_some_and(|recipe| recipe.writes().any(|write| write.point == name));
+        if let Some(timer) = self.timer_write().filter(|(name, _)| !is_in_recipe(name)) {
             writes.insert(0, timer);
         }
         Ok(writes)
@@ -93,6 +96,11 @@ impl Actuator {
             Some(point) => check_point(point, *value),
             None => Err(format!("the device has no point {name}")),
         })
+    }
+
+    /// The power in kW that the device takes instead of this one, where it only takes a mode.
+    pub(crate) fn own_power(&self, kilowatts: f64) -> Option<f64> {
+        Some(self.recipe()?.resulting_power(kilowatts)).filter(|own| *own != kilowatts)
     }
 
     pub(crate) fn point(&self, name: &str) -> Option<&Point> {

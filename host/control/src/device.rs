@@ -1,6 +1,6 @@
 //! A controlled device: decides after each input what to write next, one register at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bessai_domain::proposal::{SetValue as Value, WriteOutcome};
@@ -20,6 +20,8 @@ use crate::watchdog::Watchdog;
 mod changes;
 mod results;
 
+/// The part by which a point with a scale factor may differ from what it was read back as.
+const SCALED_TOLERANCE: f64 = 0.01;
 /// A value that somebody else has changed is written again no more often than this.
 const REAPPLY_PAUSE: Duration = Duration::from_secs(10);
 /// Shortest time between two steps on the way to a set-point that safety's ramp slows down.
@@ -59,6 +61,8 @@ pub(crate) struct Device {
     is_online: bool,
     /// The newest value of each point, and when it was read.
     readings: BTreeMap<String, (MonotonicTime, f64)>,
+    /// The points that were not read since the device was away, which may have lost their values.
+    unread: BTreeSet<String>,
     job: Option<Job>,
     pub(crate) budgets: BTreeMap<String, WriteBudget>,
     watchdog: Option<Watchdog>,
@@ -77,6 +81,7 @@ impl Device {
             judged: None,
             is_online: false,
             readings: BTreeMap::new(),
+            unread: BTreeSet::new(),
             job: None,
             budgets: BTreeMap::new(),
             watchdog: Watchdog::of(&settings.profile),
@@ -89,13 +94,24 @@ impl Device {
     }
 
     pub(crate) fn read(&mut self, values: Vec<(String, f64)>, now: MonotonicTime) {
-        self.readings.extend(values.into_iter().map(|(point, value)| (point, (now, value))));
+        for (point, value) in values {
+            self.know(point, value, now);
+        }
+    }
+
+    /// A point has a value now.
+    fn know(&mut self, point: String, value: f64, now: MonotonicTime) {
+        if !self.unread.is_empty() {
+            self.unread.remove(&point);
+        }
+        self.readings.insert(point, (now, value));
     }
 
     /// What a device has that was away is not known.
     pub(crate) fn set_online(&mut self, is_online: bool) {
         if self.is_online && !is_online {
             self.job = None;
+            self.unread = self.readings.keys().cloned().collect();
             self.watchdog.iter_mut().for_each(Watchdog::forget);
             for target in self.targets.values_mut().filter(|target| target.applied != Applied::Released) {
                 target.applied = Applied::Unknown;
@@ -113,6 +129,9 @@ impl Device {
 
     /// The value that is to be written for the wanted one; the error says why none is.
     pub(crate) fn permitted_now(&self, channel: &str, wanted: f64, now: MonotonicTime) -> Result<f64, String> {
+        if let Some(own) = self.targets.get(channel).and_then(|target| target.actuator.own_power(wanted)) {
+            return self.permitted_mode(channel, own, now);
+        }
         let applied = match (&self.job, self.targets.get(channel).map(|target| &target.applied)) {
             // A write under way is not overtaken by the ramp's next step, and a written value not at once.
             (Some(job), _) if job.channel == channel && job.purpose != Purpose::Release => (job.value, now),
@@ -121,6 +140,17 @@ impl Device {
             _ => (0.0, now.minus(RAMP_STEP)),
         };
         self.permitted(channel, wanted, applied, now)
+    }
+
+    /// The power of a device that only takes a mode: that is allowed as a whole, or not.
+    fn permitted_mode(&self, channel: &str, own: f64, now: MonotonicTime) -> Result<f64, String> {
+        let permitted = self.permitted(channel, own, (own, now), now)?;
+        if permitted == own {
+            return Ok(own);
+        }
+        Err(format!(
+            "the device only takes a mode, with which its power is {own} kW, and {permitted} kW is allowed now"
+        ))
     }
 
     fn permitted(
@@ -243,7 +273,9 @@ impl Device {
 
     /// The device already has the value: the timer is renewed, and a foreign change is undone.
     fn keep(&mut self, channel: &str, id: ProposalId, set: &SetValue, context: &mut Context<'_>) {
-        if self.is_changed(channel, set, context.now) {
+        if let Some(change) = self.foreign_change(channel, set, context.now) {
+            let reason = format!("{change}, not by the gateway; written again");
+            context.outcome(id, WriteOutcome::Failed(reason));
             self.begin_set(channel, id, set.value, context);
             return;
         }
@@ -263,40 +295,45 @@ impl Device {
         }
     }
 
-    /// Whether a point that the set-point has written reads otherwise since.
-    fn is_changed(&self, channel: &str, set: &SetValue, now: MonotonicTime) -> bool {
-        let Some(target) = self.targets.get(channel) else { return false };
+    /// A point that the set-point has written and that reads otherwise since.
+    fn foreign_change(&self, channel: &str, set: &SetValue, now: MonotonicTime) -> Option<String> {
+        let target = self.targets.get(channel)?;
         if now.since(set.since) < REAPPLY_PAUSE {
-            return false;
+            return None;
         }
-        let is_other = |(name, value): &(String, f64)| {
-            let Some(point) = target.actuator.point(name).filter(|point| point.scale_register.is_none()) else {
-                return false;
-            };
-            let is_timer = target.actuator.timer() == Some(name.as_str());
+        let change = |(name, value): &(String, f64)| {
+            let point = target.actuator.point(name).filter(|_| target.actuator.timer() != Some(name.as_str()))?;
             let settle = point.settle.unwrap_or(DEFAULT_SETTLE);
-            let read = self.readings.get(name).filter(|(at, _)| *at > set.renewed.plus(settle));
-            !is_timer && read.is_some_and(|(_, read)| read.is_finite() && !point.is_same_value(*read, *value, None))
+            let (_, read) =
+                self.readings.get(name).filter(|(at, read)| *at > set.renewed.plus(settle) && read.is_finite())?;
+            let is_same = match set.shown.get(name) {
+                // The last digit of a scaled point is not known here.
+                Some(shown) if point.scale_register.is_some() => (read - shown).abs() <= shown.abs() * SCALED_TOLERANCE,
+                _ if point.scale_register.is_some() => true,
+                _ => point.is_same_value(*read, *value, None),
+            };
+            (!is_same).then(|| format!("{name} was changed to {}", point.with_unit(*read)))
         };
         // A later write of the same point counts.
         let is_last = |index: usize, name: &str| set.writes.iter().skip(index + 1).all(|(later, _)| later != name);
-        set.writes.iter().enumerate().any(|(index, write)| is_last(index, &write.0) && is_other(write))
+        let mut last = set.writes.iter().enumerate().filter(|(index, (name, _))| is_last(*index, name));
+        last.find_map(|(_, write)| change(write))
     }
 
     fn begin_set(&mut self, channel: &str, id: ProposalId, value: f64, context: &mut Context<'_>) {
         let Some(actuator) = self.targets.get(channel).map(|target| target.actuator.clone()) else { return };
         let before = self.reading_before(channel);
-        let checked = self.set_writes(&actuator, value).and_then(|writes| {
-            self.check_budget(&writes, &actuator.release(before), context.now)?;
-            Ok(writes)
-        });
-        let writes = match checked {
+        let writes = match self.set_writes(&actuator, value) {
             Ok(writes) => writes,
-            Err(reason) => {
-                self.set_refused(channel, id, reason, context);
-                return;
-            }
+            Err(reason) => return self.set_impossible(channel, id, reason, context),
         };
+        // Once it is read it is known whether flash has to be written.
+        if writes.iter().any(|(name, _)| self.is_about_to_be_read(name)) {
+            return;
+        }
+        if let Err(reason) = self.check_budget(&writes, &actuator.release(before), context.now) {
+            return self.set_refused(channel, id, reason, context);
+        }
         let Some(target) = self.targets.get_mut(channel) else { return };
         (target.before, target.last, target.applied) = (before, Some(id), Applied::Unknown);
         self.job = Some(Job::new(channel, Purpose::SetPoint, Some(id), value, writes));
@@ -322,9 +359,16 @@ impl Device {
         self.settings.profile.point(point).is_some_and(|point| point.persistent)
     }
 
+    /// Whether a persistent point was not read since the device was away.
+    fn is_about_to_be_read(&self, name: &str) -> bool {
+        let point = self.settings.profile.point(name).filter(|_| self.unread.contains(name));
+        point.is_some_and(|point| point.persistent && point.access.is_read())
+    }
+
     /// Whether a persistent point has this value already, so that it is not written.
     fn has_value(&self, name: &str, value: f64) -> bool {
-        let Some(point) = self.settings.profile.point(name).filter(|point| point.persistent) else { return false };
+        let point = self.settings.profile.point(name).filter(|point| point.persistent && !self.unread.contains(name));
+        let Some(point) = point else { return false };
         let exponent = point.scale_register.map(|_| 0);
         self.reading(name).is_some_and(|read| point.is_same_value(read, value, exponent))
     }

@@ -1,6 +1,6 @@
 //! Writes that are carried out one after the other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::actuator::Writes;
 use crate::interface::{OrderId, ProposalId, Purpose};
@@ -18,6 +18,8 @@ pub(crate) struct Job {
     pub(crate) pending: VecDeque<(String, f64)>,
     /// The write whose result is awaited.
     pub(crate) current: Option<(OrderId, String, f64)>,
+    /// The values that were read back, by point.
+    pub(crate) shown: BTreeMap<String, f64>,
     /// Every written point was read back.
     pub(crate) is_read_back: bool,
     /// No further write of it is sent.
@@ -34,6 +36,7 @@ impl Job {
             pending: writes.iter().cloned().collect(),
             all: writes,
             current: None,
+            shown: BTreeMap::new(),
             is_read_back: true,
             is_cancelled: false,
         }

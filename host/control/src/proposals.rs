@@ -95,7 +95,8 @@ impl Device {
             return Err(no_set_point(&self.name));
         }
         if is_power {
-            self.check_power(value)?;
+            let target = self.targets.get(SET_POINT);
+            self.check_power(target.and_then(|target| target.actuator.own_power(value)).unwrap_or(value))?;
         }
         if let Some(target) = self.targets.get(channel) {
             return self.set_writes(&target.actuator, value).map(drop);

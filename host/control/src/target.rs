@@ -1,5 +1,6 @@
 //! One channel that is set: its holders, and what the device has of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bessai_domain::time::MonotonicTime;
@@ -30,6 +31,8 @@ pub(crate) struct SetValue {
     pub(crate) id: ProposalId,
     pub(crate) value: f64,
     pub(crate) writes: Writes,
+    /// The values that were read back, by point.
+    pub(crate) shown: BTreeMap<String, f64>,
     pub(crate) since: MonotonicTime,
     pub(crate) renewed: MonotonicTime,
 }

@@ -2,4 +2,5 @@
 
 mod bench;
 mod properties;
+mod recipes;
 mod sequences;

@@ -23,7 +23,8 @@ impl Device {
         match result {
             Ok(read_back) => {
                 job.is_read_back &= read_back.is_some();
-                self.readings.insert(point, (context.now, read_back.unwrap_or(value)));
+                job.shown.insert(point.clone(), read_back.unwrap_or(value));
+                self.know(point, read_back.unwrap_or(value), context.now);
             }
             Err(reason) => {
                 // What the device has now is not known.
@@ -56,7 +57,8 @@ impl Device {
         match (job.purpose, job.cause) {
             (Purpose::SetPoint, Some(id)) => {
                 let (value, now) = (job.value, context.now);
-                target.applied = Applied::Set(SetValue { id, value, writes: job.all, since: now, renewed: now });
+                let (writes, shown) = (job.all, job.shown);
+                target.applied = Applied::Set(SetValue { id, value, writes, shown, since: now, renewed: now });
                 let outcome = match job.is_read_back {
                     true => WriteOutcome::Verified(Value::Number(value)),
                     false => WriteOutcome::Acknowledged,
@@ -115,6 +117,19 @@ impl Device {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// It is not known now what has to be written: a set-point that has applied waits, and another one ends.
+    pub(super) fn set_impossible(&mut self, channel: &str, id: ProposalId, reason: String, context: &mut Context<'_>) {
+        let Some(target) = self.targets.get_mut(channel) else { return };
+        if !target.leases.find(id).is_some_and(|lease| lease.was_applied) {
+            return self.set_refused(channel, id, reason, context);
+        }
+        target.failed(context.now);
+        if !std::mem::replace(&mut target.is_failure_reported, true) {
+            let reason = format!("no longer applied, repeated while it holds: {reason}");
+            context.outcome(id, WriteOutcome::Failed(reason));
         }
     }
 

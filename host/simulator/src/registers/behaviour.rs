@@ -86,6 +86,25 @@ pub struct Interference {
     pub every: Duration,
 }
 
+impl RevertTimer {
+    /// A SUN2000 that ends a forced charge or discharge (47100) when the period in minutes (47083) is over.
+    #[must_use]
+    pub fn huawei(unit: u8) -> Self {
+        let period = RevertPeriod::Register { address: 47_083, is_long: false, per_count: Duration::from_mins(1) };
+        let (renewed_by, restores) = (vec![47_083, 47_100], vec![(47_100, vec![0])]);
+        Self { unit, table: Table::Holding, renewed_by, period, restores }
+    }
+
+    /// A SunSpec device whose values of model 704 begin at an address: `WSetRvrtTms` in seconds, after which `WSetEna` is 0.
+    #[must_use]
+    pub fn sunspec_704(unit: u8, values: u16) -> Self {
+        let [enable, power, time] = [20, 22, 29].map(|offset| values.saturating_add(offset));
+        let period = RevertPeriod::Register { address: time, is_long: true, per_count: Duration::from_secs(1) };
+        let (renewed_by, restores) = (vec![enable, power, time], vec![(enable, vec![0])]);
+        Self { unit, table: Table::Holding, renewed_by, period, restores }
+    }
+}
+
 impl Timer {
     pub(super) fn new(settings: RevertTimer) -> Self {
         Self { settings, due: None }

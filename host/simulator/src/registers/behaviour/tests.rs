@@ -109,6 +109,26 @@ async fn the_time_of_a_timer_may_be_fixed_or_in_two_registers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sun2000_and_a_sunspec_device_release_themselves() {
+    let registers = Registers::new();
+    registers.fill(UNIT, Table::Holding, 0..=u16::MAX, 0);
+    registers.add_revert_timer(RevertTimer::huawei(UNIT));
+    registers.add_revert_timer(RevertTimer::sunspec_704(UNIT, 40_124));
+    write(&registers, 47_083, &[1]).unwrap();
+    write(&registers, 47_100, &[2]).unwrap();
+    write(&registers, 40_153, &[0, 60]).unwrap();
+    write(&registers, 40_144, &[1]).unwrap();
+    let enabled = || [words(&registers, 47_100, 1)[0], words(&registers, 40_144, 1)[0]];
+    advance(SECOND * 30).await;
+    // The power is part of a renewal.
+    write(&registers, 40_146, &[0, 2000]).unwrap();
+    advance(SECOND * 30).await;
+    assert_eq!(enabled(), [0, 1]);
+    advance(SECOND * 30).await;
+    assert_eq!(enabled(), [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_master_writes_until_it_is_stopped() {
     let registers = registers();
     let (unit, table) = (UNIT, Table::Holding);
