@@ -1,5 +1,10 @@
 //! Set-points from a command on the broker, or from an operator, to the registers of a device and back.
 
+mod misbehaviour;
+mod own_timer;
+mod simulated_box;
+mod sunspec;
+
 use bessai_domain::profile::built_in;
 use bessai_domain::register::Table;
 use serde_json::{Value, json};
