@@ -144,6 +144,11 @@ impl ControlRoom {
         self.devices.values().filter_map(|device| device.next_due(now)).min()
     }
 
+    /// The newest value of a point, in its unit.
+    pub fn reading(&self, device: &str, point: &str) -> Option<f64> {
+        self.devices.get(device)?.reading(point)
+    }
+
     /// What is held now.
     pub fn status(&self, now: MonotonicTime) -> Vec<TargetStatus> {
         let of_target = |device: &Device, channel: &String, target: &Target| TargetStatus {

@@ -22,12 +22,14 @@ pub(crate) use self::read_back::{PointTarget, SettlingWrite, begin, read_point};
 const MAX_PENDING_WRITES: usize = 16;
 
 /// How a write is performed, beyond what the profile says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WriteOptions {
     /// How long the device may take to show the value; none for the profile's `settle`.
     pub settle: Option<Duration>,
     /// A person has confirmed the write of a dangerous point.
     pub is_confirmed: bool,
+    /// The value that the point had when it was last read, for the message about one that does not change.
+    pub before: Option<f64>,
 }
 
 /// A performed write.
@@ -194,7 +196,7 @@ impl PendingWrites {
         };
         let target = PointTarget { point: Arc::new(point.clone()), unit: *unit, timeout: *timeout };
         self.supersede(&device, &target.point.name);
-        let mut write = match begin(connection, target, value, options, None).await {
+        let mut write = match begin(connection, target, value, options, options.before).await {
             Ok(write) => write,
             Err(reason) => {
                 let _ = outcome.send(Err(reason));

@@ -256,7 +256,8 @@ impl Control {
             control.shared.memory.saved(version).await;
             let writer = control.shared.writer.borrow().clone();
             // A recipe writes dangerous points, too; those that the room refuses do not get here.
-            let options = WriteOptions { settle: None, is_confirmed: true };
+            let before = control.shared.room.borrow().reading(&sent.device, &sent.point);
+            let options = WriteOptions { settle: None, is_confirmed: true, before };
             let written = writer.write_with(&sent.device, &sent.point, sent.value, options).await;
             if control.shared.writes.borrow_mut().remove(&sent.id).is_some() {
                 control.audit(&sent, &written);

@@ -151,7 +151,7 @@ pub(super) fn run(command: DeviceCommand) -> Result<(), CommandError> {
                 let point = target::find_point(&device.profile, &point).map_err(CommandError::Usage)?;
                 point.check_confirmation(yes).map_err(|refusal| CommandError::Usage(refusal.to_string()))?;
             }
-            block_on(write(device, point, value, WriteOptions { settle, is_confirmed: yes }))
+            block_on(write(device, point, value, WriteOptions { settle, is_confirmed: yes, before: None }))
         }
     }
 }

@@ -58,6 +58,10 @@ async fn a_device_is_released_at_a_stop_and_what_a_kill_has_left_is_released_by_
     assert_eq!(site.state(), [0, 0], "released before the process ended");
     site.is_safe().await;
     site.set("-1").await;
+    // The journal is written every few milliseconds: what a kill leaves out of it is no matter here.
+    let is_recorded =
+        async { while site.audit().await.last().is_none_or(|event| event["outcome"]["verified"] != -1.0) {} };
+    within("the event of the set-point", is_recorded).await;
     let site = site.restarted(async |gateway| gateway.kill()).await;
     assert_eq!(site.state()[1], 1, "still set");
     site.wait_for([0, 0]).await;
