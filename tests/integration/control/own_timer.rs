@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bessai_simulator::registers::{Origin, WriteRecord};
 
-use super::simulated_box::{MODE, SimulatedBox, TIMER, assert_complete};
+use super::simulated_box::{MODE, SimulatedBox, assert_complete};
 use crate::support::within;
 
 /// The time of the device's own timer in s.
@@ -18,7 +18,7 @@ fn count(log: &[WriteRecord], origin: Origin, address: u16) -> usize {
 async fn the_timer_is_renewed_while_the_gateway_runs_and_releases_the_device_when_it_is_killed() {
     let site = SimulatedBox::with("", "", SECONDS).await;
     site.set("-2").await;
-    let is_renewed = |log: &[WriteRecord]| count(log, Origin::Client, TIMER) >= 4;
+    let is_renewed = |log: &[WriteRecord]| count(log, Origin::Client, MODE) >= 4;
     let log = site.wait_for_writes("three renewals", is_renewed).await;
     assert_eq!(count(&log, Origin::Timer, MODE), 0, "{log:#?}");
     assert_complete(&log, &site.audit().await);

@@ -12,7 +12,7 @@ use crate::support::gateway::{Gateway, Setup};
 use crate::support::within;
 
 /// The register of the device's own timer, in seconds.
-pub const TIMER: u16 = 10;
+const TIMER: u16 = 10;
 /// The register of the power in W, + = discharge.
 pub const TARGET: u16 = 11;
 /// The register of the mode: 0 = by itself, 1 = the set-point applies.

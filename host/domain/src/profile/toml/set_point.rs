@@ -42,14 +42,15 @@ fn read_recipe(table: &SettingsTable<'_>, profile: &Profile, [charges, discharge
     let writes = |key: &'static str| -> Vec<RecipeWrite> {
         table.tables(key).iter().filter_map(|write| read_write(write, profile)).collect()
     };
+    let power = |key: &'static str| read_power(table, key);
     let mistakes_before = table.mistakes().count();
     let recipe = Recipe {
         charge: if charges { writes("charge") } else { Vec::new() },
         discharge: if discharges { writes("discharge") } else { Vec::new() },
         hold: writes("hold"),
         release: writes("release"),
-        charge_kw: read_power(table, "charge_kw"),
-        discharge_kw: read_power(table, "discharge_kw"),
+        charge_kw: power("charge_kw"),
+        discharge_kw: power("discharge_kw"),
         revert: read_revert(table, profile),
     };
     let sets_power = charges || discharges;
