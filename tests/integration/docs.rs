@@ -16,11 +16,12 @@ mod settings;
 use page::{Block, pages};
 
 /// Languages and names that a fenced block may have, and what checks it; `*` stands for one name.
-const RULES: [(&str, &str); 25] = [
+const RULES: [(&str, &str); 26] = [
     ("c excerpt *", "quotations"),
     ("dotenv config/.env", "settings"),
     ("ini /etc/systemd/system/bessai-edge.service", "commands"),
     ("js excerpt *", "quotations"),
+    ("json anomaly", "payloads"),
     ("json dispatch", "payloads"),
     ("json events.jsonl", "settings"),
     ("json expected-session.jsonl", "settings"),

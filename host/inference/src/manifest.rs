@@ -115,6 +115,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_manifests_in_the_documentation_are_valid() {
+        for page in ["../../docs/configuration.md", "../../docs/es/configuration.md"] {
+            let text = std::fs::read_to_string(page).unwrap();
+            let samples: Vec<_> = text.split("```toml models/").skip(1).collect();
+            for sample in &samples {
+                let (_, rest) = sample.split_once('\n').unwrap();
+                let manifest = Manifest::read(rest.split("```").next().unwrap());
+                assert!(manifest.is_ok(), "{page}: {manifest:?}");
+            }
+            assert_eq!(samples.len(), 3, "{page}");
+        }
+    }
+
+    #[test]
     fn a_manifest_sets_order_and_signs() {
         let manifest = Manifest::read("inputs = [\"hour_of_day\", \"power_kw\"]\noutput_power = \"charge\"").unwrap();
         let sources: Vec<_> = manifest.inputs.iter().map(|input| input.source.clone()).collect();

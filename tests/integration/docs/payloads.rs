@@ -67,6 +67,19 @@ async fn payloads_have_the_documented_fields() {
 }
 
 #[tokio::test]
+async fn a_score_has_the_documented_fields() {
+    let (device, broker) = (Device::huawei(), Broker::start());
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let model = std::fs::read(root().join("models/anomaly.onnx")).unwrap();
+    let setup = Setup::new().device(device.port()).broker(broker.url()).file("models/anomaly.onnx", model);
+    let _gateway = setup.file("bessai.toml", "[[model]]\nfile = \"models/anomaly.onnx\"\n").run();
+    let heard = subscriber.next(&format!("{SITE}/ai/ids")).await.json();
+    for block in samples("json anomaly") {
+        assert_eq!(members_of(&parsed(&block)), members_of(&heard), "{}:{}", block.page, block.line);
+    }
+}
+
+#[tokio::test]
 async fn health_has_the_documented_fields() {
     let (device, broker) = (Device::huawei(), Broker::start());
     let (gateway, _subscriber) = with_model(&device, &broker).await;

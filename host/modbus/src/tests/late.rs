@@ -126,7 +126,7 @@ async fn whole_readings(delay: fn(u64) -> Option<Duration>, cycles: usize) -> us
     let task = spawn_poller(dialer, devices, Instant::now(), reported, WriteQueue::closed());
     let (mut whole, mut frames) = (0, 0);
     while frames < cycles {
-        let Some(DeviceReport::Frame(_, frame)) = reports.recv().await else { continue };
+        let Some(DeviceReport::Frame(_, frame, _)) = reports.recv().await else { continue };
         frames += 1;
         whole += usize::from(frame.faults.is_empty());
         for (value, address) in frame.values.iter().zip(&addresses) {
@@ -183,7 +183,7 @@ async fn gaps_after_stall() -> usize {
     let (task, mut reports) = poll_late(start, &delay, &[0, 1000, 2000, 3000, 4000]);
     let mut gaps = 0;
     while start.elapsed() < 40 * SECOND {
-        let Some(DeviceReport::Frame(_, frame)) = reports.recv().await else { continue };
+        let Some(DeviceReport::Frame(_, frame, _)) = reports.recv().await else { continue };
         gaps += usize::from(!frame.faults.is_empty());
     }
     task.abort();

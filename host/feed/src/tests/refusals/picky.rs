@@ -409,7 +409,6 @@ pub(in super::super) fn deliver_with(
             gates: BrokerGates::default(),
             propose: None,
             record_write: record_in(&outside),
-            propose: None,
         },
         policy,
         events: Ticking { events: list.into(), outside: Rc::clone(&outside), began: Instant::now() },
