@@ -37,13 +37,14 @@ use test_bed::TestBed;
 
 /// The text of a usage error.
 const USAGE: &str =
-    "usage: bench [--quick] [--markdown] [--plugins | --small | --safety | --inference | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
+    "usage: bench [--quick] [--markdown] [--plugins | --small | --safety | --inference | --control | --delivery[=PART] | --modbus[=PART]] [PROGRAM]
   --quick     shorter windows: rougher figures
   --markdown  the tables as Markdown on standard output, and as text on standard error
   --plugins   only the figures of plugins
   --small     only the figures of a small machine
   --safety    only the figures of the safety verdict
   --inference only the figures of the models
+  --control   only the figures of set-points
   --delivery  only the figures of delivery, or of one part: sessions, live, catch-up, journal or memory
   --modbus    only the figures of reading devices, or of one part: rate, values, connections, write, requests or server
   PROGRAM     the gateway to measure (default dist/bessai-edge)";
@@ -72,6 +73,8 @@ enum Part {
     Safety,
     /// Those of the models.
     Inference,
+    /// Those of set-points.
+    Control,
     /// All figures of delivery, or one part.
     Delivery(Option<String>),
     /// All figures of reading devices, or one part.
@@ -97,7 +100,7 @@ fn main() -> ExitCode {
 impl Part {
     fn only(&self) -> Option<&str> {
         match self {
-            Self::All | Self::Plugins | Self::Small | Self::Safety | Self::Inference => None,
+            Self::All | Self::Plugins | Self::Small | Self::Safety | Self::Inference | Self::Control => None,
             Self::Delivery(part) | Self::Modbus(part) => part.as_deref(),
         }
     }
@@ -115,6 +118,7 @@ impl Options {
                 "--small" => options.part = Part::Small,
                 "--safety" => options.part = Part::Safety,
                 "--inference" => options.part = Part::Inference,
+                "--control" => options.part = Part::Control,
                 "--delivery" => options.part = Part::Delivery(None),
                 "--modbus" => options.part = Part::Modbus(None),
                 flag if let Some(part) = flag.strip_prefix(DELIVERY_OF) => {
@@ -144,11 +148,17 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         let bench = delivery::DeliveryBench { gateway: &gateway, test_bed: &test_bed, parameters, only };
         delivery::measure(&bench, show)?;
     }
-    if let Part::All | Part::Modbus(_) = &options.part {
+    if let Part::All | Part::Modbus(_) | Part::Control = &options.part {
         let parameters =
             if options.is_quick { modbus::ModbusParameters::QUICK } else { modbus::ModbusParameters::FULL };
         let only = options.part.only();
-        modbus::measure(&modbus::ModbusBench { gateway: &gateway, test_bed: &test_bed, parameters, only }, show)?;
+        let bench = modbus::ModbusBench { gateway: &gateway, test_bed: &test_bed, parameters, only };
+        if options.part != Part::Control {
+            modbus::measure(&bench, show)?;
+        }
+        if let Part::All | Part::Control = &options.part {
+            show(&modbus::measure_control(&bench)?);
+        }
     }
     if options.part == Part::All {
         let parameters = if options.is_quick {

@@ -4,7 +4,9 @@
 //! The devices run in a process of their own ([`devices`]), and so does each measurement.
 
 mod bare_loop;
+mod commands;
 mod connections;
+mod customer;
 mod devices;
 mod polling;
 mod polling_gateway;
@@ -33,15 +35,17 @@ pub(crate) struct ModbusParameters {
     fast_window: Duration,
     /// Turns of the bare loop and the Modbus crate; odd, so that the median is one of them.
     turns: usize,
+    /// Commands of a customer.
+    commands: u16,
 }
 
 impl ModbusParameters {
     /// For the published figures.
     pub(crate) const FULL: Self =
-        Self { window: Duration::from_secs(20), fast_window: Duration::from_secs(10), turns: 5 };
+        Self { window: Duration::from_secs(20), fast_window: Duration::from_secs(10), turns: 5, commands: 1_000 };
     /// For `--quick`.
     pub(crate) const QUICK: Self =
-        Self { window: Duration::from_secs(10), fast_window: Duration::from_secs(5), turns: 1 };
+        Self { window: Duration::from_secs(10), fast_window: Duration::from_secs(5), turns: 1, commands: 200 };
 }
 
 /// What to measure.
@@ -55,6 +59,11 @@ pub(crate) struct ModbusBench<'a> {
 
 /// The parts of this benchmark.
 const PARTS: [&str; 6] = ["rate", "values", "connections", "write", "requests", "server"];
+
+/// Measures the figures of set-points: how long a command takes from the broker to the register and back.
+pub(crate) fn measure_control(bench: &ModbusBench<'_>) -> anyhow::Result<Table> {
+    Ok(Table::of(&commands::measure(bench)?))
+}
 
 /// Measures all figures, with progress on standard error, and shows each table as soon as it is complete.
 pub(crate) fn measure(bench: &ModbusBench<'_>, mut show: impl FnMut(&Table)) -> anyhow::Result<()> {

@@ -55,7 +55,7 @@ pub(crate) fn measure(
     Ok(rows)
 }
 
-fn component(name: &str) -> PathBuf {
+pub(crate) fn component(name: &str) -> PathBuf {
     Path::new(COMPONENTS).join(name)
 }
 

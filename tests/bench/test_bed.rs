@@ -62,14 +62,18 @@ impl TestBed {
     }
 }
 
-/// Starts a device on a thread that runs until this process ends.
 fn start_device() -> anyhow::Result<SocketAddr> {
+    let registers = Registers::new();
+    registers.set(UNIT, Table::Holding, 0, &REGISTERS);
+    serve(registers)
+}
+
+/// Starts a device on a thread that runs until this process ends.
+pub(crate) fn serve(registers: Registers) -> anyhow::Result<SocketAddr> {
     let (started, address) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let registers = Registers::new();
-            registers.set(UNIT, Table::Holding, 0, &REGISTERS);
             let server = Server::start(ANY_PORT, registers)?;
             started.send(server.address())?;
             std::future::pending::<anyhow::Result<()>>().await

@@ -1,7 +1,7 @@
 //! A gateway with many devices, a durable journal and one feed that publishes all values of a reading in one message.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ const FEED: &str = "[config]\nchannels = \"all\"\n";
 pub(super) struct PollingGateway<'a> {
     pub(super) process: Process,
     pub(super) subscriber: ReadingSubscriber,
+    /// Its site's id.
+    pub(super) site: String,
     /// The number of polled sources.
     pub(super) sources: usize,
     data: PathBuf,
@@ -46,11 +48,22 @@ impl<'a> PollingGateway<'a> {
         period: Duration,
         more: &str,
     ) -> anyhow::Result<Self> {
+        Self::start_prepared(gateway, test_bed, devices, period, |_, _| Ok(more.to_owned()))
+    }
+
+    /// The same; `prepare` gets the site's id and the gateway's folder, writes further files and returns further settings.
+    pub(super) fn start_prepared(
+        gateway: &Program,
+        test_bed: &'a TestBed,
+        devices: &SimulatedDevices,
+        period: Duration,
+        prepare: impl FnOnce(&str, &Path) -> anyhow::Result<String>,
+    ) -> anyhow::Result<Self> {
         let site = format!("bench-modbus-{}", GATEWAYS.fetch_add(1, Ordering::Relaxed));
         let data = folder(test_bed, &site)?;
         write(&folder(test_bed, &format!("{site}/plugins"))?.join("default.toml"), FEED)?;
         write(&data.join("profile.toml"), profile(devices.values))?;
-        let settings = settings(&site, test_bed, devices, period) + more;
+        let settings = settings(&site, test_bed, devices, period) + &prepare(&site, &data)?;
         write(&data.join("bessai.toml"), settings)?;
         let subscriber = ReadingSubscriber::start(test_bed.broker, &site)?;
         let mut command = gateway.command();
@@ -58,7 +71,7 @@ impl<'a> PollingGateway<'a> {
         command.env("HEALTH_PORT", "0").env("BESSAI_DATA", &data);
         let process = Process::spawn(&mut command, &data.join("gateway.log"))?;
         let sources = devices.addresses.len() * usize::from(devices.units);
-        let polling_gateway = Self { process, subscriber, sources, data, test_bed };
+        let polling_gateway = Self { process, subscriber, site, sources, data, test_bed };
         polling_gateway.subscriber.wait_for_devices(sources, &polling_gateway.process)?;
         Ok(polling_gateway)
     }
