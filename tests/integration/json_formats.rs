@@ -7,7 +7,7 @@ use crate::support::component;
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::publisher::publish;
-use crate::support::subscriber::Subscriber;
+use crate::support::subscriber::{ReceivedMessage, Subscriber};
 
 /// A gateway whose only feed has this plugin and these tables.
 fn setup(device: &Device, broker: &Broker, plugin: &str, tables: &str) -> Setup {
@@ -131,4 +131,50 @@ async fn telemetry_and_safety_events_have_the_envelope_of_spec_003() {
         consumer.wait_for("/safety_event", |message| message.json()["payload"]["event_type"] == "SAFE_STATE_ENTERED");
     let payload = envelope(&entered.await.json(), "safety_event");
     assert!(payload["trigger_condition"].as_str().unwrap().starts_with("battery temp_c max: 61, limit"), "{payload}");
+}
+
+/// What `control reset-trip` prints, and whether it succeeds.
+async fn reset_trip(gateway: &Gateway, arguments: &[&str]) -> (bool, String) {
+    let output = gateway.output_beside(&[&["control", "reset-trip"], arguments].concat()).await;
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[tokio::test]
+async fn a_trip_is_published_until_an_operator_resets_it_once_the_battery_is_cool() {
+    let (device, broker) = (Device::huawei(), Broker::start());
+    let mut consumer = Subscriber::with(broker.port, "#", None).await;
+    let setup = setup(&device, &broker, "spec-003", "[rights]\ntopics = [\"bessai/#\"]\n");
+    let default = format!("[broker]\nurl = \"mqtt://127.0.0.1:{}\"\n", broker.port);
+    let gateway = setup.file("plugins/default.toml", default).run();
+    let is_safe = |message: &ReceivedMessage| message.json()["is_safe"] == json!(true);
+    consumer.wait_for("SITE-CL-001/safety", is_safe).await;
+    assert_eq!(reset_trip(&gateway, &[]).await, (true, "nothing has tripped\n".into()));
+
+    device.set("temp_c", 61.0);
+    let entered = |message: &ReceivedMessage| message.json()["payload"]["event_type"] == "SAFE_STATE_ENTERED";
+    let payload = consumer.wait_for("/safety_event", entered).await.json()["payload"].clone();
+    assert_eq!(payload["trigger_condition"], "battery temp_c max: 61, limit 60");
+    assert_eq!((&payload["temperature_c"], &payload["resolution_required"]), (&json!(61.0), &json!(true)), "{payload}");
+    consumer.wait_for("SITE-CL-001/safety", |message| !is_safe(message)).await;
+    let (is_done, printed) = reset_trip(&gateway, &["battery"]).await;
+    assert!(!is_done && printed.contains("battery stays tripped: temp_c is 61, and the limit is 60"), "{printed}");
+
+    device.set("temp_c", 25.0);
+    consumer
+        .wait_for("bessai/SITE-CL-001/telemetry", |message| message.json()["payload"]["temperature_c"] == 25.0)
+        .await;
+    consumer.wait_for("SITE-CL-001/safety", |message| !is_safe(message)).await;
+    assert_eq!(gateway.health().await["safety_status"], "BLOCKED");
+    let reset = "reset: trip: battery/temp_c value 61, limit 60\n";
+    assert_eq!(reset_trip(&gateway, &["battery"]).await, (true, reset.into()));
+    let cleared = |message: &ReceivedMessage| message.json()["payload"]["event_type"] == "SAFE_STATE_CLEARED";
+    let payload = consumer.wait_for("/safety_event", cleared).await.json()["payload"].clone();
+    assert_eq!(
+        (&payload["temperature_c"], &payload["resolution_required"]),
+        (&json!(25.0), &json!(false)),
+        "{payload}"
+    );
+    consumer.wait_for("SITE-CL-001/safety", is_safe).await;
+    assert_eq!(gateway.health().await["safety_status"], "ok");
+    assert_eq!(reset_trip(&gateway, &[]).await, (true, "nothing has tripped\n".into()));
 }
