@@ -131,7 +131,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
         .context("failed to start the watchdog's thread")?;
     let reload_report = Rc::new(RefCell::new(ReloadReport::default()));
     let service_manager = Arc::clone(&outside.service_manager);
-    let shown = health_report(&journal, &report, &reload_report, &sharing.modbus_servers, &models);
+    let shown = health_report(&journal, &report, &reload_report, &sharing.modbus_servers, &models, &control);
     let background = spawn_background(main_loop, requests, shown);
     let reloader = Reloader {
         config,
@@ -238,14 +238,16 @@ fn health_report(
     reload: &Rc<RefCell<ReloadReport>>,
     modbus_servers: &Rc<RefCell<ModbusServers>>,
     models: &Rc<RefCell<Models>>,
+    control: &Control,
 ) -> impl Fn() -> HealthReport + 'static {
     let (journal, report, reload) = (journal.clone(), Rc::clone(report), Rc::clone(reload));
-    let (modbus_servers, models) = (Rc::clone(modbus_servers), Rc::clone(models));
+    let (modbus_servers, models, control) = (Rc::clone(modbus_servers), Rc::clone(models), control.clone());
     move || {
         let (models_run, models) = (models.borrow().run(), models.borrow().json());
         let lag = |feed: &str| journal.lag(feed, now().monotonic);
         let mut report = report.borrow().write(&journal.health(), models_run, lag);
         report.members.insert("models".into(), models);
+        report.members.insert("control".into(), control.status());
         report.members.insert("reload".into(), reload.borrow().json());
         report.members.insert("modbus_servers".into(), modbus_servers.borrow().json());
         report

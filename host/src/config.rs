@@ -180,6 +180,9 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
     let plugins = Plugins::new(&site, section, &data_dir, devices.clone(), site_broker.clone(), variables_of_process);
     let plugins = Arc::new(plugins);
     let scan = read_feeds(&plugins, findings);
+    if let Some(control) = &control {
+        control::check_priority(control, &scan, findings);
+    }
     Config {
         site,
         devices: devices.list,

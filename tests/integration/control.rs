@@ -156,6 +156,39 @@ async fn a_command_reaches_the_registers_and_is_answered_when_it_is_read_back() 
 }
 
 #[tokio::test]
+async fn health_shows_who_holds_what_and_why_it_is_blocked() {
+    let settings = format!("{CONTROL}priority = [\"customer\", \"trader\"]\n[safety]\ntemp_c = {{ max = 40 }}\n");
+    let mut site = Controlled::start(&settings, RIGHT).await;
+    let warning = "control.priority names the feed trader, which does not exist; add trader.toml to the plugins folder";
+    site.gateway.wait_for_log(warning).await;
+    let output = site.gateway.output_beside(&["check"]).await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains(&format!("warning: {warning}")), "{printed}");
+
+    let answer = site.command("discharge_limit_kw", r#"{"value": 3, "until_s": 600, "ref": "a1"}"#).await;
+    assert_eq!(answer["outcome"], json!("acknowledged"), "{answer}");
+    let answer = site.command("set_point_kw", r#"{"value": 2, "until_s": 600, "ref": "a2"}"#).await;
+    assert_eq!(answer["outcome"], json!("verified"), "{answer}");
+    let health = site.gateway.health().await;
+    let control = &health["control"];
+    assert_eq!((&control["enabled"], &control["safety"]["state"]), (&json!(true), &json!("safe")), "{control}");
+    let (set_point, limit) = (&control["set_points"][0], &control["limits"][0]);
+    assert_eq!((&set_point["device"], &set_point["channel"]), (&json!("battery"), &json!("set_point_kw")), "{control}");
+    assert_eq!((&set_point["applied"], &set_point["blocked"]), (&json!(2.0), &Value::Null), "{control}");
+    assert_eq!((&set_point["holders"][0]["holder"], &set_point["unit"]), (&json!("feed/customer"), &json!("kW")));
+    assert_eq!((&limit["channel"], &limit["applied"]), (&json!("discharge_limit_kw"), &json!(3.0)), "{control}");
+
+    site.device.set("temp_c", 41.0);
+    let is_blocked = |health: &Value| {
+        let control = &health["control"];
+        let reason = control["set_points"][0]["blocked"].as_str().unwrap_or_default();
+        control["safety"]["violations"][0]["rule"] == "max" && reason.contains("battery temp_c is 41, limit 40")
+    };
+    let health = site.gateway.wait_for_health("the blocked set-point", is_blocked).await;
+    assert_eq!(health["control"]["safety"]["state"], json!("unsafe"), "{health}");
+}
+
+#[tokio::test]
 async fn without_right_or_control_nothing_is_written_and_the_answer_says_why() {
     for (settings, rights, channel, reason) in [
         ("", RIGHT, "set_point_kw", "[control] is off: this gateway writes no set-points"),

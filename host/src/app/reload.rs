@@ -99,6 +99,9 @@ impl Reloader {
 
     /// Returns the settings that have changed and need a restart.
     async fn apply(&mut self, new: Config) -> Vec<String> {
+        for warning in new.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
         for note in &new.notes {
             tracing::info!("{note}");
         }

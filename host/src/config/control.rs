@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bessai_control::{Contact, ControlSettings, ControlledDevice};
 use bessai_domain::profile::Profile;
-use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
+use bessai_domain::settings::{Mistake, SettingsTable, most_similar, unknown_name_hint};
 
 use super::device::Devices;
+use super::feed_scan::FeedScan;
+use super::findings::Findings;
 
 /// `longest_lease`: the times that can be configured. A set-point of a holder that is gone must end within a day.
 const LONGEST_LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
@@ -34,6 +36,18 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices) -> Option<Contr
     }
     table.report_unknown_keys();
     is_enabled.then_some(settings)
+}
+
+/// Warns of feeds in `priority` that do not exist. Feeds may come and go while the gateway runs, so it is no mistake.
+pub(super) fn check_priority(settings: &ControlSettings, scan: &FeedScan, findings: &Findings) {
+    let unknown = settings.priority.iter().filter(|name| scan.is_readable && !scan.names.contains(*name));
+    for name in unknown {
+        let hint = match most_similar(name, scan.names.iter().map(String::as_str)) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("add {name}.toml to the plugins folder, or remove the name"),
+        };
+        findings.warn(format!("control.priority names the feed {name}, which does not exist; {hint}"));
+    }
 }
 
 fn read_devices(table: &SettingsTable<'_>, devices: &Devices) -> BTreeMap<String, ControlledDevice> {

@@ -38,6 +38,8 @@ pub(crate) struct FeedScan {
     pub(crate) ignored: Vec<String>,
     /// Risks in the feeds' files.
     pub(crate) warnings: Vec<String>,
+    /// The names of all feeds, also of those that are switched off.
+    pub(super) names: BTreeSet<String>,
     /// Whether the folder can be listed; if not, feeds may be missing here that still have files.
     pub(crate) is_readable: bool,
     /// False if an explicitly configured folder does not exist.
@@ -88,6 +90,8 @@ impl Plugins {
         }
         let default = listing.feeds.remove(DEFAULT_FEED).unwrap_or_default();
         let sources = self.read_settings(default, listing, &mut scan);
+        scan.names =
+            sources.iter().map(|(name, _)| name).chain(scan.off.iter().map(|feed| &feed.name)).cloned().collect();
         for chunk in sources.chunks(READS_AT_ONCE) {
             let read = chunk.iter().map(|(name, source)| (name, self.start_reading(name, source)));
             let deadline = Instant::now() + READ_LIMIT;

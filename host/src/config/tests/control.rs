@@ -38,6 +38,21 @@ fn devices_are_names_or_tables() {
 }
 
 #[test]
+fn feeds_of_the_priority_that_do_not_exist_are_warned_of() {
+    let settings =
+        "[control]\nenabled = true\ndevices = [\"battery\"]\npriority = [\"default\", \"off\", \"trade\", \"x\"]";
+    let case = Case::new().file("bessai.toml", settings).file("plugins/off.toml", "enabled = false");
+    let case = case.file("plugins/trader.toml", "enabled = false");
+    let warnings = case.warnings();
+    let of_control: Vec<_> = warnings.iter().filter(|warning| warning.starts_with("control.")).collect();
+    let expected = [
+        "control.priority names the feed trade, which does not exist; did you mean `trader`?",
+        "control.priority names the feed x, which does not exist; add x.toml to the plugins folder, or remove the name",
+    ];
+    assert_eq!(of_control, expected);
+}
+
+#[test]
 fn invalid_control_settings() {
     let check = |settings: &str, expected: &str| check_file(&format!("[control]\n{settings}"), &[expected]);
     check(
