@@ -45,7 +45,7 @@ const RULES: [(&str, &str); 26] = [
     ("yaml docker-compose.yml", "payloads"),
 ];
 
-/// Blocks that claim nothing a machine could check: a picture, and the output of a plugin with a bug.
+/// Blocks that claim nothing a machine could check: a picture, and output that depends on a bug or on what is set at the moment.
 const UNCHECKED: [&str; 2] = ["text diagram", "text example"];
 
 #[test]
