@@ -103,7 +103,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     apply_to_process(&config);
     let (stop, stopping) = watch::channel(false);
     let journal = Journal::open(&config.journal, now())?;
-    let last_verdict = journal.last_verdict();
+    let (last_verdict, unfinished) = (journal.last_verdict(), journal.unfinished_writes());
     let site = site_of(&config, &journal);
     let report = Rc::new(RefCell::new(StatusReport::new(&site, Instant::now())));
     let engine = Arc::new(engine(&config).map_err(anyhow::Error::msg)?);
@@ -111,7 +111,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let (plugins, plugins_changed) = watch::channel(config.plugins.clone());
 
     let models = Models::start(config.models.clone(), &site, inputs.clone()).map_err(anyhow::Error::msg)?;
-    let control = Control::start(config.control.clone(), &config.data_dir, &journal).await;
+    let control = Control::start(config.control.clone(), &config.data_dir, &journal, unfinished).await;
     let mut feeds = Feeds::new(&config, engine, &journal, &report, &control, plugins_changed, &stopping);
     let folder = feeds.start(config.feeds.clone(), config.off.clone());
     let feeds = spawn_folder(feeds, folder, &stopping);

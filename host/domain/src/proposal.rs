@@ -57,16 +57,44 @@ pub enum WriteOutcome {
 /// A step of a proposal: that it was made, or an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WriteStep {
-    /// The number of the event with the proposal; none in that event itself.
+    /// The number of the event with the proposal; none in that event itself, and in those of register writes that no proposal
+    /// asks for.
     pub proposed: Option<Sequence>,
-    /// `feed/<name>`, `model/<name>` or `operator`.
+    /// `feed/<name>`, `model/<name>`, `operator`, or `gateway` for register writes that no proposal asks for.
     pub proposer: String,
     /// What was proposed.
     pub proposal: Proposal,
     /// The unit of its value; empty if the site has no such channel.
     pub unit: String,
-    /// What became of it; none in the event with the proposal.
+    /// What became of it; none in the event with the proposal, and in the one that announces a register write.
     pub outcome: Option<WriteOutcome>,
+}
+
+impl WriteStep {
+    /// What the references of register writes begin with.
+    const REGISTER_WRITE: &str = "register-write/";
+    /// Who makes the register writes that no proposal asks for.
+    pub const GATEWAY: &str = "gateway";
+
+    /// The reference of a register write: it has a number in a run of the gateway.
+    pub fn register_write(number: u64) -> String {
+        format!("{}{number}", Self::REGISTER_WRITE)
+    }
+
+    /// Whether it announces a register write, before that is sent. The announcement of a proposal has no proposal before it.
+    pub fn announces_register_write(&self) -> bool {
+        let follows = self.proposed.is_some() || self.proposer == Self::GATEWAY;
+        self.outcome.is_none() && follows && self.proposal.reference.starts_with(Self::REGISTER_WRITE)
+    }
+
+    /// Whether it is the outcome of the register write that is announced.
+    pub fn ends(&self, announced: &Self) -> bool {
+        let key = |step: &Self| {
+            let Proposal { device, channel, reference, .. } = &step.proposal;
+            (step.proposer.clone(), device.clone(), channel.clone(), reference.clone())
+        };
+        self.outcome.is_some() && key(self) == key(announced)
+    }
 }
 
 impl Proposal {
@@ -116,5 +144,30 @@ mod tests {
         check(Proposal { value: Some(SetValue::Number(f64::NAN)), ..proposal() }, Err("its value is NaN"));
         let expected = "its reference has 257 bytes; at most 256 are allowed";
         check(Proposal { reference: "x".repeat(257), ..proposal() }, Err(expected));
+    }
+
+    #[test]
+    fn the_announcement_of_a_register_write_is_told_from_a_proposal_and_ends_with_its_own_outcome() {
+        let step = |proposed: Option<u64>, proposer: &str, reference: &str, outcome| WriteStep {
+            proposed: proposed.map(Sequence),
+            proposer: proposer.into(),
+            proposal: Proposal { reference: reference.into(), ..proposal() },
+            unit: "kW".into(),
+            outcome,
+        };
+        let (first, second) = (WriteStep::register_write(1), WriteStep::register_write(2));
+        assert!(step(Some(5), "feed/acme", &first, None).announces_register_write());
+        assert!(step(None, "gateway", &first, None).announces_register_write());
+        // A proposer may choose any reference.
+        assert!(!step(None, "feed/acme", &first, None).announces_register_write());
+        assert!(!step(Some(5), "feed/acme", "a1", None).announces_register_write());
+        assert!(!step(None, "gateway", &first, Some(WriteOutcome::Acknowledged)).announces_register_write());
+
+        let announced = step(Some(5), "feed/acme", &first, None);
+        let acknowledged = || Some(WriteOutcome::Acknowledged);
+        assert!(step(Some(5), "feed/acme", &first, acknowledged()).ends(&announced));
+        assert!(!step(Some(5), "feed/acme", &second, acknowledged()).ends(&announced));
+        assert!(!step(Some(5), "feed/acme", "a1", Some(WriteOutcome::Expired)).ends(&announced));
+        assert!(!announced.ends(&announced));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bessai_domain::event::{EventBody, Safety, Sequence};
 use bessai_domain::journal::{StartAt, SyncPolicy};
+use bessai_domain::proposal::WriteStep;
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
 use bessai_domain::time::{Moment, MonotonicTime};
@@ -25,6 +26,7 @@ use crate::state::{JournalPhase, JournalState, SharedState};
 use crate::store::Store;
 use crate::syncer::Syncer;
 use crate::timeline::Boot;
+use crate::unfinished_writes::unfinished_writes;
 use crate::writer::EventWriter;
 
 #[cfg(test)]
@@ -229,6 +231,34 @@ impl Journal {
             shared.events_added.notify_waiters();
         }
         sequence
+    }
+
+    /// Has an event written at once, and waits until the operating system has it: from then on it outlasts the process, though
+    /// not a power failure. False if the journal is in memory or closed, or the disk refuses to write.
+    pub async fn written(&self, sequence: Sequence) -> bool {
+        let shared = &self.0.shared;
+        loop {
+            let write_done = shared.write_done.notified();
+            {
+                let mut state = shared.lock();
+                if state.written > sequence {
+                    return true;
+                }
+                if !state.urge(sequence) {
+                    return false;
+                }
+            }
+            shared.to_write.notify_one();
+            write_done.await;
+        }
+    }
+
+    /// The register writes that are announced and have no outcome: the process ended before. Reads the newest segments; to be
+    /// called before events are appended.
+    pub fn unfinished_writes(&self) -> Vec<(Sequence, WriteStep)> {
+        let shared = &self.0.shared;
+        let segments = shared.lock().segments.clone();
+        unfinished_writes(&*shared.disk, &segments)
     }
 
     /// Opens a reader for a feed, which continues at the feed's cursor or, without one, at `start`; also returns the state

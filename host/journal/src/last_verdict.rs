@@ -1,6 +1,9 @@
 //! Finds the last safety verdict in the segments.
 
-use bessai_domain::event::{EventBody, Safety};
+use std::io;
+use std::sync::Arc;
+
+use bessai_domain::event::{Event, EventBody, Safety};
 
 use crate::disk::Disk;
 use crate::segment::Segment;
@@ -25,26 +28,27 @@ pub(crate) fn last_verdict<'a>(
 }
 
 fn last_of(disk: &dyn Disk, segment: &Segment) -> Option<Safety> {
-    let path = segment.path.display();
-    let failed = |error| tracing::error!("failed to read {path}: {error}; a trip that it records is not restored");
-    let mut reader = SegmentReader::open(disk, segment).map_err(failed).ok()?;
     let mut last = None;
-    loop {
-        match reader.next(segment) {
-            Ok(Ok(recorded)) => {
-                if matches!(recorded.event.body, EventBody::Safety(_)) {
-                    last = Some(recorded.event);
-                }
-            }
-            Ok(Err(_)) => break,
-            Err(error) => {
-                failed(error);
-                break;
-            }
+    let read = for_each_event(disk, segment, |event| {
+        if matches!(event.body, EventBody::Safety(_)) {
+            last = Some(Arc::clone(event));
         }
+    });
+    if let Err(error) = read {
+        let path = segment.path.display();
+        tracing::error!("failed to read {path}: {error}; a trip that it records is not restored");
     }
     match &last?.body {
         EventBody::Safety(safety) => Some(safety.clone()),
         _ => None,
     }
+}
+
+/// Reads the events of a segment up to where it is damaged.
+pub(crate) fn for_each_event(disk: &dyn Disk, segment: &Segment, mut visit: impl FnMut(&Arc<Event>)) -> io::Result<()> {
+    let mut reader = SegmentReader::open(disk, segment)?;
+    while let Ok(recorded) = reader.next(segment)? {
+        visit(&recorded.event);
+    }
+    Ok(())
 }

@@ -55,6 +55,7 @@ mod steps;
 mod store;
 mod syncer;
 mod timeline;
+mod unfinished_writes;
 mod values;
 mod writer;
 

@@ -54,6 +54,8 @@ pub(crate) struct SharedState {
     /// Wakes those who wait for a saved cursor or the end of the syncer: apart from [`Self::events_added`], so that a
     /// sync wakes no reader.
     pub(crate) sync_done: Notify,
+    /// Wakes those who wait until an event is written.
+    pub(crate) write_done: Notify,
     /// There are no threads: segments are read where they are needed.
     runs_in_steps: AtomicBool,
 }
@@ -83,6 +85,8 @@ pub(crate) struct JournalState {
     pub(crate) next_write: NextWrite,
     /// All events before this one are written: the operating system has them.
     pub(crate) written: Sequence,
+    /// Somebody waits until all events before this one are written.
+    pub(crate) urgent_end: Sequence,
 
     pub(crate) syncer: ThreadActivity,
     pub(crate) unsynced: Unsynced,
@@ -138,6 +142,7 @@ impl SharedState {
             to_sync: Condvar::new(),
             events_added: Notify::new(),
             sync_done: Notify::new(),
+            write_done: Notify::new(),
             runs_in_steps: AtomicBool::new(false),
         }
     }
@@ -201,6 +206,7 @@ impl JournalState {
             writer: ThreadActivity::Working,
             next_write: NextWrite::Append,
             written: next,
+            urgent_end: next,
             syncer: ThreadActivity::Working,
             unsynced: Unsynced::new(next),
             synced: next,

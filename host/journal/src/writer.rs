@@ -67,6 +67,7 @@ impl EventWriter {
             state.next_write = NextWrite::Rewrite;
             state.faults.record(DiskOperation::Write, Err(&panicked()));
             drop(state);
+            self.shared.write_done.notify_waiters();
             thread::park_timeout(self.shared.retry_pause);
         }
         self.end();
@@ -93,6 +94,7 @@ impl EventWriter {
         state.phase = JournalPhase::LastSync;
         drop(state);
         self.shared.to_sync.notify_all();
+        self.shared.write_done.notify_waiters();
     }
 
     fn write_until_closed(&mut self) {
@@ -141,7 +143,8 @@ impl EventWriter {
         if !state.has_unwritten() {
             return None;
         }
-        if self.last_write.elapsed() < WRITE_INTERVAL && state.phase == JournalPhase::Open && !self.syncs_each_write {
+        let may_wait = state.phase == JournalPhase::Open && !self.syncs_each_write && !state.is_write_urgent();
+        if may_wait && self.last_write.elapsed() < WRITE_INTERVAL {
             drop(state);
             self.pause();
             self.is_grouping = true;
@@ -150,9 +153,11 @@ impl EventWriter {
         Some(take_batch(&mut state))
     }
 
-    /// Sleeps until the next write is due.
+    /// Sleeps until the next write is due, or somebody waits for it.
     fn pause(&self) {
-        thread::park_timeout(WRITE_INTERVAL.saturating_sub(self.last_write.elapsed()));
+        let left = WRITE_INTERVAL.saturating_sub(self.last_write.elapsed());
+        let may_wait = |state: &mut JournalState| !state.is_write_urgent();
+        drop(self.shared.to_write.wait_timeout_while(self.shared.lock(), left, may_wait));
     }
 
     /// Records what was appended. After an error it is not on disk and has to be written again.
@@ -184,6 +189,7 @@ impl EventWriter {
         let removed = state.trim_segments();
         let wakes_syncer = state.syncer.needs_wakeup();
         drop(state);
+        self.shared.write_done.notify_waiters();
         removed.iter().for_each(|path| self.delete(path));
         if wakes_syncer {
             self.shared.to_sync.notify_one();
@@ -214,6 +220,7 @@ impl EventWriter {
             self.delete(&path);
             return false;
         }
+        self.shared.write_done.notify_waiters();
         let is_open = |state: &mut JournalState| state.phase == JournalPhase::Open;
         let waited = self.shared.to_write.wait_timeout_while(state, self.shared.retry_pause, is_open);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessai_control::{ControlRoom, ControlSettings, Input, OrderId, Output, SafetyCheck, WriteOrder};
-use bessai_domain::event::{DeviceStatus, Frame, Violation};
+use bessai_domain::event::{DeviceStatus, Frame, Sequence, Violation};
 use bessai_domain::profile::Profile;
+use bessai_domain::proposal::WriteStep;
 use bessai_domain::safety::{Block, Permit, SetPoint, rule};
 use bessai_domain::site::Site;
 use bessai_domain::time::MonotonicTime;
@@ -30,6 +31,7 @@ mod operator;
 mod proposals;
 mod status;
 
+use audit::{Announced, finish_writes};
 use contacts::Contacts;
 use memory::MemoryFile;
 use proposals::Proposals;
@@ -72,12 +74,20 @@ struct Shared {
 
 struct RunningWrite {
     order: WriteOrder,
+    announced: Option<Announced>,
     task: JoinHandle<()>,
 }
 
 impl Control {
-    /// Without settings nothing is written. Reads what a gateway has left in the data folder that was killed.
-    pub(super) async fn start(settings: Option<ControlSettings>, data_dir: &Path, journal: &Journal) -> Self {
+    /// Without settings nothing is written. Reads what a gateway has left in the data folder that was killed; `unfinished` are
+    /// the writes that it has announced.
+    pub(super) async fn start(
+        settings: Option<ControlSettings>,
+        data_dir: &Path,
+        journal: &Journal,
+        unfinished: Vec<(Sequence, WriteStep)>,
+    ) -> Self {
+        finish_writes(journal, unfinished);
         let monitor: Rc<OnceCell<SharedMonitor>> = Rc::default();
         let mut room = ControlRoom::new(settings.clone().unwrap_or_default(), check_of(&monitor));
         let (file, memory) = MemoryFile::open(data_dir).await;
@@ -251,30 +261,32 @@ impl Control {
     fn write(&self, order: WriteOrder) {
         let (control, id, sent) = (self.clone(), order.id, order.clone());
         let version = self.shared.memory.version();
+        let announced = self.announce(&order);
+        let event = announced.clone();
         let task = spawn_local(async move {
             // A restart must know of it.
-            control.shared.memory.saved(version).await;
+            tokio::join!(control.shared.memory.saved(version), control.announced(event.as_ref()));
             let writer = control.shared.writer.borrow().clone();
             // A recipe writes dangerous points, too; those that the room refuses do not get here.
             let before = control.shared.room.borrow().reading(&sent.device, &sent.point);
             let options = WriteOptions { settle: None, is_confirmed: true, before };
             let written = writer.write_with(&sent.device, &sent.point, sent.value, options).await;
             if control.shared.writes.borrow_mut().remove(&sent.id).is_some() {
-                control.audit(&sent, &written);
+                control.audit(event, &written);
                 control.handle(Input::Written(sent.id, written.map(|written| written.read_back)));
             }
         });
-        self.shared.writes.borrow_mut().insert(id, RunningWrite { order, task });
+        self.shared.writes.borrow_mut().insert(id, RunningWrite { order, announced, task });
     }
 
     /// Writes that wait are not made; of one that has begun it is not known what the device has taken.
     fn give_up_writes(&self, is_affected: impl Fn(&WriteOrder) -> bool, reason: &str) {
         let affected: Vec<_> =
             self.shared.writes.borrow_mut().extract_if(.., |_, write| is_affected(&write.order)).collect();
-        for (id, RunningWrite { order, task }) in affected {
+        for (id, RunningWrite { announced, task, .. }) in affected {
             task.abort();
             let result = Err(reason.to_owned());
-            self.audit(&order, &result);
+            self.audit(announced, &result);
             self.handle(Input::Written(id, result.map(|_| None)));
         }
     }

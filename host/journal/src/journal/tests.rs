@@ -24,6 +24,7 @@ mod recovery;
 mod retention;
 mod simulated_disk;
 mod time;
+mod unfinished_writes;
 mod workload;
 
 /// The wall-clock time of second 0.

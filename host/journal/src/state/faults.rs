@@ -69,6 +69,11 @@ impl Faults {
         self.0.contains_key(&DiskOperation::Sync) || self.0.contains_key(&DiskOperation::Write)
     }
 
+    /// Events are not written at present.
+    pub(crate) fn stop_writes(&self) -> bool {
+        self.0.contains_key(&DiskOperation::Write)
+    }
+
     /// All current faults, for people.
     pub(crate) fn describe(&self) -> Option<String> {
         (!self.is_empty()).then(|| Vec::from_iter(self.0.values().cloned()).join("; "))

@@ -125,6 +125,21 @@ impl JournalState {
     pub(crate) fn has_unwritten(&self) -> bool {
         self.written != self.next || self.next_write == NextWrite::Rewrite
     }
+
+    /// Somebody waits for the next write, so that it does not wait for more events.
+    pub(crate) fn is_write_urgent(&self) -> bool {
+        self.written < self.urgent_end
+    }
+
+    /// Has the event written at once; false if no write is to be expected, because nothing is written or the disk refuses it.
+    pub(crate) fn urge(&mut self, sequence: Sequence) -> bool {
+        let is_writing = matches!(self.phase, JournalPhase::Open | JournalPhase::Flushing);
+        if self.sync == SyncPolicy::Memory || !is_writing || self.faults.stop_writes() {
+            return false;
+        }
+        self.urgent_end = self.urgent_end.max(sequence.next());
+        true
+    }
 }
 
 #[cfg(test)]
