@@ -7,6 +7,7 @@ use bessai_domain::time::parse_utc;
 use bessai_simulator::registers::{Origin, Registers, RevertPeriod, RevertTimer, Table, WriteEffect, WriteRecord};
 use bessai_simulator::server::Server;
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::within;
@@ -107,6 +108,12 @@ impl SimulatedBox {
         assert!(is_done, "{printed}\n{}", self.gateway.log());
     }
 
+    /// Begins to set a power; returns what is printed at the end.
+    pub fn begin_set(&self, kilowatts: &str) -> JoinHandle<String> {
+        let mut command = self.gateway.command_beside(&["control", "set", "battery", kilowatts, "--for", "10m"]);
+        tokio::task::spawn_blocking(move || String::from_utf8(command.output().unwrap().stderr).unwrap())
+    }
+
     /// Sets a power, which must fail; returns what is printed.
     pub async fn set_fails(&self, kilowatts: &str) -> String {
         let (is_done, printed) = self.operator(&["set", "battery", kilowatts, "--for", "10m"]).await;
@@ -189,8 +196,19 @@ impl SimulatedBox {
     }
 }
 
-/// Fails unless each of the clients' writes has its event, in order and not before the write, and no event says that
-/// something was written that was not.
+/// The event that announces a register write, before the one with its outcome.
+fn announcement<'a>(outcome: &Value, audit: &'a [Value]) -> &'a Value {
+    let index = audit.iter().position(|event| event == outcome).unwrap();
+    let is_of_it = |event: &&Value| {
+        ["reference", "channel", "value", "proposer"].iter().all(|key| event[key] == outcome[key])
+            && event["outcome"].is_null()
+    };
+    let announced = audit[..index].iter().rfind(is_of_it);
+    announced.unwrap_or_else(|| panic!("{outcome} was not announced: {audit:#?}"))
+}
+
+/// Fails unless each of the clients' writes was announced by an event before it and has an event with its outcome, in order and
+/// not before the write, and no event says that something was written that was not.
 pub fn assert_complete(log: &[WriteRecord], audit: &[Value]) {
     let is_of_register = |event: &&Value| POINTS.iter().any(|(_, name)| event["channel"] == *name);
     let mut events = audit.iter().filter(is_of_register).filter(|event| !event["outcome"].is_null());
@@ -212,6 +230,10 @@ pub fn assert_complete(log: &[WriteRecord], audit: &[Value]) {
         // The two clocks are read one after the other.
         let earliest = written.duration_since(SystemTime::UNIX_EPOCH).unwrap() - Duration::from_millis(20);
         assert!(Duration::from_nanos(at.nanos()) >= earliest, "{event} is older than its write");
+        let announced = announcement(event, audit);
+        let at = parse_utc(announced["at"].as_str().unwrap()).unwrap();
+        let latest = earliest + Duration::from_millis(40);
+        assert!(Duration::from_nanos(at.nanos()) <= latest, "{announced} is newer than its write");
     }
     let others: Vec<_> = events.filter(|event| !event["outcome"]["failed"].is_string()).collect();
     assert!(others.is_empty(), "{others:#?} were never written");

@@ -219,6 +219,11 @@ impl Gateway {
         self.setup.as_ref().unwrap().output(arguments)
     }
 
+    /// A command to be run in the same folder.
+    pub fn command_beside(&self, arguments: &[&str]) -> Command {
+        self.setup.as_ref().unwrap().command(arguments)
+    }
+
     /// As [`output`](Self::output), while the test's runtime serves simulated devices.
     pub async fn output_beside(&self, arguments: &[&str]) -> Output {
         self.setup.as_ref().unwrap().output_beside(arguments).await
