@@ -1,5 +1,6 @@
 //! Limits from outside that no set-point may exceed while they hold, such as a network operator's.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bessai_domain::time::MonotonicTime;
@@ -19,8 +20,10 @@ pub const DISCHARGE_LIMIT: &str = "discharge_limit_kw";
 pub(crate) struct Limits {
     held: Vec<HeldLimit>,
     fallback: Option<f64>,
-    /// Whoever set a limit fell silent, or nobody has set one since the start.
-    is_silent: bool,
+    /// Nobody has set or ended a limit since the start; a digital input does not count, which knows of its own limit alone.
+    is_unset: bool,
+    /// The holders that have not renewed their limits, until they set or end one, or the operator does.
+    silent: BTreeSet<Holder>,
 }
 
 #[derive(Debug)]
@@ -33,32 +36,42 @@ pub(crate) struct HeldLimit {
 
 impl Limits {
     pub(crate) fn new(fallback: Option<f64>) -> Self {
-        Self { held: Vec::new(), fallback, is_silent: true }
+        Self { held: Vec::new(), fallback, is_unset: true, silent: BTreeSet::new() }
     }
 
     pub(crate) fn add(&mut self, limit: HeldLimit) {
         self.held.retain(|held| held.holder != limit.holder);
+        self.end_silence(&limit.holder);
         self.held.push(limit);
-        self.is_silent = false;
     }
 
-    /// Its holder ends it; returns its proposal, if there is one. The fallback ends, too: the holder has spoken.
-    pub(crate) fn release(&mut self, holder: &Holder) -> Option<ProposalId> {
-        self.is_silent = false;
-        let index = self.held.iter().position(|held| held.holder == *holder)?;
-        Some(self.held.remove(index).id)
+    /// Its holder ends it; returns its proposal, if there is one, and whether the holder's silence ends, and the fallback with it.
+    pub(crate) fn release(&mut self, holder: &Holder) -> (Option<ProposalId>, bool) {
+        let has_ended_silence = self.end_silence(holder);
+        let index = self.held.iter().position(|held| held.holder == *holder);
+        (index.map(|index| self.held.remove(index).id), has_ended_silence)
+    }
+
+    /// What one holder says does not stand for another one that has fallen silent.
+    fn end_silence(&mut self, holder: &Holder) -> bool {
+        let is_first = !matches!(holder, Holder::Input(_)) && std::mem::take(&mut self.is_unset);
+        let was_silent = match holder {
+            Holder::Operator => !std::mem::take(&mut self.silent).is_empty(),
+            _ => self.silent.remove(holder),
+        };
+        is_first || was_silent
     }
 
     /// Takes out those whose holder fell silent.
     pub(crate) fn take_expired(&mut self, now: MonotonicTime) -> Vec<ProposalId> {
-        let expired: Vec<_> = self.held.extract_if(.., |held| held.until <= now).map(|held| held.id).collect();
-        self.is_silent |= !expired.is_empty();
-        expired
+        let expired: Vec<_> = self.held.extract_if(.., |held| held.until <= now).collect();
+        self.silent.extend(expired.iter().map(|held| held.holder.clone()));
+        expired.into_iter().map(|held| held.id).collect()
     }
 
     /// The limit in kW that applies, if any.
     pub(crate) fn kilowatts(&self) -> Option<f64> {
-        let fallback = self.fallback.filter(|_| self.is_silent);
+        let fallback = self.fallback.filter(|_| self.is_unset || !self.silent.is_empty());
         self.held.iter().map(|held| held.kilowatts).chain(fallback).min_by(f64::total_cmp)
     }
 

@@ -152,18 +152,23 @@ impl Device {
         channel: &str,
         context: &mut Context<'_>,
     ) -> Result<(), String> {
-        let ended = match channel {
+        let (ended, has_ended_silence) = match channel {
             CHARGE_LIMIT => self.charge_limits.release(holder),
             DISCHARGE_LIMIT => self.discharge_limits.release(holder),
-            channel => self.targets.get_mut(&self.channel_name(channel)).and_then(|target| {
-                let lease = target.leases.remove_of(holder)?;
-                target.retry_at = None;
-                Some(lease.id)
-            }),
+            channel => {
+                let ended = self.targets.get_mut(&self.channel_name(channel)).and_then(|target| {
+                    let lease = target.leases.remove_of(holder)?;
+                    target.retry_at = None;
+                    Some(lease.id)
+                });
+                (ended, false)
+            }
         };
-        let ended = ended.ok_or_else(|| format!("{holder} holds nothing on {}/{channel}", self.name))?;
+        if ended.is_none() && !has_ended_silence {
+            return Err(format!("{holder} holds nothing on {}/{channel}", self.name));
+        }
         let released = WriteOutcome::Released(holder.to_string());
-        context.outcome(ended, released.clone());
+        ended.into_iter().for_each(|ended| context.outcome(ended, released.clone()));
         context.outcome(id, released);
         Ok(())
     }

@@ -244,3 +244,72 @@ fn a_set_point_is_renewed_without_a_further_outcome() {
     assert!(!bench.room.renew(now, bench.proposals[0], Duration::from_secs(20)));
     assert_eq!(bench.device["mode"], 0.0);
 }
+
+#[test]
+fn what_others_say_does_not_end_the_fallback_of_a_holder_that_fell_silent() {
+    let mut bench = bench();
+    let mut settings = bench.settings();
+    settings.devices.values_mut().for_each(|device| device.discharge_limit_fallback_kw = Some(1.0));
+    bench.input_of(Input::Settings(settings));
+    bench.propose(feed("trader"), SET_POINT, Some(4.0), 900);
+    // A contact knows of its own limit alone.
+    let contact = || Holder::Input("meter/di1".into());
+    bench.propose(contact(), DISCHARGE_LIMIT, Some(3.0), 60);
+    bench.propose(contact(), DISCHARGE_LIMIT, None, 60);
+    assert_eq!(bench.device["power"], 1000.0);
+    bench.propose(feed("grid"), DISCHARGE_LIMIT, Some(3.0), 30);
+    assert_eq!(bench.device["power"], 3000.0);
+    bench.wait(Duration::from_secs(31));
+    assert_eq!(bench.device["power"], 1000.0);
+    bench.propose(feed("other"), DISCHARGE_LIMIT, Some(5.0), 60);
+    bench.propose(feed("other"), DISCHARGE_LIMIT, None, 60);
+    let proposal = bench.proposals.len();
+    bench.propose(feed("stranger"), DISCHARGE_LIMIT, None, 60);
+    assert_eq!(refused(&bench, proposal), "feed/stranger holds nothing on battery/discharge_limit_kw");
+    assert_eq!(bench.device["power"], 1000.0);
+    bench.propose(feed("grid"), DISCHARGE_LIMIT, None, 60);
+    assert_eq!(bench.outcomes(proposal + 1), [WriteOutcome::Released("feed/grid".into())]);
+    assert_eq!(bench.device["power"], 4000.0);
+    // The operator overrules it.
+    bench.propose(feed("grid"), DISCHARGE_LIMIT, Some(3.0), 30);
+    bench.wait(Duration::from_secs(31));
+    assert_eq!(bench.device["power"], 1000.0);
+    bench.propose(Holder::Operator, DISCHARGE_LIMIT, None, 60);
+    assert_eq!(bench.device["power"], 4000.0);
+}
+
+#[test]
+fn no_number_and_no_time_that_is_none_reaches_a_register() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(2.0), 600);
+    let orders = bench.orders.len();
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN] {
+        for channel in [SET_POINT, "reserve"] {
+            let proposal = bench.proposals.len();
+            bench.propose(feed("trader"), channel, Some(value), 60);
+            assert!(!refused(&bench, proposal).is_empty(), "{channel} {value}");
+        }
+    }
+    for channel in [SET_POINT, DISCHARGE_LIMIT, "reserve"] {
+        let proposal = bench.proposals.len();
+        bench.propose(feed("trader"), channel, Some(1.0), 0);
+        assert_eq!(refused(&bench, proposal), "its end is in the past");
+        bench.propose(feed("stranger"), channel, None, 60);
+    }
+    let of_writes = bench.orders[orders..].iter().filter(|order| order.purpose != Purpose::Watchdog);
+    assert_eq!(of_writes.count(), 0);
+    assert_eq!((bench.device["power"], bench.device["mode"]), (2000.0, 2.0));
+}
+
+#[test]
+fn of_two_feeds_without_priority_the_newest_applies_and_the_other_one_follows() {
+    let mut bench = bench();
+    bench.propose(feed("a"), SET_POINT, Some(1.0), 60);
+    bench.propose(feed("b"), SET_POINT, Some(2.0), 60);
+    assert_eq!(bench.device["power"], 2000.0);
+    bench.propose(feed("a"), SET_POINT, Some(3.0), 60);
+    assert_eq!(bench.device["power"], 3000.0);
+    bench.propose(feed("a"), SET_POINT, None, 60);
+    assert_eq!(bench.device["power"], 2000.0);
+    assert_eq!(bench.outcomes(0)[..1], [verified(1.0)]);
+}
