@@ -98,9 +98,9 @@ impl Actuator {
         })
     }
 
-    /// The power in kW that the device takes instead of this one, where it only takes a mode.
-    pub(crate) fn own_power(&self, kilowatts: f64) -> Option<f64> {
-        Some(self.recipe()?.resulting_power(kilowatts)).filter(|own| *own != kilowatts)
+    /// The power in kW that the device takes for this one, where it only takes a mode.
+    pub(crate) fn mode_power(&self, kilowatts: f64) -> Option<f64> {
+        self.recipe()?.mode_power(kilowatts)
     }
 
     pub(crate) fn point(&self, name: &str) -> Option<&Point> {

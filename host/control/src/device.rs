@@ -129,7 +129,7 @@ impl Device {
 
     /// The value that is to be written for the wanted one; the error says why none is.
     pub(crate) fn permitted_now(&self, channel: &str, wanted: f64, now: MonotonicTime) -> Result<f64, String> {
-        if let Some(own) = self.targets.get(channel).and_then(|target| target.actuator.own_power(wanted)) {
+        if let Some(own) = self.targets.get(channel).and_then(|target| target.actuator.mode_power(wanted)) {
             return self.permitted_mode(channel, own, now);
         }
         let applied = match (&self.job, self.targets.get(channel).map(|target| &target.applied)) {
@@ -180,10 +180,15 @@ impl Device {
         Ok(self.limited(permit.power_kw))
     }
 
-    /// A power within the limits from outside.
+    /// A power within the limits from outside, and within those of the settings, which a reload may have lowered.
     fn limited(&self, kilowatts: f64) -> f64 {
-        let limit = |limits: &Limits| limits.kilowatts().map_or(f64::INFINITY, |limit| limit.max(0.0));
-        kilowatts.max(-limit(&self.charge_limits)).min(limit(&self.discharge_limits))
+        let limit = |limits: &Limits, of_settings: Option<f64>| {
+            let limit = limits.kilowatts().map_or(f64::INFINITY, |limit| limit.max(0.0));
+            of_settings.map_or(limit, |of_settings| limit.min(of_settings))
+        };
+        let charge = limit(&self.charge_limits, self.settings.max_charge_kw);
+        let discharge = limit(&self.discharge_limits, self.settings.max_discharge_kw);
+        kilowatts.max(-charge).min(discharge)
     }
 
     /// The writes that set a value.

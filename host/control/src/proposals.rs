@@ -96,7 +96,7 @@ impl Device {
         }
         if is_power {
             let target = self.targets.get(SET_POINT);
-            self.check_power(target.and_then(|target| target.actuator.own_power(value)).unwrap_or(value))?;
+            self.check_power(target.and_then(|target| target.actuator.mode_power(value)).unwrap_or(value))?;
         }
         if let Some(target) = self.targets.get(channel) {
             return self.set_writes(&target.actuator, value).map(drop);

@@ -29,6 +29,8 @@ pub struct Policy {
     pub topics: Option<Vec<String>>,
     /// Topic filters that it may subscribe to, and any that match a part of their topics.
     pub subscribe: Vec<String>,
+    /// What it may propose to write, as `device/channel`.
+    pub write: Vec<String>,
     /// Filters of the topics that belong to another feed: it may publish to them only if `topics` lists them.
     pub reserved: Vec<String>,
     /// The highest quality of service that it may use.
@@ -96,6 +98,12 @@ impl Policy {
             }
         }
         Ok(Admitted { messages: admitted, refusals })
+    }
+
+    /// Whether the feed may propose to write a channel. The error is the right that it lacks.
+    pub fn check_write(&self, device: &str, channel: &str) -> Result<(), String> {
+        let right = format!("{device}/{channel}");
+        if self.write.contains(&right) { Ok(()) } else { Err(right) }
     }
 
     /// Admits a login if the feed has the right to its host and its last will. The error is for people.

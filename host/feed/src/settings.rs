@@ -14,8 +14,9 @@ use crate::quarantine::Quarantine;
 /// Appends a step of a proposal to the events of the site; returns the event's number.
 pub type RecordWrite = Rc<dyn Fn(Moment, WriteStep) -> Sequence>;
 
-/// Makes a proposal of the feed's plugin, given the unit of its channel; its result is the first outcome.
-pub type Propose = Rc<dyn Fn(Proposal, String) -> Pin<Box<dyn Future<Output = WriteOutcome>>>>;
+/// Makes a proposal of the feed's plugin, given the unit of its channel and the right that the feed lacks, if it does; its result
+/// is the first outcome.
+pub type Propose = Rc<dyn Fn(Proposal, String, Result<(), String>) -> Pin<Box<dyn Future<Output = WriteOutcome>>>>;
 
 /// A feed's settings, apart from plugin, broker and policy.
 pub struct FeedSettings {

@@ -82,6 +82,8 @@ impl RunSettings {
             connect: self.rights.connect.clone(),
             subscribe: self.rights.subscribe.clone(),
             topics: self.rights.topics.clone(),
+            // No proposal is carried out.
+            write: Vec::new(),
             // Known only where there is a site's broker.
             reserved: Vec::new(),
             qos: self.limits.qos,

@@ -156,6 +156,15 @@ fn a_device_that_only_takes_modes_is_released_while_a_limit_is_below_its_power()
 }
 
 #[test]
+fn the_own_power_of_a_device_that_only_takes_modes_is_limited_too() {
+    let mut site = Site::new(profile(MODES), &[("mode", 0.0)]);
+    site.propose(CHARGE_LIMIT, Some(3.0));
+    let reason = "the device only takes a mode, with which its power is -5 kW, and -3 kW is allowed now";
+    assert_eq!(site.propose(SET_POINT, Some(-5.0)), [WriteOutcome::Refused(reason.into())]);
+    assert_eq!(site.registers["mode"], 0.0);
+}
+
+#[test]
 fn a_timer_that_the_device_does_not_have_is_not_written() {
     let mut optional = profile(SHARES);
     let recipe = optional.set_point.as_mut().unwrap().recipe.as_mut().unwrap();

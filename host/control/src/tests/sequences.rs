@@ -214,6 +214,17 @@ fn new_settings_release_devices_that_they_no_longer_name() {
 }
 
 #[test]
+fn new_settings_limit_a_set_point_that_holds() {
+    let mut bench = bench();
+    bench.propose(feed("trader"), SET_POINT, Some(3.0), 300);
+    let mut settings = bench.settings();
+    settings.devices.values_mut().for_each(|device| device.max_discharge_kw = Some(2.0));
+    bench.input_of(Input::Settings(settings));
+    bench.judge(SafetyState::Safe);
+    assert_eq!(bench.device["power"], 2000.0);
+}
+
+#[test]
 fn a_fallback_applies_from_the_start_and_when_its_holder_falls_silent() {
     let mut bench = bench();
     let mut settings = bench.settings();

@@ -100,12 +100,12 @@ impl Recipe {
         writes.map(|write| Ok((write.point.as_str(), value(write)?))).collect()
     }
 
-    /// The power in kW that the device takes when it is set to one: another one where it only takes a mode.
-    pub fn resulting_power(&self, kilowatts: f64) -> f64 {
+    /// The power in kW that the device takes when it is set to this one, if it only takes a mode in that direction.
+    pub fn mode_power(&self, kilowatts: f64) -> Option<f64> {
         match (self.charge_kw, self.discharge_kw) {
-            (Some(charge), _) if kilowatts < 0.0 => -charge,
-            (_, Some(discharge)) if kilowatts > 0.0 => discharge,
-            _ => kilowatts,
+            (Some(charge), _) if kilowatts < 0.0 => Some(-charge),
+            (_, Some(discharge)) if kilowatts > 0.0 => Some(discharge),
+            _ => None,
         }
     }
 

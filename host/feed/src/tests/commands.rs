@@ -245,7 +245,7 @@ fn message_named(topic: &str) -> bessai_domain::message::Message {
 
 /// A gateway that takes a minute to set anything.
 fn slow(outside: &Outside) {
-    let propose: crate::Propose = Rc::new(|proposal, _| {
+    let propose: crate::Propose = Rc::new(|proposal, _, _| {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_mins(1)).await;
             proposal.value.map_or(WriteOutcome::Expired, WriteOutcome::Verified)

@@ -40,6 +40,7 @@ pub(super) fn policy() -> Policy {
         connect: Vec::new(),
         subscribe: vec!["cmd/#".into()],
         topics: None,
+        write: Vec::new(),
         reserved: Vec::new(),
         qos: Qos::AtLeastOnce,
         rate_per_s: None,

@@ -87,7 +87,10 @@ impl<P: Plugin> Transformer<P> {
         let unit = self.pending.site().map(|site| proposal.unit(site)).unwrap_or_default();
         let reason = match &self.context.settings.propose {
             Some(_) if is_old => OLD_COMMAND,
-            Some(propose) => return Proposed::Open(propose(proposal.clone(), unit)),
+            Some(propose) => {
+                let right = self.policy.check_write(&proposal.device, &proposal.channel);
+                return Proposed::Open(propose(proposal.clone(), unit, right));
+            }
             None => WRITES_REFUSED,
         };
         let record = |step: WriteStep| (self.context.settings.record_write)(self.context.now(), step);

@@ -118,18 +118,16 @@ pub(super) fn of_feed(
         quarantine: Rc::<QuarantineWriter>::clone(quarantine),
         gates: gates.clone(),
         record_write: Rc::clone(record_write),
-        propose: Some(propose(control, feed)),
+        propose: Some(propose(control, &feed.name)),
     }
 }
 
-/// Hands the plugin's proposals to the control room, if the feed has the right to them.
-fn propose(control: &Control, feed: &config::FeedConfig) -> Propose {
-    let (control, name, rights) = (control.clone(), feed.name.clone(), feed.rights.write.clone());
-    Rc::new(move |proposal, unit| {
-        let right = format!("{}/{}", proposal.device, proposal.channel);
-        let (control, name) = (control.clone(), name.clone());
-        let checked = if rights.contains(&right) { Ok(()) } else { Err(right) };
-        Box::pin(async move { control.propose(Holder::Feed(name), proposal, unit, checked).await })
+/// Hands the plugin's proposals to the control room.
+fn propose(control: &Control, feed: &str) -> Propose {
+    let (control, name) = (control.clone(), feed.to_owned());
+    Rc::new(move |proposal, unit, right| {
+        let (control, holder) = (control.clone(), Holder::Feed(name.clone()));
+        Box::pin(async move { control.propose(holder, proposal, unit, right).await })
     })
 }
 
@@ -145,6 +143,7 @@ pub(in crate::app) fn policy(site: &str, feed: &config::FeedConfig) -> Policy {
         connect: feed.rights.connect.clone(),
         subscribe: feed.rights.subscribe.clone(),
         topics: feed.rights.topics.clone(),
+        write: feed.rights.write.clone(),
         reserved: reserved_topics(site, feed),
         qos: feed.limits.qos,
         rate_per_s: feed.limits.rate_per_s,

@@ -208,10 +208,10 @@ mod tests {
         let set = |kilowatts| holds.set_power(kilowatts, |_| None);
         assert_eq!((set(-2.0), set(0.0)), (Ok(vec![("mode", 1.0)]), Ok(vec![("mode", 2.0)])));
         assert_eq!(set(2.0), Err(RecipeError::Missing("discharging")));
-        assert_eq!([-2.0, -9.0, 0.0, 2.0].map(|power| holds.resulting_power(power)), [-5.0, -5.0, 0.0, 2.0]);
+        assert_eq!([-2.0, -5.0, 0.0, 2.0].map(|power| holds.mode_power(power)), [Some(-5.0), Some(-5.0), None, None]);
         let modes = Recipe { discharge: holds.charge.clone(), discharge_kw: Some(4.0), ..recipe("") };
         assert_eq!(modes.set_power(0.0, |_| None), Err(RecipeError::NoHold), "0 kW would discharge with 4 kW");
-        assert_eq!(modes.resulting_power(0.5), 4.0);
+        assert_eq!(modes.mode_power(0.5), Some(4.0));
     }
 
     #[test]
