@@ -201,6 +201,7 @@ fn feed(
             topics: None,
             qos: Qos::AtLeastOnce,
             rate_per_s: plan.rate_per_s,
+            write: Vec::new(),
             reserved: Vec::new(),
             subscribe: Vec::new(),
             processor: ProcessorShare::default(),

@@ -189,6 +189,7 @@ mod tests {
             connect: Vec::new(),
             subscribe: vec!["S/cmd/#".into()],
             topics: topics.map(|filters| filters.iter().map(|filter| (*filter).to_owned()).collect()),
+            write: Vec::new(),
             reserved: vec!["S/+/telemetry".into(), "S/safety".into(), "S/ai/#".into()],
             qos: Qos::AtLeastOnce,
             rate_per_s: None,

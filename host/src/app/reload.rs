@@ -17,7 +17,7 @@ use super::control::Control;
 use super::modbus_servers::ModbusServers;
 use super::models::Models;
 use super::site;
-use crate::config::{Config, Plugins};
+use crate::config::{Config, DeviceConfig, Plugins};
 use crate::logging;
 use crate::service_manager::ServiceManager;
 
@@ -112,14 +112,22 @@ impl Reloader {
         if new.log_level != self.config.log_level {
             logging::set_level(new.log_level);
         }
+        let replaced = replaced_devices(&self.config.devices, &new.devices);
         if new.control != self.config.control || new.devices != self.config.devices {
-            // Before a device's connection ends that is no longer controlled.
-            self.control.reconfigure(new.control.clone()).await;
+            // Before a device's connection ends that is no longer controlled, or that is another device from now on.
+            let mut control = new.control.clone();
+            if let Some(control) = &mut control {
+                control.devices.retain(|name, _| !replaced.contains(&name.as_str()));
+            }
+            self.control.reconfigure(control).await;
         }
         if new.devices != self.config.devices {
             self.apply_devices(&new).await;
         } else if new.safety != self.config.safety {
             self.reconfigure(Reconfiguration { limits: new.safety.clone(), devices: None }).await;
+        }
+        if !replaced.is_empty() {
+            self.control.reconfigure(new.control.clone()).await;
         }
         if new.devices != self.config.devices || new.modbus_servers != self.config.modbus_servers {
             self.apply_modbus_servers(&new).await;
@@ -198,4 +206,12 @@ impl Reloader {
         (plugins.compile_memory_bytes, plugins.compile_time) = limits(&old.plugins);
         (new, changed)
     }
+}
+
+/// The names that stand for another device than before: what was written to the old one is not in the new one.
+fn replaced_devices<'a>(old: &[DeviceConfig], new: &'a [DeviceConfig]) -> Vec<&'a str> {
+    let is_another = |new: &&DeviceConfig| {
+        old.iter().any(|old| old.name == new.name && (&old.address, old.unit) != (&new.address, new.unit))
+    };
+    new.iter().filter(is_another).map(|device| device.name.as_str()).collect()
 }
