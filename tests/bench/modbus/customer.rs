@@ -13,8 +13,9 @@ pub(super) const DEVICE: &str = "battery";
 const FIRST_WATTS: u16 = 1_000;
 /// Time limit for the subscription and for each answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-/// Pauses between commands are random and shorter than this, so that they come at any moment of a polling period.
-const PAUSE_MAX_MS: u64 = 40;
+/// Pauses between commands are random, so that they come at any moment of a polling period, and long enough that none waits for
+/// its turn: a feed hands its plugin 20 messages a second.
+const PAUSE_MS: std::ops::Range<u64> = 60..140;
 /// Requests that may wait in the client; there is one at a time.
 const REQUESTS: usize = 10;
 
@@ -42,7 +43,7 @@ pub(super) fn send(broker: SocketAddr, site: &str, count: u16) -> anyhow::Result
         let mut answered = Vec::new();
         for number in 0..count {
             answered.push(customer.command(FIRST_WATTS + number).await?);
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(..PAUSE_MAX_MS))).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(PAUSE_MS))).await;
         }
         Ok(answered)
     })
