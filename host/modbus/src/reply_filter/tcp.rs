@@ -22,6 +22,9 @@ const EXCEPTION_BIT: u8 = 0x80;
 const MAX_FUNCTION: u8 = 0x2b;
 /// The first id: devices that do not copy ids send small ones.
 const FIRST_ID: u16 = 0x4b1d;
+/// The step to the next id. It is larger than 1, so that the late reply of a device whose ids are off by one does not have the
+/// id of the next request, and odd, so that all ids come in turn.
+const ID_STEP: u16 = 0x0101;
 /// Ids of requests without a reply to remember, so that their late replies are recognised.
 const MAX_UNANSWERED: usize = 32;
 /// The largest step between two ids of a device that counts them itself.
@@ -146,10 +149,10 @@ impl TransactionIds {
     /// The id of a new request: none that a late reply or a constant id can have.
     pub(super) fn begin(&mut self) -> u16 {
         while self.unanswered.contains(&self.next) || [self.wrong, self.known_wrong].contains(&Some(self.next)) {
-            self.next = self.next.wrapping_add(1);
+            self.next = self.next.wrapping_add(ID_STEP);
         }
         self.expected = self.next;
-        self.next = self.next.wrapping_add(1);
+        self.next = self.next.wrapping_add(ID_STEP);
         self.candidates = 0;
         (self.may_be_foreign, self.is_ambiguous) = (false, false);
         self.expected
@@ -180,7 +183,7 @@ impl TransactionIds {
 
     /// Counts skipped frames, after it has shown that they were not the reply: the last reply again, or another master's.
     fn skip_candidates(&mut self, tally: &mut Tally) {
-        let is_repeated = self.wrong == Some(self.expected.wrapping_sub(1));
+        let is_repeated = self.wrong == Some(self.expected.wrapping_sub(ID_STEP));
         self.is_shared |= self.candidates > 0 && !is_repeated;
         let irregularity = if is_repeated { Irregularity::LateReply } else { Irregularity::ForeignFrame };
         tally.add(irregularity, u64::from(self.candidates));
