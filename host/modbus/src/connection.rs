@@ -201,17 +201,9 @@ impl BusConnection {
 
     /// Sends the request, after a probe if a late reply could be taken for its reply.
     async fn request_once(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
-        let unit = request.unit();
         if !self.unanswered.is_empty() {
             self.collect_late_replies().await;
-        }
-        match self.unanswered.precaution(unit, Instant::now()) {
-            Precaution::None => {}
-            Precaution::Probe(probe) => drop(self.exchange(BusRequest::Read(&probe), limit).await?),
-            Precaution::WaitUntil(_) => {
-                let reason = format!("unit {} does not reply; no request is sent until no late reply can come", unit.0);
-                return Err(BusError::Postponed(reason));
-            }
+            self.take_precaution(request.unit(), limit).await?;
         }
         if let BusRequest::Write(write) = request
             && let Some(probe) = self.echo_probe(write)
@@ -221,6 +213,17 @@ impl BusConnection {
         match request {
             BusRequest::Read(read) if self.may_reply_late => self.read_confirmed(read, limit).await,
             _ => self.exchange(request, limit).await,
+        }
+    }
+
+    async fn take_precaution(&mut self, unit: UnitId, limit: Duration) -> Result<(), BusError> {
+        match self.unanswered.precaution(unit, Instant::now()) {
+            Precaution::None => Ok(()),
+            Precaution::Probe(probe) => self.exchange(BusRequest::Read(&probe), limit).await.map(drop),
+            Precaution::WaitUntil(_) => {
+                let reason = format!("unit {} does not reply; no request is sent until no late reply can come", unit.0);
+                Err(BusError::Postponed(reason))
+            }
         }
     }
 
@@ -304,13 +307,17 @@ impl BusConnection {
 
     /// Logs once what is irregular in the frames, and again after it had ended.
     fn log_notes(&mut self, link: &Link) {
+        let Some((notes, habits)) = link.take_observations() else { return };
+        let before = std::mem::replace(&mut self.habits, habits);
+        if notes == Notes::default() && (before.ids, before.echo) == (habits.ids, habits.echo) {
+            return;
+        }
         let address = &self.address;
-        for noticed in self.logged_notes.merge(link.take_notes()) {
+        for noticed in self.logged_notes.merge(notes) {
             if let Some(sentence) = noticed.sentence() {
                 tracing::warn!(%address, "{address} {sentence}");
             }
         }
-        let before = std::mem::replace(&mut self.habits, link.habits());
         if (before.ids, self.habits.ids) == (IdHabit::Ignores, IdHabit::Copies) {
             self.logged_notes.remove(Irregularity::WrongId);
             tracing::info!(%address, "{address} copies the transaction ids of requests now");

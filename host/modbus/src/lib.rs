@@ -35,6 +35,7 @@ mod poll;
 mod relay;
 mod reply;
 mod reply_filter;
+mod reply_timer;
 mod request;
 mod schedule;
 mod socket;

@@ -13,6 +13,7 @@ use tokio_modbus::{ExceptionCode, ProtocolError, Request as ModbusRequest};
 use crate::irregularity::Notes;
 use crate::reply::{self, Reply};
 use crate::reply_filter::{Contradiction, Habits, LateReplies, ReplyFilter};
+use crate::reply_timer::ReplyTimer;
 use crate::stream::{SharedStream, Unsolicited};
 use crate::transport::{Dial, Medium};
 
@@ -47,6 +48,7 @@ pub(crate) struct Link {
     client: Context,
     stream: SharedStream,
     medium: Medium,
+    timer: ReplyTimer,
 }
 
 impl Link {
@@ -68,7 +70,7 @@ impl Link {
         } else {
             tcp::attach_slave(stream.clone(), Slave(0))
         };
-        Self { client, stream, medium }
+        Self { client, stream, medium, timer: ReplyTimer::default() }
     }
 
     /// Discards unsolicited bytes. False if the peer has closed the stream, or the bus does not fall silent.
@@ -112,14 +114,9 @@ impl Link {
         !self.stream.is_closed() && self.stream.ask_filter(|filter| filter.is_sent()) == Some(true)
     }
 
-    /// What has been learnt about the bus so far.
-    pub(crate) fn habits(&self) -> Habits {
-        self.stream.ask_filter(|filter| filter.habits()).unwrap_or_default()
-    }
-
-    /// What was noticed about the frames since the last call.
-    pub(crate) fn take_notes(&self) -> Notes {
-        self.stream.ask_filter(ReplyFilter::take_notes).unwrap_or_default()
+    /// What was noticed about the frames since the last call, and what has been learnt about the bus so far.
+    pub(crate) fn take_observations(&self) -> Option<(Notes, Habits)> {
+        self.stream.ask_filter(|filter| (filter.take_notes(), filter.habits()))
     }
 
     /// Has the connection closed with a reset: some devices serve one client, and forget a lost one only then.
@@ -200,8 +197,8 @@ impl Link {
     ) -> Result<Result<Response, ExceptionCode>, LinkError> {
         let unit = unit.0;
         self.client.set_slave(Slave(unit));
-        match timeout(limit, self.client.call(call)).await {
-            Err(_) => {
+        match self.timer.limit(limit, self.client.call(call)).await {
+            None => {
                 let instead = self.give_up();
                 let limit = in_milliseconds(limit);
                 Err(LinkError::Timeout(format!(
@@ -209,8 +206,8 @@ impl Link {
                     name()
                 )))
             }
-            Ok(Err(error)) => Err(self.explain(&error, unit, &name())),
-            Ok(Ok(response)) => {
+            Some(Err(error)) => Err(self.explain(&error, unit, &name())),
+            Some(Ok(response)) => {
                 self.exclude_second_reply(unit, &name).await?;
                 Ok(response)
             }
