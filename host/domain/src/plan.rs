@@ -7,6 +7,7 @@
 
 mod cycle;
 mod factors;
+mod latest;
 mod learned;
 mod packing;
 mod reading;

@@ -172,9 +172,9 @@ impl Readings {
             self.stepped_ms += STEP_MS;
         }
         let mut reading = self.plan.reading();
-        for request in self.plan.requests() {
+        for request in self.plan.shared_requests() {
             let words = self.registers.get(request.unit.0, request.table, request.start, request.count);
-            self.plan.decode(request, &words.unwrap_or_default(), &mut reading);
+            self.plan.decode(&request, &words.unwrap_or_default(), &mut reading);
         }
         self.plan.finish(reading, 0)
     }

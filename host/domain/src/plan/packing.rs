@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::factors::Rereads;
+use super::latest::LatestNumbers;
 use super::learned::Learned;
 use crate::profile::{Item, Point, Profile, ReadLimits, RegisterMap, Role};
 use crate::register::{Table, UnitId};
@@ -41,7 +42,7 @@ impl ReadRequest {
 }
 
 /// All requests of one source of one device.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub(super) map: Arc<RegisterMap>,
     unit: UnitId,
@@ -50,6 +51,7 @@ pub struct Plan {
     requests: Vec<Arc<ReadRequest>>,
     /// Scale factors that are read before and after their values.
     pub(super) rereads: Rereads,
+    pub(super) latest: LatestNumbers,
 }
 
 impl Profile {
@@ -67,7 +69,8 @@ impl Plan {
 
     fn with_map(map: Arc<RegisterMap>, unit: UnitId, read_limits: ReadLimits) -> Self {
         let (learned, rereads) = (Learned::default(), Rereads::default());
-        let mut plan = Self { map, unit, read_limits, learned, requests: Vec::new(), rereads };
+        let latest = LatestNumbers::new(&map.decoders);
+        let mut plan = Self { map, unit, read_limits, learned, requests: Vec::new(), rereads, latest };
         plan.repack();
         plan
     }
@@ -85,7 +88,8 @@ impl Plan {
         self.requests.iter().map(AsRef::as_ref)
     }
 
-    pub(super) fn shared_requests(&self) -> Vec<Arc<ReadRequest>> {
+    /// The same, independent of the plan.
+    pub fn shared_requests(&self) -> Vec<Arc<ReadRequest>> {
         self.requests.clone()
     }
 

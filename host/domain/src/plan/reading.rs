@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::latest::LatestNumbers;
 use super::packing::{Plan, ReadRequest};
 use crate::event::{Fault, FaultKind, Frame, Text};
 use crate::profile::{Decoder, RegisterMap, Role};
@@ -65,16 +66,17 @@ impl Plan {
     }
 
     /// Adds the response to a request to a reading: registers, or bits as 0 and 1.
-    pub fn decode(&self, request: &ReadRequest, registers: &[u16], reading: &mut PartialReading) {
+    pub fn decode(&mut self, request: &ReadRequest, registers: &[u16], reading: &mut PartialReading) {
         reading.responses = reading.responses.saturating_add(1);
+        let Self { map, latest, .. } = self;
         let items = || {
             request.items.iter().filter_map(|&index| {
-                let item = self.item(index)?;
+                let item = map.items.get(index)?;
                 let offset = usize::from(item.address.saturating_sub(request.start));
                 Some((item.role, registers.get(offset..offset + usize::from(item.width))?))
             })
         };
-        if self.map.factors > 0 {
+        if map.factors > 0 {
             for (role, registers) in items() {
                 if let Role::Factor(index) = role {
                     reading.set_factor(index, registers);
@@ -83,40 +85,10 @@ impl Plan {
         }
         for (role, registers) in items() {
             match role {
-                Role::Value(channel) => self.decode_value(channel, registers, reading),
-                Role::Header(index) => self.check_header(index, registers, reading),
+                Role::Value(channel) => reading.decode_value(map, latest, channel, registers),
+                Role::Header(index) => reading.check_header(map, index, registers),
                 Role::Factor(_) => {}
             }
-        }
-    }
-
-    /// A header that has changed once in a cycle has changed: the registers behind it may have been read before or after.
-    fn check_header(&self, index: usize, registers: &[u16], reading: &mut PartialReading) {
-        let expected = self.map.headers.get(index).map(|header| [header.id, header.length]);
-        if let Some(changed) = reading.changed_headers.get_mut(index) {
-            *changed |= expected.is_none_or(|expected| registers != expected);
-        }
-    }
-
-    fn decode_value(&self, channel: usize, registers: &[u16], reading: &mut PartialReading) {
-        let Some(decoder) = self.map.decoders.get(channel) else { return };
-        if let Format::Text(_, layout) = decoder.layout.format {
-            match layout.decode(registers) {
-                Some(text) => reading.texts.push((channel, text)),
-                None => reading.unavailable.push(channel),
-            }
-            return;
-        }
-        match (decoder.number(registers), reading.values.get_mut(channel)) {
-            (Some(value), Some(slot)) => *slot = value,
-            _ => return reading.unavailable.push(channel),
-        }
-        let Some(factor) = decoder.factor else { return };
-        if reading.factors.get(factor).is_some_and(|factor| factor.last == reading.responses) {
-            reading.unscaled.remove(&channel);
-            reading.scale(channel, decoder, factor);
-        } else {
-            reading.unscaled.insert(channel, reading.responses);
         }
     }
 
@@ -161,6 +133,39 @@ impl Plan {
 }
 
 impl PartialReading {
+    /// A header that has changed once in a cycle has changed: the registers behind it may have been read before or after.
+    fn check_header(&mut self, map: &RegisterMap, index: usize, registers: &[u16]) {
+        let expected = map.headers.get(index).map(|header| [header.id, header.length]);
+        if let Some(changed) = self.changed_headers.get_mut(index) {
+            *changed |= expected.is_none_or(|expected| registers != expected);
+        }
+    }
+
+    fn decode_value(&mut self, map: &RegisterMap, latest: &mut LatestNumbers, channel: usize, registers: &[u16]) {
+        let Some(decoder) = map.decoders.get(channel) else { return };
+        if let Format::Text(_, layout) = decoder.layout.format {
+            match layout.decode(registers) {
+                Some(text) => self.texts.push((channel, text)),
+                None => self.unavailable.push(channel),
+            }
+            return;
+        }
+        let number = latest.decode(channel, decoder, registers);
+        if number.is_nan() {
+            return self.unavailable.push(channel);
+        }
+        if let Some(value) = self.values.get_mut(channel) {
+            *value = number;
+        }
+        let Some(factor) = decoder.factor else { return };
+        if self.factors.get(factor).is_some_and(|factor| factor.last == self.responses) {
+            self.unscaled.remove(&channel);
+            self.scale(channel, decoder, factor);
+        } else {
+            self.unscaled.insert(channel, self.responses);
+        }
+    }
+
     /// Whether a SunSpec model is not where it was discovered, or has another length: the device has to be discovered again.
     pub fn has_changed_headers(&self) -> bool {
         self.changed_headers.contains(&true)

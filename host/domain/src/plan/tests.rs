@@ -152,7 +152,7 @@ fn nothing_is_learned_from_a_busy_device() {
     }
     cycle.finish(&mut plan);
     assert!(missing(&plan.finish(reading, 0)).is_empty());
-    assert_eq!(plan, before);
+    assert_eq!((&plan.learned, blocks(&plan)), (&before.learned, blocks(&before)));
 }
 
 #[test]
@@ -216,11 +216,12 @@ fn responses_become_values_by_position() {
 #[test]
 fn scale_factors_are_read_from_registers() {
     let points = "a = { address = 1, type = \"int16\", scale_register = 3 }\nb = { address = 2, type = \"int16\", scale_register = 3 }";
-    let plan = plan(points);
+    let mut plan = plan(points);
     assert_eq!(blocks(&plan), [(1, 1, 3)]);
-    let read = |factor: u16| {
+    let mut read = |factor: u16| {
         let mut reading = plan.reading();
-        plan.decode(plan.requests().next().unwrap(), &[1234, 5, factor], &mut reading);
+        let request = plan.requests().next().unwrap().clone();
+        plan.decode(&request, &[1234, 5, factor], &mut reading);
         plan.finish(reading, 0)
     };
     assert_eq!(read(0xffff).values, [123.4, 0.5]);

@@ -19,11 +19,11 @@ fn registers(words: &str) -> Vec<u16> {
 fn read(point: &str, registers: &[u16]) -> Frame {
     let text = format!("[points]\np = {{ address = 0, {point} }}");
     let profile: Profile = toml::read("box", &text).unwrap_or_else(|mistakes| panic!("{point}: {mistakes:?}"));
-    let plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
+    let mut plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
     let mut reading = plan.reading();
-    for request in plan.requests() {
+    for request in plan.shared_requests() {
         let start = usize::from(request.start);
-        plan.decode(request, &registers[start..start + usize::from(request.count)], &mut reading);
+        plan.decode(&request, &registers[start..start + usize::from(request.count)], &mut reading);
     }
     plan.finish(reading, 0)
 }

@@ -133,9 +133,8 @@ impl Decoder {
         self.plausible.contains(&value)
     }
 
-    /// The value in these registers, still without its scale factor; none if the device has no value.
-    pub(crate) fn number(&self, registers: &[u16]) -> Option<f64> {
-        let bits = self.layout.raw_bits(registers)?;
+    /// The value that these [bits](Layout::raw_bits) are, still without its scale factor; none if the device has no value.
+    pub(crate) fn number(&self, bits: u64) -> Option<f64> {
         let raw = if self.unavailable.contains(&bits) { None } else { self.layout.number(bits) }?;
         Some(if self.factor.is_some() { raw } else { self.scaling.to_value(raw) })
     }

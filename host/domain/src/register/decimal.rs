@@ -10,11 +10,14 @@ const SINGLE_DIGITS: i32 = 9;
 /// Every decimal number of so many digits survives the conversion to a 32-bit float.
 const SINGLE_SAFE_DIGITS: i32 = 6;
 
+/// Up to this number, 2^24, a 32-bit float represents every integer.
+const EXACT_INTEGERS: f64 = 16_777_216.0;
+
 /// The double with the fewest decimal digits that is this 32-bit float.
 #[allow(clippy::cast_possible_truncation, reason = "the result is used only if it gives the same float")]
 pub(super) fn single(value: f32) -> f64 {
     let wide = f64::from(value);
-    if !value.is_finite() || is_short_integer(wide) {
+    if !value.is_finite() || is_exact_integer(wide) {
         return wide;
     }
     let is_same = |number: &f64| (*number as f32).to_bits() == value.to_bits();
@@ -27,10 +30,10 @@ pub(super) fn single(value: f32) -> f64 {
     digits_before_point(wide.abs()).and_then(rounded).unwrap_or_else(|| value.to_string().parse().unwrap_or(wide))
 }
 
-/// Whether this is an integer of at most six digits.
-#[allow(clippy::cast_possible_truncation, reason = "the number is below 10^6")]
-fn is_short_integer(value: f64) -> bool {
-    value.abs() < 1e6 && f64::from(value as i32) == value
+/// Whether this is one of the integers that a 32-bit float tells from their neighbours, so that all its digits count.
+#[allow(clippy::cast_possible_truncation, reason = "the number is below 2^24")]
+fn is_exact_integer(value: f64) -> bool {
+    value.abs() <= EXACT_INTEGERS && f64::from(value as i32) == value
 }
 
 /// Number of digits before the decimal point; negative for the zeros behind it.

@@ -162,11 +162,11 @@ async fn read_exponent(connection: &mut impl Requests, target: &PointTarget) -> 
 /// The value of one point, NaN if it has none.
 pub(crate) async fn read_point(connection: &mut impl Requests, target: &PointTarget) -> Result<f64, String> {
     let PointTarget { point, unit, timeout } = target;
-    let plan = Plan::new([&**point].into_iter(), *unit, ReadLimits::default());
+    let mut plan = Plan::new([&**point].into_iter(), *unit, ReadLimits::default());
     let mut reading = plan.reading();
-    for request in plan.requests() {
-        match connection.request(BusRequest::Read(request), *timeout).await.map_err(BusError::into_reason)? {
-            Reply::Values(registers) => plan.decode(request, &registers, &mut reading),
+    for request in plan.shared_requests() {
+        match connection.request(BusRequest::Read(&request), *timeout).await.map_err(BusError::into_reason)? {
+            Reply::Values(registers) => plan.decode(&request, &registers, &mut reading),
             Reply::Exception(_, reason) => return Err(format!("the device refuses to read {}: {reason}", point.name)),
             Reply::WriteConfirmed => {}
         }

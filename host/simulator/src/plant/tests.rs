@@ -9,14 +9,14 @@ use bessai_domain::profile;
 
 /// The frame of all readable points, in the profile's order, as a gateway would read it.
 fn read(profile: &Profile, registers: &Registers) -> Frame {
-    let plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
+    let mut plan = Plan::new(profile.readable(), profile.unit, profile.read_limits);
     let mut reading = plan.reading();
-    for request in plan.requests() {
+    for request in plan.shared_requests() {
         // The gaps between the points read as zero.
         let words: Vec<u16> = (request.start..request.start + request.count)
             .map(|address| registers.get(request.unit.0, request.table, address, 1).map_or(0, |words| words[0]))
             .collect();
-        plan.decode(request, &words, &mut reading);
+        plan.decode(&request, &words, &mut reading);
     }
     plan.finish(reading, 0)
 }

@@ -33,12 +33,12 @@ fn point<'a>(profile: &'a Profile, channel: &str) -> &'a Point {
 
 /// A value of the device's own source, as the gateway's plan reads it.
 fn value(device: &MemoryDevice, profile: &Profile, channel: &str) -> Option<f64> {
-    let plan = Plan::new(profile.source(None), UnitId(1), ReadLimits::default());
+    let mut plan = Plan::new(profile.source(None), UnitId(1), ReadLimits::default());
     let mut reading = plan.reading();
-    for request in plan.requests() {
+    for request in plan.shared_requests() {
         assert!(request.count <= MAX_READ);
         let registers = device.read(RegisterRange { start: request.start, count: request.count }).unwrap();
-        plan.decode(request, &registers, &mut reading);
+        plan.decode(&request, &registers, &mut reading);
     }
     let position = profile.source(None).position(|point| point.channel == channel).unwrap();
     plan.finish(reading, 0).good(position)
