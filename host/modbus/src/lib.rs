@@ -51,7 +51,7 @@ mod write;
 pub use bessai_domain::device::{DeviceReport, MissingBlock, MissingPoints, ReadFailure};
 pub use client::{DeviceClient, PointReadings, SharedConnection, SharedOutcome, UnitReply};
 pub use irregularity::{FramingCounts, Irregularity};
-pub use relay::{BusRelay, LONGEST_WAIT, RelayedPoint};
+pub use relay::{BusRelay, LONGEST_OUTCOME, LONGEST_WAIT, RelayedPoint};
 pub use request::BusRequest;
 pub use streams::{StreamFraming, run_on_streams};
 pub use write::{PointWriter, WriteOptions, WriteQueue, WrittenPoint};

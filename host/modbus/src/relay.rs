@@ -18,6 +18,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use crate::request::{BusRequest, no_reply};
 use crate::{Bus, DeviceSettings};
 
 mod checked_write;
@@ -36,8 +37,11 @@ const MAX_WAITING: usize = 32;
 /// Longest wait of a request for its turn: the client has its own time limit, which is hardly longer.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How much longer than its device a request may take: the bus's own account of a timeout says more.
+/// How much longer than its device a client of the Modbus server waits: it has a time limit of its own.
 const OUTCOME_GRACE: Duration = Duration::from_millis(50);
+/// How much longer than its time limit a command's request may take: a serial bus is drained and the unit probed, and a request
+/// to a busy device is repeated. The bus's own error is what the command would have got from the device itself.
+pub const LONGEST_OUTCOME: Duration = Duration::from_secs(10);
 
 /// A bus as other parts of the program use it. Clones are the same bus.
 #[derive(Clone)]
@@ -79,6 +83,15 @@ struct RelayedRequest {
 enum Operation {
     Read(ReadRequest),
     Write(WriteRequest),
+}
+
+impl Operation {
+    fn request(&self) -> BusRequest<'_> {
+        match self {
+            Self::Read(read) => BusRequest::Read(read),
+            Self::Write(write) => BusRequest::Write(write),
+        }
+    }
 }
 
 impl BusRelay {
@@ -128,7 +141,7 @@ impl BusRelay {
     /// The device's exception, or that of a gateway whose device does not reply.
     pub async fn read(&self, request: &ReadRequest) -> Result<Vec<u16>, RelayError> {
         self.check_reachable(request.unit)?;
-        self.perform(Operation::Read(request.clone()), self.timeout(request.unit)).await
+        self.perform(Operation::Read(request.clone()), self.timeout(request.unit), OUTCOME_GRACE).await
     }
 
     /// As [`read`](Self::read), with a time limit, and also while the unit does not reply to others.
@@ -136,7 +149,7 @@ impl BusRelay {
     /// # Errors
     /// As those of [`read`](Self::read).
     pub async fn read_within(&self, request: &ReadRequest, limit: Duration) -> Result<Vec<u16>, RelayError> {
-        self.perform(Operation::Read(request.clone()), limit).await
+        self.perform(Operation::Read(request.clone()), limit, LONGEST_OUTCOME).await
     }
 
     /// Sends a write as it is when its turn comes: neither rights nor ranges are checked, and it is not read back.
@@ -144,7 +157,7 @@ impl BusRelay {
     /// # Errors
     /// As those of [`read`](Self::read).
     pub async fn write_unchecked(&self, request: WriteRequest, limit: Duration) -> Result<(), RelayError> {
-        self.perform(Operation::Write(request), limit).await.map(drop)
+        self.perform(Operation::Write(request), limit, LONGEST_OUTCOME).await.map(drop)
     }
 
     /// Takes the place of the queue of an earlier task of this bus.
@@ -154,7 +167,9 @@ impl BusRelay {
         RelayQueue::new(requests, self.clone())
     }
 
-    async fn perform(&self, operation: Operation, limit: Duration) -> Result<Vec<u16>, RelayError> {
+    /// Has the bus's task perform a request, for whose outcome it waits that much longer than for the device.
+    async fn perform(&self, operation: Operation, limit: Duration, grace: Duration) -> Result<Vec<u16>, RelayError> {
+        let expired = no_reply(operation.request(), limit);
         let (outcome, received) = oneshot::channel();
         let (turn, has_turn) = oneshot::channel();
         let request = RelayedRequest { operation, timeout: limit, turn, outcome };
@@ -173,10 +188,10 @@ impl BusRelay {
                 return Err(RelayError::new(Exception::BUSY, reason));
             }
         }
-        match timeout(limit + OUTCOME_GRACE, received).await {
+        match timeout(limit + grace, received).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(not_running()),
-            Err(_) => Err(RelayError::new(Exception::NO_REPLY, format!("no reply within {limit:?}"))),
+            Err(_) => Err(RelayError::new(Exception::NO_REPLY, expired)),
         }
     }
 

@@ -34,17 +34,29 @@ impl BusRequest<'_> {
     }
 }
 
-impl fmt::Display for BusRequest<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = self.unit().0;
+impl BusRequest<'_> {
+    /// The request without its unit in errors.
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Read(read) => {
                 let what = if read.table.is_bits() { "bits" } else { "registers" };
-                write!(formatter, "the read of {what} {}+{} from unit {unit}", read.start, read.count)
+                format!("read of {what} {}+{}", read.start, read.count)
             }
-            Self::Write(write) => write!(formatter, "the write to {} of unit {unit}", write.address),
+            Self::Write(write) => format!("write to {}", write.address),
         }
     }
+}
+
+impl fmt::Display for BusRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let preposition = if let Self::Read(_) = self { "from" } else { "of" };
+        write!(formatter, "the {} {preposition} unit {}", self.name(), self.unit().0)
+    }
+}
+
+/// That a unit has not replied to a request in time.
+pub(crate) fn no_reply(request: BusRequest<'_>, limit: Duration) -> String {
+    format!("no reply from unit {} within {limit:?} to the {}", request.unit().0, request.name())
 }
 
 /// Why a request has no reply.

@@ -103,6 +103,40 @@ async fn commands_beside_a_gateway_end_as_without_one() {
 }
 
 #[tokio::test]
+async fn an_error_beside_a_gateway_reads_as_without_one() {
+    let device = inverter();
+    let faults = [Fault::Silence, Fault::Exception(2), Fault::Exception(6), Fault::WrongUnit, Fault::WrongFunction];
+    let commands = [
+        &["device", "read", "--timeout", "300ms", "--raw", "100+2"][..],
+        &["device", "write", "--timeout", "300ms", "--settle", "1s", "soc", "60"],
+    ];
+    let mut setup = setup(&device, "");
+    for fault in faults {
+        let gateway = setup.run();
+        polled(&gateway).await;
+        // A write is read back whatever replies to it; only these fail it.
+        let of_write = if matches!(fault, Fault::Exception(_)) { fault } else { Fault::Silence };
+        let rules = || [FaultRule::new(of_write).function(6), FaultRule::new(fault).registers(100, 101)];
+        let mut beside = Vec::new();
+        for command in commands {
+            device.set_fault_rules(rules());
+            let (printed, errors) = texts(&gateway.output_beside(command).await);
+            assert!(printed.is_empty() && errors.contains(SHARED), "{fault:?}: {printed}{errors}");
+            beside.push(errors.lines().filter(|line| !line.contains(SHARED)).collect::<Vec<_>>().join("\n"));
+        }
+        device.set_fault(None);
+        (_, setup) = gateway.stop_and_keep_setup().await;
+        for (command, beside) in commands.into_iter().zip(beside) {
+            device.set_fault_rules(rules());
+            let (_, errors) = texts(&setup.output_beside(command).await);
+            assert_eq!(beside, errors.trim_end(), "{fault:?}: {command:?}");
+            assert!(!beside.is_empty(), "{fault:?}: {command:?}");
+        }
+        device.set_fault(None);
+    }
+}
+
+#[tokio::test]
 async fn a_socket_that_a_killed_gateway_left_is_replaced() {
     let device = inverter();
     let setup = setup(&device, "");

@@ -8,7 +8,7 @@ use bessai_domain::relay::{Exception, RelayError, RelayFailure};
 use bessai_domain::write::{DEFAULT_SETTLE, WriteError, WriteRequest};
 use tokio::time::{Instant, sleep};
 
-use super::BusRelay;
+use super::{BusRelay, OUTCOME_GRACE, Operation};
 
 /// Pause between two readings of a value that does not show yet.
 const READ_BACK_PAUSE: Duration = Duration::from_millis(250);
@@ -62,8 +62,9 @@ impl BusRelay {
             written.push(RelayedPoint { device, point: point.name.clone(), value, unit });
         }
         let can_be_read_back = covered.iter().all(|covered| covered.point.access.is_read());
-        let missing_reply = match self.write_unchecked(request, self.timeout(write.unit)).await {
-            Ok(()) => None,
+        let missing_reply = match self.perform(Operation::Write(request), self.timeout(write.unit), OUTCOME_GRACE).await
+        {
+            Ok(_) => None,
             // The device may have carried it out all the same: its registers tell.
             Err(error) if can_be_read_back && is_unconfirmed(&error) => Some(error),
             Err(error) => return Err(error),

@@ -13,7 +13,7 @@ use super::{BusRelay, Operation, RelayedDevice, RelayedRequest};
 use crate::DeviceSettings;
 use crate::connection::BusConnection;
 use crate::reply::{ExceptionKind, Reply};
-use crate::request::{BusError, BusRequest};
+use crate::request::BusError;
 
 /// The requests that wait for a bus; none on a bus without a relay.
 #[derive(Default)]
@@ -49,10 +49,7 @@ impl RelayQueue {
         let RelayedRequest { operation, timeout, turn, outcome } = request;
         let Some((_, relay)) = self.relay.as_ref().filter(|_| !outcome.is_closed()) else { return };
         let _ = turn.send(());
-        let request = match &operation {
-            Operation::Read(read) => BusRequest::Read(read),
-            Operation::Write(write) => BusRequest::Write(write),
-        };
+        let request = operation.request();
         let replied = connection.request_of_others(request, timeout).await;
         relay.note_reply(&operation, &replied);
         let _ = outcome.send(relay.outcome_of(request.unit(), replied));
@@ -118,10 +115,7 @@ impl BusRelay {
     }
 
     fn note_reply(&self, operation: &Operation, replied: &Result<Reply, BusError>) {
-        let unit = match operation {
-            Operation::Read(read) => read.unit,
-            Operation::Write(write) => write.unit,
-        };
+        let unit = operation.request().unit();
         match replied {
             Ok(_) => self.shared.silent.borrow_mut().remove(unit),
             Err(BusError::NoReply(_)) if !self.is_polled(unit) => {

@@ -1,16 +1,22 @@
 //! Requests of other programs on a polled bus.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
-use bessai_domain::profile::Point;
+use bessai_domain::profile::{Pacing, Point};
 use bessai_domain::register::{Table, UnitId, WriteFunction};
 use bessai_domain::relay::{Exception, RelayError, RelayFailure};
 use bessai_domain::write::WriteRequest;
 use bessai_simulator::registers::{Registers, Table as SimulatedTable};
 use bessai_simulator::server::{Fault, FaultRule, Framing};
 
-use super::fixture::{BOTH, MS, SECOND, TestBus, device, in_blocks, in_virtual_time, registers};
+use tokio::io::duplex;
+
+use super::fixture::{BOTH, MS, MemoryDialer, SECOND, TestBus, device, in_blocks, in_virtual_time, registers};
+use crate::connection::BusConnection;
+use crate::reply::Reply;
+use crate::request::BusRequest;
 
 /// A point for each kind of write.
 const PROFILE: &str = r#"timeout = "500ms"
@@ -336,4 +342,42 @@ fn a_write_that_the_device_acknowledges_but_does_not_take_fails() {
         assert_eq!(begin.elapsed().as_secs(), 5, "the time to settle");
         bus.frames(2).await;
     });
+}
+
+#[test]
+fn an_error_reads_as_that_of_a_connection_of_ones_own() {
+    let faults =
+        [Fault::Silence, Fault::Exception(2), Fault::Exception(6), Fault::WrongUnit, Fault::Garbage, Fault::Reset];
+    for framing in BOTH {
+        for fault in faults.into_iter().filter(|fault| *fault != Fault::Reset || framing == Framing::Tcp) {
+            in_virtual_time(async {
+                let mut bus = TestBus::with(framing, &memory(), &registers(0..10));
+                bus.server.set_fault_rules([FaultRule::new(fault).registers(100, 110)]);
+                bus.frame().await;
+                let (simulator, limit) = (Rc::clone(&bus.server), 300 * MS);
+                let connect = move || {
+                    let (ours, theirs) = duplex(4096);
+                    simulator.attach(theirs, framing);
+                    Ok(ours)
+                };
+                let direct = async |request: BusRequest<'_>| {
+                    let dialer = MemoryDialer { framing, connect: connect.clone() };
+                    let mut own = BusConnection::new(Box::new(dialer), [Pacing::default()].into_iter());
+                    match own.request(request, limit).await {
+                        Ok(Reply::Exception(_, reason)) => reason,
+                        Ok(reply) => panic!("{framing:?} {fault:?}: {reply:?}"),
+                        Err(error) => error.into_reason(),
+                    }
+                };
+                let write = write(WriteFunction::Registers, 105, &[7]);
+                let expected =
+                    [direct(BusRequest::Read(&read(1, 100, 2))).await, direct(BusRequest::Write(&write)).await];
+                let relayed = [
+                    bus.relay.read_within(&read(1, 100, 2), limit).await.unwrap_err().reason,
+                    bus.relay.write_unchecked(write.clone(), limit).await.unwrap_err().reason,
+                ];
+                assert_eq!(relayed, expected, "{framing:?} {fault:?}");
+            });
+        }
+    }
 }

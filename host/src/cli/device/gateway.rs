@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bessai_domain::relay::{Exception, RelayError, RelayFailure};
-use bessai_modbus::{BusRequest, DeviceClient, LONGEST_WAIT, SharedConnection, SharedOutcome};
+use bessai_modbus::{BusRequest, DeviceClient, LONGEST_OUTCOME, LONGEST_WAIT, SharedConnection, SharedOutcome};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -129,7 +129,7 @@ impl GatewayConnection {
             stream.write_all(line.as_bytes()).await?;
             read_line(&mut stream).await
         };
-        let limit = limit + LONGEST_WAIT + GATEWAY_MARGIN;
+        let limit = limit + LONGEST_WAIT + LONGEST_OUTCOME + GATEWAY_MARGIN;
         match timeout(limit, asked).await {
             Ok(Ok(line)) => {
                 self.stream = Some(stream);
