@@ -53,7 +53,7 @@ pub(super) struct SerialLine {
     /// The last accepted reply.
     accepted: Vec<u8>,
     last: Option<Expected>,
-    /// Units and functions with which another master asks them, too.
+    /// Units and functions of replies to another master whose requests are not seen.
     rivals: Vec<(u8, u8)>,
     /// A second, different reply to the last request has come.
     pub(super) is_ambiguous: bool,
@@ -86,7 +86,7 @@ impl SerialLine {
         }
     }
 
-    /// Whether another master asks the same unit with the same function.
+    /// Whether another master asks the same unit with the same function, and its requests are not seen.
     pub(super) fn has_rival(&self) -> bool {
         self.last.is_some_and(|last| self.rivals.contains(&(last.unit, last.function)))
     }
@@ -180,17 +180,21 @@ impl SerialLine {
         Scan::Reply { start, end, padded: end }
     }
 
-    fn note_foreign(&mut self, frame: &Frame<'_>, expected: Option<&Expected>) {
+    /// Records a frame of another master or the reply to it. Returns whether it is the reply to a request that was seen.
+    fn note_foreign(&mut self, frame: &Frame<'_>, expected: Option<&Expected>) -> bool {
         (self.is_shared, self.replies_alone) = (true, 0);
         let content = Expected::of(frame.bytes);
-        self.foreign_request = content.filter(|_| frame.is_request);
+        let asked = std::mem::replace(&mut self.foreign_request, content.filter(|_| frame.is_request));
+        let is_answer = !frame.is_request && asked.is_some_and(|request| is_reply(frame.bytes, &request));
         if let (Some(expected), Some(content)) = (expected, content) {
             let rival = (content.unit, content.function);
-            if rival == (expected.unit, expected.function) && !self.rivals.contains(&rival) {
+            let is_unannounced = !frame.is_request && !is_answer;
+            if is_unannounced && rival == (expected.unit, expected.function) && !self.rivals.contains(&rival) {
                 self.rivals.push(rival);
             }
             self.rival_requests += u8::from(frame.is_request && content.has_equal_replies(expected));
         }
+        is_answer
     }
 
     /// Judges bytes that arrived while no reply was awaited.
@@ -234,9 +238,8 @@ impl SerialLine {
         }
         let last = self.last;
         // A reply whose request was seen behind the own reply is the other master's.
-        let answers_foreign = !frame.is_request && self.foreign_request.take().as_ref().is_some_and(is_reply_to);
+        let answers_foreign = self.note_foreign(frame, last.as_ref());
         self.is_ambiguous |= !answers_foreign && last.as_ref().is_some_and(is_reply_to);
-        self.note_foreign(frame, last.as_ref());
         Irregularity::ForeignFrame
     }
 }
