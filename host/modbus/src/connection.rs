@@ -203,7 +203,7 @@ impl BusConnection {
     async fn request_once(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         if !self.unanswered.is_empty() {
             self.collect_late_replies().await;
-            self.take_precaution(request.unit(), limit).await?;
+            self.take_precaution(request, limit).await?;
         }
         if let BusRequest::Write(write) = request
             && let Some(probe) = self.echo_probe(write)
@@ -216,12 +216,13 @@ impl BusConnection {
         }
     }
 
-    async fn take_precaution(&mut self, unit: UnitId, limit: Duration) -> Result<(), BusError> {
-        match self.unanswered.precaution(unit, Instant::now()) {
+    async fn take_precaution(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<(), BusError> {
+        match self.unanswered.precaution(request, Instant::now()) {
             Precaution::None => Ok(()),
             Precaution::Probe(probe) => self.exchange(BusRequest::Read(&probe), limit).await.map(drop),
             Precaution::WaitUntil(_) => {
-                let reason = format!("unit {} does not reply; no request is sent until no late reply can come", unit.0);
+                let unit = request.unit().0;
+                let reason = format!("unit {unit} does not reply; no request is sent until no late reply can come");
                 Err(BusError::Postponed(reason))
             }
         }
@@ -278,7 +279,7 @@ impl BusConnection {
         };
         self.log_notes(&link);
         let address = &self.address;
-        match replied.and_then(|reply| self.unanswered.check(request.unit(), reply)) {
+        match replied.and_then(|reply| self.unanswered.check(request, reply)) {
             Ok(reply) => {
                 if let Reply::Exception(_, name) = &reply {
                     tracing::debug!(%address, "{address} refuses {request}: {name}");
