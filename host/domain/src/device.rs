@@ -35,8 +35,8 @@ pub struct ReadFailure {
     pub next_try: Instant,
 }
 
-/// The points of one source of a device that have no values although the device answers; replaces the last report about
-/// that source.
+/// The points of one source of a device that have no values, or only sometimes, although the device answers; replaces the last
+/// report about that source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingPoints {
     /// The device's name in the site.
@@ -47,6 +47,28 @@ pub struct MissingPoints {
     pub blocks: Vec<MissingBlock>,
     /// Points that are not among them.
     pub further: usize,
+}
+
+/// What is known about points without values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingState {
+    /// They have none, and are asked for less and less often.
+    Missing,
+    /// It is searched which of them have values.
+    Searched,
+    /// They are asked for in each cycle and answered in some.
+    Intermittent,
+}
+
+impl MissingState {
+    /// Its name in `/health`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Searched => "searched",
+            Self::Intermittent => "intermittent",
+        }
+    }
 }
 
 /// Adjacent points without values.
@@ -68,6 +90,9 @@ pub struct MissingBlock {
     pub cause: String,
     /// Since when the first of them has none.
     pub since: Instant,
-    /// When they are asked for next; none while the device is searched for those of them that have values.
+    /// When they are asked for next; none while the device is searched for those of them that have values, and where they are
+    /// asked for in each cycle.
     pub next_try: Option<Instant>,
+    /// What is known about them.
+    pub state: MissingState,
 }

@@ -18,6 +18,8 @@ use crate::reply_filter::{Echo, Habits, IdHabit};
 use crate::request::{BusError, BusRequest};
 use crate::transport::{Dial, Medium};
 
+mod outcome;
+
 /// Least time between two attempts to connect; doubles with each attempt, up to [`MAX_RECONNECT_DELAY`], until a unit
 /// replies.
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(500);
@@ -31,20 +33,9 @@ const BUSY_RETRIES: u32 = 2;
 const MAX_RIVALS: usize = 2;
 /// Requests of a confirmed read.
 const MAX_CONFIRMATIONS: usize = 4;
-/// Timeouts in a row that a Modbus/TCP connection survives; a device that keeps silent may need a new one.
-const MAX_TIMEOUTS: u32 = 3;
-/// Age of a connection from which on exceptions count as errors that lead to a new one, unless their number is configured.
-const MIN_AGE_TO_REFUSE: Duration = Duration::from_mins(1);
 /// Age of a connection up to which its closing counts as an idle close. Many devices close idle connections; only the first
 /// idle close in a row counts as a reconnect, because the device may have restarted.
 const MAX_IDLE_CLOSE_AGE: Duration = Duration::from_mins(10);
-/// Least time between two connections that the gateway closes itself: a device that does not answer all requests, or none,
-/// would otherwise be connected to in every cycle, and it may answer on the open connection again.
-const MIN_CLOSE_INTERVAL: Duration = Duration::from_mins(1);
-
-/// Connections without a reply that are closed at the first timeout while the device has never replied: each is tried with
-/// another pause after connecting. Later ones stay open, as the others do, for [`MIN_CLOSE_INTERVAL`].
-const MAX_QUICK_CLOSES: u32 = 6;
 
 pub(crate) struct BusConnection {
     dialer: Box<dyn Dial>,
@@ -70,7 +61,7 @@ pub(crate) struct BusConnection {
     consecutive_errors: u32,
     /// The device has replied, on this connection or an earlier one.
     was_heard: bool,
-    /// Connections that were closed at the first timeout because the device had never replied.
+    /// Connections that were closed after one cycle because the device had never replied.
     quick_closes: u32,
     reconnect_delay: Duration,
     reconnect_at: Option<Instant>,
@@ -87,7 +78,19 @@ pub(crate) struct BusConnection {
     /// When the gateway last closed a connection itself.
     closed_at: Option<Instant>,
     /// The next request is for a block that has failed before, whose failure says nothing about pauses.
+    asks_suspect: bool,
+    /// It is, or follows one without a reply, so that it is no reason for a new connection if it fails.
     expects_failure: bool,
+    /// The last request was answered a moment ago, so that a device which needs a gap may ignore the next one.
+    follows_reply: bool,
+    /// When the last cycle was over.
+    idle_since: Option<Instant>,
+    /// The first read on this connection, if it got no reply: it may have come too early, or its block may be dead.
+    first_unanswered: Option<(UnitId, u16)>,
+    /// The next request is the same as that.
+    repeats_first: bool,
+    /// Time limit of connecting, where requests have shorter ones.
+    connect_limit: Duration,
 }
 
 impl BusConnection {
@@ -120,7 +123,13 @@ impl BusConnection {
             logged_notes: Notes::default(),
             habits,
             closed_at: None,
+            asks_suspect: false,
             expects_failure: false,
+            follows_reply: false,
+            idle_since: None,
+            first_unanswered: None,
+            repeats_first: false,
+            connect_limit: Duration::ZERO,
         }
     }
 
@@ -148,9 +157,10 @@ impl BusConnection {
         self.ready_at.map(|ready| ready.elapsed()).unwrap_or_default()
     }
 
-    /// Whether the requests from now on are for blocks that have failed before.
-    pub(crate) fn expect_failure(&mut self, expects_failure: bool) {
-        self.expects_failure = expects_failure;
+    /// Whether the requests from now on are for blocks that have failed before, or follow one that got no reply.
+    pub(crate) fn expect_failure(&mut self, asks_suspect: bool, has_waited: bool) {
+        self.asks_suspect = asks_suspect;
+        self.expects_failure = asks_suspect || has_waited;
     }
 
     /// Whether an invalid reply has cost nothing: the connection is open, and was not drained.
@@ -201,6 +211,7 @@ impl BusConnection {
 
     /// Sends the request, after a probe if a late reply could be taken for its reply.
     async fn request_once(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
+        self.repeats_first = self.first_unanswered.is_some() && self.first_unanswered == key(request);
         if !self.unanswered.is_empty() {
             self.collect_late_replies().await;
             self.take_precaution(request, limit).await?;
@@ -367,10 +378,11 @@ impl BusConnection {
         }
         let address = &self.address;
         tracing::debug!(%address, "connecting to {address}");
-        let connected = Link::open(self.dialer.as_ref(), limit, self.habits).await;
+        let connected = Link::open(self.dialer.as_ref(), limit.max(self.connect_limit), self.habits).await;
         self.reconnect_at = Some(Instant::now() + self.reconnect_delay);
         self.reconnect_delay = (self.reconnect_delay * 2).min(MAX_RECONNECT_DELAY);
         (self.replies, self.consecutive_errors) = (0, 0);
+        (self.first_unanswered, self.follows_reply) = (None, false);
         self.replies_by_unit.clear();
         self.connect_error = connected.as_ref().err().cloned();
         if let Err(error) = &connected {
@@ -385,117 +397,9 @@ impl BusConnection {
     fn pause(&mut self, pause: Duration) {
         self.paused_until = (!pause.is_zero()).then(|| Instant::now() + pause);
     }
+}
 
-    fn record_reply(&mut self, unit: UnitId, reply: &Reply) {
-        self.unanswered.clear(unit);
-        if self.replies == 0 {
-            self.reconnect_delay = MIN_RECONNECT_DELAY;
-            self.reconnect_at = Some(Instant::now() + MIN_RECONNECT_DELAY);
-            self.was_heard = true;
-        }
-        self.replies = self.replies.saturating_add(1);
-        let unit_replies = self.replies_by_unit.entry(unit).or_default();
-        *unit_replies = unit_replies.saturating_add(1);
-        let address = &self.address;
-        if let Some(note) = self.pacing.record_reply(self.replies) {
-            tracing::info!(%address, "{address} {note}");
-        }
-        self.pause(self.pacing.gap());
-        match reply {
-            // A new connection may end a state in which a device only says no, but a search must not open one after another.
-            Reply::Exception(
-                ExceptionKind::Busy | ExceptionKind::Accepted | ExceptionKind::Unreachable | ExceptionKind::Failure,
-                _,
-            ) => {
-                let is_old = self.opened_at.is_some_and(|opened| opened.elapsed() >= MIN_AGE_TO_REFUSE);
-                if is_old || self.pacing.has_reconnect_after() {
-                    self.count_error();
-                }
-            }
-            Reply::Values(_)
-            | Reply::WriteConfirmed
-            | Reply::Exception(ExceptionKind::Function | ExceptionKind::Block, _) => self.consecutive_errors = 0,
-        }
-    }
-
-    /// A serial bus is drained and stays open: reopening the port would not keep a late reply away. A connection stays open
-    /// while it can be trusted and the device replies to other requests; a device that keeps silent may need a new one.
-    async fn record_failure(&mut self, link: Link, request: BusRequest<'_>, error: &LinkError) {
-        let unit_replies = self.replies_by_unit.remove(&request.unit()).unwrap_or_default();
-        if !matches!(error, LinkError::Invalid(_)) {
-            self.adapt_pacing(request, unit_replies, matches!(error, LinkError::Timeout(_)));
-        }
-        let keeps_link = match error {
-            LinkError::Invalid(_) => link.is_usable(),
-            LinkError::Timeout(_) => link.is_usable() && !self.should_close_after_timeout(),
-            LinkError::Broken(_) => false,
-        };
-        // What was asked on a connection that is closed has no late reply, unless a converter keeps it.
-        if !self.medium.is_rtu() {
-            self.may_reply_late |= matches!(error, LinkError::Timeout(_)) && !self.tells_late_replies();
-        } else if let (BusRequest::Read(read), false) = (request, matches!(error, LinkError::Invalid(_))) {
-            self.unanswered.add(read, Instant::now());
-        }
-        if self.medium.is_serial() || keeps_link && self.medium.is_rtu() {
-            self.link = link.drain().await;
-        } else if keeps_link {
-            self.link = Some(link);
-        } else {
-            if matches!(error, LinkError::Timeout(_)) {
-                link.reset_on_close();
-                self.closed_at = Some(Instant::now());
-            }
-            self.may_reply_late = false;
-        }
-        // Short time limits in a row are no reason for a new connection.
-        if !self.expects_failure {
-            self.count_error();
-        }
-    }
-
-    fn adapt_pacing(&mut self, request: BusRequest<'_>, unit_replies: u32, is_silence: bool) {
-        let read = if let BusRequest::Read(read) = request { Some((read.unit, read.start)) } else { None };
-        let is_same_read = read.is_some() && self.last_failed_read == read;
-        if !self.expects_failure {
-            self.last_failed_read = read;
-        }
-        let address = &self.address;
-        if self.replies == 0 && self.consecutive_errors == 0 {
-            // An outage of a device that was read with this pause says nothing about it.
-            if !self.was_heard || !is_silence {
-                self.pacing.record_failed_first_request();
-            }
-        } else if unit_replies > 0
-            && !self.expects_failure
-            // A block that fails again says nothing about pauses, which the others would need too.
-            && !(is_silence && is_same_read)
-            && let Some(note) = self.pacing.record_failure(unit_replies)
-        {
-            tracing::info!(%address, "{address} {note}");
-        }
-    }
-
-    /// Whether a connection without a reply is worth a new one: some devices make room for one only then.
-    fn should_close_after_timeout(&mut self) -> bool {
-        if self.replies == 0 && !self.was_heard && self.quick_closes < MAX_QUICK_CLOSES {
-            self.quick_closes += 1;
-            return true;
-        }
-        (self.replies == 0 || self.consecutive_errors >= MAX_TIMEOUTS) && !self.was_closed_recently()
-    }
-
-    fn was_closed_recently(&self) -> bool {
-        self.closed_at.is_some_and(|closed| closed.elapsed() < MIN_CLOSE_INTERVAL)
-    }
-
-    fn count_error(&mut self) {
-        self.consecutive_errors = self.consecutive_errors.saturating_add(1);
-        let may_close = self.pacing.has_reconnect_after() || !self.was_closed_recently();
-        if self.consecutive_errors >= self.pacing.reconnect_after() && may_close && self.link.is_some() {
-            let (address, errors) = (&self.address, self.consecutive_errors);
-            tracing::debug!(%address, "closing the connection to {address} after {errors} errors in a row");
-            self.link = None;
-            self.closed_at = Some(Instant::now());
-        }
-    }
+/// The unit and first register of a read.
+fn key(request: BusRequest<'_>) -> Option<(UnitId, u16)> {
+    if let BusRequest::Read(read) = request { Some((read.unit, read.start)) } else { None }
 }

@@ -1,15 +1,23 @@
-//! Which channels of a source have no values although the device answers, why, and since when: for the log and `/health`.
+//! Which channels of a source have no values, or only sometimes, although the device answers, why, and since when: for the log
+//! and `/health`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_domain::device::{MissingBlock, MissingPoints};
+use bessai_domain::device::{MissingBlock, MissingPoints, MissingState};
+use bessai_domain::event::Frame;
 use bessai_domain::plan::BlockFault;
 use bessai_domain::profile::Point;
 use tokio::time::Instant;
 
+use self::intermittent::{Intermittent, IntermittentChannels};
 use crate::{DeviceSettings, SourceSettings};
+
+mod failed;
+mod intermittent;
+
+pub(crate) use failed::FailedReads;
 
 /// Blocks that a report names; the points of the others are only counted.
 const MAX_REPORTED_BLOCKS: usize = 16;
@@ -22,37 +30,13 @@ const MAX_STATUS_BLOCKS: usize = 3;
 /// Time after which a point that fails again in the same way is logged again.
 const LOG_AGAIN_AFTER: Duration = Duration::from_hours(1);
 
-/// The reads of one cycle that brought no values: what the device answered, by channel.
-#[derive(Debug, Default)]
-pub(crate) struct FailedReads(BTreeMap<usize, (BlockFault, Arc<str>)>);
-
-impl FailedReads {
-    pub(crate) fn add(&mut self, channels: Vec<usize>, fault: BlockFault, reason: &str) {
-        let reason: Arc<str> = reason.into();
-        self.0.extend(channels.into_iter().map(|channel| (channel, (fault, Arc::clone(&reason)))));
-    }
-
-    /// Why a channel has no value, if it was asked for.
-    fn own(&self, channel: usize, fault: BlockFault) -> Option<Arc<str>> {
-        let own = self.0.get(&channel).filter(|(known, _)| *known == fault);
-        own.map(|(_, reason)| Arc::clone(reason))
-    }
-
-    /// The reason of any channel with that fault.
-    fn other(&self, fault: BlockFault) -> Option<Arc<str>> {
-        self.0.values().find(|(known, _)| *known == fault).map(|(_, reason)| Arc::clone(reason))
-    }
-
-    /// Keeps the reasons of a further cycle.
-    fn extend(&mut self, newer: &Self) {
-        self.0.extend(newer.0.iter().map(|(&channel, (fault, reason))| (channel, (*fault, Arc::clone(reason)))));
-    }
-}
-
 /// The channels of a source without values.
 #[derive(Debug, Default)]
 pub(crate) struct MissingChannels {
     channels: BTreeMap<usize, MissingChannel>,
+    intermittent: IntermittentChannels,
+    /// When each of those was logged.
+    logged_intermittent: BTreeMap<usize, Instant>,
     /// The last failed read of each channel, while one has no value or is searched for.
     last_failed: FailedReads,
     /// The faults that were logged, and when.
@@ -68,9 +52,20 @@ struct MissingChannel {
     fault: BlockFault,
     reason: Arc<str>,
     since: Instant,
-    /// It is certain that this channel has no value, not only another one of its block.
-    is_certain: bool,
+    state: MissingState,
     is_logged: bool,
+}
+
+impl MissingChannel {
+    /// Whether it is certain that this channel has no value, not only another one of its block.
+    fn is_certain(&self) -> bool {
+        self.state == MissingState::Missing
+    }
+
+    fn intermittent(Intermittent { fault, reason, since }: &Intermittent) -> Self {
+        let state = MissingState::Intermittent;
+        Self { fault: *fault, reason: Arc::clone(reason), since: *since, state, is_logged: true }
+    }
 }
 
 impl MissingChannels {
@@ -81,7 +76,6 @@ impl MissingChannels {
         device: &DeviceSettings,
         source: &SourceSettings,
         absent: &BTreeMap<usize, (BlockFault, bool)>,
-        failed: &FailedReads,
         next_try: impl Fn(bool) -> (Instant, Duration),
     ) {
         let points: Vec<&Point> = device.profile.source(source.name.as_deref()).collect();
@@ -100,17 +94,17 @@ impl MissingChannels {
             let known = self.channels.get(&channel);
             let since = known.map_or(now, |known| known.since);
             let known_reason = || known.filter(|known| known.fault == fault).map(|known| Arc::clone(&known.reason));
-            let own = failed.own(channel, fault).or_else(|| self.last_failed.own(channel, fault));
-            let reason = own.or_else(known_reason).or_else(|| failed.other(fault));
+            let own = self.last_failed.own(channel, fault);
+            let reason = own.or_else(known_reason).or_else(|| self.last_failed.other(fault));
             let was_logged = known.is_some_and(|known| known.is_logged && known.fault == fault);
-            let missing = MissingChannel {
-                fault,
-                reason: reason.unwrap_or_default(),
-                since,
-                // While it is asked for again, it stays what it was.
-                is_certain: is_certain || known.is_some_and(|known| known.is_certain && known.fault == fault),
-                is_logged: was_logged,
-            };
+            // While it is asked for again, it stays what it was.
+            let is_known = is_certain || known.is_some_and(|known| known.is_certain() && known.fault == fault);
+            let state = if is_known { MissingState::Missing } else { MissingState::Searched };
+            let missing =
+                MissingChannel { fault, reason: reason.unwrap_or_default(), since, state, is_logged: was_logged };
+            if is_known {
+                self.intermittent.remove(channel);
+            }
             if is_certain && !was_logged {
                 new.push(channel);
             }
@@ -123,16 +117,64 @@ impl MissingChannels {
         self.report(device, source, &points, |fault: BlockFault| next_try(fault.is_costly()).0);
     }
 
+    /// Records which reads failed in a cycle in which the device answered others, and logs the channels that are answered only
+    /// sometimes, and those that are answered again.
+    pub(crate) fn note_cycle(
+        &mut self,
+        device: &DeviceSettings,
+        source: &SourceSettings,
+        failed: &FailedReads,
+        frame: &Frame,
+        next_try: impl Fn(bool) -> (Instant, Duration),
+    ) {
+        let changes = self.intermittent.record(failed, frame);
+        if changes.begun.is_empty() && changes.ended.is_empty() {
+            return;
+        }
+        let points: Vec<&Point> = device.profile.source(source.name.as_deref()).collect();
+        let mut steady: Vec<&Point> =
+            changes.ended.iter().filter_map(|&channel| points.get(channel).copied()).collect();
+        steady.sort_by_key(|point| place(point));
+        log_steady(device, &steady);
+        self.log_intermittent(device, &points, &changes.begun);
+        self.report(device, source, &points, |fault: BlockFault| next_try(fault.is_costly()).0);
+    }
+
+    fn log_intermittent(&mut self, device: &DeviceSettings, points: &[&Point], begun: &[usize]) {
+        let now = Instant::now();
+        let mut unlogged = Vec::new();
+        for &channel in begun {
+            let last = self.logged_intermittent.get(&channel);
+            if last.is_none_or(|at| now.duration_since(*at) >= LOG_AGAIN_AFTER) {
+                self.logged_intermittent.insert(channel, now);
+                unlogged.extend(points.get(channel).copied().zip(self.intermittent.get(channel)));
+            }
+        }
+        unlogged.sort_by_key(|(point, _)| place(point));
+        let is_same = |a: &(&Point, &Intermittent), b: &(&Point, &Intermittent)| {
+            a.1.reason == b.1.reason && (a.0.unit_id, a.0.table) == (b.0.unit_id, b.0.table)
+        };
+        for block in unlogged.chunk_by(is_same) {
+            let (Some((first, noted)), Some((last, _))) = (block.first(), block.last()) else { continue };
+            let (device, point, address, reason) = (&device.name, first.name.as_str(), first.address, &noted.reason);
+            let points = match block.len() {
+                1 => format!("{point} at {address}"),
+                count => format!("{count} points, from {point} at {address} to {} at {},", last.name, last.address),
+            };
+            tracing::warn!(%device, point, address, "the read of {points} is {reason}; asking again in each cycle");
+        }
+    }
+
     /// Keeps why reads of a cycle failed, also of one that shows nothing yet.
     pub(crate) fn remember(&mut self, failed: &FailedReads) {
-        if !failed.0.is_empty() {
+        if !failed.is_empty() {
             self.last_failed.extend(failed);
         }
     }
 
     /// Whether every channel has values.
     pub(crate) fn is_empty(&self) -> bool {
-        self.channels.is_empty()
+        self.channels.is_empty() && self.intermittent.noted().next().is_none()
     }
 
     /// The channels of a device whose points were discovered anew, in place of these.
@@ -149,7 +191,7 @@ impl MissingChannels {
 
     /// The points without values in few words; empty if there are none, none while that is not certain.
     pub(crate) fn status(&self) -> Option<&str> {
-        if self.channels.is_empty() { Some("") } else { self.status.as_deref() }
+        if self.is_empty() { Some("") } else { self.status.as_deref() }
     }
 
     fn log_new(
@@ -187,11 +229,15 @@ impl MissingChannels {
         points: &[&Point],
         next_try: impl Fn(BlockFault) -> Instant,
     ) {
+        // One that is answered sometimes stays that while it is searched for.
+        let mut channels = self.channels.clone();
+        channels
+            .extend(self.intermittent.noted().map(|(channel, noted)| (channel, MissingChannel::intermittent(noted))));
         let mut missing: Vec<(&Point, &MissingChannel)> =
-            self.channels.iter().filter_map(|(&channel, missing)| Some((*points.get(channel)?, missing))).collect();
+            channels.iter().filter_map(|(&channel, missing)| Some((*points.get(channel)?, missing))).collect();
         missing.sort_by_key(|(point, _)| place(point));
         let is_same = |a: &(&Point, &MissingChannel), b: &(&Point, &MissingChannel)| {
-            (a.1.fault, a.1.is_certain) == (b.1.fault, b.1.is_certain) && follows(a.0, b.0)
+            (a.1.fault, a.1.state) == (b.1.fault, b.1.state) && follows(a.0, b.0)
         };
         let mut report =
             MissingPoints { device: device.name.clone(), source: source.index, blocks: Vec::new(), further: 0 };
@@ -210,10 +256,12 @@ impl MissingChannels {
                 count: run.len(),
                 cause: cause.reason.to_string(),
                 since: run.iter().map(|(_, missing)| missing.since).min().unwrap_or(cause.since).into_std(),
-                next_try: cause.is_certain.then(|| next_try(cause.fault).into_std()),
+                next_try: cause.is_certain().then(|| next_try(cause.fault).into_std()),
+                state: cause.state,
             });
         }
-        self.status = self.channels.values().all(|missing| missing.is_certain).then(|| status(&report));
+        let is_known = channels.values().all(|missing| missing.state != MissingState::Searched);
+        self.status = is_known.then(|| status(&report));
         self.report = Some(report);
     }
 }
@@ -231,18 +279,27 @@ fn follows(before: &Point, after: &Point) -> bool {
 }
 
 fn log_answered(device: &DeviceSettings, points: &[&Point]) {
-    let device = &device.name;
-    match points {
-        [] => {}
-        [point] => tracing::info!(%device, "the device answers the read of {} at {} again", point.name, point.address),
-        [first, ..] => tracing::info!(
-            %device,
-            "the device answers the read of {} points again, from {} at {}",
-            points.len(),
-            first.name,
-            first.address
-        ),
+    if let Some(points) = again(points) {
+        let device = &device.name;
+        tracing::info!(%device, "the device answers the read of {points}");
     }
+}
+
+fn log_steady(device: &DeviceSettings, points: &[&Point]) {
+    if let Some(points) = again(points) {
+        let device = &device.name;
+        tracing::info!(%device, "the device answers each read of {points}");
+    }
+}
+
+/// A point and its register, or how many points there are and the first of them, which have values again.
+fn again(points: &[&Point]) -> Option<String> {
+    let first = points.first()?;
+    let (count, point, address) = (points.len(), &first.name, first.address);
+    Some(match count {
+        1 => format!("{point} at {address} again"),
+        _ => format!("{count} points again, from {point} at {address}"),
+    })
 }
 
 fn log_missing(device: &DeviceSettings, block: &[(&Point, MissingChannel)], pause: impl Fn(BlockFault) -> Duration) {

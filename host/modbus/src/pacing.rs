@@ -23,6 +23,9 @@ const REQUEST_GAPS: [Duration; 4] =
 const EARLY_FAILURE_REPLIES: u32 = 100;
 /// Early failures in a row after which the gap is lengthened; a single one may be an accident.
 const MAX_EARLY_FAILURES: u32 = 2;
+/// Requests right after a reply that get none, in a row, after which the gap is lengthened. A device that answers others of
+/// them needs no gap.
+const MAX_QUICK_SILENCES: u32 = 4;
 /// Replies on one connection after which both pauses are shortened by one step.
 const RELAX_AFTER_REPLIES: u32 = 10_000;
 /// Errors in a row after which the connection is reopened, unless the profile says otherwise.
@@ -38,6 +41,8 @@ pub(crate) struct AdaptivePacing {
     /// Index into [`REQUEST_GAPS`].
     gap: usize,
     early_failures: u32,
+    /// Requests right after a reply that got none, since the last one that got one.
+    quick_silences: u32,
     pause_is_reported: bool,
 }
 
@@ -58,6 +63,7 @@ impl AdaptivePacing {
             pause: 0,
             gap: 0,
             early_failures: 0,
+            quick_silences: 0,
             pause_is_reported: false,
         }
     }
@@ -84,13 +90,23 @@ impl AdaptivePacing {
         self.configured.reconnect_after.is_some()
     }
 
-    /// Records a reply; `replies` counts those since connecting. Returns what was learnt, for the log.
-    pub(crate) fn record_reply(&mut self, replies: u32) -> Option<String> {
+    /// Time between a reply and the next request below which a longer gap may be needed.
+    pub(crate) fn next_gap(&self) -> Duration {
+        REQUEST_GAPS.get(self.gap + 1).copied().unwrap_or_default()
+    }
+
+    /// Records a reply; `replies` counts those since connecting. `is_quick`: its request was sent right after another reply.
+    /// `needs_pause`: nothing but the pause after connecting explains failed first requests. Returns what was learnt, for
+    /// the log.
+    pub(crate) fn record_reply(&mut self, replies: u32, is_quick: bool, needs_pause: bool) -> Option<String> {
+        if is_quick {
+            self.quick_silences = 0;
+        }
         if replies.is_multiple_of(RELAX_AFTER_REPLIES) {
             (self.gap, self.pause) = (self.gap.saturating_sub(1), self.pause.saturating_sub(1));
             self.early_failures = 0;
         }
-        if self.pause == 0 || self.pause_is_reported {
+        if self.pause == 0 || self.pause_is_reported || !needs_pause {
             return None;
         }
         self.pause_is_reported = true;
@@ -105,17 +121,39 @@ impl AdaptivePacing {
         }
     }
 
-    /// Records that a unit failed after that many replies. Returns what changes, for the log.
+    /// Records that the request fails again while others are answered, so that a pause was not the reason.
+    pub(crate) fn excuse_failed_first_request(&mut self) {
+        self.pause = 0;
+    }
+
+    /// Records that the connection failed after a unit had sent that many replies. Returns what changes, for the log.
     pub(crate) fn record_failure(&mut self, replies: u32) -> Option<String> {
         let is_early = replies < EARLY_FAILURE_REPLIES;
         self.early_failures = if is_early { self.early_failures.saturating_add(1) } else { 0 };
-        let has_longest_gap = self.gap + 1 == REQUEST_GAPS.len();
-        if self.early_failures < MAX_EARLY_FAILURES || self.configured.request_gap.is_some() || has_longest_gap {
+        if self.early_failures < MAX_EARLY_FAILURES || !self.lengthen_gap() {
             return None;
         }
-        self.early_failures = 0;
-        self.gap += 1;
         Some(format!("failed after {replies} replies; waiting {:?} between requests from now on", self.gap()))
+    }
+
+    /// Records that a request right after a reply got none although the connection lasts. Returns what changes, for the log.
+    pub(crate) fn record_quick_silence(&mut self) -> Option<String> {
+        self.quick_silences = self.quick_silences.saturating_add(1);
+        if self.quick_silences < MAX_QUICK_SILENCES || !self.lengthen_gap() {
+            return None;
+        }
+        let gap = self.gap();
+        Some(format!("does not answer requests right after a reply; waiting {gap:?} between requests from now on"))
+    }
+
+    /// Selects the next gap, unless it is configured or there is none.
+    fn lengthen_gap(&mut self) -> bool {
+        if self.configured.request_gap.is_some() || self.gap + 1 == REQUEST_GAPS.len() {
+            return false;
+        }
+        (self.early_failures, self.quick_silences) = (0, 0);
+        self.gap += 1;
+        true
     }
 }
 
@@ -133,7 +171,7 @@ mod tests {
     fn a_fast_device_is_not_slowed_down() {
         let mut pacing = pacing(Pacing::default());
         assert_eq!((pacing.gap(), pacing.pause()), (Duration::ZERO, Duration::ZERO));
-        assert_eq!((pacing.record_failure(5000), pacing.record_reply(1)), (None, None));
+        assert_eq!((pacing.record_failure(5000), pacing.record_reply(1, false, true)), (None, None));
         assert_eq!((pacing.gap(), pacing.pause()), (Duration::ZERO, Duration::ZERO));
     }
 
@@ -142,8 +180,8 @@ mod tests {
         let mut pacing = pacing(Pacing::default());
         pacing.record_failed_first_request();
         assert_eq!(pacing.pause(), 500 * MS);
-        assert!(pacing.record_reply(1).unwrap().contains("500ms"));
-        assert_eq!(pacing.record_reply(2), None, "it is reported once");
+        assert!(pacing.record_reply(1, false, true).unwrap().contains("500ms"));
+        assert_eq!(pacing.record_reply(2, true, true), None, "it is reported once");
         pacing.record_failed_first_request();
         pacing.record_failed_first_request();
         assert_eq!(pacing.pause(), 2000 * MS);
@@ -162,8 +200,34 @@ mod tests {
         assert!(pacing.record_failure(5).unwrap().contains("20ms"));
         assert_eq!(pacing.gap(), 20 * MS);
         pacing.record_failed_first_request();
-        pacing.record_reply(RELAX_AFTER_REPLIES);
+        pacing.record_reply(RELAX_AFTER_REPLIES, true, true);
         assert_eq!((pacing.gap(), pacing.pause()), (Duration::ZERO, Duration::ZERO));
+    }
+
+    #[test]
+    fn silence_right_after_replies_lengthens_the_gap_unless_others_are_answered() {
+        let mut pacing = pacing(Pacing::default());
+        for _ in 0..100 {
+            assert_eq!(pacing.record_quick_silence(), None);
+            pacing.record_reply(1, false, true);
+            pacing.record_reply(2, true, true);
+        }
+        assert_eq!(pacing.gap(), Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(pacing.record_quick_silence(), None, "an accident");
+            pacing.record_reply(1, false, true);
+        }
+        assert!(pacing.record_quick_silence().unwrap().contains("waiting 20ms"));
+        assert_eq!((pacing.gap(), pacing.next_gap()), (20 * MS, 50 * MS));
+    }
+
+    #[test]
+    fn a_first_request_that_fails_for_another_reason_says_nothing_about_the_pause() {
+        let mut pacing = pacing(Pacing::default());
+        pacing.record_failed_first_request();
+        assert_eq!(pacing.record_reply(1, false, false), None, "it may be the request's fault");
+        pacing.excuse_failed_first_request();
+        assert_eq!((pacing.pause(), pacing.record_reply(2, true, true)), (Duration::ZERO, None));
     }
 
     #[test]
@@ -173,7 +237,7 @@ mod tests {
         let mut pacing = AdaptivePacing::new([one, other].into_iter(), 6 * MS);
         for _ in 0..10 {
             pacing.record_failed_first_request();
-            assert_eq!(pacing.record_failure(1), None);
+            assert_eq!((pacing.record_failure(1), pacing.record_quick_silence()), (None, None));
         }
         assert_eq!((pacing.gap(), pacing.pause(), pacing.reconnect_after()), (9 * MS, MS, 7));
         assert_eq!(AdaptivePacing::new([one].into_iter(), 6 * MS).gap(), 6 * MS);

@@ -293,10 +293,14 @@ impl Requester {
             Some(error) => Some(error),
             None => self.run_cycle(settings, state, &mut reading).await.err(),
         };
+        self.connection.end_cycle();
         self.relayed.note_cycle(settings.unit, reading.at.is_some(), error.as_ref());
         state.has_moved = reading.values.has_changed_headers();
         state.has_replied = reading.at.is_some();
         let mut frame = state.plan.finish(reading.values, state.settings.index);
+        if reading.at.is_some() {
+            state.note_reliability(settings, &reading.failed, &frame);
+        }
         state.withhold_values(settings, &mut frame);
         let exchange = self.traffic.complete(reading.exchange, self.connection.unexpected());
         (reading.at.unwrap_or_else(self.clock), frame, exchange, error)
@@ -309,6 +313,7 @@ impl Requester {
         state: &mut SourceState,
         reading: &mut Reading,
     ) -> Result<(), BusError> {
+        self.connection.begin_cycle(settings.timeout);
         let mut cycle = state.begin_cycle(&self.connection, reading.others_answer);
         let sent = self.send_requests(state, &mut cycle, reading).await;
         state.end_cycle(settings, cycle, &reading.failed);
@@ -338,9 +343,9 @@ impl Requester {
             let limit = reading.wait_budget.limit(cycle, block, &state.reply_time, was_open);
             let sent = Instant::now();
             reading.exchange.requests += 1;
-            self.connection.expect_failure(cycle.asks_suspect() || reading.wait_budget.has_waited());
+            self.connection.expect_failure(cycle.asks_suspect(), reading.wait_budget.has_waited());
             let replied = self.connection.request(BusRequest::Read(&request), limit).await;
-            self.connection.expect_failure(false);
+            self.connection.expect_failure(false, false);
             let (fault, reason) = match self.outcome(replied)? {
                 Err((None, reason)) => {
                     reading.exchange.failed += 1;
@@ -364,8 +369,9 @@ impl Requester {
                 Err((Some(fault), reason)) => (fault, reason),
             };
             reading.exchange.failed += 1;
-            reading.failed.add(state.channels(&request), fault, &reason);
-            let is_hasty = !cycle.asks_suspect() && reading.wait_budget.is_short(limit);
+            let is_short = reading.wait_budget.is_short(limit);
+            reading.failed.add(state.channels(&request), fault, &reason, is_short);
+            let is_hasty = !cycle.asks_suspect() && is_short;
             cycle.fail(&mut state.plan, fault);
             // A device all of whose replies are invalid is as good as silent.
             let has_no_valid_reply = fault == BlockFault::Invalid && reading.at.is_none() && state.is_empty;
@@ -416,9 +422,8 @@ impl Requester {
         if fault != BlockFault::Unreachable {
             reading.unconfirmed = Some(request.unit);
         }
-        // A device that has answered nothing for two cycles is not there.
-        let is_away = reading.at.is_none() && state.is_empty && fault != BlockFault::Unreachable;
-        if is_away || !reading.wait_budget.allows_blocks() {
+        let is_away = reading.at.is_none() && state.seems_away() && fault != BlockFault::Unreachable;
+        if is_away || !reading.wait_budget.allows_blocks(&state.reply_time) {
             cycle.stop(&mut state.plan);
         } else if !reading.wait_budget.allows_suspects(&state.reply_time) {
             cycle.leave_suspects(&mut state.plan);

@@ -26,6 +26,10 @@ const MAX_LOST_RETRY: Duration = Duration::from_secs(60);
 const MAX_COSTLY_RETRY: Duration = Duration::from_mins(5);
 /// Time after which block limits and unreadable gaps are forgotten: a temporary fault may have caused them.
 const PLAN_RESET_INTERVAL: Duration = Duration::from_hours(1);
+/// Cycles in a row without a reply after which a device that once replied is not there: only one block is asked for in each.
+const MAX_EMPTY_CYCLES: usize = 1;
+/// The same of a device that never replied: the first blocks of its profile may be those that it does not have.
+const MAX_EMPTY_CYCLES_AT_START: usize = 3;
 /// Requests of a search for readable points in one cycle; the next cycle goes on with it.
 const SEARCH_REQUESTS: usize = 100;
 
@@ -150,9 +154,20 @@ impl SourceState {
             if had_value(true) || self.plan.has_oversized() { MAX_LOST_RETRY } else { MAX_COSTLY_RETRY };
         self.cheap_retry.end(&self.plan, now, longest_cheap);
         self.costly_retry.end(&self.plan, now, longest_costly);
-        let retry = |is_costly| if is_costly { &self.costly_retry } else { &self.cheap_retry };
-        let next_try = |is_costly| (retry(is_costly).due, retry(is_costly).pause);
-        self.missing.update(settings, &self.settings, &absent, failed, next_try);
+        let next_try = |is_costly| retry(&self.cheap_retry, &self.costly_retry, is_costly);
+        self.missing.update(settings, &self.settings, &absent, next_try);
+    }
+
+    /// Records which channels were read in a cycle that brought others, and logs those that are answered only sometimes.
+    pub(crate) fn note_reliability(&mut self, settings: &DeviceSettings, failed: &FailedReads, frame: &Frame) {
+        let next_try = |is_costly| retry(&self.cheap_retry, &self.costly_retry, is_costly);
+        self.missing.note_cycle(settings, &self.settings, failed, frame, next_try);
+    }
+
+    /// Whether the device has answered nothing for so long that one more request without a reply is enough.
+    pub(crate) fn seems_away(&self) -> bool {
+        let was_read = self.valueless.len() < self.plan.channel_count();
+        self.empty_cycles >= if was_read { MAX_EMPTY_CYCLES } else { MAX_EMPTY_CYCLES_AT_START }
     }
 
     /// Records which channels have had a value.
@@ -176,15 +191,21 @@ impl SourceState {
         }
     }
 
-    /// The channels that a request reads.
+    /// The channels that have no value without a request.
     pub(crate) fn channels(&self, request: &ReadRequest) -> Vec<usize> {
-        self.plan.channels(request).collect()
+        self.plan.dependent_channels(request)
     }
 }
 
 /// Whether the device says itself that it cannot read a point now.
 fn is_temporary(fault: BlockFault) -> bool {
     matches!(fault, BlockFault::Failing | BlockFault::Busy)
+}
+
+/// When points without values are asked for next, and after which pause.
+fn retry(cheap: &RetryTimer, costly: &RetryTimer, is_costly: bool) -> (Instant, Duration) {
+    let timer = if is_costly { costly } else { cheap };
+    (timer.due, timer.pause)
 }
 
 impl RetryTimer {

@@ -3,8 +3,10 @@
 mod field;
 mod fixture;
 mod hour;
+mod intermittent;
 mod late;
 mod learning;
+mod losses;
 mod malformed;
 mod outage;
 mod pacing;

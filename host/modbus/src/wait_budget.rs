@@ -11,6 +11,8 @@ use bessai_domain::plan::Cycle;
 const MIN_SHORT_LIMIT: Duration = Duration::from_millis(50);
 /// The short time limit as a multiple of the longest usual reply time.
 const SHORT_LIMIT_FACTOR: u32 = 4;
+/// Requests without a reply that share the time after the first one, where it is not known how fast a device replies.
+const MAX_SHARED_FAILURES: u32 = 3;
 /// The usual reply time falls by this part of it with each reply, so that one slow reply is not remembered for ever.
 const REPLY_TIME_DECAY: u32 = 64;
 
@@ -63,38 +65,60 @@ fn slow_maximum(longest: Duration, took: Duration) -> Duration {
     took.max(longest.saturating_sub(longest / REPLY_TIME_DECAY))
 }
 
+/// Which requests of a cycle get short time limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ShortLimits {
+    /// Those after one without a reply: as long as the device usually takes.
+    Usual,
+    /// The same, but how fast the device replies is not known: they share what is left.
+    Shared,
+    /// None: they have to wait as long as the one without a reply, or for a new connection.
+    None,
+}
+
 /// What is left of a cycle's time for replies that do not come.
 #[derive(Debug)]
 pub(crate) struct WaitBudget {
     limit: Duration,
-    /// Requests may get short limits; not if they have to wait as long as the one without a reply.
-    has_short_limits: bool,
+    short_limits: ShortLimits,
     waited: Duration,
     failures: u32,
+    has_reply: bool,
 }
 
 impl WaitBudget {
     /// For a cycle whose requests have this time limit.
     pub(crate) fn new(limit: Duration, reply_time: &ReplyTime) -> Self {
-        let has_short_limits = reply_time.short_limit(None, limit).is_some();
-        Self { limit, has_short_limits, waited: Duration::ZERO, failures: 0 }
+        let short_limits = match reply_time {
+            ReplyTime { is_held_up: true, .. } => ShortLimits::None,
+            ReplyTime { longest: None, .. } => ShortLimits::Shared,
+            ReplyTime { longest: Some(_), .. } => ShortLimits::Usual,
+        };
+        Self { limit, short_limits, waited: Duration::ZERO, failures: 0, has_reply: false }
     }
 
     /// The time limit of the cycle's next request, for the block with that first item. `is_open`: the connection need not be
     /// opened for it.
     pub(crate) fn limit(&self, cycle: &Cycle, block: Option<usize>, reply_time: &ReplyTime, is_open: bool) -> Duration {
-        let is_short = self.failures > 0 || (cycle.asks_suspect() && !cycle.asks_new_suspect());
-        if !(is_short && is_open && self.has_short_limits) {
-            return self.limit;
+        // Where nothing is answered, one request has the whole limit, whose error is shown.
+        let is_short = self.failures > 0 || self.has_reply && cycle.asks_suspect() && !cycle.asks_new_suspect();
+        let shortest = MIN_SHORT_LIMIT.min(self.limit);
+        match self.short_limits {
+            ShortLimits::Usual if is_short && is_open => {
+                let short = reply_time.short_limit(block, self.limit).unwrap_or(self.limit);
+                // All attempts together never take two time limits.
+                short.min(self.longest_wait().saturating_sub(self.waited)).max(shortest)
+            }
+            ShortLimits::Shared if is_short && is_open => {
+                ((self.longest_wait() - self.limit) / MAX_SHARED_FAILURES).max(shortest)
+            }
+            _ => self.limit,
         }
-        let short = reply_time.short_limit(block, self.limit).unwrap_or(self.limit);
-        // All attempts together never take two time limits.
-        short.min(self.longest_wait().saturating_sub(self.waited)).max(MIN_SHORT_LIMIT.min(self.limit))
     }
 
     /// The time limit of a request that the device has just answered.
     pub(crate) fn witness_limit(&self, block: Option<usize>, reply_time: &ReplyTime) -> Duration {
-        let short = reply_time.short_limit(block, self.limit).filter(|_| self.has_short_limits);
+        let short = reply_time.short_limit(block, self.limit).filter(|_| self.short_limits == ShortLimits::Usual);
         short.unwrap_or(self.limit)
     }
 
@@ -105,8 +129,9 @@ impl WaitBudget {
 
     /// Records that the device has replied: from now on its reply time is known.
     pub(crate) fn record_reply(&mut self) {
+        self.has_reply = true;
         if self.failures == 0 {
-            self.has_short_limits = true;
+            self.short_limits = ShortLimits::Usual;
         }
     }
 
@@ -116,7 +141,7 @@ impl WaitBudget {
         self.waited += took;
         if !is_open {
             // A new connection costs time too, and many devices accept only a few.
-            self.has_short_limits = false;
+            self.short_limits = ShortLimits::None;
         }
     }
 
@@ -126,13 +151,24 @@ impl WaitBudget {
     }
 
     /// Whether the blocks that were read before are asked for.
-    pub(crate) fn allows_blocks(&self) -> bool {
-        if self.has_short_limits { self.waited + MIN_SHORT_LIMIT <= self.longest_wait() } else { self.failures < 2 }
+    pub(crate) fn allows_blocks(&self, reply_time: &ReplyTime) -> bool {
+        match self.short_limits {
+            // What is left must be enough for a usual reply.
+            ShortLimits::Usual => {
+                let least = reply_time
+                    .longest
+                    .unwrap_or_default()
+                    .clamp(MIN_SHORT_LIMIT, MIN_SHORT_LIMIT.max(self.limit * 3 / 4));
+                self.waited + least <= self.longest_wait()
+            }
+            ShortLimits::Shared => self.failures <= MAX_SHARED_FAILURES,
+            ShortLimits::None => self.failures < 2,
+        }
     }
 
     /// Whether further suspects are asked for.
     pub(crate) fn allows_suspects(&self, reply_time: &ReplyTime) -> bool {
-        match reply_time.short_limit(None, self.limit).filter(|_| self.has_short_limits) {
+        match reply_time.short_limit(None, self.limit).filter(|_| self.short_limits == ShortLimits::Usual) {
             Some(short) => self.waited + short <= self.limit,
             None => self.failures == 0,
         }
@@ -172,9 +208,9 @@ mod tests {
         reply_time.record(0, MS);
         let mut wait_budget = WaitBudget::new(1000 * MS, &reply_time);
         wait_budget.record(1000 * MS, true);
-        assert!(wait_budget.allows_blocks() && !wait_budget.allows_suspects(&reply_time));
+        assert!(wait_budget.allows_blocks(&reply_time) && !wait_budget.allows_suspects(&reply_time));
         let mut asked = 0;
-        while wait_budget.allows_blocks() {
+        while wait_budget.allows_blocks(&reply_time) {
             wait_budget.record(50 * MS, true);
             asked += 1;
         }
@@ -182,9 +218,28 @@ mod tests {
         reply_time.hold_up();
         let mut wait_budget = WaitBudget::new(1000 * MS, &reply_time);
         wait_budget.record(1000 * MS, true);
-        assert!(wait_budget.allows_blocks() && !wait_budget.allows_suspects(&reply_time));
+        assert!(wait_budget.allows_blocks(&reply_time) && !wait_budget.allows_suspects(&reply_time));
         wait_budget.record(1000 * MS, true);
-        assert!(!wait_budget.allows_blocks());
+        assert!(!wait_budget.allows_blocks(&reply_time));
+    }
+
+    #[test]
+    fn before_the_first_reply_a_few_blocks_share_the_time_of_a_cycle() {
+        let reply_time = ReplyTime::default();
+        let mut wait_budget = WaitBudget::new(1200 * MS, &reply_time);
+        let cycle =
+            bessai_domain::profile::toml::read("box", "[points]\na = { address = 0, type = \"uint16\", scale = 1 }\n")
+                .map(|profile| profile.plan(None, bessai_domain::register::UnitId(1), profile.read_limits).cycle());
+        let cycle = cycle.unwrap();
+        let limit = |wait_budget: &WaitBudget| wait_budget.limit(&cycle, Some(0), &reply_time, true);
+        assert_eq!(limit(&wait_budget), 1200 * MS);
+        wait_budget.record(1200 * MS, true);
+        for _ in 0..3 {
+            assert!(wait_budget.allows_blocks(&reply_time));
+            assert_eq!(limit(&wait_budget), 350 * MS);
+            wait_budget.record(350 * MS, true);
+        }
+        assert!(!wait_budget.allows_blocks(&reply_time));
     }
 
     #[test]

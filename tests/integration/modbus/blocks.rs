@@ -120,3 +120,24 @@ async fn points_that_were_never_answered_do_not_keep_the_others_from_being_read(
     let health = gateway.health().await;
     assert_eq!(health["devices"]["box"]["missing_points"], 2, "{health}");
 }
+
+#[tokio::test]
+async fn a_block_that_is_answered_every_second_time_is_named_once_and_shown_until_it_is_steady() {
+    let broker = Broker::start();
+    let server = serve(Transport::Tcp, registers([7]));
+    let gateway = site(&broker, &device("box", &format!("tcp://{}", server.address()), 7, "")).run();
+    gateway.wait_for_log("answers").await;
+    server.set_fault_rules([FaultRule::new(Fault::Silence).registers(20, 23).every(2)]);
+    let shown = |health: &Value| health["devices"]["box"]["missing"][0].clone();
+    let health = gateway.wait_for_health("the block", |health| shown(health)["state"] == "intermittent").await;
+    let block = shown(&health);
+    let cause = block["cause"].as_str().unwrap();
+    assert!(cause.starts_with("answered only sometimes (") && cause.contains("last error: no reply"), "{block}");
+    assert!(block["next_try_s"].is_null() && health["devices"]["box"]["online"] == true, "{health}");
+    gateway.wait_for_log("energy at 20 is answered only sometimes (").await;
+    server.set_fault(None);
+    gateway.wait_for_health("all points", |health| health["devices"]["box"]["missing_points"] == 0).await;
+    gateway.wait_for_log("answers each read of energy at 20 again").await;
+    assert_eq!(mentions(&gateway, "box"), 2, "{}", gateway.log());
+    assert!(!gateway.log().contains("between requests"), "{}", gateway.log());
+}

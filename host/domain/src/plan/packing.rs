@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::factors::Rereads;
 use super::latest::LatestNumbers;
 use super::learned::Learned;
+use super::reading::scaled_by;
 use crate::profile::{Item, Point, Profile, ReadLimits, RegisterMap, Role};
 use crate::register::{Table, UnitId};
 
@@ -97,6 +98,15 @@ impl Plan {
     pub fn channels<'a>(&'a self, request: &'a ReadRequest) -> impl Iterator<Item = usize> + 'a {
         let roles = request.items.iter().filter_map(|&item| self.item(item)).map(|item| item.role);
         roles.filter_map(|role| if let Role::Value(channel) = role { Some(channel) } else { None })
+    }
+
+    /// The positions of the channels that have no value if a request brings none: also those whose scale factor it reads.
+    pub fn dependent_channels(&self, request: &ReadRequest) -> Vec<usize> {
+        let mut channels: Vec<usize> = self.channels(request).collect();
+        let roles = request.items.iter().filter_map(|&item| self.item(item)).map(|item| item.role);
+        let factors = roles.filter_map(|role| if let Role::Factor(factor) = role { Some(factor) } else { None });
+        factors.for_each(|factor| channels.extend(scaled_by(&self.map, factor)));
+        channels
     }
 
     /// Number of values in a frame.

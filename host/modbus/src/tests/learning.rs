@@ -375,6 +375,41 @@ fn blocks_behind_silent_ones_are_read_in_the_first_cycle_too() {
 }
 
 #[test]
+fn a_device_whose_first_blocks_are_dead_from_the_start_is_read_within_three_cycles() {
+    for framing in BOTH {
+        // After four reads of a serial bus without a reply the gateway waits until no late one can come.
+        for dead in 1..if framing == Framing::Tcp { BLOCKS.len() } else { 4 } {
+            let case = format!("{framing:?}, {dead} dead");
+            let log = captured_log(async {
+                let mut bus = TestBus::with(framing, &memory(), &all());
+                let last = BLOCKS[dead - 1] + 9;
+                bus.server.set_fault_rules([FaultRule::new(Fault::Silence).registers(0, last)]);
+                let mut seen = Seen::default();
+                seen.cycles(&mut bus, 3).await;
+                let live: Vec<u16> = addresses().into_iter().filter(|at| *at > last).collect();
+                let is_read = |frame: &Frame| absent(frame).iter().all(|at| !live.contains(at));
+                assert!(is_read(&seen.frames[2].1), "{case}: {:?}", seen.frames);
+                // The first block takes the whole time limit, the others are tried in the rest of the cycle.
+                let in_first_cycle = framing == Framing::Tcp && dead <= 3;
+                assert!(!in_first_cycle || is_read(&seen.frames[0].1), "{case}: {:?}", seen.frames);
+                let limit = if framing == Framing::Tcp { 2 * TIMEOUT - 10 * MS } else { 1900 * MS };
+                assert!(longest_cycle(&seen.frames) <= limit, "{case}: {:?}", seen.frames);
+                seen.cycles(&mut bus, 60).await;
+                let blocks = || seen.missing.iter().flat_map(|missing| &missing.blocks);
+                let names_limit =
+                    |cause: &str| cause.contains("within 500ms") || cause.contains("shortened time limit");
+                assert!(
+                    blocks().count() > 0 && blocks().all(|block| names_limit(&block.cause)),
+                    "{case}: {:?}",
+                    seen.missing
+                );
+            });
+            assert!(!log.contains("needs a pause"), "{case}: {log}");
+        }
+    }
+}
+
+#[test]
 fn each_block_without_values_has_a_cause_of_its_own() {
     for framing in BOTH {
         in_virtual_time(async {

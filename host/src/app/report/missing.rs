@@ -28,6 +28,7 @@ fn block(block: &MissingBlock) -> Value {
         "last": block.last,
         "points": block.points,
         "count": block.count,
+        "state": block.state.name(),
         "cause": block.cause,
         "missing_s": Instant::from_std(block.since).elapsed().as_secs(),
         "next_try_s": block.next_try.map(|next_try| seconds_until(Instant::from_std(next_try))),
