@@ -422,7 +422,10 @@ impl Requester {
         if fault != BlockFault::Unreachable {
             reading.unconfirmed = Some(request.unit);
         }
-        let is_away = reading.at.is_none() && state.seems_away() && fault != BlockFault::Unreachable;
+        // A new connection to a device that has not answered has to wait.
+        let is_disconnected = state.is_empty && !self.connection.is_open();
+        let is_away = reading.at.is_none() && (state.seems_away() || is_disconnected);
+        let is_away = is_away && fault != BlockFault::Unreachable;
         if is_away || !reading.wait_budget.allows_blocks(&state.reply_time) {
             cycle.stop(&mut state.plan);
         } else if !reading.wait_budget.allows_suspects(&state.reply_time) {

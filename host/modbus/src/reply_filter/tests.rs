@@ -315,6 +315,7 @@ fn the_reply_to_another_masters_request_of_the_same_length_is_not_taken() {
     line.filter.discard(&rtu(UNIT, &rival));
     line.ask(&READ);
     assert_eq!(line.reply(&[rtu(UNIT, &theirs), rtu(UNIT, &VALUES)].concat()), Some(VALUES.to_vec()));
+    assert!(!line.filter.may_be_foreign(), "no second reply has to be waited for");
     // It was not seen: two different replies are ambiguous.
     line.ask(&READ);
     assert!(line.reply(&[rtu(UNIT, &theirs), rtu(UNIT, &VALUES)].concat()).is_some());

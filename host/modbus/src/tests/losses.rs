@@ -1,11 +1,11 @@
-//! Replies that are lost on a serial bus, of a device that refuses all registers which are no points.
+//! Replies that are lost on a serial bus, or are another master's, of a device that refuses all registers which are no points.
 
 use std::time::Duration;
 
 use bessai_simulator::registers::{Registers, Table};
 use bessai_simulator::server::{Fault, FaultRule, Framing};
 
-use super::fixture::{MS, TestBus, in_virtual_time, registers};
+use super::fixture::{MS, Received, TestBus, good, in_virtual_time, registers};
 
 /// First register and length of each block.
 const BLOCKS: [(u16, u16); 7] = [(0, 4), (100, 3), (200, 5), (300, 2), (400, 1), (500, 2), (600, 3)];
@@ -73,5 +73,22 @@ fn a_device_of_single_registers_is_read_again_after_a_probe_that_it_refuses() {
         let since = bus.frames(1).await.at;
         while !bus.frame().await.value.faults.is_empty() {}
         assert!(bus.start.elapsed() < since + Duration::from_secs(4), "{:?}", bus.start.elapsed());
+    });
+}
+
+#[test]
+fn a_master_whose_requests_are_seen_costs_no_time() {
+    in_virtual_time(async {
+        let memory = Registers::new();
+        memory.fill(1, Table::Holding, 0..=400, 7);
+        let mut bus = TestBus::with(Framing::Rtu, &memory, &registers([0, 1, 100, 101, 200, 201, 300, 301]));
+        bus.server.set_fault(Some(Fault::OtherMaster));
+        for _ in 0..20 {
+            let Received { at, value } = bus.frame().await;
+            assert_eq!(good(&value), [7.0; 8]);
+            let took = at - Duration::from_secs(at.as_secs());
+            // What follows a reply delays the next request until the bus is silent.
+            assert!(took < 100 * MS, "{took:?}");
+        }
     });
 }
