@@ -48,6 +48,16 @@ fn tables_and_units_get_separate_requests() {
 }
 
 #[test]
+fn a_value_depends_on_the_request_with_its_scale_factor_too() {
+    let plan = plan(
+        "a = { address = 1, type = \"int16\", scale_register = 900 }\nb = { address = 2, type = \"int16\", scale = 1 }",
+    );
+    let dependent: Vec<_> = plan.requests().map(|request| (request.start, plan.dependent_channels(request))).collect();
+    // The factor is read before and after.
+    assert_eq!(dependent, [(900, vec![0]), (1, vec![0, 1]), (900, vec![0])]);
+}
+
+#[test]
 fn overlapping_points_of_a_python_profile_get_separate_requests() {
     let text = r#"{"registers": {
         "a": {"address": 40071, "type": "FLOAT32", "scale": 1},
