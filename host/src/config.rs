@@ -57,6 +57,7 @@ mod topic_level;
 mod watchdog;
 
 pub(crate) use self::broker::{BrokerConfig, BrokerHabits, ProxyConfig};
+pub(crate) use self::control::CONTACT_KNOWN_FOR;
 pub(crate) use self::device::{DeviceConfig, ReadSettings, parse_address};
 pub(crate) use self::environment::ProcessEnvironment;
 pub(crate) use self::feed::{ComponentSource, DEFAULT_FEED, FeedConfig};
@@ -170,8 +171,8 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
     site_broker.is_configured |= !file.is_readable || !variables.are_complete();
     site_broker.files_not_found = variables.files_not_found(&file);
     let safety = safety::read(&table, &devices, findings);
-    let control = control::read(&table, &devices);
-    let models = models::read(&table, &file.folder, &devices);
+    let control = control::read(&table, &devices, findings);
+    let models = models::read(&table, &file.folder, &devices, control.as_ref(), findings);
     let journal = journal::read(&table, &file.folder, &data_dir);
     let abort_after = watchdog::read(&table);
     let section = plugins::read_section(&table, &file.folder, &variables);

@@ -23,7 +23,7 @@ impl ControlRoom {
     /// The error says why it is refused.
     fn accept(&mut self, new: NewProposal, context: &mut Context<'_>) -> Result<(), String> {
         let NewProposal { id, holder, proposal, lease } = new;
-        let lease = lease.unwrap_or(DEFAULT_LEASE);
+        let lease = lease.unwrap_or(DEFAULT_LEASE.min(self.longest_lease));
         let name = &proposal.device;
         let is_stopping = self.is_stopping;
         let known = self.devices.get_mut(name).filter(|device| !device.is_leaving);

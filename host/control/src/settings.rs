@@ -77,8 +77,8 @@ impl ControlledDevice {
         configured.or_else(|| self.profile_kw())
     }
 
-    /// The greatest power that the profile's registers take.
-    fn profile_kw(&self) -> Option<f64> {
+    /// The greatest power that the profile's registers take, in kW; none if the profile does not say.
+    pub fn profile_kw(&self) -> Option<f64> {
         let set_point = self.profile.set_point.as_ref()?;
         let of_recipe =
             set_point.recipe.iter().flat_map(|recipe| recipe.writes()).filter_map(|write| match write.value {

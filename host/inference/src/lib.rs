@@ -41,6 +41,7 @@ use service::{Surroundings, WantedModels, Work};
 use status::{SharedStatus, StatusList};
 
 pub use folder::listed;
+pub use runner::valid_for;
 pub use status::{ModelState, ModelStatus};
 pub use tried::{TriedModel, inspect, try_model};
 

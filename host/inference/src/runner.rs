@@ -30,6 +30,11 @@ const VALID_FOR_RUNS: u32 = 3;
 /// A set-point holds at least so long: a device that is read often may not answer for some seconds.
 const LEAST_VALID_FOR: Duration = Duration::from_secs(10);
 
+/// How long a set-point holds of a model that runs with this period.
+pub fn valid_for(period: Duration) -> Duration {
+    period.saturating_mul(VALID_FOR_RUNS).max(LEAST_VALID_FOR)
+}
+
 /// A loaded model, which runs if its inputs are found at the site.
 struct Current {
     worker: Worker,
@@ -174,7 +179,7 @@ impl Runner {
         let Some(Current { manifest, binding: Some(binding), .. }) = &self.current else { return };
         self.status.update(|status| status.note_answer(&output, took));
         let (device, channel) = (binding.device.clone(), manifest.output.channel.clone());
-        let valid_for = binding.period.max(self.settings.period).saturating_mul(VALID_FOR_RUNS).max(LEAST_VALID_FOR);
+        let valid_for = valid_for(binding.period.max(self.settings.period));
         let exchange = binding.exchange();
         let output = match (manifest.kind, output) {
             (Kind::Anomaly, Ok(score)) => ModelOutput::Anomaly(self.anomaly(device, score, exchange)),

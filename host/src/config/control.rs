@@ -1,6 +1,8 @@
 //! `[control]`: which devices set-points are written to, and how far. Without it nothing is written.
 
-use std::collections::BTreeMap;
+mod consistency;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +14,19 @@ use bessai_domain::settings::{Mistake, SettingsTable, most_similar, unknown_name
 use super::device::Devices;
 use super::feed_scan::FeedScan;
 use super::findings::Findings;
+use super::topic_level::invalid_level;
 
 /// `longest_lease`: the times that can be configured. A set-point of a holder that is gone must end within a day.
 const LONGEST_LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// An input of a contact that was not read for this long counts as active.
+pub(crate) const CONTACT_KNOWN_FOR: Duration = Duration::from_secs(15);
+/// Who comes before all feeds, as events name it.
+const OPERATOR: &str = "operator";
 /// `writes_per_day`: more would wear out any flash.
 const WRITES_PER_DAY: RangeInclusive<u32> = 0..=10_000;
 
 /// The settings of control; none if it is off.
-pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices) -> Option<ControlSettings> {
+pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices, findings: &Findings) -> Option<ControlSettings> {
     let table = table.table("control")?;
     let is_enabled = table.boolean("enabled").unwrap_or(false);
     let defaults = ControlSettings::default();
@@ -30,23 +37,61 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices) -> Option<Contr
         contacts: read_contacts(&table, devices),
     };
     check_contacts(&table, &settings, devices);
-    if is_enabled && settings.devices.is_empty() && table.value("devices").is_none() {
-        let hint = "is missing; name each device that may be written to, such as devices = [\"battery\"]";
-        table.mistakes().add(Mistake::without_value(table.key("devices"), hint));
-    }
+    check_names(&table, is_enabled);
+    consistency::check(&table, &settings, devices, findings);
     table.report_unknown_keys();
     is_enabled.then_some(settings)
 }
 
-/// Warns of feeds in `priority` that do not exist. Feeds may come and go while the gateway runs, so it is no mistake.
+/// Whether devices are named, and none twice.
+fn check_names(table: &SettingsTable<'_>, is_enabled: bool) {
+    let devices = table.value("devices");
+    let names_none = match devices {
+        Some(toml::Value::Array(names)) => names.is_empty(),
+        Some(toml::Value::Table(entries)) => entries.is_empty(),
+        _ => false,
+    };
+    if is_enabled && devices.is_none() {
+        let hint = "is missing; name each device that may be written to, such as devices = [\"battery\"]";
+        table.mistakes().add(Mistake::without_value(table.key("devices"), hint));
+    } else if is_enabled && names_none {
+        let hint =
+            "names no device, so that nothing can be written; name each one that may be, or write enabled = false";
+        table.add_mistake("devices", hint);
+    }
+    for key in ["devices", "priority"] {
+        let names =
+            table.value(key).and_then(toml::Value::as_array).into_iter().flatten().filter_map(toml::Value::as_str);
+        let mut seen = BTreeSet::new();
+        if let Some(name) = names.into_iter().find(|name| !seen.insert(*name)) {
+            table.add_mistake(key, format!("names {name} twice; name it once"));
+        }
+    }
+}
+
+/// Finds what `priority` names that is no feed. Feeds may come and go while the gateway runs, so that an unknown one is a warning;
+/// what can never be a feed is a mistake.
 pub(super) fn check_priority(settings: &ControlSettings, scan: &FeedScan, findings: &Findings) {
+    let add_mistake = |hint: String| {
+        findings.file.add(Mistake::new("control.priority", format!("{:?}", settings.priority), hint));
+    };
     let unknown = settings.priority.iter().filter(|name| scan.is_readable && !scan.names.contains(*name));
     for name in unknown {
-        let hint = match most_similar(name, scan.names.iter().map(String::as_str)) {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => format!("add {name}.toml to the plugins folder, or remove the name"),
-        };
-        findings.warn(format!("control.priority names the feed {name}, which does not exist; {hint}"));
+        if name == OPERATOR {
+            add_mistake("the operator comes before all feeds; remove the name".into());
+        } else if let Some(reason) = invalid_level(name) {
+            let meant = name.strip_prefix("feed/").filter(|meant| scan.names.contains(*meant));
+            add_mistake(match meant {
+                Some(meant) => format!("{name} is no name of a feed; write {meant}"),
+                None => format!("{name} is no name of a feed: it {reason}"),
+            });
+        } else {
+            let hint = match most_similar(name, scan.names.iter().map(String::as_str)) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("add {name}.toml to the plugins folder, or remove the name"),
+            };
+            findings.warn(format!("control.priority names the feed {name}, which does not exist; {hint}"));
+        }
     }
 }
 

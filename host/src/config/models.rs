@@ -1,15 +1,20 @@
 //! `[[model]]`: ONNX models to run.
 
+mod consistency;
+
 use std::path::Path;
 use std::time::Duration;
 
+use bessai_control::ControlSettings;
 use bessai_domain::anomaly::AnomalyRules;
 use bessai_domain::dispatch::DispatchRules;
 use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
 use bessai_inference::{DEFAULT_MODEL_BYTES, LARGEST_MODEL_BYTES, ModelSettings};
 
 use super::device::Devices;
+use super::findings::Findings;
 use super::size;
+use super::topic_level::invalid_level;
 
 /// A model's name if it has none.
 const DEFAULT_NAME: &str = "dispatch";
@@ -18,10 +23,17 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads all models; relative paths are relative to `folder`. The files themselves are opened when the models are
 /// loaded.
-pub(super) fn read(table: &SettingsTable<'_>, folder: &Path, devices: &Devices) -> Vec<ModelSettings> {
+pub(super) fn read(
+    table: &SettingsTable<'_>,
+    folder: &Path,
+    devices: &Devices,
+    control: Option<&ControlSettings>,
+    findings: &Findings,
+) -> Vec<ModelSettings> {
     let mut models: Vec<ModelSettings> = Vec::new();
     for table in table.tables("model") {
         let model = read_model(&table, folder, devices);
+        consistency::check(&table, &model, devices, control, findings);
         if models.iter().any(|earlier| earlier.name == model.name) {
             let hint = "is the name of an earlier model; give each model a unique name";
             table.mistakes().add(Mistake::new(table.key("name"), &model.name, hint));
@@ -42,6 +54,9 @@ fn read_model(table: &SettingsTable<'_>, folder: &Path, devices: &Devices) -> Mo
     let names = || devices.list.iter().map(|device| device.name.as_str());
     if let Some(device) = device.filter(|device| devices.is_complete && !names().any(|name| name == *device)) {
         table.add_mistake("device", format!("the device {}", unknown_name_hint(device, names())));
+    }
+    if let Some(hint) = table.text("name").and_then(invalid_level) {
+        table.add_mistake("name", hint);
     }
     let model = ModelSettings {
         name: table.text("name").or(folder_of_models).unwrap_or(DEFAULT_NAME).into(),

@@ -23,6 +23,7 @@ mod devices;
 mod feeds;
 mod fuzz;
 mod kinds;
+mod models;
 mod safety;
 mod variables;
 
@@ -267,24 +268,6 @@ fn unknown_keys_suggest_the_nearest_one() {
     check_file("[broker]\nurll = 1", &["broker.urll: is unknown; did you mean `url`?"]);
     check_file("[[device]]\nadress = 1", &["device[0].adress: is unknown; did you mean `address`?"]);
     check_file("[[model]]\nfile = \"a\"\nnmae = 1", &["model[0].nmae: is unknown; did you mean `name`?"]);
-}
-
-#[test]
-fn invalid_rules_and_sizes_of_models() {
-    let check = |line: &str, expected: &str| check_file(&format!("[[model]]\nfile = \"a\"\n{line}"), &[expected]);
-    let hint = "write a size from 1MiB to 256MiB, such as \"64MiB\"";
-    check("max_size = \"1GiB\"", &format!("model[0].max_size = \"1GiB\": {hint}"));
-    let hint = "write a number that is not negative; the key itself says the direction";
-    check("max_charge_kw = -5.5", &format!("model[0].max_charge_kw = -5.5: {hint}"));
-    let hint = "no set-point could ever change; write a number above 0";
-    check("ramp_kw_per_min = 0", &format!("model[0].ramp_kw_per_min = 0: {hint}"));
-    check("alert_at = 1.5", "model[0].alert_at = 1.5: write a number from 0 to 1");
-    check("dir = \"b\"", "model[0].file = \"a\": name either a file or, with dir, a folder of them");
-    let hint = "the models of a folder are named after their files; remove it";
-    check_file("[[model]]\ndir = \"b\"\nname = \"c\"", &[&format!("model[0].name = \"c\": {hint}")]);
-    let case = Case::new().file("bessai.toml", "[[model]]\ndir = \"models\"\nmax_size = \"200MiB\"");
-    let models = case.config().models;
-    assert_eq!((models[0].is_folder, models[0].max_bytes), (true, 200 << 20));
 }
 
 #[test]

@@ -77,6 +77,13 @@ fn check_loads_each_model_and_names_the_field_that_does_not_fit() {
     assert!(printed.contains(first) && printed.contains(second), "{printed}");
     let (code, printed) = check(&site().file("bessai.toml", settings("models/none.onnx", "")));
     assert!(code == Some(0) && printed.contains("(missing: the gateway runs without this model)"), "{printed}");
+    assert!(printed.contains("models/none.onnx does not exist; copy it there, or correct the path. "), "{printed}");
+    let (code, printed) = check(&site().file("bessai.toml", settings("models/dispatc.onnx", "")));
+    assert!(code == Some(0) && printed.contains("does not exist; did you mean dispatch.onnx? "), "{printed}");
+    let (code, printed) = check(&site().file("bessai.toml", "[[model]]\ndir = \"none\"\n"));
+    assert!(code == Some(0) && printed.contains("/none does not exist; its models run once it is there"), "{printed}");
+    let (code, printed) = check(&site().file("bessai.toml", "[[model]]\ndir = \"models/dispatch.onnx\"\n"));
+    assert!(code == Some(78) && printed.contains("dispatch.onnx is a file; name it as file = "), "{printed}");
 }
 
 #[tokio::test]

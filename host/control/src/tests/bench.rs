@@ -133,17 +133,26 @@ impl Bench {
         bench
     }
 
+    /// A proposal that names no end.
+    pub(super) fn propose_without_end(&mut self, holder: Holder, channel: &str, value: f64) {
+        self.submit(holder, channel, Some(value), None);
+    }
+
     pub(super) fn propose(&mut self, holder: Holder, channel: &str, value: Option<f64>, seconds: u64) {
-        let id = ProposalId(self.proposals.len() as u64);
-        self.proposals.push(id);
         let lease = Duration::from_secs(seconds);
         if channel == CHARGE_LIMIT {
             self.charge_limit = value.map(|value| (self.now.plus(lease), value));
         }
+        self.submit(holder, channel, value, Some(lease));
+    }
+
+    fn submit(&mut self, holder: Holder, channel: &str, value: Option<f64>, lease: Option<Duration>) {
+        let id = ProposalId(self.proposals.len() as u64);
+        self.proposals.push(id);
         let (device, channel) = (DEVICE.to_owned(), channel.to_owned());
         let value = value.map(SetValue::Number);
         let proposal = Proposal { device, channel, value, until: None, reference: String::new() };
-        self.input(Input::Proposed(NewProposal { id, holder, proposal, lease: Some(lease) }));
+        self.input(Input::Proposed(NewProposal { id, holder, proposal, lease }));
     }
 
     pub(super) fn judge(&mut self, state: SafetyState) {

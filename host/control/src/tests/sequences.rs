@@ -324,3 +324,15 @@ fn of_two_feeds_without_priority_the_newest_applies_and_the_other_one_follows() 
     assert_eq!(bench.device["power"], 2000.0);
     assert_eq!(bench.outcomes(0)[..1], [verified(1.0)]);
 }
+
+#[test]
+fn a_proposal_without_end_holds_no_longer_than_the_longest_lease() {
+    let mut bench = bench();
+    let longest_lease = Duration::from_secs(20);
+    bench.input_of(Input::Settings(ControlSettings { longest_lease, ..bench.settings() }));
+    bench.propose_without_end(feed("trader"), SET_POINT, 2.0);
+    bench.wait(Duration::from_secs(5));
+    assert_eq!(bench.outcomes(0), [verified(2.0)]);
+    bench.wait(longest_lease);
+    assert_eq!(bench.outcomes(0).last(), Some(&WriteOutcome::Expired));
+}

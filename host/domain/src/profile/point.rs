@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::register::{Layout, Scaling, Table, UnitId, WriteFunction};
+use crate::register::{Format, Layout, Scaling, Table, UnitId, WriteFunction};
 use crate::report::ReportRule;
 use crate::site::{Channel, ChannelKind};
+
+/// Bits of a register.
+const REGISTER_BITS: u32 = 16;
 
 /// Whether a point may be read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +125,19 @@ impl Point {
     /// Whether it may be written: its profile allows it, and a public source confirms the register.
     pub const fn is_writable(&self) -> bool {
         !matches!(self.access, Access::Read) && !self.unverified
+    }
+
+    /// How many bits a value has whose bits have a meaning; none for texts, fractions and scaled numbers.
+    pub fn bits(&self) -> Option<u32> {
+        if self.scaling != Scaling::NONE || self.scale_register.is_some() {
+            return None;
+        }
+        match (self.layout.bits, self.layout.format) {
+            (Some(range), _) => Some(u32::from(range.count)),
+            (None, Format::Bool) => Some(1),
+            (None, format) if format.has_bits() => Some(u32::from(format.width()) * REGISTER_BITS),
+            _ => None,
+        }
     }
 
     /// The register after its last one, at most 65,536.

@@ -50,6 +50,16 @@ impl<'a> SettingsTable<'a> {
         self.table.get(key)
     }
 
+    /// Number of its keys.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether it has no key.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     fn typed<T>(&self, key: &'static str, read: impl FnOnce(&'a toml::Value) -> Option<T>, hint: &str) -> Option<T> {
         let value = self.value(key)?;
         let read = read(value);

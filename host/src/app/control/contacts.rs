@@ -10,9 +10,8 @@ use bessai_domain::time::MonotonicTime;
 
 use super::Control;
 use crate::clock::now;
+use crate::config::CONTACT_KNOWN_FOR;
 
-/// An input that was not read for this long counts as active.
-const KNOWN_FOR: Duration = Duration::from_secs(15);
 /// Pause before a limit that was refused is proposed again.
 const RETRY: Duration = Duration::from_secs(30);
 /// How long its limits hold without being renewed, which every verdict does.
@@ -62,7 +61,7 @@ impl Control {
         let mut contacts = std::mem::take(&mut *self.shared.contacts.borrow_mut());
         let at = now().monotonic;
         for state in &mut contacts.list {
-            match state.inactive.is_none_or(|inactive| at.since(inactive) > KNOWN_FOR) {
+            match state.inactive.is_none_or(|inactive| at.since(inactive) > CONTACT_KNOWN_FOR) {
                 true => self.hold_limits(state, at),
                 false => self.end_limits(state),
             }

@@ -1,12 +1,12 @@
 //! Limits that contradict each other, can have no effect, or end safety for good.
 
-use bessai_domain::profile::Profile;
+use bessai_domain::profile::{Point, Profile};
 use bessai_domain::safety::{Alarm, Bounds, HIGHEST_TRIP_CEL, LOWEST_TRIP_CEL};
 use bessai_domain::settings::SettingsTable;
 use bessai_domain::site::ChannelKind;
 use bessai_domain::site::channel::{SOC, TEMPERATURE};
 
-use crate::config::device::Devices;
+use crate::config::device::{DeviceConfig, Devices};
 use crate::config::findings::Findings;
 
 /// The state of charge below which SPEC-002 (4.1) calls a lithium iron phosphate battery's charge critical, %.
@@ -19,7 +19,8 @@ pub(super) fn check(channel: &str, bounds: &Bounds, table: &SettingsTable<'_>, d
     check_range(bounds, table);
     check_reductions(bounds, table);
     check_trips(channel, bounds, table, findings);
-    check_alarm(bounds, table);
+    check_alarm(channel, bounds, table, devices, findings);
+    check_plausible(channel, bounds, table, devices, findings);
     check_age(channel, bounds, table, devices);
     warn_of_ineffective(channel, bounds, table, findings);
     if devices.list.iter().any(|device| is_text(&device.profile, channel)) {
@@ -94,8 +95,18 @@ fn check_trips(channel: &str, bounds: &Bounds, table: &SettingsTable<'_>, findin
     }
 }
 
-/// With 0 outside the safe values a register of which every other value is an alarm is never safe.
-fn check_alarm(bounds: &Bounds, table: &SettingsTable<'_>) {
+/// With 0 outside the safe values a register of which every other value is an alarm is never safe; a bit that no device's
+/// register has is never set.
+fn check_alarm(channel: &str, bounds: &Bounds, table: &SettingsTable<'_>, devices: &Devices, findings: &Findings) {
+    check_alarm_bits(channel, bounds, table, devices, findings);
+    if table.value("alarm") == Some(&toml::Value::Boolean(false)) {
+        let hint = "sets no alarm; write true or the numbers of the bits that are alarms, or remove it";
+        // Without another key the channel would have no limit at all.
+        match table.len() {
+            1 => table.add_mistake("alarm", hint),
+            _ => findings.warn(format!("{} {hint}", shown(table, "alarm"))),
+        }
+    }
     let is_outside = bounds.min.is_some_and(|min| min > 0.0) || bounds.max.is_some_and(|max| max < 0.0);
     if bounds.alarm == Some(Alarm::NonZero) && is_outside {
         table.add_mistake(
@@ -103,6 +114,85 @@ fn check_alarm(bounds: &Bounds, table: &SettingsTable<'_>) {
             "every value but 0 is an alarm, and 0 is not between min and max; remove one of them",
         );
     }
+}
+
+fn check_alarm_bits(channel: &str, bounds: &Bounds, table: &SettingsTable<'_>, devices: &Devices, findings: &Findings) {
+    let Some(Alarm::Bits(mask)) = bounds.alarm.filter(|_| table.value("alarm").is_some()) else { return };
+    let points = points_of(channel, devices);
+    let widths: Vec<_> = points.iter().map(|(device, point)| (*device, point.bits())).collect();
+    if widths.iter().any(|(_, bits)| bits.is_some_and(|bits| 64 - mask.leading_zeros() <= bits)) {
+        return;
+    }
+    // Without a device that is known nothing can be said.
+    let Some((device, bits)) = widths.into_iter().max_by_key(|(_, bits)| *bits) else { return };
+    match bits {
+        Some(bits) => {
+            let (highest, last) = (63 - mask.leading_zeros(), bits.saturating_sub(1));
+            let hint = format!("bit {highest} is never set: `{channel}` of {device} has the bits 0 to {last}; remove it");
+            table.add_mistake("alarm", hint);
+        }
+        None => findings.warn(format!(
+            "{} compares the bits of a scaled number or a fraction, `{channel}` of {device}; write max, or alarm = true",
+            shown(table, "alarm")
+        )),
+    }
+}
+
+/// A reading outside of the profile's plausible range counts as faulty: a limit beyond that range has no effect on one side of it,
+/// and is always broken on the other.
+fn check_plausible(channel: &str, bounds: &Bounds, table: &SettingsTable<'_>, devices: &Devices, findings: &Findings) {
+    let points = points_of(channel, devices);
+    let all =
+        |limit: fn(&Point) -> Option<f64>| points.iter().map(|(_, point)| limit(point)).collect::<Option<Vec<_>>>();
+    let smallest = all(|point| point.min).and_then(|limits| limits.into_iter().reduce(f64::min));
+    let largest = all(|point| point.max).and_then(|limits| limits.into_iter().reduce(f64::max));
+    let written =
+        |(key, limit): (&'static str, Option<f64>)| Some((key, limit.filter(|_| table.value(key).is_some())?));
+    let always_broken = |key: &'static str, hint: String| match key {
+        "trip_above" | "trip_below" => {
+            table.add_mistake(key, format!("{hint}, so that the device always trips; write another limit"));
+        }
+        _ => findings.warn(format!("{} {hint}, so that safety is never safe; write another limit", shown(table, key))),
+    };
+    let no_effect = |key: &'static str, hint: String| {
+        findings.note(format!(
+            "{} has no effect: {hint} that the profile accepts; others count as faulty",
+            shown(table, key)
+        ));
+    };
+    for (key, limit) in [("max", bounds.max), ("trip_above", bounds.trip_above)].into_iter().filter_map(written) {
+        match (smallest, largest) {
+            (Some(smallest), _) if limit < smallest => {
+                always_broken(key, format!("is below {smallest}, the smallest value that the profile accepts"));
+            }
+            (_, Some(largest)) if limit > largest => no_effect(key, format!("{largest} is the largest value")),
+            _ => {}
+        }
+    }
+    for (key, limit) in [("min", bounds.min), ("trip_below", bounds.trip_below)].into_iter().filter_map(written) {
+        match (smallest, largest) {
+            (_, Some(largest)) if limit > largest => {
+                always_broken(key, format!("is above {largest}, the largest value that the profile accepts"));
+            }
+            (Some(smallest), _) if limit < smallest => no_effect(key, format!("{smallest} is the smallest value")),
+            _ => {}
+        }
+    }
+}
+
+/// A key with its value, for a warning.
+fn shown(table: &SettingsTable<'_>, key: &'static str) -> String {
+    let value = table.value(key).map(toml::Value::to_string).unwrap_or_default();
+    format!("{} = {value}", table.key(key))
+}
+
+/// The points that are read for a channel, with their devices; none while one of them is not known.
+fn points_of<'a>(channel: &str, devices: &'a Devices) -> Vec<(&'a str, &'a Point)> {
+    if !devices.know_channels() {
+        return Vec::new();
+    }
+    let of_device = |device: &'a DeviceConfig| device.profile.readable().map(|point| (device.name.as_str(), point));
+    devices.list.iter().flat_map(of_device).filter(|(_, point)| point.channel == channel).collect()
 }
 
 /// A value that is too old before the next one is read makes safety unknown again and again.

@@ -59,6 +59,17 @@ fn invalid_control_settings() {
         "enabled = true",
         "control.devices: is missing; name each device that may be written to, such as devices = [\"battery\"]",
     );
+    let hint = "names no device, so that nothing can be written; name each one that may be, or write enabled = false";
+    check("enabled = true\ndevices = []", &format!("control.devices = []: {hint}"));
+    check("enabled = true\ndevices = {}", &format!("control.devices = {{}}: {hint}"));
+    check(
+        "devices = [\"battery\", \"battery\"]",
+        "control.devices = [\"battery\", \"battery\"]: names battery twice; name it once",
+    );
+    check(
+        "devices = [\"battery\"]\npriority = [\"a\", \"b\", \"a\"]",
+        "control.priority = [\"a\", \"b\", \"a\"]: names a twice; name it once",
+    );
     check(
         "devices = [\"batery\"]",
         "control.devices = [\"batery\"]: the device batery is unknown; did you mean `battery`?",
@@ -87,4 +98,102 @@ fn invalid_control_settings() {
         "control.contact.device: names battery, which [control] devices does not; add it there",
     );
     check("longest_leese = \"1h\"", "control.longest_leese: is unknown; did you mean `longest_lease`?");
+}
+
+#[test]
+fn what_can_never_be_a_feed_has_no_priority() {
+    let check = |names: &str, expected: &str| {
+        let text = format!("[control]\nenabled = true\ndevices = [\"battery\"]\npriority = [{names}]");
+        let case = Case::new().file("bessai.toml", &text).file("plugins/trader.toml", "enabled = false");
+        assert_eq!(case.mistakes(), [format!("control.priority = [{names}]: {expected}")]);
+    };
+    check("\"operator\"", "the operator comes before all feeds; remove the name");
+    check("\"feed/trader\"", "feed/trader is no name of a feed; write trader");
+    check(
+        "\"model/a\"",
+        "model/a is no name of a feed: it contains '/', which is not allowed in a topic level; remove it",
+    );
+    check("\"\"", " is no name of a feed: it is empty; write a name");
+}
+
+/// A site whose device has this profile.
+fn with_profile(profile: &str, settings: &str) -> Case {
+    let case = Case::new().set("DRIVER_PROFILE_PATH", "box.toml").file("box.toml", profile);
+    case.file("bessai.toml", &format!("[control]\nenabled = true\n{settings}"))
+}
+
+/// Points of a device that takes modes only.
+const MODES: &str = "[set_point]\ncharge = [{ point = \"mode\", value = 1 }]\ncharge_kw = 5\n\
+                     release = [{ point = \"mode\", value = 0 }]\n[points]\n\
+                     mode = { address = 1, type = \"uint16\", scale = 1, access = \"RW\" }\n\
+                     input = { address = 2, type = \"uint16\", scale = 1, source = \"slow\" }\n\
+                     text = { address = 3, type = \"string\", count = 4 }\n";
+
+#[test]
+fn a_device_that_can_never_be_set_is_a_mistake() {
+    let read_only = "[points]\nsoc_pct = { address = 1, type = \"uint16\", scale = 1 }";
+    assert_eq!(
+        with_profile(read_only, "devices = [\"battery\"]").mistakes(),
+        ["control.devices.battery: its profile box has nothing that may be written; remove it"]
+    );
+    let modes = format!("sources = {{ slow = \"60s\" }}\n{MODES}");
+    let limit = |limit: f64| with_profile(&modes, &format!("devices.battery = {{ max_charge_kw = {limit} }}"));
+    assert_eq!(
+        limit(3.0).mistakes(),
+        [
+            "control.devices.battery.max_charge_kw = 3: the device charges with 5 kW or not at all; write 5 or more, or 0 to \
+          forbid it"
+        ]
+    );
+    assert!(limit(0.0).config().control.is_some() && limit(5.0).config().control.is_some());
+}
+
+#[test]
+fn a_contact_must_be_read_often_enough_and_be_a_number() {
+    let modes = format!("sources = {{ slow = \"60s\" }}\n{MODES}");
+    let contact = |input: &str| {
+        let contact = format!("[[control.contact]]\ninput = \"{input}\"\ndevice = \"battery\"\ncharge_limit_kw = 1");
+        with_profile(&modes, &format!("devices = [\"battery\"]\n{contact}")).mistakes()
+    };
+    assert_eq!(
+        contact("battery/input"),
+        [
+            "control.contact[0].input = battery/input: battery reads it every 60s, and it counts as active when it has not been \
+          read for 15s; read it more often"
+        ]
+    );
+    assert_eq!(
+        contact("battery/text"),
+        [
+            "control.contact[0].input = battery/text: it is a text, so that it is always active; write the channel of a digital \
+          input"
+        ]
+    );
+}
+
+#[test]
+fn powers_that_limit_nothing_are_warned_of() {
+    let profile = "[set_point]\npower = \"power\"\n[points]\n\
+                   power = { address = 1, type = \"int16\", scale = 1, unit = \"kW\", min = -10, max = 10, access = \"RW\" }\n\
+                   input = { address = 2, type = \"uint16\", scale = 1 }\n";
+    let warnings = |settings: &str| {
+        let warnings = with_profile(profile, settings).warnings().into_iter();
+        warnings.filter(|warning| warning.starts_with("control.")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("devices.battery = { max_charge_kw = 99999, max_discharge_kw = 10 }"),
+        [
+            "control.devices.battery.max_charge_kw = 99999 is more than the 10 kW that the device's registers take; lower it"
+        ]
+    );
+    assert_eq!(
+        warnings("devices.battery = { max_discharge_kw = 5, discharge_limit_fallback_kw = 5 }"),
+        ["control.devices.battery.discharge_limit_fallback_kw = 5 limits nothing: max_discharge_kw = 5; lower it"]
+    );
+    let contact = "[[control.contact]]\ninput = \"battery/input\"\ndevice = \"battery\"\ncharge_limit_kw = 7\n\
+                   discharge_limit_kw = 4";
+    assert_eq!(
+        warnings(&format!("devices.battery = {{ max_charge_kw = 6, max_discharge_kw = 6 }}\n{contact}")),
+        ["control.contact[0].charge_limit_kw = 7 limits nothing: battery is never set to more than 6 kW; lower it"]
+    );
 }

@@ -72,7 +72,7 @@ fn every_key_of_a_channel_is_read_and_the_others_keep_their_defaults() {
     };
     assert_eq!(safety.bounds["power_kw"], power);
     assert_eq!(limits("[safety]\npower_kw = { alarm = true }").bounds["power_kw"].alarm, Some(Alarm::NonZero));
-    assert_eq!(limits("[safety]\npower_kw = { alarm = false }").bounds["power_kw"].alarm, None);
+    assert_eq!(limits("[safety]\npower_kw = { max = 5, alarm = false }").bounds["power_kw"].alarm, None);
 }
 
 #[test]
@@ -193,4 +193,88 @@ fn ranges_that_were_always_accepted_stay_valid_and_what_is_odd_is_noted() {
         warnings("temp_c = { min = 290, max = 350 }"),
         [format!("safety.temp_c: every value is below 290 or above 60, {hint}")]
     );
+}
+
+/// A file with limits for a device of this profile.
+fn with_profile(points: &str, limits: &str) -> Case {
+    let profile = format!(
+        "[points]\nsoc_pct = {{ address = 1, type = \"uint16\", scale = 1, min = 0, max = 100 }}\n\
+         temp_c = {{ address = 2, type = \"int16\", scale = 1 }}\n{points}"
+    );
+    let case = Case::new().set("DRIVER_PROFILE_PATH", "p.toml").file("p.toml", &profile);
+    case.file("bessai.toml", &format!("[safety]\n{limits}"))
+}
+
+#[test]
+fn bits_that_an_alarm_register_lacks_are_a_mistake() {
+    let check = |point: &str, alarm: &str, expected: Option<&str>| {
+        let case =
+            with_profile(&format!("alarms = {{ address = 9, {point} }}"), &format!("alarms = {{ alarm = {alarm} }}"));
+        match expected {
+            Some(expected) => {
+                assert_eq!(case.mistakes(), [format!("safety.alarms.alarm = {alarm}: {expected}")], "{point}")
+            }
+            None => assert!(case.config().safety.bounds["alarms"].alarm.is_some(), "{point}"),
+        }
+    };
+    let never = |bit: u32, last: u32| {
+        format!("bit {bit} is never set: `alarms` of battery has the bits 0 to {last}; remove it")
+    };
+    let uint16 = "type = \"uint16\", scale = 1";
+    check(uint16, "[0, 15]", None);
+    check(uint16, "[16]", Some(&never(16, 15)));
+    check(uint16, "[3, 20]", Some(&never(20, 15)));
+    check("type = \"uint32\", scale = 1", "[31]", None);
+    check("type = \"uint32\", scale = 1", "[32]", Some(&never(32, 31)));
+    check("type = \"uint16\", bits = [4, 7], scale = 1", "[3]", None);
+    check("type = \"uint16\", bits = [4, 7], scale = 1", "[4]", Some(&never(4, 3)));
+    check("table = \"coil\"", "[0]", None);
+    check("table = \"coil\"", "[1]", Some(&never(1, 0)));
+    let case = with_profile("alarms = { address = 9, type = \"float32\", scale = 1 }", "alarms = { alarm = [0] }");
+    let expected = "safety.alarms.alarm = [0] compares the bits of a scaled number or a fraction, `alarms` of battery; write \
+                    max, or alarm = true";
+    assert_eq!(case.warnings(), [expected]);
+}
+
+#[test]
+fn an_alarm_that_is_switched_off_limits_nothing() {
+    let hint = "sets no alarm; write true or the numbers of the bits that are alarms, or remove it";
+    check_limits("alarm1", "alarm = false", &[&format!("alarm = false: {hint}")]);
+    let case = Case::new().file("bessai.toml", "[safety]\nalarm1 = { max = 5, alarm = false }");
+    assert_eq!(case.warnings(), [format!("safety.alarm1.alarm = false {hint}")]);
+}
+
+#[test]
+fn limits_outside_of_what_a_profile_accepts() {
+    let point = "level = { address = 9, type = \"uint16\", scale = 1, min = 5, max = 50 }";
+    let notes = |limits: &str| with_profile(point, &format!("level = {{ {limits} }}")).notes();
+    let warnings = |limits: &str| with_profile(point, &format!("level = {{ {limits} }}")).warnings();
+    let mistakes = |limits: &str| with_profile(point, &format!("level = {{ {limits} }}")).mistakes();
+    let none: [&str; 0] = [];
+    assert_eq!((notes("min = 5, max = 50"), warnings("min = 6, max = 49")), (vec![], vec![]));
+    let rest = "that the profile accepts; others count as faulty";
+    assert_eq!(notes("max = 60"), [format!("safety.level.max = 60 has no effect: 50 is the largest value {rest}")]);
+    assert_eq!(
+        notes("trip_below = 2"),
+        [format!("safety.level.trip_below = 2 has no effect: 5 is the smallest value {rest}")]
+    );
+    let never = "so that safety is never safe; write another limit";
+    assert_eq!(
+        warnings("max = 4"),
+        [format!("safety.level.max = 4 is below 5, the smallest value that the profile accepts, {never}")]
+    );
+    assert_eq!(
+        warnings("min = 51"),
+        [format!("safety.level.min = 51 is above 50, the largest value that the profile accepts, {never}")]
+    );
+    let always = "so that the device always trips; write another limit";
+    assert_eq!(
+        mistakes("trip_above = 4"),
+        [format!("safety.level.trip_above = 4: is below 5, the smallest value that the profile accepts, {always}")]
+    );
+    assert_eq!(
+        mistakes("trip_below = 60"),
+        [format!("safety.level.trip_below = 60: is above 50, the largest value that the profile accepts, {always}")]
+    );
+    assert_eq!(warnings("max = 40"), none);
 }

@@ -63,6 +63,7 @@ fn read_recipe(table: &SettingsTable<'_>, profile: &Profile, [charges, discharge
             table.add_mistake(key, reason);
         }
     }
+    check_revert(table, &recipe);
     // A write with a mistake may be the one that takes the power.
     if table.mistakes().count() == mistakes_before {
         check_mode_only(table, ["charge", "charge_kw"], &recipe.charge, recipe.charge_kw);
@@ -96,6 +97,24 @@ fn check_mode_only(
     }
     if takes_power && power.is_some() {
         table.add_mistake(key, format!("contradicts {list}, which sets the power; leave it out"));
+    }
+}
+
+/// A time of 0 switches the device's own timer off, so that nothing releases it when the gateway is gone.
+fn check_revert(table: &SettingsTable<'_>, recipe: &Recipe) {
+    let Some(Revert::Point(timer)) = &recipe.revert else { return };
+    for (list, writes) in [("charge", &recipe.charge), ("discharge", &recipe.discharge), ("hold", &recipe.hold)] {
+        let set = writes.iter().find_map(|write| match write.value {
+            RecipeValue::Constant(value) if write.point == *timer && value <= 0.0 => Some(value),
+            _ => None,
+        });
+        if let Some(value) = set {
+            let reason = format!(
+                "{list} sets {timer} to {value}, so that the device would never release itself; write the time after which \
+                 it does, such as 60"
+            );
+            table.add_mistake("revert", reason);
+        }
     }
 }
 
@@ -289,6 +308,14 @@ mod tests {
         check(
             &format!("charge_kw = 5\n{}", charge("{ point = \"power\", scale = 1000 }")),
             "box.set_point.charge_kw = 5: contradicts charge, which sets the power; leave it out",
+        );
+        check(
+            &format!(
+                "revert = {{ point = \"power\" }}\n{}",
+                charge("{ point = \"share\", scale = 1 }, { point = \"power\", value = 0 }")
+            ),
+            "box.set_point.revert = { point = \"power\" }: charge sets power to 0, so that the device would never release \
+             itself; write the time after which it does, such as 60",
         );
         check(
             "revert = {}\nrelease = [{ point = \"mode\", value = 0 }]",
