@@ -1,12 +1,14 @@
 //! The ONNX engine of this process: the built-in one, or the ONNX Runtime that `ORT_DYLIB_PATH` names.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
+
+use crate::float_outputs::with_float_outputs;
 
 /// The engine of this process, chosen when the first model is loaded.
 static ENGINE: OnceLock<Result<OnnxEngine, String>> = OnceLock::new();
@@ -80,25 +82,30 @@ pub(crate) fn session(bytes: &[u8]) -> Result<Session, String> {
         builder = builder.with_intra_op_spinning(false).map_err(|error| failed(&error))?;
         builder = builder.with_inter_op_spinning(false).map_err(|error| failed(&error))?;
     }
+    let bytes = if engine.is_native { Cow::Borrowed(bytes) } else { with_float_outputs(bytes) };
     // The binding panics on types that an engine knows and it does not.
-    let committed = caught(|| builder.commit_from_memory(bytes).map_err(|error| failed(&error)));
+    let committed = caught(|| builder.commit_from_memory(&bytes).map_err(|error| failed(&error)));
     committed.map_err(|error| {
         if !error.contains(UNKNOWN_TYPE) {
             return error;
         }
         format!(
-            "{} cannot return the type of one of its outputs, such as an int64 that is cast from a float; let the model return \
-             float32, or name a native ONNX Runtime in ORT_DYLIB_PATH",
+            "{} cannot return the type of one of its outputs; let the model return float32, float64 or int64, or name a native \
+             ONNX Runtime in ORT_DYLIB_PATH",
             engine.name
         )
     })
 }
 
-/// Runs a part of the engine. It is given whatever file there is; a panic on one is a reason to refuse it.
+/// Runs a part of the engine. It is given whatever file there is; a panic on one is a reason to refuse it, and no line in the log.
 pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(format!("the engine failed: {text}"))
+    bessai_supervision::catch_quietly(run).unwrap_or_else(|panic| {
+        tracing::debug!("the engine panicked: {panic}");
+        let name = name();
+        Err(if panic.contains(UNKNOWN_TYPE) {
+            UNKNOWN_TYPE.to_owned()
+        } else {
+            format!("{name} failed on it; export it with another opset, or name another ONNX Runtime in ORT_DYLIB_PATH")
+        })
     })
 }

@@ -26,6 +26,7 @@ use bessai_supervision::{SupervisedThread, spawn_thread};
 
 mod binding;
 mod engine;
+mod float_outputs;
 mod folder;
 mod manifest;
 mod model;

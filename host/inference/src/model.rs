@@ -6,6 +6,7 @@ use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::{Outlet, Shape, Tensor, TensorElementType, ValueType};
 
 use crate::engine;
+use crate::float_outputs::original_name;
 use crate::manifest::{ClockInput, InputSource, Manifest};
 use crate::onnx_file::OnnxFile;
 
@@ -96,32 +97,29 @@ fn tensors(outlets: &[Outlet], manifest: &Manifest) -> Result<Vec<InputTensor>, 
 /// The name of the output tensor that the manifest means.
 fn output(outlets: &[Outlet], manifest: &Manifest) -> Result<String, String> {
     let wanted = manifest.output.tensor.as_deref();
-    let found = outlets.iter().find(|outlet| wanted.is_none_or(|wanted| outlet.name() == wanted));
+    let found = outlets.iter().find(|outlet| wanted.is_none_or(|wanted| original_name(outlet.name()) == wanted));
     let Some(found) = found else {
-        let names = outlets.iter().map(Outlet::name).collect::<Vec<_>>().join(", ");
+        let names = outlets.iter().map(|outlet| original_name(outlet.name())).collect::<Vec<_>>().join(", ");
         return Err(match wanted {
             Some(wanted) => format!("output.tensor = {wanted:?}: the model returns {names}"),
             None => "the model has no output; export it with one".into(),
         });
     };
+    let name = original_name(found.name());
     match found.dtype() {
         ValueType::Tensor { ty, shape, .. } => {
             let is_number =
                 matches!(ty, TensorElementType::Float32 | TensorElementType::Float64 | TensorElementType::Int64);
             if !is_number {
-                return Err(format!(
-                    "output: {} is {}, not float32, float64 or int64",
-                    found.name(),
-                    described(*ty, shape)
-                ));
+                return Err(format!("output: {name} is {}, not float32, float64 or int64", described(*ty, shape)));
             }
             let count = shape.iter().try_fold(1_usize, |count, &axis| count.checked_mul(usize::try_from(axis).ok()?));
             if count.is_some_and(|count| manifest.output.index >= count) {
                 let index = manifest.output.index;
-                return Err(format!("output.index = {index}: {} is {}", found.name(), described(*ty, shape)));
+                return Err(format!("output.index = {index}: {name} is {}", described(*ty, shape)));
             }
         }
-        other => return Err(format!("output: {} is {other}, not a tensor of numbers", found.name())),
+        other => return Err(format!("output: {name} is {other}, not a tensor of numbers")),
     }
     Ok(found.name().to_owned())
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use bessai_domain::site::Site;
 
 use crate::binding::{Binding, NotBound};
+use crate::float_outputs::with_float_outputs;
 use crate::manifest::{Kind, Manifest};
 use crate::model::OnnxModel;
 use crate::onnx_file::OnnxFile;
@@ -32,6 +33,7 @@ pub fn try_model(settings: &ModelSettings, site: &Site) -> Result<String, String
 /// Whether bytes are a model's file whose manifest, if it carries one, can be used; the engine does not see them.
 pub fn inspect(bytes: Vec<u8>) -> Result<(), String> {
     let onnx = OnnxFile::parse(bytes)?;
+    let _ = with_float_outputs(&onnx.bytes);
     onnx.manifest.map_or(Ok(()), |text| Manifest::parse(&text).map(drop))
 }
 

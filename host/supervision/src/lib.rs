@@ -29,7 +29,7 @@ mod tests;
 mod thread;
 
 pub use blocking::{KEEP_ALIVE, keep_a_thread, run_blocking};
-pub use panics::log_panics;
+pub use panics::{catch_quietly, log_panics};
 pub use registry::{PolledTask, Supervised, TaskReport, failure, longest_poll, polled, reports};
 pub use task::{OnFailure, spawn};
 pub use thread::{SupervisedThread, spawn_thread, spawn_vital_thread};

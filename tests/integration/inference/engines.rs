@@ -13,8 +13,11 @@ use crate::support::{cache, root};
 const TOLERANCE: f64 = 1e-5;
 /// Outputs below this are compared by their difference: near zero a relative one is that of the last bits.
 const LEAST_OUTPUT: f64 = 1e-3;
-/// The name of the test that runs in whichever engine the environment names.
-const TEST: &str = "inference::engines::outputs_are_those_of_onnx_runtime";
+/// The tests that run in whichever engine the environment names.
+const TESTS: [&str; 2] = [
+    "inference::engines::outputs_are_those_of_onnx_runtime",
+    "inference::engines::models_that_do_not_fit_are_refused_in_either_engine",
+];
 /// Names the native ONNX Runtime.
 const NATIVE: &str = "ORT_DYLIB_PATH";
 
@@ -71,9 +74,7 @@ fn outputs_are_those_of_onnx_runtime() {
 fn every_kind_of_model() {
     let models = root().join("host/inference/tests/models");
     let reference: Value = serde_json::from_slice(&std::fs::read(models.join("reference.json")).unwrap()).unwrap();
-    let is_native = std::env::var_os(NATIVE).is_some();
-    let runs = reference.as_array().unwrap().iter();
-    for run in runs.filter(|run| is_native || run["only_native"].is_null()) {
+    for run in reference.as_array().unwrap() {
         let name = run["model"].as_str().unwrap();
         let row = |values: &Value| values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
         let inputs: Vec<Vec<f64>> = run["inputs"].as_array().unwrap().iter().map(row).collect();
@@ -84,15 +85,61 @@ fn every_kind_of_model() {
     }
 }
 
+/// Models that either engine refuses, each with its manifest and a part of the reason.
+const REFUSED: [(&str, &str, &str); 12] = [
+    ("three", "", "inputs: 4 values are listed for the tensor features, which is float32 [1, 3]"),
+    (
+        "three",
+        "inputs = [\"a\", { channel = \"b\", tensor = \"x\" }]",
+        "inputs[1].tensor = \"x\": the model has the tensors features",
+    ),
+    ("rank", "", "inputs: the tensor features is float32 [1, 2, 2, 1] with 4 axes; at most 3 are supported"),
+    ("extra", "", "inputs: the model's tensor state has no input; list one with tensor = \"state\""),
+    ("several", "", "inputs: 4 values are listed for the tensor features, which is float32 [1, 2]"),
+    (
+        "window",
+        "inputs = [\"a\", \"b\"]",
+        "inputs: 2 inputs are listed for the tensor samples, which is float32 [?, 4, 2]",
+    ),
+    ("half", "", "inputs: the tensor features is float16 [1, 4], not float32, float64 or int64"),
+    ("batch", "inputs = [\"a\", \"b\"]\noutput = { index = 4 }", "output.index = 4: target is float32 [4, 1]"),
+    ("nan", "", "output: in its trial run the model returned NaN"),
+    ("operator", "", "AcmeForecast"),
+    ("truncated", "", "the file is truncated or is no ONNX model"),
+    ("empty", "", "the file is empty; copy it again"),
+];
+
+/// The reason why a model is refused.
+fn refusal(file: &Path, manifest: &str) -> String {
+    TriedModel::load(file, Some(manifest)).err().unwrap_or_else(|| format!("{} was loaded", file.display()))
+}
+
 #[test]
-fn the_native_onnx_runtime_computes_the_same() {
-    // An engine is chosen once per process.
-    let mut test = Command::new(std::env::current_exe().unwrap());
-    let output = test.args(["--exact", TEST]).env(NATIVE, native_runtime()).output().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains("1 passed"),
-        "{printed}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+fn models_that_do_not_fit_are_refused_in_either_engine() {
+    let models = root().join("host/inference/tests/models");
+    for (name, manifest, reason) in REFUSED {
+        let refused = refusal(&models.join(format!("{name}.onnx")), manifest);
+        assert!(refused.contains(reason) && !refused.contains('\n'), "{name}: {refused}");
+    }
+    // Nothing of it is read: a sparse file of this size takes no time to make, and no memory to refuse.
+    let large = tempfile::NamedTempFile::new().unwrap();
+    large.as_file().set_len(200 << 20).unwrap();
+    let refused = refusal(large.path(), "");
+    assert!(refused.starts_with("it has 200 MiB and max_size allows 64 MiB; "), "{refused}");
+}
+
+#[test]
+fn the_native_onnx_runtime_computes_the_same_and_refuses_the_same() {
+    let native = native_runtime();
+    for name in TESTS {
+        // An engine is chosen once per process.
+        let mut test = Command::new(std::env::current_exe().unwrap());
+        let output = test.args(["--exact", name]).env(NATIVE, &native).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && printed.contains("1 passed"),
+            "{printed}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }

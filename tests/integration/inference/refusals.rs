@@ -86,6 +86,21 @@ fn check_loads_each_model_and_names_the_field_that_does_not_fit() {
     assert!(code == Some(78) && printed.contains("dispatch.onnx is a file; name it as file = "), "{printed}");
 }
 
+/// A model that the built-in engine panics on when it is not prepared for that returns its integer, without a word on standard error.
+#[tokio::test]
+async fn an_integer_is_returned_as_any_number_and_nothing_is_printed() {
+    let (device, broker) = (Device::huawei(), Broker::start());
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let setup = setup(&device, &broker, "").file("models/dispatch.onnx", model("cast"));
+    let setup = setup.file("models/dispatch.toml", "inputs = [\"soc_pct\", \"temp_c\"]\n");
+    let output = setup.output(&["check"]);
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
+    let gateway = setup.run();
+    // The mean of 72.3 % and 25 °C, without its fraction.
+    subscriber.wait_for("/ai/dispatch", |message| message.json()["dispatch_kw"] == 48.0).await;
+    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+}
+
 #[tokio::test]
 async fn a_large_model_is_refused_unless_the_settings_allow_it() {
     let (device, broker) = (Device::huawei(), Broker::start());
