@@ -134,7 +134,8 @@ async fn a_reload_adds_changes_and_removes_models() {
     subscriber.wait_for("/ai/dispatch", |message| is_target(message, 72.3)).await;
     reload("max_discharge_kw = 12.5\nshadow = true\n");
     let clamped = |message: &ReceivedMessage| message.json()["dispatch_kw"] == 12.5;
-    subscriber.wait_for("/ai/dispatch", clamped).await;
+    let message = subscriber.wait_for("/ai/dispatch", clamped).await.json();
+    assert_eq!((&message["model"], &message["shadow"]), (&Value::from("dispatch"), &Value::from(true)));
     let health = model_health(&gateway, "shadow mode", |model| model["shadow"] == true).await;
     // The rules apply to the model as it runs: it was not loaded again.
     assert_eq!(health["loads"], 1, "{health}");

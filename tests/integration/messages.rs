@@ -197,7 +197,7 @@ async fn a_model_proposes_a_set_point() {
     let mut subscriber = Subscriber::start(broker.port).await;
     let _gateway = setup.file("bessai.toml", settings).run();
     let dispatch = subscriber.next("/ai/dispatch").await;
-    assert_eq!(keys(&dispatch), ["ts", "site_id", "dispatch_kw", "inference_ms"]);
+    assert_eq!(keys(&dispatch), ["ts", "site_id", "dispatch_kw", "inference_ms", "model", "shadow"]);
     // The model's formula counts charging as positive, the message counts discharging as positive.
     let charge = ((-2.0 * 72.3 + 0.25 * -85.5 + 110.0) / 60.0_f64).tanh() * 60.0;
     let target = dispatch.json()["dispatch_kw"].as_f64().unwrap();

@@ -209,12 +209,12 @@ impl Runner {
     ) -> Dispatch {
         let (target_kw, refusal) = match target {
             Ok(wanted) => {
-                let refusal = self.settings.shadow.then(|| SHADOW.to_owned());
+                let refusal = self.settings.shadow.then(|| format!("{SHADOW}: published, never written"));
                 (Some(self.limiter.limit(at.monotonic, wanted, power_kw)), refusal)
             }
             Err(reason) => {
                 self.limiter.reset();
-                (None, Some(reason))
+                (None, Some(if self.settings.shadow { format!("{SHADOW}: {reason}") } else { reason }))
             }
         };
         let inference_ms = took.as_secs_f64() * 1000.0;
@@ -239,5 +239,5 @@ fn late() -> String {
     format!("the model gave no answer within {} ms", RUN_LIMIT.as_millis())
 }
 
-/// Why a model's set-point is not written although it has one.
-const SHADOW: &str = "shadow mode: published, never written";
+/// How the reason begins for which a set-point in shadow mode is not written; plugins look at it.
+const SHADOW: &str = "shadow mode";

@@ -149,6 +149,9 @@ fn rules_and_signs_apply_and_shadow_mode_says_so() {
     assert_eq!(result.target_kw, Some(-10.0));
     assert_eq!(result.refusal.as_deref(), Some("shadow mode: published, never written"));
     assert_eq!(running.one([50.0, 0.0, 25.0], Vec::new()).target_kw, Some(-40.0));
+    let missing = vec![Fault { channel: 1, kind: FaultKind::Missing }];
+    let result = running.one([50.0, f64::NAN, 25.0], missing);
+    assert_eq!(result.refusal.as_deref(), Some("shadow mode: power_kw has no good value"));
 }
 
 #[test]

@@ -13,6 +13,9 @@ mod telemetry;
 use config::Config;
 use telemetry::Telemetry;
 
+/// How a dispatch's refusal begins if the model's set-points are never written.
+const SHADOW: &str = "shadow mode";
+
 /// The site's topics and payload members, formatted once.
 pub struct BessaiJson {
     sources: Vec<Option<Telemetry>>,
@@ -39,6 +42,8 @@ struct Keys {
     status: json::Key,
     dispatch_kw: json::Key,
     inference_ms: json::Key,
+    model: json::Key,
+    shadow: json::Key,
 }
 
 impl Plugin for BessaiJson {
@@ -93,6 +98,9 @@ impl Plugin for BessaiJson {
         begin(&mut self.writer, &self.keys.ts, &self.site_id, event);
         self.writer.number(&self.keys.dispatch_kw, dispatch.target_kw.unwrap_or(f64::NAN));
         self.writer.rounded(&self.keys.inference_ms, dispatch.inference_ms, 2);
+        self.writer.text(&self.keys.model, &dispatch.model);
+        let is_shadow = dispatch.refusal.as_ref().is_some_and(|refusal| refusal.starts_with(SHADOW));
+        self.writer.boolean(&self.keys.shadow, is_shadow);
         out.push(Message::new(&self.topics.dispatch, self.writer.finish()));
         Ok(())
     }
@@ -121,6 +129,8 @@ impl Keys {
             status: json::Key::new("status"),
             dispatch_kw: json::Key::new("dispatch_kw"),
             inference_ms: json::Key::new("inference_ms"),
+            model: json::Key::new("model"),
+            shadow: json::Key::new("shadow"),
         }
     }
 }

@@ -131,25 +131,25 @@ fn anomaly() {
 
 #[test]
 fn dispatch() {
-    let event = |target_kw| {
+    let event = |target_kw, refusal: Option<&str>| {
         EventBody::Dispatch(Dispatch {
             model: "dispatch".into(),
             device: "battery".into(),
             target_kw,
             applied: false,
-            refusal: None,
+            refusal: refusal.map(str::to_owned),
             inference_ms: 0.123_4,
         })
     };
-    let messages = harness().event(event(Some(-42.5))).unwrap();
-    let payload = r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","dispatch_kw":-42.5,"inference_ms":0.12}"#;
-    check(&messages, "SITE-CL-001/ai/dispatch", payload);
-    let messages = harness().event(event(None)).unwrap();
-    check(
-        &messages,
-        "SITE-CL-001/ai/dispatch",
-        r#"{"ts":1740151200.0,"site_id":"SITE-CL-001","dispatch_kw":null,"inference_ms":0.12}"#,
-    );
+    let published = |target_kw, refusal, members: &str| {
+        let payload = format!(r#"{{"ts":1740151200.0,"site_id":"SITE-CL-001",{members}}}"#);
+        check(&harness().event(event(target_kw, refusal)).unwrap(), "SITE-CL-001/ai/dispatch", &payload);
+    };
+    published(Some(-42.5), None, r#""dispatch_kw":-42.5,"inference_ms":0.12,"model":"dispatch","shadow":false"#);
+    let no_value = Some("power_kw has no good value");
+    published(None, no_value, r#""dispatch_kw":null,"inference_ms":0.12,"model":"dispatch","shadow":false"#);
+    let shadow = Some("shadow mode: published, never written");
+    published(Some(5.0), shadow, r#""dispatch_kw":5.0,"inference_ms":0.12,"model":"dispatch","shadow":true"#);
 }
 
 #[test]

@@ -1504,7 +1504,8 @@ pub mod bessai {
                         .finish()
                 }
             }
-            /// `target-kw`: the model's set-point, positive for discharge as everywhere; none if the model gave none.
+            /// `target-kw`: the model's set-point, positive for discharge as everywhere; none if the model gave none. `refusal` begins
+            /// with `shadow mode` while the model's set-points are published and never written.
             #[derive(Clone, PartialEq)]
             pub struct Dispatch {
                 pub model: _rt::String,
@@ -1715,7 +1716,7 @@ pub mod bessai {
                 Device(DeviceStatus),
                 /// A tick of the host's clock, and the only timer that a plugin has.
                 Heartbeat,
-                /// A gateway of this version writes no set-points: the outcome of each proposal is `refused`.
+                /// The outcome of each proposal is `refused` unless the gateway's `[control]` is enabled.
                 Write(Write),
                 /// A kind added by a later host: a plugin that does not know it ignores it.
                 Other(Other),
