@@ -23,8 +23,12 @@ use crate::rate::RateLimiter;
 const MAX_WAITING: usize = 256;
 /// Bytes of topics and payloads that may wait for the plugin.
 const MAX_WAITING_BYTES: usize = 1 << 20;
-/// Messages that a plugin gets in a second: each call may take as long as the processing of a batch of events.
-const RECEIVED_PER_S: u32 = 20;
+/// Messages that a plugin gets in a second, on average: each call may take as long as the processing of a batch of events, and a
+/// command costs the journal, which all feeds share, about a kilobyte.
+const RECEIVED_PER_S: u32 = 50;
+/// A plugin gets as many messages at once as come in this time at that rate, 100: single commands, and one to each of many devices,
+/// do not wait for their turn.
+const RECEIVED_BURST: Duration = Duration::from_secs(2);
 /// A message that has waited this long is historical, as an event is.
 pub(crate) const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
 /// In a resumed session, messages are taken for the broker's backlog until none arrived for this long.
@@ -159,7 +163,7 @@ impl Inbox {
             let pause = self.paused_until.get().filter(|until| *until > now);
             let next = match pause {
                 Some(until) => Err(until),
-                None => self.rate.borrow_mut().take(Some(RECEIVED_PER_S), now),
+                None => self.rate.borrow_mut().take_in_bursts(RECEIVED_PER_S, RECEIVED_BURST, now),
             };
             match next {
                 Ok(()) => return,

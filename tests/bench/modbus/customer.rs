@@ -14,7 +14,7 @@ const FIRST_WATTS: u16 = 1_000;
 /// Time limit for the subscription and for each answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// Pauses between commands are random, so that they come at any moment of a polling period, and long enough that none waits for
-/// its turn: a feed hands its plugin 20 messages a second.
+/// its turn: a feed hands its plugin 50 messages a second, after a burst of 100.
 const PAUSE_MS: std::ops::Range<u64> = 60..140;
 /// Requests that may wait in the client; there is one at a time.
 const REQUESTS: usize = 10;

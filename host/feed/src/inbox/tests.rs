@@ -26,21 +26,43 @@ fn is_historical(inbox: &Inbox) -> bool {
     message.historical
 }
 
+/// Takes the next message, which has this payload.
+async fn take(inbox: &Inbox, payload: u8) {
+    inbox.ready().await;
+    assert_eq!(inbox.first().unwrap().0.payload, [payload]);
+    inbox.finish(SessionMessages::default(), false);
+    assert_eq!(inbox.handled().await.receipt, Some(Receipt(1)));
+}
+
 #[tokio::test(start_paused = true)]
-async fn messages_are_taken_one_by_one_at_a_limited_rate() {
+async fn many_messages_are_taken_one_by_one_at_a_limited_rate_after_a_burst() {
     let inbox = inbox(false);
-    for number in 0..100 {
+    for number in 0..250 {
         put(&inbox, message(&[number], Qos::AtLeastOnce)).unwrap();
     }
     let start = Instant::now();
     for number in 0..100 {
-        inbox.ready().await;
-        assert_eq!(inbox.first().unwrap().0.payload, [number]);
-        inbox.finish(SessionMessages::default(), false);
-        assert_eq!(inbox.handled().await.receipt, Some(Receipt(1)));
+        take(&inbox, number).await;
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    for number in 100..250 {
+        take(&inbox, number).await;
     }
     let seconds = start.elapsed().as_secs_f64();
-    assert!((4.5..6.0).contains(&seconds), "{seconds} s");
+    assert!((2.9..3.1).contains(&seconds), "{seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_every_20_ms_never_waits() {
+    let inbox = inbox(false);
+    for number in 0..3000_u32 {
+        let payload = u8::try_from(number % 256).unwrap();
+        put(&inbox, message(&[payload], Qos::AtLeastOnce)).unwrap();
+        let arrived = Instant::now();
+        take(&inbox, payload).await;
+        assert_eq!(arrived.elapsed(), Duration::ZERO, "{number}");
+        tokio::time::advance(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

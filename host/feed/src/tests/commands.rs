@@ -183,10 +183,11 @@ async fn a_write_is_refused_with_a_reason_and_both_are_events() {
 #[tokio::test(start_paused = true)]
 async fn a_plugin_that_proposes_in_a_loop_makes_few_events() {
     on_one_thread(async {
-        let many: Receive = |_| Ok((0..100).map(|number| write(&format!("a{number}"), 1.0)).collect());
+        let many: Receive = |_| Ok((0..300).map(|number| write(&format!("a{number}"), 1.0)).collect());
         let feed = commander(many, vec![arrived("cmd/a", 1)]);
-        feed.does("a/a99 Refused(\"more than 20 proposals in a second\")").await;
-        assert_eq!((feed.outside.writes.borrow().len(), feed.health.borrow().commands.refused_writes), (40, 100));
+        feed.does("a/a299 Refused(\"more than 50 proposals a second\")").await;
+        // The proposal and its outcome, of 100.
+        assert_eq!((feed.outside.writes.borrow().len(), feed.health.borrow().commands.refused_writes), (200, 300));
     })
     .await;
 }

@@ -15,9 +15,10 @@ use super::Transformer;
 
 /// Proposals in a second that become events: as many as messages that a plugin receives, so that a plugin that proposes in
 /// a loop does not fill the journal, which all feeds share.
-const RECORDED_PER_S: u32 = 20;
-/// One message may propose set-points for this many batteries, at the rate of this time.
-const BURST: Duration = Duration::from_secs(1);
+const RECORDED_PER_S: u32 = 50;
+/// As many proposals may be made at once as come in this time at that rate, 100: as many as messages, or one message that sets
+/// many batteries.
+const BURST: Duration = Duration::from_secs(2);
 
 /// Why a proposal is refused that a message has caused which is not new.
 const OLD_COMMAND: &str = "the command is old: it was retained, repeated, or waited too long; send it again";
@@ -82,7 +83,7 @@ impl<P: Plugin> Transformer<P> {
         let is_within_rate =
             self.context.proposal_rate.borrow_mut().take_in_bursts(RECORDED_PER_S, BURST, Instant::now());
         if is_within_rate.is_err() {
-            return refused(format!("more than {RECORDED_PER_S} proposals in a second"));
+            return refused(format!("more than {RECORDED_PER_S} proposals a second"));
         }
         let unit = self.pending.site().map(|site| proposal.unit(site)).unwrap_or_default();
         let reason = match &self.context.settings.propose {

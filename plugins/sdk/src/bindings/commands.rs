@@ -20,9 +20,9 @@ pub mod exports {
             /// fresh instances, and one for which it returns `retry`, 60 times; then it is dropped, counted and logged, and the next
             /// one follows. Events and messages alternate: neither waits for the other.
             ///
-            /// Limits: 16 subscriptions; payloads up to 128 KiB, larger messages are dropped; 20 messages a second on average. More wait,
-            /// up to 256 messages or 1 MiB; beyond that a message with quality of service 0 is dropped, and the others wait at the broker.
-            /// `/health` counts what was received and dropped.
+            /// Limits: 16 subscriptions; payloads up to 128 KiB, larger messages are dropped; 100 messages at once, and 50 a second on
+            /// average. More wait, up to 256 messages or 1 MiB; beyond that a message with quality of service 0 is dropped, and the
+            /// others wait at the broker. `/health` counts what was received and dropped.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod commands {
                 #[used]
@@ -93,8 +93,8 @@ pub mod exports {
                     /// Publish a message in this session; it is dropped if the session ends first.
                     Publish(Message),
                     /// Propose a set-point. The proposal and its outcomes are events `write`, and the first outcome is handed to `wrote`. A
-                    /// gateway of this version writes no set-points: it refuses each proposal with a text that begins with `not yet`. More
-                    /// than 20 proposals in a second on average, and invalid ones, are refused without an event.
+                    /// gateway writes no set-points unless its `[control]` is enabled: it refuses each proposal. More than 100 proposals at
+                    /// once, more than 50 a second on average, and invalid ones are refused without an event.
                     Write(Proposal),
                     /// End this session and sign in with a fresh login, after the message is acknowledged. A session that ends so lasts at
                     /// least 10 s, or 1 s if it is for provisioning.
