@@ -14,7 +14,7 @@ use crate::support::component;
 use crate::support::device::Device;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::publisher::publish;
-use crate::support::subscriber::Subscriber;
+use crate::support::subscriber::{ReceivedMessage, Subscriber};
 use crate::support::within;
 
 const CONTROL: &str = "[control]\nenabled = true\ndevices = [\"battery\"]\n";
@@ -332,4 +332,24 @@ async fn a_contact_on_a_digital_input_limits_the_power() {
     assert!(status.contains("battery/discharge_limit_kw: 1 kW\n  input/battery/alarm1: 1 kW"), "{status}");
     site.set_register("alarm1", 0.0);
     site.wait_for_register(POWERS[1], 4000.0).await;
+}
+
+#[tokio::test]
+async fn later_outcomes_are_published_and_each_of_many_commands_is_answered() {
+    let rights = "write = [\"battery/set_point_kw\", \"battery/discharge_limit_kw\"]\n\
+                  [config]\noutcome_topic = \"<SITE_ID>/answer/<device>/<channel>/outcome\"\n";
+    let mut site = Controlled::start(CONTROL, rights).await;
+    let answer = site.command("set_point_kw", r#"{"value":-2.0,"until_s":3,"ref":"a1"}"#).await;
+    assert_eq!((&answer["ref"], &answer["outcome"]), (&json!("a1"), &json!("verified")), "{answer}");
+    let is_expired = |message: &ReceivedMessage| message.json() == json!({"ref": "a1", "outcome": "expired"});
+    site.customer.wait_for("/set_point_kw/outcome", is_expired).await;
+    // A burst that a customer sends without waiting for answers.
+    for number in 0..100 {
+        let payload = format!("{{\"value\":{number},\"until_s\":60,\"ref\":\"b{number}\"}}");
+        publish(site.broker.port, "SITE-CL-001/cmd/battery/discharge_limit_kw", payload, false).await;
+    }
+    for number in 0..100 {
+        let answer = site.customer.next("/battery/discharge_limit_kw").await.json();
+        assert_eq!((&answer["ref"], &answer["outcome"]), (&json!(format!("b{number}")), &json!("acknowledged")));
+    }
 }

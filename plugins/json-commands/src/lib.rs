@@ -4,8 +4,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic))]
 
 use bessai_plugin::{
-    Actions, Commands, Failure, Inbound, Message, Messages, Outcome, Plugin, Properties, Proposal, Site, Subscription,
-    Timestamp, Value, json, log, state,
+    Actions, Commands, Event, Failure, Inbound, Message, Messages, Outcome, Plugin, Properties, Proposal, Site,
+    Subscription, Timestamp, Value, Write, json, log, state,
 };
 
 mod command;
@@ -19,8 +19,11 @@ use config::Config;
 const COUNT: &str = "count";
 /// Channels that the host sets on every device that it controls, though no source reads them.
 const SET_ONLY: [&str; 3] = ["set_point_kw", "charge_limit_kw", "discharge_limit_kw"];
-/// Commands whose outcome is awaited; the host decides each within a moment, so that more are never open.
-const OPEN: u64 = 64;
+/// The state's key with what the references of this feed's proposals begin with.
+const NONCE: &str = "nonce";
+/// Commands whose outcome is awaited. A device may take 30 s to show a value, and the host hands over 50 messages a second, after
+/// a burst of 100: more are never open.
+const OPEN: u64 = 2048;
 
 /// Topics, and the channels that exist.
 pub struct JsonCommands {
@@ -42,6 +45,21 @@ impl Plugin for JsonCommands {
             .iter()
             .flat_map(|source| source.channels.iter().map(|channel| (source.device.clone(), channel.name.clone())));
         Ok(Self { config: Config::read(site, config)?, channels: channels.collect() })
+    }
+
+    /// Outcomes of this feed's own proposals: the first one, and those that follow, such as the end of the time.
+    fn write(&mut self, _: &Event, write: &Write, out: &mut Messages) -> Result<(), Failure> {
+        let Proposal { device, channel, reference, .. } = &write.proposal;
+        let (Some(topic), Some(outcome)) = (self.config.outcome_topic_of(device, channel), &write.outcome) else {
+            return Ok(());
+        };
+        let Some(nonce) = nonce() else { return Ok(()) };
+        let Some((_, own)) = reference.strip_prefix(&nonce).and_then(|rest| rest.split_once(':')) else {
+            return Ok(());
+        };
+        let reference = Some(own.to_owned()).filter(|own| !own.is_empty());
+        out.push(Return { topic, reference, correlation: None }.outcome(outcome));
+        Ok(())
     }
 }
 
@@ -69,12 +87,20 @@ impl Commands for JsonCommands {
                 return Ok(());
             }
         };
+        let reference = match remember(&answer, self.nonce(message)?) {
+            Ok(reference) => reference,
+            Err(_) => {
+                let reason = "too many commands wait for their outcome; send it again later";
+                out.publish(answer.message("refused", None, Some(reason)));
+                return Ok(());
+            }
+        };
         out.write(Proposal {
             device: device.into(),
             channel: channel.into(),
             value: command.value,
             until: command.hold.map(|hold| message.at.saturating_add(hold)),
-            reference: remember(&answer)?,
+            reference,
         });
         Ok(())
     }
@@ -84,16 +110,7 @@ impl Commands for JsonCommands {
             log::warn(&format!("the outcome of {reference:?} came too late to be answered"));
             return Ok(());
         };
-        let (word, value, reason) = match outcome {
-            Outcome::Verified(value) => ("verified", Some(value), None),
-            Outcome::Acknowledged => ("acknowledged", None, None),
-            Outcome::Refused(reason) => ("refused", None, Some(reason.as_str())),
-            Outcome::Failed(reason) => ("failed", None, Some(reason.as_str())),
-            Outcome::Superseded(by) => ("superseded", None, Some(by.as_str())),
-            Outcome::Expired => ("expired", None, None),
-            Outcome::Released(reason) => ("released", None, Some(reason.as_str())),
-        };
-        out.push(answer.message(word, value, reason));
+        out.push(answer.outcome(outcome));
         Ok(())
     }
 }
@@ -110,6 +127,20 @@ impl JsonCommands {
             reference,
             correlation: properties.and_then(|properties| properties.correlation_data.clone()),
         }
+    }
+
+    /// What the references of this feed begin with where events have to be told from those of other feeds: when its first command
+    /// arrived. Nothing if nobody reads them.
+    fn nonce(&self, message: &Inbound) -> Result<String, Failure> {
+        if self.config.outcome_topic_of("", "").is_none() {
+            return Ok(String::new());
+        }
+        if let Some(nonce) = nonce() {
+            return Ok(nonce);
+        }
+        let nonce = format!("{:x}-", message.at);
+        state::set(NONCE, nonce.as_bytes())?;
+        Ok(nonce)
     }
 
     fn unknown(&self, device: &str, channel: &str) -> Option<String> {
@@ -133,8 +164,13 @@ fn refusal_of_age(message: &Inbound) -> Option<String> {
     }
 }
 
-/// Keeps where the outcome goes; returns the proposal's reference, which begins with its number.
-fn remember(answer: &Return) -> Result<String, Failure> {
+/// What the references of this feed begin with, once a command has come.
+fn nonce() -> Option<String> {
+    String::from_utf8(state::get(NONCE)?).ok()
+}
+
+/// Keeps where the outcome goes; returns the proposal's reference: the nonce, its number, and the command's own reference.
+fn remember(answer: &Return, nonce: String) -> Result<String, Failure> {
     let stored = state::get(COUNT).and_then(|count| String::from_utf8(count).ok()?.parse::<u64>().ok());
     let number = stored.map_or(1, |count| count.wrapping_add(1));
     state::set(COUNT, number.to_string().as_bytes())?;
@@ -148,12 +184,13 @@ fn remember(answer: &Return) -> Result<String, Failure> {
         bytes.extend_from_slice(part.unwrap_or_default());
     }
     state::set(&open_key(number), &bytes)?;
-    Ok(format!("{number}:{}", reference.unwrap_or_default()))
+    Ok(format!("{nonce}{number}:{}", reference.unwrap_or_default()))
 }
 
 /// Where the outcome of a proposal goes; the next one with its place overwrites it.
 fn recall(reference: &str) -> Option<Return> {
-    let number: u64 = reference.split_once(':')?.0.parse().ok()?;
+    let number = reference.split_once(':')?.0;
+    let number: u64 = number.rsplit_once('-').map_or(number, |(_, number)| number).parse().ok()?;
     let key = open_key(number);
     let bytes = state::get(&key)?;
     let (stored, mut rest) = bytes.split_first_chunk::<8>()?;
@@ -179,6 +216,19 @@ fn open_key(number: u64) -> String {
 }
 
 impl Return {
+    fn outcome(&self, outcome: &Outcome) -> Message {
+        let (word, value, reason) = match outcome {
+            Outcome::Verified(value) => ("verified", Some(value), None),
+            Outcome::Acknowledged => ("acknowledged", None, None),
+            Outcome::Refused(reason) => ("refused", None, Some(reason.as_str())),
+            Outcome::Failed(reason) => ("failed", None, Some(reason.as_str())),
+            Outcome::Superseded(by) => ("superseded", None, Some(by.as_str())),
+            Outcome::Expired => ("expired", None, None),
+            Outcome::Released(reason) => ("released", None, Some(reason.as_str())),
+        };
+        self.message(word, value, reason)
+    }
+
     fn message(&self, outcome: &str, value: Option<&Value>, reason: Option<&str>) -> Message {
         let mut payload = json::Writer::default();
         match &self.reference {

@@ -1,7 +1,7 @@
 //! Commands and their answers.
 
 use bessai_plugin::testing::{Harness, START, site, stored};
-use bessai_plugin::{Action, Inbound, Message, Outcome, Properties, Proposal, Qos, Value};
+use bessai_plugin::{Action, EventBody, Inbound, Message, Outcome, Properties, Proposal, Qos, Value, Write};
 
 use crate::{JsonCommands, OPEN};
 
@@ -138,6 +138,20 @@ fn with_mqtt_5_the_answer_goes_where_it_is_expected() {
 }
 
 #[test]
+fn every_command_is_answered_however_many_are_open() {
+    let mut harness = harness();
+    let payload = |number: u64| format!(r#"{{"value":1,"ref":"a{number}"}}"#);
+    // 30 s of 50 commands each, after a burst of 100, all on a device that takes that long.
+    let references: Vec<_> =
+        (0..1600).map(|number| proposal(&harness.receive(TOPIC, payload(number)).unwrap()).reference).collect();
+    for (number, reference) in references.iter().enumerate() {
+        let answers = harness.wrote(reference, &Outcome::Acknowledged).unwrap();
+        let expected = format!(r#"{{"ref":"a{number}","outcome":"acknowledged"}}"#);
+        check(&answers[0], "S/answer/battery/power_kw", &expected);
+    }
+}
+
+#[test]
 fn what_is_kept_for_answers_is_bounded() {
     let mut harness = harness();
     let references: Vec<_> =
@@ -147,4 +161,75 @@ fn what_is_kept_for_answers_is_bounded() {
     assert_eq!(harness.wrote(&references[0], &Outcome::Expired).unwrap(), []);
     assert_eq!(harness.wrote(references.last().unwrap(), &Outcome::Expired).unwrap().len(), 1);
     assert_eq!(harness.wrote(&references[1], &Outcome::Expired).unwrap().len(), 1);
+}
+
+/// The event of an outcome.
+fn event(proposal: &Proposal, outcome: Option<Outcome>) -> EventBody {
+    let proposer = "feed/customer".to_owned();
+    EventBody::Write(Write { proposed: 7, proposer, proposal: proposal.clone(), unit: "kW".into(), outcome })
+}
+
+#[test]
+fn later_outcomes_are_published_where_the_settings_say() {
+    let site = || site("S").device("battery", &[("power_kw", "kW")]);
+    let config = r#"{"outcome_topic":"<SITE_ID>/outcome/<device>/<channel>"}"#;
+    let mut harness = Harness::<JsonCommands>::new(site(), config).unwrap();
+    let command =
+        |harness: &mut Harness<JsonCommands>, payload: &str| proposal(&harness.receive(TOPIC, payload).unwrap());
+    let first = command(&mut harness, r#"{"value":20,"ref":"a1"}"#);
+    let second = command(&mut harness, r#"{"value":30}"#);
+    assert_ne!(first.reference, "1:a1", "another feed's proposals may have the same reference");
+    let answers = harness.wrote(&first.reference, &Outcome::Verified(Value::Number(20.0))).unwrap();
+    check(&answers[0], "S/answer/battery/power_kw", r#"{"ref":"a1","outcome":"verified","value":20.0}"#);
+    let harness = harness.restart().unwrap();
+    let topic = "S/outcome/battery/power_kw";
+    let published = harness.event(event(&first, Some(Outcome::Expired))).unwrap();
+    check(&published[0], topic, r#"{"ref":"a1","outcome":"expired"}"#);
+    let published = harness.event(event(&second, Some(Outcome::Released("operator".into())))).unwrap();
+    check(&published[0], topic, r#"{"ref":null,"outcome":"released","reason":"operator"}"#);
+    // The proposal itself, one of another feed, and a write of the gateway.
+    for (reference, outcome) in [
+        (first.reference.as_str(), None),
+        ("1:a1", Some(Outcome::Expired)),
+        ("abc-1:a1", Some(Outcome::Expired)),
+        ("register-write/17", Some(Outcome::Acknowledged)),
+    ] {
+        let other = Proposal { reference: reference.into(), ..first.clone() };
+        assert_eq!(harness.event(event(&other, outcome)).unwrap(), [], "{reference}");
+    }
+}
+
+#[test]
+fn without_a_topic_later_outcomes_are_not_published() {
+    let mut harness = harness();
+    let proposal = proposal(&harness.receive(TOPIC, r#"{"value":20,"ref":"a1"}"#).unwrap());
+    assert_eq!(harness.event(event(&proposal, Some(Outcome::Expired))).unwrap(), []);
+}
+
+#[test]
+fn a_command_that_cannot_be_remembered_is_refused() {
+    let mut harness = harness();
+    let properties = Properties {
+        content_type: None,
+        expiry_s: None,
+        response_topic: Some("a".repeat(60_000)),
+        correlation_data: None,
+        payload_utf8: false,
+        user: Vec::new(),
+    };
+    let message = Inbound {
+        at: START,
+        topic: TOPIC.into(),
+        payload: br#"{"value":20}"#.to_vec(),
+        qos: Qos::AtLeastOnce,
+        retained: false,
+        historical: false,
+        properties: Some(properties),
+    };
+    let refusal = (0..100).find_map(|_| match &harness.receive_message(&message).unwrap()[..] {
+        [Action::Publish(answer)] => Some(answer.payload.clone()),
+        _ => None,
+    });
+    let reason = "too many commands wait for their outcome; send it again later";
+    assert!(String::from_utf8(refusal.unwrap()).unwrap().contains(reason));
 }

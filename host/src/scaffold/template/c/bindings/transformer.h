@@ -288,7 +288,8 @@ typedef struct {
   transformer_string_t val;
 } transformer_option_string_t;
 
-// `target-kw`: the model's set-point, positive for discharge as everywhere; none if the model gave none.
+// `target-kw`: the model's set-point, positive for discharge as everywhere; none if the model gave none. `refusal` begins
+// with `shadow mode` while the model's set-points are published and never written.
 typedef struct bessai_edge_types_dispatch_t {
   transformer_string_t   model;
   transformer_string_t   device;
@@ -429,7 +430,7 @@ typedef struct bessai_edge_types_event_body_t {
 #define BESSAI_EDGE_TYPES_EVENT_BODY_DEVICE 6
 // A tick of the host's clock, and the only timer that a plugin has.
 #define BESSAI_EDGE_TYPES_EVENT_BODY_HEARTBEAT 7
-// A gateway of this version writes no set-points: the outcome of each proposal is `refused`.
+// The outcome of each proposal is `refused` unless the gateway's `[control]` is enabled.
 #define BESSAI_EDGE_TYPES_EVENT_BODY_WRITE 8
 // A kind added by a later host: a plugin that does not know it ignores it.
 #define BESSAI_EDGE_TYPES_EVENT_BODY_OTHER 9
