@@ -24,15 +24,16 @@ pub(super) fn check(
         None => devices.list.len() == 1,
     });
     let device_period = device.map(shortest_period);
-    if let Some((device, period)) = device.zip(device_period).filter(|(_, period)| model.period < *period) {
-        if !model.period.is_zero() {
-            findings.note(format!(
-                "{} = {:?} has no effect: {} is read every {period:?}, and each reading runs the model",
-                table.key("period"),
-                model.period,
-                device.name
-            ));
-        }
+    if let Some((device, period)) = device.zip(device_period)
+        && !model.period.is_zero()
+        && model.period < period
+    {
+        findings.note(format!(
+            "{} = {:?} has no effect: {} is read every {period:?}, and each reading runs the model",
+            table.key("period"),
+            model.period,
+            device.name
+        ));
     }
     if let Some(control) = control {
         check_lease(table, model, device_period.unwrap_or_default(), control, findings);
