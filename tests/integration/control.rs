@@ -353,3 +353,14 @@ async fn later_outcomes_are_published_and_each_of_many_commands_is_answered() {
         assert_eq!((&answer["ref"], &answer["outcome"]), (&json!(format!("b{number}")), &json!("acknowledged")));
     }
 }
+
+#[tokio::test]
+async fn what_names_no_time_holds_for_no_longer_than_the_settings_allow() {
+    let contact = "[[control.contact]]\ninput = \"battery/alarm1\"\ndevice = \"battery\"\ndischarge_limit_kw = 1\n";
+    let mut site = Controlled::start(&format!("{CONTROL}longest_lease = \"20s\"\n{contact}"), RIGHT).await;
+    let answer = site.command("set_point_kw", r#"{"value": 4, "ref": "a1"}"#).await;
+    assert_eq!(answer, json!({ "ref": "a1", "outcome": "verified", "value": 4.0 }));
+    assert_eq!(site.operator(&["set", "battery", "3"]).await, (true, "verified: 3\n".into()));
+    site.set_register("alarm1", 1.0);
+    site.wait_for_register(POWERS[1], 1000.0).await;
+}

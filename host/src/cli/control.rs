@@ -54,9 +54,9 @@ Examples:
         /// Value in the channel's unit.
         #[arg(value_name = "VALUE", allow_hyphen_values = true, value_parser = number)]
         value: f64,
-        /// How long it holds.
-        #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "60s")]
-        hold: Duration,
+        /// How long it holds; 60s if it is not given, or longest_lease of the settings if that is shorter.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        hold: Option<Duration>,
         #[command(flatten)]
         gateway: GatewayArguments,
     },
@@ -69,9 +69,9 @@ Examples:
         /// Device.
         #[arg(value_name = "DEVICE")]
         device: String,
-        /// How long it holds.
-        #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "60s")]
-        hold: Duration,
+        /// How long it holds; 60s if it is not given, or longest_lease of the settings if that is shorter.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        hold: Option<Duration>,
         #[command(flatten)]
         gateway: GatewayArguments,
     },
@@ -158,9 +158,9 @@ fn set(
     device: String,
     channel: String,
     value: f64,
-    hold: Duration,
+    hold: Option<Duration>,
 ) -> Result<(), CommandError> {
-    print_outcome(&gateway.ask(ControlRequest::Set { device, channel, value, hold: Some(hold) })?)
+    print_outcome(&gateway.ask(ControlRequest::Set { device, channel, value, hold })?)
 }
 
 /// Prints what became of a set-point; one that does not apply is a failure.

@@ -37,6 +37,7 @@ pub(super) fn read(table: &SettingsTable<'_>, devices: &Devices, findings: &Find
         contacts: read_contacts(&table, devices),
     };
     check_contacts(&table, &settings, devices);
+    check_longest_lease(&table, &settings);
     check_names(&table, is_enabled);
     consistency::check(&table, &settings, devices, findings);
     table.report_unknown_keys();
@@ -141,6 +142,15 @@ fn check_contacts(table: &SettingsTable<'_>, settings: &ControlSettings, devices
             let hint = format!("names {}, which [control] devices does not; add it there", contact.device);
             table.mistakes().add(Mistake::without_value(format!("{}.device", table.key("contact")), hint));
         }
+    }
+}
+
+/// The limits of a contact are renewed with each verdict, every 5 s at least.
+fn check_longest_lease(table: &SettingsTable<'_>, settings: &ControlSettings) {
+    if !settings.contacts.is_empty() && settings.longest_lease < CONTACT_KNOWN_FOR {
+        let hint =
+            format!("the limits of contacts would end before they are renewed; write {CONTACT_KNOWN_FOR:?} or more");
+        table.add_mistake("longest_lease", hint);
     }
 }
 

@@ -101,6 +101,7 @@ impl Control {
         let value = value.map(SetValue::Number);
         let proposal = Proposal { device, channel, value, until: None, reference: String::new() };
         let holder = Holder::Input(format!("{}/{}", contact.input.0, contact.input.1));
-        self.submit(holder, proposal, "kW".into(), Some(LEASE), Ok(()), None)
+        // Without an end of its own it holds for no longer than the settings allow.
+        self.submit(holder, proposal, "kW".into(), None, Ok(()), None)
     }
 }

@@ -30,12 +30,18 @@ impl Operator {
         match request {
             ControlRequest::Status => Ok(self.control.status()),
             ControlRequest::Set { device, channel, value, hold } => {
-                let hold = hold.unwrap_or(DEFAULT_LEASE);
+                let hold = hold.unwrap_or_else(|| self.default_lease());
                 Ok(self.propose(device, channel, Some(value), hold).await)
             }
             ControlRequest::Release { device, channel } => Ok(self.propose(device, channel, None, DEFAULT_LEASE).await),
             ControlRequest::ResetTrips { device } => self.reset_trips(device).await,
         }
+    }
+
+    /// How long a set-point holds for which no time is given.
+    fn default_lease(&self) -> Duration {
+        let settings = self.control.shared.settings.borrow();
+        settings.as_ref().map_or(DEFAULT_LEASE, |settings| DEFAULT_LEASE.min(settings.longest_lease))
     }
 
     async fn propose(&self, device: String, channel: String, value: Option<f64>, hold: Duration) -> Value {

@@ -97,6 +97,13 @@ fn invalid_control_settings() {
         "[[control.contact]]\ninput = \"battery/alarm1\"\ndevice = \"battery\"\ncharge_limit_kw = 4.2",
         "control.contact.device: names battery, which [control] devices does not; add it there",
     );
+    check(
+        &format!(
+            "longest_lease = \"10s\"\n{}",
+            contact("input = \"battery/alarm1\"\ndevice = \"battery\"\ncharge_limit_kw = 1")
+        ),
+        "control.longest_lease = \"10s\": the limits of contacts would end before they are renewed; write 15s or more",
+    );
     check("longest_leese = \"1h\"", "control.longest_leese: is unknown; did you mean `longest_lease`?");
 }
 
