@@ -28,6 +28,7 @@ use crate::watchdog::{MainLoop, Watchdog};
 mod buses;
 mod control;
 mod feeds;
+mod local_connections;
 mod local_requests;
 mod login;
 mod modbus_servers;
@@ -111,7 +112,7 @@ pub(crate) async fn run(config: Config, outside: Outside) -> anyhow::Result<()> 
     let (plugins, plugins_changed) = watch::channel(config.plugins.clone());
 
     let models = Models::start(config.models.clone(), &site, inputs.clone()).map_err(anyhow::Error::msg)?;
-    let control = Control::start(config.control.clone(), &config.data_dir, &journal, unfinished).await;
+    let control = Control::start(config.control.clone(), &config.devices, &config.data_dir, &journal, unfinished).await;
     let mut feeds = Feeds::new(&config, engine, &journal, &report, &control, plugins_changed, &stopping);
     let folder = feeds.start(config.feeds.clone(), config.off.clone());
     let feeds = spawn_folder(feeds, folder, &stopping);

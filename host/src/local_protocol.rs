@@ -65,6 +65,8 @@ pub(crate) enum ControlRequest {
     Release { device: String, channel: String },
     /// Reset the trips of a device, or of all.
     ResetTrips { device: Option<String> },
+    /// Forget what may still be set on a device that is not controlled.
+    Forget { device: String },
 }
 
 /// A device as both sides know it, whatever the protocol is that it speaks.
@@ -173,6 +175,7 @@ impl ControlRequest {
             Self::ResetTrips { device } => {
                 json!({ "version": VERSION, "request": "control-reset-trips", "device": device })
             }
+            Self::Forget { device } => json!({ "version": VERSION, "request": "control-forget", "device": device }),
         }
     }
 
@@ -195,6 +198,7 @@ impl ControlRequest {
                 Self::Release { device, channel }
             }
             "control-reset-trips" => Self::ResetTrips { device: text("device") },
+            "control-forget" => Self::Forget { device: text("device")? },
             _ => {
                 let message = format!("the running gateway knows no request {name:?}");
                 return Some(Err(LocalError::new("unknown-request", message)));

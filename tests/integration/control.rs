@@ -1,8 +1,12 @@
 //! Set-points from a command on the broker, or from an operator, to the registers of a device and back.
 
+mod left_over;
 mod misbehaviour;
+mod others;
 mod own_timer;
+mod reloads;
 mod simulated_box;
+mod small;
 mod sunspec;
 
 use bessai_domain::profile::built_in;

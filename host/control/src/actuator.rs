@@ -7,6 +7,8 @@ use bessai_domain::profile::{Point, Profile, Recipe, RecipeValue, Revert, SetPoi
 use bessai_domain::register::UnitId;
 use bessai_domain::write::WriteError;
 
+use crate::reserved::uses;
+
 /// What a timer of the device is set to if its recipe does not say: renewed at half of it.
 const REVERT_TIME: Duration = Duration::from_secs(60);
 
@@ -171,13 +173,6 @@ fn seconds_per_unit(unit: &str) -> f64 {
 
 fn is_empty(recipe: &Recipe) -> bool {
     recipe.charge.is_empty() && recipe.discharge.is_empty()
-}
-
-/// Whether the set-point writes this point.
-fn uses(set_point: &SetPoint, name: &str) -> bool {
-    let registers = [&set_point.power, &set_point.charge, &set_point.discharge, &set_point.mode];
-    let of_recipe = set_point.recipe.iter().flat_map(|recipe| recipe.writes());
-    registers.into_iter().flatten().any(|point| point == name) || of_recipe.into_iter().any(|write| write.point == name)
 }
 
 /// The writes of a device with a register for its power, or for each direction.

@@ -115,6 +115,7 @@ impl Device {
             self.watchdog.iter_mut().for_each(Watchdog::forget);
             for target in self.targets.values_mut().filter(|target| target.applied != Applied::Released) {
                 target.applied = Applied::Unknown;
+                target.unreleased.clear();
             }
         }
         if is_online && !self.is_online {
@@ -341,6 +342,7 @@ impl Device {
         }
         let Some(target) = self.targets.get_mut(channel) else { return };
         (target.before, target.last, target.applied) = (before, Some(id), Applied::Unknown);
+        target.unreleased.clear();
         self.job = Some(Job::new(channel, Purpose::SetPoint, Some(id), value, writes));
     }
 
@@ -356,11 +358,12 @@ impl Device {
     fn begin_release(&mut self, channel: &str, now: MonotonicTime) {
         let Some(target) = self.targets.get_mut(channel).filter(|target| target.may_try(now)) else { return };
         target.applied = Applied::Unknown;
-        let writes = target.actuator.release(target.before);
+        let refused = std::mem::take(&mut target.unreleased);
+        let writes = if refused.is_empty() { target.actuator.release(target.before) } else { refused };
         self.job = Some(Job::new(channel, Purpose::Release, target.last, 0.0, writes));
     }
 
-    fn is_persistent(&self, point: &str) -> bool {
+    pub(crate) fn is_persistent(&self, point: &str) -> bool {
         self.settings.profile.point(point).is_some_and(|point| point.persistent)
     }
 
@@ -376,6 +379,22 @@ impl Device {
         let Some(point) = point else { return false };
         let exponent = point.scale_register.map(|_| 0);
         self.reading(name).is_some_and(|read| point.is_same_value(read, value, exponent))
+    }
+
+    /// Refuses a set-point that would apply at once, and whose writes are beyond the budget of a point: the holder keeps what it
+    /// has.
+    pub(crate) fn check_budget_of(&mut self, channel: &str, value: f64, now: MonotonicTime) -> Result<(), String> {
+        let Some(target) = self.targets.get(channel) else { return Ok(()) };
+        if matches!(&target.applied, Applied::Set(set) if set.value == value) {
+            return Ok(());
+        }
+        let actuator = target.actuator.clone();
+        let writes = self.set_writes(&actuator, value)?;
+        if writes.iter().any(|(name, _)| self.is_about_to_be_read(name)) {
+            return Ok(());
+        }
+        let release = actuator.release(self.reading_before(channel));
+        self.check_budget(&writes, &release, now)
     }
 
     /// Refuses a set-point whose writes, and those of its release, are beyond the budget of a point.

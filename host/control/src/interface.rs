@@ -78,6 +78,8 @@ pub enum Input {
     Profile(String, Arc<Profile>),
     /// The settings have changed. Devices that are no longer named are released first.
     Settings(ControlSettings),
+    /// A holder may only set these channels from now on, by device and channel: what it holds of others ends.
+    Rights(Holder, Vec<(String, String)>),
     /// The gateway stops: every set-point ends, and no further one is accepted.
     Stop,
     /// Time has passed.

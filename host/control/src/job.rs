@@ -20,6 +20,10 @@ pub(crate) struct Job {
     pub(crate) current: Option<(OrderId, String, f64)>,
     /// The values that were read back, by point.
     pub(crate) shown: BTreeMap<String, f64>,
+    /// Writes that the device has not taken; a release goes on after one.
+    pub(crate) refused: Writes,
+    /// Why the first of them was not taken.
+    pub(crate) refusal: Option<String>,
     /// Every written point was read back.
     pub(crate) is_read_back: bool,
     /// No further write of it is sent.
@@ -37,6 +41,8 @@ impl Job {
             all: writes,
             current: None,
             shown: BTreeMap::new(),
+            refused: Writes::new(),
+            refusal: None,
             is_read_back: true,
             is_cancelled: false,
         }

@@ -45,6 +45,12 @@ impl Leases {
         previous
     }
 
+    /// Whether one of this holder would apply.
+    pub(crate) fn would_apply(&self, holder: &Holder, priority: &[String]) -> bool {
+        let others = self.list.iter().find(|lease| lease.holder != *holder);
+        others.is_none_or(|first| holder.rank(priority) <= first.holder.rank(priority))
+    }
+
     pub(crate) fn remove_of(&mut self, holder: &Holder) -> Option<Lease> {
         let index = self.list.iter().position(|lease| lease.holder == *holder)?;
         Some(self.list.remove(index))

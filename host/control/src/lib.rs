@@ -19,6 +19,7 @@ mod job;
 mod leases;
 mod limits;
 mod proposals;
+mod reserved;
 mod room;
 mod settings;
 mod target;
@@ -32,5 +33,6 @@ pub use interface::{
     WriteOrder,
 };
 pub use limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, SET_POINT};
+pub use reserved::reserved_by_profile;
 pub use room::ControlRoom;
 pub use settings::{Contact, ControlSettings, ControlledDevice, DEFAULT_LEASE};

@@ -69,6 +69,14 @@ impl Limits {
         expired.into_iter().map(|held| held.id).collect()
     }
 
+    /// Ends a holder's limit as if it had not been renewed.
+    pub(crate) fn silence(&mut self, holder: &Holder) -> Option<ProposalId> {
+        let index = self.held.iter().position(|held| held.holder == *holder)?;
+        let held = self.held.remove(index);
+        self.silent.insert(held.holder);
+        Some(held.id)
+    }
+
     /// The limit in kW that applies, if any.
     pub(crate) fn kilowatts(&self) -> Option<f64> {
         let fallback = self.fallback.filter(|_| self.is_unset || !self.silent.is_empty());

@@ -54,7 +54,11 @@ impl ControlRoom {
             channel => {
                 let channel = &device.channel_name(channel);
                 device.check_value(channel, value)?;
-                device.permitted_now(channel, value, context.now)?;
+                let permitted = device.permitted_now(channel, value, context.now)?;
+                let applies = device.targets.get(channel).map(|target| &target.leases);
+                if applies.is_some_and(|leases| leases.would_apply(&holder, &self.priority)) {
+                    device.check_budget_of(channel, permitted, context.now)?;
+                }
                 let lease = Lease { id, holder, value, until, is_answered: false, was_applied: false };
                 device.hold(channel, lease, &self.priority, context);
                 Ok(())
@@ -83,7 +87,7 @@ impl Device {
     }
 
     /// A channel has one name here, whether it is proposed by that or by its point's.
-    fn channel_name(&self, name: &str) -> String {
+    pub(crate) fn channel_name(&self, name: &str) -> String {
         let point = self.settings.profile.point(name).filter(|_| name != SET_POINT);
         point.map_or(name, |point| point.channel.as_str()).to_owned()
     }

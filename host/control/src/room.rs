@@ -7,7 +7,7 @@ use bessai_domain::time::MonotonicTime;
 
 use crate::device::{Context, Device};
 use crate::interface::{Input, LimitStatus, Memory, Output, ProposalId, SafetyCheck, TargetStatus};
-use crate::limits::{CHARGE_LIMIT, DISCHARGE_LIMIT};
+use crate::limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, SET_POINT};
 use crate::settings::ControlSettings;
 use crate::target::{Applied, Target};
 
@@ -58,6 +58,55 @@ impl ControlRoom {
         }
         self.left_over.clone_from(&memory.held);
         self.release_left_over();
+    }
+
+    /// Takes over set-points that somebody else has left behind: they are released like those of [`restore`](Self::restore).
+    pub fn take_over(&mut self, held: BTreeMap<(String, String), Option<f64>>) {
+        self.left_over.extend(held);
+        self.release_left_over();
+    }
+
+    /// Gives up devices that the settings no longer name and that are not released yet, unless they are `kept` because they can
+    /// still come online; returns their channels that may be set.
+    pub fn abandon(&mut self, kept: impl Fn(&str) -> bool) -> BTreeMap<(String, String), Option<f64>> {
+        let mut held: BTreeMap<_, _> = self.left_over.extract_if(.., |(device, _), _| !kept(device)).collect();
+        for device in
+            self.devices.extract_if(.., |name, device| device.is_leaving && !kept(name)).map(|(_, device)| device)
+        {
+            let set = device.targets.into_iter().filter(|(_, target)| target.applied != Applied::Released);
+            held.extend(set.map(|(channel, target)| ((device.name.clone(), channel), target.before)));
+        }
+        held
+    }
+
+    /// The channels that may still be set on devices that are not controlled.
+    pub fn left_over(&self) -> impl Iterator<Item = (String, String)> {
+        let leaving = self.devices.values().filter(|device| device.is_leaving);
+        let leaving = leaving.flat_map(|device| {
+            let set = device.targets.iter().filter(|(_, target)| target.applied != Applied::Released);
+            set.map(|(channel, _)| (device.name.clone(), channel.clone()))
+        });
+        self.left_over.keys().filter(|(device, _)| !self.devices.contains_key(device)).cloned().chain(leaving)
+    }
+
+    /// Forgets what may still be set on a device that is not controlled; false if there is nothing.
+    pub fn forget(&mut self, device: &str) -> bool {
+        let is_known = self.left_over().any(|(known, _)| known == device);
+        if is_known {
+            self.left_over.retain(|(known, _), _| known != device);
+            self.devices.retain(|name, known| name != device || !known.is_leaving);
+        }
+        is_known
+    }
+
+    /// The writes that release a device's power; none while its points are not known.
+    pub fn release_of(&self, device: &str) -> Option<Vec<(String, f64)>> {
+        Some(self.devices.get(device)?.targets.get(SET_POINT)?.actuator.release(None))
+    }
+
+    /// Whether a point of a device is kept in flash.
+    pub fn is_persistent(&self, device: &str, point: &str) -> bool {
+        self.devices.get(device).is_some_and(|device| device.is_persistent(point))
     }
 
     fn release_left_over(&mut self) {
@@ -123,6 +172,9 @@ impl ControlRoom {
             Input::Settings(settings) => {
                 self.reconfigure(settings, &mut context);
                 self.release_left_over();
+            }
+            Input::Rights(holder, rights) => {
+                self.devices.values_mut().for_each(|device| device.keep_rights(&holder, &rights, &mut context));
             }
             Input::Stop => {
                 self.is_stopping = true;

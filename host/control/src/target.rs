@@ -50,6 +50,8 @@ pub(crate) struct Target {
     /// No attempt before this time.
     pub(crate) retry_at: Option<MonotonicTime>,
     pause: Duration,
+    /// What the device has refused of its release, while the rest of it was written.
+    pub(crate) unreleased: Writes,
     /// A failure since the last success was reported.
     pub(crate) is_failure_reported: bool,
 }
@@ -64,6 +66,7 @@ impl Target {
             last: None,
             retry_at: None,
             pause: SHORTEST_PAUSE,
+            unreleased: Writes::new(),
             is_failure_reported: false,
         }
     }

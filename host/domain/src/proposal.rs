@@ -60,7 +60,8 @@ pub struct WriteStep {
     /// The number of the event with the proposal; none in that event itself, and in those of register writes that no proposal
     /// asks for.
     pub proposed: Option<Sequence>,
-    /// `feed/<name>`, `model/<name>`, `operator`, or `gateway` for register writes that no proposal asks for.
+    /// `feed/<name>`, `model/<name>` or `operator`. Of register writes that no proposal asks for: `gateway`, `device-write` for
+    /// those of `bessai-edge device write`, or `modbus-client/<address>`.
     pub proposer: String,
     /// What was proposed.
     pub proposal: Proposal,
@@ -75,6 +76,10 @@ impl WriteStep {
     const REGISTER_WRITE: &str = "register-write/";
     /// Who makes the register writes that no proposal asks for.
     pub const GATEWAY: &str = "gateway";
+    /// Who makes the register writes of `bessai-edge device write` beside a gateway.
+    pub const DEVICE_WRITE: &str = "device-write";
+    /// What the names of a Modbus server's clients begin with, who make register writes; their addresses follow.
+    pub const MODBUS_CLIENT: &str = "modbus-client/";
 
     /// The reference of a register write: it has a number in a run of the gateway.
     pub fn register_write(number: u64) -> String {
@@ -83,8 +88,15 @@ impl WriteStep {
 
     /// Whether it announces a register write, before that is sent. The announcement of a proposal has no proposal before it.
     pub fn announces_register_write(&self) -> bool {
-        let follows = self.proposed.is_some() || self.proposer == Self::GATEWAY;
+        let has_no_proposal = [Self::GATEWAY, Self::DEVICE_WRITE].contains(&self.proposer.as_str())
+            || self.proposer.starts_with(Self::MODBUS_CLIENT);
+        let follows = self.proposed.is_some() || has_no_proposal;
         self.outcome.is_none() && follows && self.proposal.reference.starts_with(Self::REGISTER_WRITE)
+    }
+
+    /// Whether it is a step of a register write. A proposer may choose such a reference, too.
+    pub fn is_of_register_write(&self) -> bool {
+        self.proposal.reference.starts_with(Self::REGISTER_WRITE)
     }
 
     /// Whether it is the outcome of the register write that is announced.
@@ -157,7 +169,9 @@ mod tests {
         };
         let (first, second) = (WriteStep::register_write(1), WriteStep::register_write(2));
         assert!(step(Some(5), "feed/acme", &first, None).announces_register_write());
-        assert!(step(None, "gateway", &first, None).announces_register_write());
+        for proposer in ["gateway", "device-write", "modbus-client/192.168.1.9:40000"] {
+            assert!(step(None, proposer, &first, None).announces_register_write(), "{proposer}");
+        }
         // A proposer may choose any reference.
         assert!(!step(None, "feed/acme", &first, None).announces_register_write());
         assert!(!step(Some(5), "feed/acme", "a1", None).announces_register_write());

@@ -11,7 +11,7 @@ use bessai_domain::journal::{StartAt, SyncPolicy};
 use bessai_domain::proposal::WriteStep;
 use bessai_domain::site::Site;
 use bessai_domain::state::PluginState;
-use bessai_domain::time::{Moment, MonotonicTime};
+use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
 use bessai_supervision::{SupervisedThread, spawn_vital_thread};
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ use crate::state::{JournalPhase, JournalState, SharedState};
 use crate::store::Store;
 use crate::syncer::Syncer;
 use crate::timeline::Boot;
-use crate::unfinished_writes::unfinished_writes;
+use crate::unfinished_writes::{for_each_write, unfinished_writes};
 use crate::writer::EventWriter;
 
 #[cfg(test)]
@@ -259,6 +259,14 @@ impl Journal {
         let shared = &self.0.shared;
         let segments = shared.lock().segments.clone();
         unfinished_writes(&*shared.disk, &segments)
+    }
+
+    /// Shows the events of set-points and register writes in the newest segments, oldest first, with the times at which they
+    /// were recorded. To be called before events are appended.
+    pub fn for_each_write(&self, visit: impl FnMut(Timestamp, &WriteStep)) {
+        let shared = &self.0.shared;
+        let segments = shared.lock().segments.clone();
+        for_each_write(&*shared.disk, &segments, visit);
     }
 
     /// Opens a reader for a feed, which continues at the feed's cursor or, without one, at `start`; also returns the state

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessai_control::{ControlRoom, ControlSettings, Input, OrderId, Output, SafetyCheck, WriteOrder};
+use bessai_control::{ControlRoom, ControlSettings, Input, Memory, OrderId, Output, Purpose, SafetyCheck, WriteOrder};
 use bessai_domain::event::{DeviceStatus, Frame, Sequence, Violation};
 use bessai_domain::profile::Profile;
 use bessai_domain::proposal::WriteStep;
@@ -23,19 +23,28 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::now;
+use crate::config::DeviceConfig;
 
 mod audit;
 mod contacts;
+mod direct_writes;
+mod left_over;
 mod memory;
 mod operator;
 mod proposals;
+mod recovery;
+mod rights;
 mod status;
 
 use audit::{Announced, finish_writes};
 use contacts::Contacts;
-use memory::MemoryFile;
+use direct_writes::WriteNumbers;
+use left_over::{LeftOver, Locations, locations, remembered};
+use memory::{Found, MemoryFile, Remembered};
 use proposals::Proposals;
+use rights::FeedRights;
 
+pub(super) use direct_writes::DirectWrites;
 pub(super) use operator::Operator;
 
 /// The attribute of a channel with its point's name, if that is another one.
@@ -67,7 +76,15 @@ struct Shared {
     proposals: RefCell<Proposals>,
     /// Writes that are being carried out.
     writes: RefCell<BTreeMap<OrderId, RunningWrite>>,
+    /// What the feeds' files allow.
+    rights: RefCell<FeedRights>,
+    /// Numbers the writes that are no set-points.
+    direct_writes: WriteNumbers,
     memory: MemoryFile,
+    /// Where each device of the settings is reached.
+    locations: RefCell<Locations>,
+    /// What may still be set on devices that the settings do not have.
+    unknown: RefCell<Vec<LeftOver>>,
     /// The time until the next thing that is due may have changed.
     changed: Notify,
 }
@@ -83,24 +100,26 @@ impl Control {
     /// the writes that it has announced.
     pub(super) async fn start(
         settings: Option<ControlSettings>,
+        devices: &[DeviceConfig],
         data_dir: &Path,
         journal: &Journal,
         unfinished: Vec<(Sequence, WriteStep)>,
     ) -> Self {
-        finish_writes(journal, unfinished);
         let monitor: Rc<OnceCell<SharedMonitor>> = Rc::default();
         let mut room = ControlRoom::new(settings.clone().unwrap_or_default(), check_of(&monitor));
-        let (file, memory) = MemoryFile::open(data_dir).await;
-        if settings.is_none() {
-            for (device, channel) in memory.held.keys() {
-                tracing::warn!(
-                    %device, %channel,
-                    "{device}/{channel} may still have the set-point of the run before; [control] is off, so that it is not \
-                     released"
-                );
+        let (file, found) = MemoryFile::open(data_dir, settings.is_some()).await;
+        let at = now();
+        let (held, memory) = match (found, &settings) {
+            (Found::Read(Remembered { held, writes }), _) => (held, Memory { writes, ..Memory::default() }),
+            (Found::Missing | Found::Lost, Some(settings)) => {
+                let recovered = recovery::recovered(journal, &room, settings, at);
+                let held = remembered(&recovered, &locations(devices), &[]);
+                (held, Memory { held: BTreeMap::new(), ..recovered })
             }
-        }
-        room.restore(&memory, now().monotonic);
+            (Found::Missing | Found::Lost, None) => Default::default(),
+        };
+        finish_writes(journal, unfinished);
+        room.restore(&memory, at.monotonic);
         let shared = Shared {
             room: RefCell::new(room),
             contacts: RefCell::new(contacts_of(&settings)),
@@ -112,10 +131,17 @@ impl Control {
             journal: journal.clone(),
             proposals: RefCell::default(),
             writes: RefCell::default(),
+            rights: RefCell::default(),
+            direct_writes: WriteNumbers::default(),
             memory: file,
+            locations: RefCell::new(locations(devices)),
+            unknown: RefCell::default(),
             changed: Notify::new(),
         };
-        Self { shared: Rc::new(shared) }
+        let control = Self { shared: Rc::new(shared) };
+        control.take_over(held);
+        control.remember();
+        control
     }
 
     /// Set-points are refused until it is known who judges them.
@@ -150,7 +176,7 @@ impl Control {
     }
 
     /// The settings were reloaded. Returns when the devices that they no longer name are released, or cannot be in time.
-    pub(super) async fn reconfigure(&self, settings: Option<ControlSettings>) {
+    pub(super) async fn reconfigure(&self, settings: Option<ControlSettings>, devices: &[DeviceConfig]) {
         self.replace_contacts(contacts_of(&settings));
         self.shared.settings.replace(settings.clone());
         self.handle(Input::Settings(settings.unwrap_or_default()));
@@ -158,6 +184,8 @@ impl Control {
         let online = self.shared.online.borrow().clone();
         online.into_iter().for_each(|(device, is_online)| self.handle(Input::Online(device, is_online)));
         self.released().await;
+        self.replace_locations(locations(devices));
+        self.handle(Input::Time);
     }
 
     /// Ends every set-point. Returns when the devices that can be reached are released, or cannot be in time.
@@ -246,7 +274,7 @@ impl Control {
         let outputs = self.shared.room.borrow_mut().handle(at.monotonic, input);
         let has_effect = !outputs.is_empty();
         if has_effect || !is_frequent {
-            self.shared.memory.remember(self.shared.room.borrow().memory(at.monotonic), at);
+            self.remember();
         }
         for output in outputs {
             match output {
@@ -256,6 +284,14 @@ impl Control {
             }
         }
         has_effect
+    }
+
+    /// Has saved what a restart must know.
+    fn remember(&self) {
+        let at = now();
+        let memory = self.shared.room.borrow().memory(at.monotonic);
+        let held = remembered(&memory, &self.shared.locations.borrow(), &self.shared.unknown.borrow());
+        self.shared.memory.remember(Remembered { held, writes: memory.writes }, at);
     }
 
     fn write(&self, order: WriteOrder) {
@@ -272,6 +308,10 @@ impl Control {
             let options = WriteOptions { settle: None, is_confirmed: true, before };
             let written = writer.write_with(&sent.device, &sent.point, sent.value, options).await;
             if control.shared.writes.borrow_mut().remove(&sent.id).is_some() {
+                if let (Purpose::Release, Err(reason)) = (sent.purpose, &written) {
+                    let WriteOrder { device, point, .. } = &sent;
+                    tracing::warn!(%device, %point, "the release of {device} is not complete, and is repeated: {reason}");
+                }
                 control.audit(event, &written);
                 control.handle(Input::Written(sent.id, written.map(|written| written.read_back)));
             }

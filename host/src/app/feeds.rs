@@ -227,6 +227,8 @@ impl Feeds {
             if files.iter().any(|path| folder.is_changing(path)) {
                 continue;
             }
+            // A component may take a while to load, and may not load at all.
+            self.control.set_rights(&feed.name, &feed.rights.write);
             let is_known = self.by_name.get(&feed.name).is_some_and(|entry| entry.settings.as_ref() == Some(&feed));
             if !is_known || unanswered.contains(&feed.name) || files.iter().any(|path| changed.contains(path)) {
                 self.load(feed);
@@ -487,6 +489,7 @@ impl Feeds {
     /// Ends a feed; the journal keeps its cursor and state.
     fn remove(&mut self, name: &str) {
         let Some(entry) = self.by_name.remove(name) else { return };
+        self.control.set_rights(name, &[]);
         tracing::info!(feed = %name, "the feed's files were removed; stopping the feed");
         self.report.borrow_mut().remove_feed(name);
         if let Some(running) = entry.running {

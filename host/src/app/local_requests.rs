@@ -10,24 +10,26 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bessai_domain::address::Address;
+use bessai_domain::proposal::WriteStep;
+use bessai_domain::relay::RelayError;
+use bessai_domain::write::WriteRequest;
 use bessai_modbus::BusRelay;
 use bessai_supervision::{OnFailure, run_blocking};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::buses::Buses;
-use super::control::Operator;
+use super::control::{Control, Operator};
+use super::local_connections::{Activity, LocalConnections};
 use crate::local_protocol::{
     DeviceAddress, DeviceRequest, LocalError, LocalRequest, MAX_LINE_BYTES, path_problem, reply_line, reply_of,
     socket_path,
 };
 
-/// Connections at the same time; a further one is closed.
-const MAX_CONNECTIONS: usize = 16;
 /// Time for a client to send a request or to take the reply.
 const LINE_LIMIT: Duration = Duration::from_secs(5);
 /// Time without a request to the device after which a client is disconnected; `--watch` may have a long period.
@@ -72,14 +74,12 @@ impl Drop for BoundSocket {
 
 async fn serve(path: &Path, buses: &Rc<RefCell<Buses>>, operator: &Operator) {
     let socket = bind(path).await;
-    let mut connections: JoinSet<()> = JoinSet::new();
+    let mut connections = LocalConnections::default();
     loop {
+        connections.have_room().await;
         match socket.listener.accept().await {
             Ok((stream, _)) => {
-                while connections.try_join_next().is_some() {}
-                if connections.len() < MAX_CONNECTIONS {
-                    connections.spawn_local(serve_client(stream, Rc::clone(buses), operator.clone()));
-                }
+                connections.add(|activity| serve_client(stream, Rc::clone(buses), operator.clone(), activity));
             }
             Err(error) => {
                 tracing::debug!("failed to accept a local client: {error}; retrying in {ACCEPT_PAUSE:?}");
@@ -137,7 +137,7 @@ fn bind_blocking(path: &Path) -> io::Result<(StdListener, u64)> {
     Ok((listener, std::fs::symlink_metadata(path)?.ino()))
 }
 
-async fn serve_client(stream: UnixStream, buses: Rc<RefCell<Buses>>, operator: Operator) {
+async fn serve_client(stream: UnixStream, buses: Rc<RefCell<Buses>>, operator: Operator, activity: Rc<Activity>) {
     let allowed = [0, rustix::process::geteuid().as_raw()];
     // The socket's mode lets nobody else connect; a file system may ignore modes.
     if !stream.peer_cred().is_ok_and(|client| allowed.contains(&client.uid())) {
@@ -147,6 +147,7 @@ async fn serve_client(stream: UnixStream, buses: Rc<RefCell<Buses>>, operator: O
     }
     let mut stream = BufReader::new(stream);
     while let Ok(Some(line)) = timeout(LINE_LIMIT, read_line(&mut stream)).await {
+        let busy = activity.busy();
         let request = LocalRequest::parse(&line);
         let (reply, opened) = match request {
             Ok(LocalRequest::HasConnection(device)) => {
@@ -167,19 +168,27 @@ async fn serve_client(stream: UnixStream, buses: Rc<RefCell<Buses>>, operator: O
         if send(&mut stream, &reply_line(&reply)).await.is_none() {
             return;
         }
+        drop(busy);
         if let Some((relay, limit)) = opened {
-            return serve_device(stream, &relay, limit).await;
+            return serve_device(stream, &relay, limit, operator.control(), &activity).await;
         }
     }
 }
 
-/// Performs requests to a device. What may be written was checked by the command, as without a gateway.
-async fn serve_device(mut stream: BufReader<UnixStream>, relay: &BusRelay, limit: Duration) {
+/// Performs requests to a device. What its profile allows to write was checked by the command, as without a gateway.
+async fn serve_device(
+    mut stream: BufReader<UnixStream>,
+    relay: &BusRelay,
+    limit: Duration,
+    control: &Control,
+    activity: &Activity,
+) {
     while let Ok(Some(line)) = timeout(IDLE_LIMIT, read_line(&mut stream)).await {
+        let _busy = activity.busy();
         let reply = match DeviceRequest::parse(&line) {
             Ok(DeviceRequest::Read(read)) => reply_of(&relay.read_within(&read, limit).await),
             Ok(DeviceRequest::Write(write)) => {
-                reply_of(&relay.write_unchecked(write, limit).await.map(|()| Vec::new()))
+                reply_of(&write_recorded(relay, write, limit, control).await.map(|()| Vec::new()))
             }
             Err(error) => reply_line(&Err(error)),
         };
@@ -187,6 +196,21 @@ async fn serve_device(mut stream: BufReader<UnixStream>, relay: &BusRelay, limit
             return;
         }
     }
+}
+
+/// Writes what control leaves to others; the events are recorded before it is sent and with its outcome.
+async fn write_recorded(
+    relay: &BusRelay,
+    write: WriteRequest,
+    limit: Duration,
+    control: &Control,
+) -> Result<(), RelayError> {
+    control.check_direct(relay, &write)?;
+    let announced = control.announce_direct(WriteStep::DEVICE_WRITE, &relay.described(&write).await).await;
+    let written = relay.write_unchecked(write, limit).await;
+    // The command reads the value back itself.
+    announced.finish(written.as_ref().map(drop), false);
+    written
 }
 
 /// Sends a line; none if the client does not take it.

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::profile::Point;
+use bessai_domain::proposal::WriteStep;
 use bessai_domain::register::UnitId;
 use bessai_domain::relay::{Exception, RelayError, RelayTarget};
 use bessai_domain::write::WriteRequest;
-use bessai_modbus::BusRelay;
+use bessai_modbus::{BusRelay, RelayedPoint};
 use bessai_modbus_server::ServerCounters;
 use bessai_supervision::OnFailure;
 use serde_json::{Value, json};
@@ -18,11 +19,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::buses::Buses;
+use super::control::{Control, DirectWrites};
 use crate::config::{DeviceConfig, ModbusServerConfig, ServerWrites};
 
 /// The servers that run.
 pub(super) struct ModbusServers {
     running: Vec<RunningServer>,
+    /// Refuses the registers that it writes itself, and records all writes.
+    control: Control,
     stop: watch::Receiver<bool>,
 }
 
@@ -37,6 +41,7 @@ struct RunningServer {
 struct ServedDevices {
     config: ModbusServerConfig,
     routes: RefCell<Routes>,
+    control: Control,
 }
 
 /// Where requests go.
@@ -55,8 +60,8 @@ struct Route {
 }
 
 impl ModbusServers {
-    pub(super) fn new(stop: watch::Receiver<bool>) -> Self {
-        Self { running: Vec::new(), stop }
+    pub(super) fn new(control: Control, stop: watch::Receiver<bool>) -> Self {
+        Self { running: Vec::new(), control, stop }
     }
 
     /// Takes out the servers that are not the same with these settings.
@@ -108,7 +113,8 @@ impl ModbusServers {
     }
 
     fn spawn(&self, config: &ModbusServerConfig) -> RunningServer {
-        let served = Rc::new(ServedDevices { config: config.clone(), routes: RefCell::default() });
+        let (config_served, control) = (config.clone(), self.control.clone());
+        let served = Rc::new(ServedDevices { config: config_served, routes: RefCell::default(), control });
         let counters = Rc::new(ServerCounters::default());
         let name = format!("modbus server {}", config.settings.listen);
         let (settings, target, counted) = (config.settings.clone(), Rc::clone(&served), Rc::clone(&counters));
@@ -170,6 +176,28 @@ impl ServedDevices {
     }
 }
 
+impl ServedDevices {
+    /// Writes what control leaves to others; the events are recorded before it is sent and with its outcome.
+    async fn write_recorded(
+        &self,
+        bus: &BusRelay,
+        request: WriteRequest,
+        client: &str,
+    ) -> Result<Vec<RelayedPoint>, RelayError> {
+        self.control.check_direct(bus, &request)?;
+        let proposer = format!("{}{client}", WriteStep::MODBUS_CLIENT);
+        let mut announced: Option<DirectWrites> = None;
+        let announce =
+            async |points: &[RelayedPoint]| announced = Some(self.control.announce_direct(&proposer, points).await);
+        let check = |device: &str, point: &Point| self.check_write(device, point);
+        let written = bus.write(request, check, announce).await;
+        if let Some(announced) = announced {
+            announced.finish(written.as_ref().map(drop), true);
+        }
+        written
+    }
+}
+
 impl RelayTarget for ServedDevices {
     fn append_latest(&self, request: &ReadRequest, words: &mut Vec<u16>) -> bool {
         let routes = self.routes.borrow();
@@ -196,9 +224,7 @@ impl RelayTarget for ServedDevices {
         }
         let Route { bus, unit } = self.route(request.unit)?;
         let (table, address) = (request.function.table().name(), request.address);
-        let written =
-            bus.write(WriteRequest { unit, ..request }, |device, point| self.check_write(device, point)).await;
-        match written {
+        match self.write_recorded(&bus, WriteRequest { unit, ..request }, client).await {
             Ok(points) => {
                 for point in points {
                     let (device, name, value, unit) = (&point.device, &point.point, point.value, &point.unit);

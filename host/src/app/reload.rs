@@ -119,7 +119,7 @@ impl Reloader {
             if let Some(control) = &mut control {
                 control.devices.retain(|name, _| !replaced.contains(&name.as_str()));
             }
-            self.control.reconfigure(control).await;
+            self.control.reconfigure(control, &new.devices).await;
         }
         if new.devices != self.config.devices {
             self.apply_devices(&new).await;
@@ -127,7 +127,7 @@ impl Reloader {
             self.reconfigure(Reconfiguration { limits: new.safety.clone(), devices: None }).await;
         }
         if !replaced.is_empty() {
-            self.control.reconfigure(new.control.clone()).await;
+            self.control.reconfigure(new.control.clone(), &new.devices).await;
         }
         if new.devices != self.config.devices || new.modbus_servers != self.config.modbus_servers {
             self.apply_modbus_servers(&new).await;
@@ -136,6 +136,10 @@ impl Reloader {
             && let Err(error) = self.models.borrow_mut().set(new.models.clone())
         {
             tracing::error!("reload: the models were not started: {error}");
+        }
+        let may_set = |name: &str| new.models.iter().any(|model| model.name == name && !model.shadow);
+        for model in self.config.models.iter().filter(|model| !may_set(&model.name)) {
+            self.control.end_model(&model.name);
         }
         if new.plugins != self.config.plugins {
             // The feeds are compared with their files: those that changed are replaced as by a new file.

@@ -26,7 +26,7 @@ impl Sharing {
         operator: Operator,
         stop: &watch::Receiver<bool>,
     ) -> Self {
-        let mut servers = ModbusServers::new(stop.clone());
+        let mut servers = ModbusServers::new(operator.control().clone(), stop.clone());
         servers.start(&config.modbus_servers, &config.devices, &buses.borrow());
         let local_requests = local_requests::spawn(&config.data_dir, buses, operator, stop);
         Self { modbus_servers: Rc::new(RefCell::new(servers)), local_requests }

@@ -98,6 +98,19 @@ Examples:
         #[command(flatten)]
         gateway: GatewayArguments,
     },
+    /// Forget what may still be set on a device that the gateway cannot release, because the settings no longer have it.
+    ///
+    /// The status shows what is left over. A device that is added again, under whatever name, is released instead.
+    #[command(after_help = "\
+Examples:
+  bessai-edge control forget old-battery")]
+    Forget {
+        /// Device, by the name that it had.
+        #[arg(value_name = "DEVICE")]
+        device: String,
+        #[command(flatten)]
+        gateway: GatewayArguments,
+    },
 }
 
 // Not a doc comment: clap would show it as the help of every command that takes these arguments.
@@ -149,6 +162,10 @@ pub(super) fn run(command: ControlCommand) -> Result<(), CommandError> {
         ControlCommand::ResetTrip { device, gateway } => {
             let reply = gateway.ask(ControlRequest::ResetTrips { device })?;
             Ok(print(format::reset(&reply))?)
+        }
+        ControlCommand::Forget { device, gateway } => {
+            gateway.ask(ControlRequest::Forget { device: device.clone() })?;
+            Ok(print_line(format_args!("{device} is forgotten; what is set on it is not released"))?)
         }
     }
 }

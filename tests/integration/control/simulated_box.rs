@@ -18,8 +18,10 @@ const TIMER: u16 = 10;
 pub const TARGET: u16 = 11;
 /// The register of the mode: 0 = by itself, 1 = the set-point applies.
 pub const MODE: u16 = 12;
+/// The register of a limit in %, which is no part of the set-point.
+pub const CAP: u16 = 13;
 /// The points of these registers.
-const POINTS: [(u16, &str); 3] = [(TIMER, "timer"), (TARGET, "target"), (MODE, "mode")];
+const POINTS: [(u16, &str); 4] = [(TIMER, "timer"), (TARGET, "target"), (MODE, "mode"), (CAP, "cap")];
 /// The unit id of the device.
 const UNIT: u8 = 1;
 
@@ -41,9 +43,18 @@ fn profile(options: &str, timer: u16) -> String {
          temperature = {{ channel = \"temp_c\", address = 2, type = \"int16\", scale = 0.1, unit = \"Cel\" }}\n\
          timer = {{ address = {TIMER}, type = \"uint16\", scale = 1, unit = \"s\", access = \"RW\", settle = \"1s\" }}\n\
          target = {{ address = {TARGET}, type = \"int16\", scale = 1, unit = \"W\", access = \"RW\", settle = \"1s\"{options} }}\n\
-         mode = {{ address = {MODE}, type = \"uint16\", scale = 1, min = 0, max = 1, access = \"RW\", settle = \"1s\", dangerous = true }}\n",
+         mode = {{ address = {MODE}, type = \"uint16\", scale = 1, min = 0, max = 1, access = \"RW\", settle = \"1s\", dangerous = true }}\n\
+         cap = {{ address = {CAP}, type = \"uint16\", scale = 1, unit = \"%\", max = 100, access = \"RW\", settle = \"1s\" }}\n",
         set(-1),
         set(1)
+    )
+}
+
+/// The settings of a controlled device, with further ones of `[control]` at the end.
+pub fn named(name: &str, address: SocketAddr, settings: &str) -> String {
+    format!(
+        "[[device]]\nname = \"{name}\"\naddress = \"tcp://{address}\"\nprofile = \"box\"\nperiod = \"100ms\"\n\
+         [control]\nenabled = true\n[control.devices.{name}]\n{settings}\n"
     )
 }
 
@@ -70,11 +81,7 @@ impl SimulatedBox {
         let period = RevertPeriod::Register { address: TIMER, is_long: false, per_count: Duration::from_secs(1) };
         registers.add_revert_timer(RevertTimer { unit: UNIT, table: Table::Holding, renewed_by, period, restores });
         let server = Server::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), registers.clone()).unwrap();
-        let text = format!(
-            "[[device]]\nname = \"battery\"\naddress = \"tcp://{}\"\nprofile = \"box\"\nperiod = \"100ms\"\n\
-             [control]\nenabled = true\n[control.devices.battery]\n{settings}\n",
-            server.address()
-        );
+        let text = named("battery", server.address(), settings);
         let setup = Setup::new().file("plugins/default.toml", "enabled = false\n").file("bessai.toml", text);
         let gateway = setup.file("profiles/box.toml", profile(options, timer)).run();
         let started = Self { server, registers, gateway };
@@ -86,6 +93,20 @@ impl SimulatedBox {
     pub async fn is_safe(&self) {
         let is_safe = |health: &Value| health["safety_status"] == "ok";
         self.gateway.wait_for_health("a safe battery", is_safe).await;
+    }
+
+    /// Writes `bessai.toml` and waits until it is in force.
+    pub async fn reload(&self, settings: &str) {
+        let log = "the settings were reloaded";
+        let before = self.gateway.log_count(log);
+        std::fs::write(self.gateway.path("bessai.toml"), settings).unwrap();
+        self.gateway.hang_up();
+        let reloaded = async {
+            while self.gateway.log_count(log) == before {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        within("the reload", reloaded).await;
     }
 
     /// The gateway is replaced by what `restart` makes of it.
@@ -210,7 +231,10 @@ fn announcement<'a>(outcome: &Value, audit: &'a [Value]) -> &'a Value {
 /// Fails unless each of the clients' writes was announced by an event before it and has an event with its outcome, in order and
 /// not before the write, and no event says that something was written that was not.
 pub fn assert_complete(log: &[WriteRecord], audit: &[Value]) {
-    let is_of_register = |event: &&Value| POINTS.iter().any(|(_, name)| event["channel"] == *name);
+    let is_of_register = |event: &&Value| {
+        let reference = event["reference"].as_str().unwrap_or_default();
+        reference.starts_with("register-write/") && POINTS.iter().any(|(_, name)| event["channel"] == *name)
+    };
     let mut events = audit.iter().filter(is_of_register).filter(|event| !event["outcome"].is_null());
     for record in log.iter().filter(|record| record.origin == Origin::Client) {
         let (_, name) = POINTS.iter().find(|(address, _)| *address == record.address).unwrap();

@@ -63,6 +63,41 @@ async fn commands_use_the_connection_of_the_running_gateway() {
 }
 
 #[tokio::test]
+async fn writes_beside_a_gateway_are_events_without_control_too() {
+    let device = inverter();
+    let gateway = running(&device).await;
+    let (printed, errors) = texts(&gateway.output_beside(&["device", "write", "soc", "44.5"]).await);
+    assert!(printed.contains("soc set to 44.5 %") && errors.contains(SHARED), "{printed}{errors}");
+    let (printed, errors) = texts(&gateway.output_beside(&["device", "write", "mode", "3", "--yes"]).await);
+    assert!(printed.contains("mode set to 3") && errors.contains(SHARED), "{printed}{errors}");
+    let export = ["journal", "export", "--last", "1h", "--out", "events.jsonl"];
+    let output = gateway.output_beside(&export).await;
+    assert!(output.status.success(), "{output:?}");
+    let exported = std::fs::read_to_string(gateway.path("events.jsonl")).unwrap();
+    let events = exported.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let shown = |event: serde_json::Value| {
+        let write = event.get("write")?;
+        let text = |key: &str| write[key].as_str().map_or_else(|| write[key].to_string(), str::to_owned);
+        Some(format!(
+            "{} {} {} {} {}",
+            text("proposer"),
+            text("device"),
+            text("channel"),
+            text("value"),
+            text("outcome")
+        ))
+    };
+    let written: Vec<_> = events.filter_map(shown).collect();
+    let expected = [
+        "device-write box soc 44.5 null",
+        "device-write box soc 44.5 acknowledged",
+        "device-write box mode 3.0 null",
+        "device-write box mode 3.0 acknowledged",
+    ];
+    assert_eq!(written, expected);
+}
+
+#[tokio::test]
 async fn commands_beside_a_gateway_end_as_without_one() {
     let device = inverter();
     let gateway = running(&device).await;

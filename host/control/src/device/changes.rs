@@ -8,8 +8,9 @@ use bessai_domain::time::MonotonicTime;
 
 use super::{Context, Device};
 use crate::actuator::Actuator;
+use crate::holder::Holder;
 use crate::interface::ProposalId;
-use crate::limits::SET_POINT;
+use crate::limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, SET_POINT};
 use crate::settings::ControlledDevice;
 use crate::target::{Applied, Target};
 use crate::watchdog::Watchdog;
@@ -40,6 +41,7 @@ impl Device {
             if target.applied != Applied::Released {
                 target.applied = Applied::Unknown;
             }
+            target.unreleased.clear();
             true
         });
     }
@@ -79,6 +81,28 @@ impl Device {
             context.outcome(id, WriteOutcome::Released(reason.to_owned()));
         }
         self.targets.values_mut().for_each(|target| target.retry_at = None);
+    }
+
+    /// What a holder has on channels to which it has no right any more ends. A limit ends as if its holder had fallen silent, so
+    /// that the fallback applies.
+    pub(crate) fn keep_rights(&mut self, holder: &Holder, rights: &[(String, String)], context: &mut Context<'_>) {
+        let of_device = rights.iter().filter(|(device, _)| *device == self.name);
+        let allowed: Vec<_> = of_device.map(|(_, channel)| self.channel_name(channel)).collect();
+        let is_allowed = |channel: &str| allowed.iter().any(|allowed| allowed == channel);
+        let mut ended = Vec::new();
+        for (_, target) in self.targets.iter_mut().filter(|(channel, _)| !is_allowed(channel)) {
+            if let Some(lease) = target.leases.remove_of(holder) {
+                target.retry_at = None;
+                ended.push(lease.id);
+            }
+        }
+        let limits = [(CHARGE_LIMIT, &mut self.charge_limits), (DISCHARGE_LIMIT, &mut self.discharge_limits)];
+        for (_, limits) in limits.into_iter().filter(|(channel, _)| !is_allowed(channel)) {
+            ended.extend(limits.silence(holder));
+        }
+        for id in ended {
+            context.outcome(id, WriteOutcome::Released(format!("{holder} no longer has the right to it")));
+        }
     }
 
     /// Releases what was held before a restart; false if the device does not know the channel yet.

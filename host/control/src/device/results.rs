@@ -29,7 +29,11 @@ impl Device {
             Err(reason) => {
                 // What the device has now is not known.
                 self.readings.remove(&point);
-                if !is_cancelled {
+                if job.purpose == Purpose::Release {
+                    // The rest of a release is written all the same.
+                    job.refused.push((point, value));
+                    job.refusal.get_or_insert(reason);
+                } else if !is_cancelled {
                     self.job_failed(reason, context);
                 }
             }
@@ -51,6 +55,9 @@ impl Device {
 
     /// All writes of the job are carried out.
     pub(super) fn finish(&mut self, context: &mut Context<'_>) {
+        if let Some(reason) = self.job.as_mut().and_then(|job| job.refusal.take()) {
+            return self.job_failed(reason, context);
+        }
         let Some(job) = self.job.take() else { return };
         let Some(target) = self.targets.get_mut(&job.channel) else { return };
         target.succeeded();
@@ -97,6 +104,7 @@ impl Device {
         let Some(job) = self.job.take() else { return };
         let Some(target) = self.targets.get_mut(&job.channel) else { return };
         target.failed(context.now);
+        target.unreleased = job.refused;
         if let Some(id) = job.cause {
             let was_applied = target.leases.find(id).map(|lease| lease.was_applied);
             let is_first = !std::mem::replace(&mut target.is_failure_reported, true);

@@ -262,7 +262,7 @@ fn writes_set_whole_points_within_their_ranges_and_are_read_back() {
         bus.frame().await;
         let relay = bus.relay.clone();
         let set = async |function, address, words: &[u16]| {
-            let written = relay.write(write(function, address, words), any_point).await;
+            let written = relay.write(write(function, address, words), any_point, async |_| {}).await;
             written.map(|points| points.into_iter().map(|point| (point.point, point.value)).collect::<Vec<_>>())
         };
         let holds = |address, count| bus.server.registers().get(1, SimulatedTable::Holding, address, count).unwrap();
@@ -296,7 +296,7 @@ fn writes_set_whole_points_within_their_ranges_and_are_read_back() {
         assert_eq!(refused(WriteFunction::Register, 11, &[1]).await, 2, "half a point");
         assert_eq!(refused(WriteFunction::Registers, 9, &[1, 200]).await, 2, "a register before the point");
         let forbidden = |_: &str, point: &Point| Err(format!("{} is not allowed", point.name));
-        let error = relay.write(write(WriteFunction::Register, 10, &[200]), forbidden).await.unwrap_err();
+        let error = relay.write(write(WriteFunction::Register, 10, &[200]), forbidden, async |_| {}).await.unwrap_err();
         assert_eq!((error.exception.0, error.reason.as_str()), (2, "soc is not allowed"));
     });
 }
@@ -309,7 +309,7 @@ fn a_write_whose_confirmation_is_lost_is_read_back() {
         bus.server.set_fault_rules([FaultRule::new(Fault::Late).function(6)]);
         let set = async |address, word| {
             bus.relay
-                .write(write(WriteFunction::Register, address, &[word]), any_point)
+                .write(write(WriteFunction::Register, address, &[word]), any_point, async |_| {})
                 .await
                 .map(|points| points.len())
         };
@@ -335,7 +335,8 @@ fn a_write_that_the_device_acknowledges_but_does_not_take_fails() {
             }
         });
         let begin = tokio::time::Instant::now();
-        let error = bus.relay.write(write(WriteFunction::Register, 10, &[500]), any_point).await.unwrap_err();
+        let error =
+            bus.relay.write(write(WriteFunction::Register, 10, &[500]), any_point, async |_| {}).await.unwrap_err();
         assert_eq!(error.exception, Exception::DEVICE_FAILURE);
         assert_eq!(error.reason, "soc: acknowledged, but the registers still hold [200]");
         reset.abort();

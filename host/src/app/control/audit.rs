@@ -21,8 +21,8 @@ const UNKNOWN: &str = "the gateway ended before the outcome was known; the devic
 /// An announced register write.
 #[derive(Clone)]
 pub(super) struct Announced {
-    event: Sequence,
-    step: WriteStep,
+    pub(super) event: Sequence,
+    pub(super) step: WriteStep,
 }
 
 impl Control {
@@ -55,13 +55,17 @@ impl Control {
 
     /// Records the outcome of an announced write.
     pub(super) fn audit(&self, announced: Option<Announced>, written: &Result<WrittenPoint, String>) {
-        let Some(Announced { step, .. }) = announced else { return };
+        let Some(announced) = announced else { return };
         let outcome = match written {
             Ok(WrittenPoint { read_back: Some(value) }) => WriteOutcome::Verified(SetValue::Number(*value)),
             Ok(WrittenPoint { read_back: None }) => WriteOutcome::Acknowledged,
             Err(reason) => WriteOutcome::Failed(reason.clone()),
         };
-        self.record(WriteStep { outcome: Some(outcome), ..step });
+        self.record_outcome(announced, outcome);
+    }
+
+    pub(super) fn record_outcome(&self, announced: Announced, outcome: WriteOutcome) {
+        self.record(WriteStep { outcome: Some(outcome), ..announced.step });
     }
 
     pub(super) fn record(&self, step: WriteStep) -> Sequence {

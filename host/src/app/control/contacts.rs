@@ -44,6 +44,19 @@ impl Contacts {
         Self { list: contacts.iter().map(state).collect() }
     }
 
+    /// Takes over what earlier contacts know of their inputs, and the limits that stay the same. A limit that is not known yet
+    /// applies, so that a reload would make the power dip.
+    fn take_over(&mut self, earlier: &mut Self) {
+        for state in &mut self.list {
+            let input = |contact: &Contact| (contact.input.clone(), contact.is_inverted);
+            let of_input = |known: &&ContactState| input(&known.contact) == input(&state.contact);
+            state.inactive = earlier.list.iter().find(of_input).and_then(|known| known.inactive);
+            if let Some(same) = earlier.list.iter_mut().find(|known| known.contact == state.contact) {
+                (state.held, state.next_try) = (std::mem::take(&mut same.held), same.next_try);
+            }
+        }
+    }
+
     /// Takes a reading of a device.
     pub(super) fn read(&mut self, source: &Source, frame: &Frame, at: MonotonicTime) {
         for state in self.list.iter_mut().filter(|state| state.contact.input.0 == source.device) {
@@ -69,8 +82,9 @@ impl Control {
         self.shared.contacts.replace(contacts);
     }
 
-    /// Takes over the contacts of new settings; the limits of the earlier ones end.
-    pub(super) fn replace_contacts(&self, contacts: Contacts) {
+    /// Takes over the contacts of new settings; the limits of those that they no longer have end.
+    pub(super) fn replace_contacts(&self, mut contacts: Contacts) {
+        contacts.take_over(&mut self.shared.contacts.borrow_mut());
         let mut earlier = self.shared.contacts.replace(contacts);
         earlier.list.iter_mut().for_each(|state| self.end_limits(state));
     }

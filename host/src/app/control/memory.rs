@@ -2,20 +2,21 @@
 //! points that are kept in flash.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bessai_control::Memory;
-use bessai_domain::time::{Moment, Timestamp};
+use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
 use bessai_supervision::run_blocking;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
+use super::left_over::LeftOver;
 use crate::clock::now;
 
 /// The file's name in the data folder.
@@ -24,8 +25,28 @@ const FILE_NAME: &str = "control.json";
 const VERSION: u64 = 1;
 /// How long a write waits for the disk.
 const DISK_LIMIT: Duration = Duration::from_secs(1);
+/// The extension of a damaged file.
+const DAMAGED_EXTENSION: &str = "json.damaged";
 /// Bytes of the largest file that is read: several thousand channels.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// What the file holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Remembered {
+    /// The channels that may be set.
+    pub(super) held: Vec<LeftOver>,
+    /// When each counted write of a persistent point leaves its budget, by device and point.
+    pub(super) writes: BTreeMap<(String, String), Vec<MonotonicTime>>,
+}
+
+/// The file as a start finds it.
+pub(super) enum Found {
+    Read(Remembered),
+    /// There is none, as before the first set-point, or because it was removed.
+    Missing,
+    /// It cannot be read; the log says why.
+    Lost,
+}
 
 /// The file, written in the background whenever what it holds has changed.
 pub(super) struct MemoryFile {
@@ -41,47 +62,37 @@ struct Shared {
 
 /// What is to be written.
 struct Newest {
-    memory: Memory,
+    /// None: the file is to be written whatever it holds.
+    remembered: Option<Remembered>,
     text: String,
     version: u64,
 }
 
 impl MemoryFile {
-    /// Reads it, and starts to write it.
-    pub(super) async fn open(data_dir: &Path) -> (Self, Memory) {
+    /// Reads it, and starts to write it. If control `is_on` there is a file from now on: where one is missing it was removed.
+    pub(super) async fn open(data_dir: &Path, is_on: bool) -> (Self, Found) {
         let path = data_dir.join(FILE_NAME);
         let read = path.clone();
-        let text =
-            run_blocking("read of the memory of control", move || bessai_files::read_text(&read, MAX_BYTES)).await;
-        let memory = match text.as_ref().map(|text| parse(text, now())) {
-            Ok(Some(memory)) => memory,
-            Ok(None) => {
-                let path = path.display();
-                tracing::error!("{path} is damaged: set-points of the run before are not released; it is written anew");
-                Memory::default()
-            }
-            // There is none before the first set-point.
-            Err(error) if error.is_missing() => Memory::default(),
-            Err(error) => {
-                tracing::error!("{}: {error}; set-points of the run before are not released", path.display());
-                Memory::default()
-            }
+        let found = run_blocking("read of the memory of control", move || read_blocking(&read)).await;
+        let remembered = match &found {
+            Found::Read(remembered) => Some(remembered.clone()),
+            Found::Missing | Found::Lost => (!is_on).then(Remembered::default),
         };
-        let newest = Newest { memory: memory.clone(), text: String::new(), version: 0 };
+        let newest = Newest { remembered, text: String::new(), version: 0 };
         let shared = Rc::new(Shared { newest: RefCell::new(newest), changed: Notify::new() });
         let (saves, saved) = watch::channel(0);
         let task = spawn_local(save(path, Rc::clone(&shared), saves));
-        (Self { shared, saved, task }, memory)
+        (Self { shared, saved, task }, found)
     }
 
     /// Takes over what is to be remembered.
-    pub(super) fn remember(&self, memory: Memory, at: Moment) {
+    pub(super) fn remember(&self, remembered: Remembered, at: Moment) {
         let mut newest = self.shared.newest.borrow_mut();
-        if newest.memory == memory {
+        if newest.remembered.as_ref() == Some(&remembered) {
             return;
         }
-        newest.text = text(&memory, at);
-        newest.memory = memory;
+        newest.text = text(&remembered, at);
+        newest.remembered = Some(remembered);
         newest.version += 1;
         self.shared.changed.notify_one();
     }
@@ -102,6 +113,29 @@ impl MemoryFile {
 impl Drop for MemoryFile {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Reads the file. A damaged one is kept under another name: what it says may help a person.
+#[allow(clippy::disallowed_methods, reason = "runs on a blocking thread")]
+fn read_blocking(path: &Path) -> Found {
+    let shown = path.display();
+    match bessai_files::read_text(path, MAX_BYTES).map(|text| parse(&text, now())) {
+        Ok(Some(remembered)) => Found::Read(remembered),
+        Ok(None) => {
+            let damaged = path.with_extension(DAMAGED_EXTENSION);
+            let kept = match fs::rename(path, &damaged) {
+                Ok(()) => format!("kept as {}", damaged.display()),
+                Err(error) => format!("it cannot be renamed: {error}"),
+            };
+            tracing::error!("{shown} is damaged ({kept}); what the run before has set is looked for in the journal");
+            Found::Lost
+        }
+        Err(error) if error.is_missing() => Found::Missing,
+        Err(error) => {
+            tracing::error!("{shown}: {error}; what the run before has set is looked for in the journal");
+            Found::Lost
+        }
     }
 }
 
@@ -144,12 +178,11 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-fn text(memory: &Memory, at: Moment) -> String {
-    let held = memory
-        .held
-        .iter()
-        .map(|((device, channel), before)| json!({ "device": device, "channel": channel, "before": before }));
-    let writes = memory.writes.iter().map(|((device, point), ends)| {
+fn text(remembered: &Remembered, at: Moment) -> String {
+    let held = remembered.held.iter().map(|LeftOver { device, channel, before, location }| {
+        json!({ "device": device, "channel": channel, "before": before, "at": location })
+    });
+    let writes = remembered.writes.iter().map(|((device, point), ends)| {
         let ends = ends.iter().map(|end| at.wall.plus(end.since(at.monotonic)).nanos() / 1_000_000);
         json!({ "device": device, "point": point, "count_until_ms": ends.collect::<Vec<_>>() })
     });
@@ -157,25 +190,28 @@ fn text(memory: &Memory, at: Moment) -> String {
     format!("{}\n", json!({ "version": VERSION, "held": held, "writes": writes }))
 }
 
-fn parse(text: &str, at: Moment) -> Option<Memory> {
+fn parse(text: &str, at: Moment) -> Option<Remembered> {
     let file: Value = serde_json::from_str(text).ok()?;
     let list = |key: &str| file.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let key = |entry: &Value, name: &str| {
-        let text = |member: &str| entry.get(member).and_then(Value::as_str).map(str::to_owned);
-        Some((text("device")?, text(name)?))
-    };
-    let mut memory = Memory::default();
+    let member = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
+    let mut remembered = Remembered::default();
     file.get("version").filter(|version| version.as_u64() == Some(VERSION))?;
     for entry in list("held") {
-        memory.held.insert(key(entry, "channel")?, entry.get("before").and_then(Value::as_f64));
+        remembered.held.push(LeftOver {
+            device: member(entry, "device")?,
+            channel: member(entry, "channel")?,
+            before: entry.get("before").and_then(Value::as_f64),
+            location: member(entry, "at"),
+        });
     }
     for entry in list("writes") {
         let ends = entry.get("count_until_ms").and_then(Value::as_array)?.iter().filter_map(Value::as_u64);
         // The wall clock may have stepped; the room lets none of them count for longer than a day.
         let ends = ends.map(|end| Timestamp::from_nanos(end.saturating_mul(1_000_000)).since(at.wall));
-        memory.writes.insert(key(entry, "point")?, ends.map(|left| at.monotonic.plus(left)).collect());
+        let key = (member(entry, "device")?, member(entry, "point")?);
+        remembered.writes.insert(key, ends.map(|left| at.monotonic.plus(left)).collect());
     }
-    Some(memory)
+    Some(remembered)
 }
 
 #[cfg(test)]
@@ -189,12 +225,22 @@ mod tests {
         let moment = |seconds: u64| Moment::by_wall_clock(Timestamp::from_nanos(seconds * 1_000_000_000));
         let (before, after) = (moment(1_800_000_000), moment(1_800_000_100));
         let names = |name: &str| ("battery".to_owned(), name.to_owned());
-        let mut memory = Memory::default();
-        memory.held.insert(names("set_point_kw"), None);
-        memory.held.insert(names("reserve"), Some(20.5));
+        let held = |channel: &str, before, location: Option<&str>| LeftOver {
+            device: "battery".into(),
+            channel: channel.into(),
+            before,
+            location: location.map(str::to_owned),
+        };
+        let mut memory = Remembered::default();
+        memory.held.push(held("set_point_kw", None, Some("192.168.1.20:502 unit 1")));
+        memory.held.push(held("reserve", Some(20.5), None));
         memory.writes.insert(names("reserve"), vec![before.monotonic.plus(Duration::from_secs(3600))]);
         assert_eq!(parse(&text(&memory, before), before), Some(memory.clone()));
         assert_eq!(parse(&text(&memory, before), after), Some(memory));
+        // Of an earlier version.
+        let earlier =
+            "{\"version\":1,\"held\":[{\"device\":\"battery\",\"channel\":\"set_point_kw\",\"before\":null}]}";
+        assert_eq!(parse(earlier, before).map(|read| read.held), Some(vec![held("set_point_kw", None, None)]));
         for damaged in ["", "{}", "{\"version\": 2}", "{\"version\": 1, \"held\": [{\"device\": 5}]}"] {
             assert_eq!(parse(damaged, after), None, "{damaged}");
         }

@@ -25,6 +25,11 @@ impl Operator {
         Self { control: control.clone(), inputs: inputs.clone() }
     }
 
+    /// What it acts on.
+    pub(in crate::app) fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// The reply to a request.
     pub(in crate::app) async fn answer(&self, request: ControlRequest) -> Result<Value, LocalError> {
         match request {
@@ -35,6 +40,10 @@ impl Operator {
             }
             ControlRequest::Release { device, channel } => Ok(self.propose(device, channel, None, DEFAULT_LEASE).await),
             ControlRequest::ResetTrips { device } => self.reset_trips(device).await,
+            ControlRequest::Forget { device } => match self.control.forget(&device) {
+                Ok(()) => Ok(json!({ "forgotten": device })),
+                Err(reason) => Err(LocalError::new("unknown-device", reason)),
+            },
         }
     }
 
@@ -56,6 +65,9 @@ impl Operator {
     }
 
     async fn reset_trips(&self, device: Option<String>) -> Result<Value, LocalError> {
+        if let Some(device) = &device {
+            self.control.check_name(device).map_err(|reason| LocalError::new("unknown-device", reason))?;
+        }
         let (answer, answered) = oneshot::channel();
         let stopping = || LocalError::new("stopping", "the gateway stops");
         let request = PipelineInput::ResetTrips(TripReset { device, answer });

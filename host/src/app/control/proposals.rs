@@ -60,6 +60,7 @@ impl Control {
         right: Result<(), String>,
     ) -> WriteOutcome {
         let lease = proposal.until.map(|until| until.since(now().wall));
+        let right = right.and_then(|()| self.check_right(&holder, &proposal));
         let (answer, answered) = oneshot::channel();
         self.submit(holder, proposal, unit, lease, right, Some(answer));
         match timeout(ANSWER_LIMIT, answered).await {

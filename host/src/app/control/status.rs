@@ -41,6 +41,13 @@ impl Control {
             let violations: Vec<_> = safety.violations.iter().map(violation_json).collect();
             json!({ "state": state, "violations": violations })
         });
-        json!({ "enabled": is_enabled, "safety": safety, "set_points": set_points, "limits": limits })
+        let left_over: Vec<_> = self
+            .left_over(&room)
+            .into_iter()
+            .map(|(device, channel, at)| json!({ "device": device, "channel": channel, "at": at }))
+            .collect();
+        json!({
+            "enabled": is_enabled, "safety": safety, "set_points": set_points, "limits": limits, "left_over": left_over,
+        })
     }
 }

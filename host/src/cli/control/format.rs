@@ -33,6 +33,15 @@ pub(super) fn status(status: &Value) -> String {
         let _ = writeln!(text, "{}/{}: {applied}{fallback}", member(limit, "device"), member(limit, "channel"));
         holders(&mut text, limit, "kW");
     }
+    for left_over in list(status.get("left_over")) {
+        let at = left_over.get("at").filter(|at| !at.is_null()).map(|at| format!(" at {}", shown(at)));
+        let (device, channel) = (member(left_over, "device"), member(left_over, "channel"));
+        let _ = writeln!(
+            text,
+            "{device}/{channel}{}: may still be set, and is not controlled; control forget {device} forgets it",
+            at.unwrap_or_default()
+        );
+    }
     text
 }
 
@@ -110,6 +119,7 @@ mod tests {
                 "holders": [{ "holder": "feed/trader", "value": 2.0, "left_s": 58 }], "blocked": "safety rule max",
             }],
             "limits": [{ "device": "battery", "channel": "charge_limit_kw", "holders": [], "applied": 4.2 }],
+            "left_over": [{ "device": "old", "channel": "set_point_kw", "at": "192.168.1.20:502 unit 1" }],
         });
         let expected = "safety: unsafe
   max: battery/temp_c value 51.5, limit 45
@@ -117,6 +127,7 @@ battery/set_point_kw: not set
   blocked: safety rule max
   feed/trader: 2 kW, 58 s left
 battery/charge_limit_kw: 4.2 kW, the fallback
+old/set_point_kw at 192.168.1.20:502 unit 1: may still be set, and is not controlled; control forget old forgets it
 ";
         assert_eq!(status(&reply), expected);
         let off = json!({ "enabled": false, "safety": null, "set_points": [], "limits": [] });
