@@ -234,7 +234,12 @@ impl Shadow {
             self.sources.iter().any(|(name, names)| name == device && names.iter().any(|name| name == channel));
         let value = match value {
             Json::Number(number) => Value::Number(*number),
-            Json::Boolean(flag) => Value::Number(f64::from(u8::from(*flag))),
+            // Who means a switch must not set a power of 1 kW.
+            Json::Boolean(flag) => {
+                return log::warn(&format!(
+                    "the desired {device}/{channel} is ignored: it is {flag}; write a number in the channel's unit"
+                ));
+            }
             Json::Text(text) => Value::Text(text.clone()),
             _ => {
                 return log::warn(&format!(

@@ -83,6 +83,8 @@ fn what_is_desired_becomes_a_set_point() {
     assert_eq!(proposed("get/accepted", document), wanted(3.0));
     assert_eq!(proposed("update/delta", r#"{"version":9,"state":{"battery":{"x":1},"y":2}}"#), []);
     assert!(logged().iter().any(|(_, line)| line.contains("battery/x is ignored: the site has no such channel")));
+    assert_eq!(proposed("update/delta", r#"{"version":10,"state":{"battery":{"power_kw":true}}}"#), []);
+    assert!(logged().iter().any(|(_, line)| line.contains("battery/power_kw is ignored: it is true; write a number")));
     // A shadow that was deleted begins with version 1 again.
     let document = r#"{"version":1,"state":{"delta":{"battery":{"power_kw":4}}}}"#;
     assert_eq!(proposed("get/accepted", document), wanted(4.0));

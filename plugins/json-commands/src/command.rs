@@ -45,9 +45,12 @@ fn command(members: &[(String, Json)]) -> Result<Command, String> {
         match (key.as_str(), member) {
             ("value", Json::Null) => value = Some(None),
             ("value", Json::Number(number)) => value = Some(Some(Value::Number(*number))),
-            ("value", Json::Boolean(flag)) => value = Some(Some(Value::Number(f64::from(u8::from(*flag))))),
+            // A customer who means a switch must not set a power of 1 kW.
+            ("value", Json::Boolean(flag)) => {
+                return Err(format!("value is {flag}: write a number in the channel's unit, or null to release it"));
+            }
             ("value", Json::Text(text)) => value = Some(Some(Value::Text(text.clone()))),
-            ("value", _) => return Err("value is neither a number nor a text, true, false or null".into()),
+            ("value", _) => return Err("value is neither a number nor a text or null".into()),
             ("until_s", Json::Number(seconds)) => hold = Some(nanoseconds(*seconds)?),
             ("until_s", _) => return Err("until_s is not a number of seconds".into()),
             ("ref", Json::Text(text)) if text.len() <= LONGEST_REF => {}
@@ -80,7 +83,7 @@ mod tests {
         };
         let number = |value| Some(Value::Number(value));
         check(r#"{"value": 20.0, "until_s": 60, "ref": "a1"}"#, Some("a1"), number(20.0), Some(60_000_000_000));
-        check(r#"{"value":true}"#, None, number(1.0), None);
+        check(r#"{"value":1}"#, None, number(1.0), None);
         check(r#"{"value":"idle","ref":""}"#, Some(""), Some(Value::Text("idle".into())), None);
         check(r#"{"value":null}"#, None, None, None);
     }
@@ -96,6 +99,7 @@ mod tests {
         check(b"\xff", "the payload is not UTF-8");
         check(b"20", "the payload is not a JSON object");
         check(b"{}", "value is missing: write the set-point, or null to release it");
+        check(br#"{"value":true}"#, "value is true: write a number in the channel's unit, or null to release it");
         check(br#"{"value":[1]}"#, "value is neither a number nor a text");
         check(br#"{"value":1,"value":2}"#, "value is there twice");
         check(br#"{"value":1,"until":5}"#, "until is unknown: write value, until_s or ref");

@@ -12,6 +12,9 @@ const MOST_METRICS: usize = 256;
 /// Data types whose integers have a sign, with their bits.
 const SIGNED: [(u32, u32); 4] = [(1, 8), (2, 16), (3, 32), (4, 64)];
 
+/// The data type of metrics that are true or false.
+const BOOLEAN: u32 = 11;
+
 impl Metric {
     /// The value, if a channel can be set to it; null ends a set-point. `data_type` is that of the birth, for a metric that
     /// has none itself.
@@ -20,12 +23,15 @@ impl Metric {
         if self.is_null == Some(true) {
             return Ok(None);
         }
+        let is_switch = data_type == BOOLEAN;
         let data_type = self.datatype.filter(|own| *own != 0).unwrap_or(data_type);
         match self.value.as_ref().ok_or("it has no value")? {
             MetricValue::Int(raw) => Ok(Some(Value::Number(integer((*raw).into(), data_type)))),
             MetricValue::Long(raw) => Ok(Some(Value::Number(integer(*raw, data_type)))),
             MetricValue::Float(value) => finite((*value).into()),
             MetricValue::Double(value) => finite(*value),
+            // Who means a switch must not set a power of 1 kW.
+            MetricValue::Boolean(_) if !is_switch => Err("its value is true or false, and the metric is a number"),
             MetricValue::Boolean(value) => Ok(Some(Value::Number(f64::from(u8::from(*value))))),
             MetricValue::String(text) => Ok(Some(Value::Text(text.clone()))),
             MetricValue::Bytes(_) | MetricValue::DataSet(_) | MetricValue::Template(_) | MetricValue::Extension(_) => {
@@ -128,6 +134,9 @@ mod tests {
         check(None, "it has no value");
         check(Some(MetricValue::Double(f64::INFINITY)), "it is not a finite number");
         check(Some(MetricValue::Float(f32::NAN)), "it is not a finite number");
+        check(Some(MetricValue::Boolean(true)), "its value is true or false, and the metric is a number");
+        let switch = Metric { value: Some(MetricValue::Boolean(true)), ..Metric::default() };
+        assert_eq!(switch.wanted(BOOLEAN), Ok(Some(Value::Number(1.0))));
         for hex in ["82010100", "8a0100", "920100", "9a0100"] {
             let metric = Metric::decode(bytes(hex).as_slice());
             let expected = Err("its value is neither a number nor a text");
