@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bessai_domain::time::{Moment, MonotonicTime, Timestamp};
 use bessai_inference::LocalTime;
@@ -51,6 +51,42 @@ pub(crate) fn now() -> Moment {
     let offset = PLAUSIBLE_OFFSET.load(Ordering::Relaxed);
     let extrapolated = u64::try_from(monotonic.nanos().saturating_add(offset)).unwrap_or_default();
     Moment { monotonic, wall: if offset == 0 { wall } else { Timestamp::from_nanos(extrapolated) } }
+}
+
+/// The monotonic time at which the main loop was last known to run, in nanoseconds; 0 before it runs.
+static LAST_RUN: AtomicI64 = AtomicI64::new(0);
+/// The monotonic time at which the last pause of the main loop began, and when it was over.
+static PAUSE_BEGAN: AtomicI64 = AtomicI64::new(0);
+static PAUSE_ENDED: AtomicI64 = AtomicI64::new(0);
+/// A main loop that is asked once a second and has not run for this long was stopped, or the machine slept.
+const PAUSE: Duration = Duration::from_secs(3);
+/// For this long after a pause what is read may have arrived in it.
+const AFTER_PAUSE: Duration = Duration::from_secs(2);
+
+/// Notes that the main loop runs; to be called about once a second.
+pub(crate) fn note_running() {
+    let now = monotonic();
+    let last = LAST_RUN.swap(now.nanos(), Ordering::Relaxed);
+    if last != 0 && now.since(MonotonicTime::from_nanos(last)) > PAUSE {
+        PAUSE_BEGAN.store(last, Ordering::Relaxed);
+        PAUSE_ENDED.store(now.nanos(), Ordering::Relaxed);
+    }
+}
+
+/// The earliest moment at which something that is read now may have arrived: while the process was stopped, it waited.
+pub(crate) fn earliest_arrival() -> Moment {
+    let now = now();
+    let last = LAST_RUN.load(Ordering::Relaxed);
+    let ended = MonotonicTime::from_nanos(PAUSE_ENDED.load(Ordering::Relaxed));
+    let since = |nanos: i64| MonotonicTime::from_nanos(nanos);
+    let arrival = if last != 0 && now.monotonic.since(since(last)) > PAUSE {
+        since(last)
+    } else if ended.nanos() != 0 && now.monotonic.since(ended) < AFTER_PAUSE {
+        since(PAUSE_BEGAN.load(Ordering::Relaxed))
+    } else {
+        now.monotonic
+    };
+    Moment { monotonic: arrival, wall: now.wall.minus(now.monotonic.since(arrival)) }
 }
 
 /// What the wall clock shows at present.

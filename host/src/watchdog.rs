@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use bessai_supervision::{PolledTask, SupervisedThread, fault, longest_poll, polled, spawn_thread};
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::service_manager::ServiceManager;
 
 /// Time between two questions; also the step in which a missing answer is waited for.
@@ -67,6 +68,7 @@ impl MainLoop {
     pub(crate) async fn answer_watchdog(&self) {
         loop {
             self.asked.notified().await;
+            clock::note_running();
             let mut questions = self.lock();
             if let Some(asked) = questions.open_since.take() {
                 questions.last = asked.elapsed();

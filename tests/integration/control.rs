@@ -1,5 +1,6 @@
 //! Set-points from a command on the broker, or from an operator, to the registers of a device and back.
 
+mod late;
 mod left_over;
 mod misbehaviour;
 mod others;

@@ -188,6 +188,7 @@ fn feed(
             name: plan.name.clone(),
             status_topic: None,
             clock: clock::now,
+            arrival: clock::now,
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(SimQuarantine { world: Rc::clone(world), feed: index }),
             // Each feed has a broker of its own.

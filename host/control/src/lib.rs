@@ -35,4 +35,4 @@ pub use interface::{
 pub use limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, SET_POINT};
 pub use reserved::reserved_by_profile;
 pub use room::ControlRoom;
-pub use settings::{Contact, ControlSettings, ControlledDevice, DEFAULT_LEASE};
+pub use settings::{Contact, ControlSettings, ControlledDevice};

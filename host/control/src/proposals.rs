@@ -1,6 +1,6 @@
 //! The checks that a proposal passes before it becomes a lease or a limit.
 
-use bessai_domain::proposal::{SetValue, WriteOutcome};
+use bessai_domain::proposal::{DEFAULT_LEASE, SetValue, WriteOutcome};
 
 use crate::actuator::Actuator;
 use crate::device::{Context, Device};
@@ -9,7 +9,6 @@ use crate::interface::{NewProposal, ProposalId};
 use crate::leases::Lease;
 use crate::limits::{CHARGE_LIMIT, DISCHARGE_LIMIT, HeldLimit, SET_POINT};
 use crate::room::ControlRoom;
-use crate::settings::DEFAULT_LEASE;
 use crate::target::Target;
 
 impl ControlRoom {

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use bessai_domain::profile::{Profile, RecipeValue};
 
-/// How long a set-point holds that names no end.
-pub const DEFAULT_LEASE: Duration = Duration::from_secs(60);
 /// The longest that a set-point may hold, unless the settings say otherwise.
 const DEFAULT_LONGEST_LEASE: Duration = Duration::from_secs(15 * 60);
 /// Writes of one persistent point in 24 h, unless the settings say otherwise: flash of 100,000 cycles lasts ten years.

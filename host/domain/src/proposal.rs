@@ -1,5 +1,7 @@
 //! Set-points that somebody proposes, and what becomes of them.
 
+use std::time::Duration;
+
 use crate::event::Sequence;
 use crate::site::Site;
 use crate::time::Timestamp;
@@ -8,6 +10,8 @@ use crate::time::Timestamp;
 const MAX_NAME_BYTES: usize = 256;
 /// The most bytes of a text that a channel is set to.
 const MAX_TEXT_BYTES: usize = 1024;
+/// How long a set-point holds that names no end.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(60);
 /// What every proposal gets while the gateway does not write.
 pub const WRITES_REFUSED: &str = "[control] is off: this gateway writes no set-points";
 

@@ -26,11 +26,15 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 /// Messages that a plugin gets in a second, on average: each call may take as long as the processing of a batch of events, and a
 /// command costs the journal, which all feeds share, about a kilobyte.
 const RECEIVED_PER_S: u32 = 50;
-/// A plugin gets as many messages at once as come in this time at that rate, 100: single commands, and one to each of many devices,
-/// do not wait for their turn.
+/// The same of messages that are historical: what follows from them is refused, so that they cost little, and newer ones wait.
+const OLD_RECEIVED_PER_S: u32 = 100;
+/// A plugin gets as many messages at once as come in this time at that rate: single commands, and one to each of many devices, do
+/// not wait for their turn.
 const RECEIVED_BURST: Duration = Duration::from_secs(2);
-/// A message that has waited this long is historical, as an event is.
+/// A message that has waited this long is historical, as an event is, if a newer one of its topic waits.
 pub(crate) const HISTORICAL_AFTER: Duration = Duration::from_secs(10);
+/// The same of the newest message of its topic: longer than the 256 messages before it take.
+const NEWEST_HISTORICAL_AFTER: Duration = Duration::from_mins(1);
 /// In a resumed session, messages are taken for the broker's backlog until none arrived for this long.
 const BACKLOG_GAP: Duration = Duration::from_secs(2);
 /// Time after which a message that finds none waiting is no backlog, although they never paused: a backlog arrives faster than
@@ -113,9 +117,17 @@ impl Inbox {
         self.bytes.set(waiting.iter().map(|waiting| size(&waiting.message)).sum());
     }
 
-    /// Takes a message in. The error: why it is dropped; it is to be acknowledged all the same.
-    pub(crate) fn put(&self, message: ArrivedMessage, receipt: Option<Receipt>, at: Timestamp) -> Result<(), String> {
-        let historical = message.retained || message.repeated || self.is_backlog();
+    /// Takes a message in, with its time and the greatest age that it may have already. The error: why it is dropped; it is to
+    /// be acknowledged all the same.
+    pub(crate) fn put(
+        &self,
+        message: ArrivedMessage,
+        receipt: Option<Receipt>,
+        at: Timestamp,
+        age: Duration,
+    ) -> Result<(), String> {
+        let is_old = age > HISTORICAL_AFTER;
+        let historical = message.retained || message.repeated || self.is_backlog() || is_old;
         let ArrivedMessage { topic, payload, qos, retained, properties, .. } = message;
         if !self.session.borrow().filters.iter().any(|filter| topic::matches(plain_filter(filter), &topic)) {
             return Err(format!("no subscription of the plugin matches its topic {}", shown(&topic)));
@@ -163,7 +175,11 @@ impl Inbox {
             let pause = self.paused_until.get().filter(|until| *until > now);
             let next = match pause {
                 Some(until) => Err(until),
-                None => self.rate.borrow_mut().take_in_bursts(RECEIVED_PER_S, RECEIVED_BURST, now),
+                None => {
+                    let is_old = is_historical(&self.waiting.borrow());
+                    let rate = if is_old { OLD_RECEIVED_PER_S } else { RECEIVED_PER_S };
+                    self.rate.borrow_mut().take_in_bursts(rate, RECEIVED_BURST, now)
+                }
             };
             match next {
                 Ok(()) => return,
@@ -176,8 +192,7 @@ impl Inbox {
     pub(crate) fn first(&self) -> Option<(InboundMessage, Tries)> {
         let waiting = self.waiting.borrow();
         let first = waiting.front()?;
-        let historical = first.message.historical || first.since.elapsed() > HISTORICAL_AFTER;
-        Some((InboundMessage { historical, ..first.message.clone() }, first.tries))
+        Some((InboundMessage { historical: is_historical(&waiting), ..first.message.clone() }, first.tries))
     }
 
     /// The plugin failed on the first message, which it gets again after this pause.
@@ -234,6 +249,15 @@ impl Inbox {
         }
         handled
     }
+}
+
+/// Whether the first message may be of another time. In a burst the newest of each topic counts, although those before it have
+/// kept it waiting.
+fn is_historical(waiting: &VecDeque<Waiting>) -> bool {
+    let Some(first) = waiting.front() else { return false };
+    let is_overtaken = waiting.iter().skip(1).any(|later| later.message.topic == first.message.topic);
+    let limit = if is_overtaken { HISTORICAL_AFTER } else { NEWEST_HISTORICAL_AFTER };
+    first.message.historical || first.since.elapsed() > limit
 }
 
 fn size(message: &InboundMessage) -> usize {

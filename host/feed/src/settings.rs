@@ -26,6 +26,9 @@ pub struct FeedSettings {
     pub status_topic: Option<String>,
     /// Both clocks.
     pub clock: Clock,
+    /// The earliest moment at which a message that is read now may have arrived: earlier than now after the process did not
+    /// run for a while.
+    pub arrival: Clock,
     /// Calls that take longer are counted as slow.
     pub slow_call: Duration,
     /// Stores what cannot be delivered.

@@ -266,6 +266,16 @@ impl Gateway {
         signal(&self.child, libc::SIGTERM);
     }
 
+    /// Stops the process in the middle of what it does.
+    pub fn stop_running(&self) {
+        signal(&self.child, libc::SIGSTOP);
+    }
+
+    /// Lets a stopped process run again.
+    pub fn continue_running(&self) {
+        signal(&self.child, libc::SIGCONT);
+    }
+
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
         signal(&self.child, libc::SIGHUP);

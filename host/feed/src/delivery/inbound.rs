@@ -87,7 +87,9 @@ impl<C: Cursor> Delivery<C> {
         receipt: Option<Receipt>,
     ) {
         let topic = message.topic.clone();
-        let Err(reason) = self.context.inbox.put(message, receipt, self.context.now().wall) else { return };
+        let arrival = (self.context.settings.arrival)();
+        let age = self.context.now().monotonic.since(arrival.monotonic);
+        let Err(reason) = self.context.inbox.put(message, receipt, arrival.wall, age) else { return };
         tracing::warn!(feed = %self.context.name(), %topic, "dropped a message from the broker: {reason}");
         self.context.health.borrow_mut().commands.drop_message(&topic, reason);
         if let Some(receipt) = receipt {

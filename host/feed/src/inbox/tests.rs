@@ -15,7 +15,7 @@ fn inbox(resumed: bool) -> Inbox {
 
 fn put(inbox: &Inbox, message: ArrivedMessage) -> Result<(), String> {
     let receipt = (message.qos != Qos::AtMostOnce).then_some(Receipt(1));
-    inbox.put(message, receipt, Timestamp::default())
+    inbox.put(message, receipt, Timestamp::default(), Duration::ZERO)
 }
 
 /// Whether the next message is historical; it is handled with this.
@@ -66,6 +66,29 @@ async fn a_command_every_20_ms_never_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_newest_message_of_a_burst_counts() {
+    /// More than are handled before they are old.
+    const BURST: u64 = 500;
+    let inbox = inbox(false);
+    for number in 0..BURST {
+        put(&inbox, message(&number.to_le_bytes(), Qos::AtLeastOnce)).unwrap();
+    }
+    let start = Instant::now();
+    let (mut live, mut last) = (0, None);
+    for _ in 0..BURST {
+        inbox.ready().await;
+        let (message, _) = inbox.first().unwrap();
+        live += u32::from(!message.historical);
+        last = Some((message.payload, message.historical));
+        inbox.finish(SessionMessages::default(), false);
+        inbox.take_handled().unwrap();
+    }
+    assert_eq!(last, Some(((BURST - 1).to_le_bytes().to_vec(), false)));
+    let (seconds, per_s) = (start.elapsed().as_secs_f64(), f64::from(RECEIVED_PER_S));
+    assert!(f64::from(live) <= 11.0 * per_s && seconds < 20.0, "{live} in {seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_result_must_be_taken_before_the_next_message() {
     let inbox = inbox(false);
     put(&inbox, message(b"1", Qos::AtLeastOnce)).unwrap();
@@ -88,9 +111,19 @@ async fn what_may_be_old_is_historical() {
     assert!(is_historical(&live), "retained");
     put(&live, ArrivedMessage { repeated: true, ..message(b"", Qos::AtLeastOnce) }).unwrap();
     assert!(is_historical(&live), "sent again");
-    put(&live, message(b"", Qos::AtLeastOnce)).unwrap();
+    for _ in 0..2 {
+        put(&live, message(b"", Qos::AtLeastOnce)).unwrap();
+    }
     tokio::time::advance(HISTORICAL_AFTER + Duration::from_secs(1)).await;
-    assert!(is_historical(&live), "it waited");
+    assert!(is_historical(&live), "it waited, and there is a newer one");
+    assert!(!is_historical(&live), "the newest one counts");
+    put(&live, message(b"", Qos::AtLeastOnce)).unwrap();
+    tokio::time::advance(NEWEST_HISTORICAL_AFTER + Duration::from_secs(1)).await;
+    assert!(is_historical(&live), "it waited too long");
+    let receipt = Some(Receipt(1));
+    let age = HISTORICAL_AFTER + Duration::from_secs(1);
+    live.put(message(b"", Qos::AtLeastOnce), receipt, Timestamp::default(), age).unwrap();
+    assert!(is_historical(&live), "it arrived while the process did not run");
 
     let resumed = inbox(true);
     for _ in 0..5 {

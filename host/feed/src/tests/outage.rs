@@ -46,6 +46,7 @@ fn sign_ins() -> SignIns {
         name: "acme".into(),
         status_topic: None,
         clock,
+        arrival: clock,
         slow_call: Duration::from_millis(50),
         quarantine: Rc::new(TestQuarantine(Rc::default())),
         gates: BrokerGates::default(),

@@ -82,6 +82,7 @@ pub(super) fn spawn<E: Events + 'static>(
             name: "acme".into(),
             status_topic: None,
             clock,
+            arrival: clock,
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(TestQuarantine(Rc::clone(&outside))),
             gates: BrokerGates::default(),

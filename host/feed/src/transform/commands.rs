@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bessai_domain::command::{Action, InboundMessage, Subscription};
 use bessai_domain::ports::{CallError, Plugin, Received};
+use bessai_domain::proposal::DEFAULT_LEASE;
 use bessai_domain::state::{PluginState, StateChanges};
 use tokio::time::Instant;
 
@@ -21,6 +22,8 @@ const MAX_BROKEN: u32 = 3;
 const MAX_LATER: u32 = 60;
 /// Pause before a plugin gets a message again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A message that was handled later than this has waited.
+const WAITED: Duration = Duration::from_secs(1);
 /// Actions that one call may return, as many as messages.
 const MAX_ACTIONS: usize = 1000;
 
@@ -79,7 +82,7 @@ impl<P: Plugin> Transformer<P> {
             self.context.inbox.finish_outcome(messages);
         } else if let Some((message, tries)) = self.context.inbox.first() {
             match self.call_receive(&message).await {
-                Ok(received) => self.received(received.actions, &before, tries, message.historical).await,
+                Ok(received) => self.received(received.actions, &before, tries, &message).await,
                 Err(failure) => self.not_received(failure, tries, &message.topic),
             }
         }
@@ -97,7 +100,7 @@ impl<P: Plugin> Transformer<P> {
     }
 
     /// Carries the actions out. Several that sign in again are one.
-    async fn received(&mut self, actions: Vec<Action>, before: &PluginState, tries: Tries, is_old: bool) {
+    async fn received(&mut self, actions: Vec<Action>, before: &PluginState, tries: Tries, message: &InboundMessage) {
         let count = actions.len();
         let (mut messages, mut proposals, mut signs_in_again) = (Vec::new(), Vec::new(), false);
         for action in actions {
@@ -120,8 +123,12 @@ impl<P: Plugin> Transformer<P> {
                 return self.not_received(error, tries, "");
             }
         };
-        for proposal in proposals {
-            messages.extend(self.propose_write(proposal, is_old).await);
+        for mut proposal in proposals {
+            // A set-point without end counts from the message on, which may have waited.
+            if proposal.value.is_some() && self.context.now().wall.since(message.at) > WAITED {
+                proposal.until.get_or_insert(message.at.plus(DEFAULT_LEASE));
+            }
+            messages.extend(self.propose_write(proposal, message.historical).await);
         }
         self.context.health.borrow_mut().commands.received += 1;
         let messages = SessionMessages { messages, changes: self.changes_since(before) };

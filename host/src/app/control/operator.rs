@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use bessai_control::{DEFAULT_LEASE, Holder};
+use bessai_control::Holder;
 use bessai_domain::event::Violation;
-use bessai_domain::proposal::{Proposal, SetValue, WriteOutcome};
+use bessai_domain::proposal::{DEFAULT_LEASE, Proposal, SetValue, WriteOutcome};
 use bessai_pipeline::{PipelineInput, TripReset};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Control;
-use crate::clock::now;
+use crate::clock::earliest_arrival;
 use crate::local_protocol::{ControlRequest, LocalError};
 
 /// Carries out an operator's requests.
@@ -54,7 +54,8 @@ impl Operator {
     }
 
     async fn propose(&self, device: String, channel: String, value: Option<f64>, hold: Duration) -> Value {
-        let until = Some(now().wall.plus(hold));
+        // The operator may have asked while the process did not run, and may have left.
+        let until = Some(earliest_arrival().wall.plus(hold));
         let unit = self.control.shared.room.borrow().unit(&device, &channel);
         let value = value.map(SetValue::Number);
         let proposal = Proposal { device, channel, value, until, reference: String::new() };

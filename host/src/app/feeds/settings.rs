@@ -20,7 +20,7 @@ use bessai_plugin_runtime::{
 
 use crate::app::BESSAI_JSON;
 use crate::app::control::Control;
-use crate::clock::now;
+use crate::clock::{earliest_arrival, now};
 use crate::config::{self, ComponentSource, Config, READ_LIMIT};
 use crate::quarantine::QuarantineWriter;
 
@@ -114,6 +114,7 @@ pub(super) fn of_feed(
         name: feed.name.clone(),
         status_topic: feed.broker.habits.status_topic_of(feed.is_default.then(|| status_topic(site))),
         clock: now,
+        arrival: earliest_arrival,
         slow_call: plugin::SLOW_CALL,
         quarantine: Rc::<QuarantineWriter>::clone(quarantine),
         gates: gates.clone(),

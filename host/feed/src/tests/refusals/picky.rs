@@ -404,6 +404,7 @@ pub(in super::super) fn deliver_with(
             name: "acme".into(),
             status_topic: status_topic.map(Into::into),
             clock,
+            arrival: clock,
             slow_call: Duration::from_millis(50),
             quarantine: Rc::new(Rc::clone(customer)),
             gates: BrokerGates::default(),
