@@ -183,6 +183,7 @@ fn read(config_file: Option<&Path>, environment: &ProcessEnvironment, findings: 
     let scan = read_feeds(&plugins, findings);
     if let Some(control) = &control {
         control::check_priority(control, &scan, findings);
+        modbus_servers::check_control(&modbus_servers, control, findings);
     }
     Config {
         site,

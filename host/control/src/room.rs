@@ -104,6 +104,12 @@ impl ControlRoom {
         Some(self.devices.get(device)?.targets.get(SET_POINT)?.actuator.release(None))
     }
 
+    /// Somebody else writes a point: if it is kept in flash, that counts for its budget.
+    pub fn count_write(&mut self, device: &str, point: &str, now: MonotonicTime) {
+        let device = self.devices.get_mut(device).filter(|device| device.is_persistent(point));
+        device.into_iter().for_each(|device| device.budgets.entry(point.to_owned()).or_default().count(now));
+    }
+
     /// Whether a point of a device is kept in flash.
     pub fn is_persistent(&self, device: &str, point: &str) -> bool {
         self.devices.get(device).is_some_and(|device| device.is_persistent(point))

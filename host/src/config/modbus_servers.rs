@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use bessai_control::ControlSettings;
 use bessai_domain::settings::{Mistake, SettingsTable, unknown_name_hint};
 use bessai_modbus_server::{IpNet, ServerSettings};
 
@@ -168,6 +169,21 @@ fn invalid_point(text: &str, devices: &Devices) -> Option<String> {
             Some("cannot be written: its profile does not allow it; remove it".into())
         }
         Some(_) => None,
+    }
+}
+
+/// Warns of points that clients may write by the settings, and that control writes itself.
+pub(super) fn check_control(servers: &[ModbusServerConfig], control: &ControlSettings, findings: &Findings) {
+    let listed = servers.iter().flat_map(|server| match &server.write {
+        ServerWrites::Points(points) => points.as_slice(),
+        ServerWrites::Nothing | ServerWrites::EveryPoint => &[],
+    });
+    for text in listed {
+        let Some((device, point)) = text.split_once('/') else { continue };
+        let Some(controlled) = control.devices.get(device) else { continue };
+        if let Some(reason) = bessai_control::reserved_by_profile(device, &controlled.profile, point) {
+            findings.warn(format!("modbus_server.write lists {text}, which clients cannot write: it {reason}"));
+        }
     }
 }
 

@@ -240,3 +240,36 @@ fn a_share_that_another_master_changes_is_reported_and_written_again() {
     assert_eq!(site.outcomes(1), [verified(2.04), changed, verified(2.04)]);
     assert_eq!(site.registers["rate"], 26.0);
 }
+
+#[test]
+fn what_others_write_to_flash_counts_for_its_budget() {
+    let mut site = Site::new(profile(SHARES), &[("greatest", 5000.0), ("rate", 0.0), ("mode", 0.0), ("timer", 0.0)]);
+    for _ in 0..DEFAULT_WRITES {
+        site.room.count_write(DEVICE, "mode", site.now);
+        // Not kept in flash.
+        site.room.count_write(DEVICE, "rate", site.now);
+    }
+    let outcomes = site.propose(SET_POINT, Some(1.0));
+    let expected = "mode is kept in flash, and its 24 writes within 24 h are used up; writes_per_day changes that";
+    assert_eq!(outcomes, [WriteOutcome::Refused(expected.into())]);
+}
+
+#[test]
+fn registers_of_the_set_point_are_reserved_and_others_while_they_are_held() {
+    let mut site = Site::new(profile(SHARES), &[("greatest", 5000.0), ("rate", 0.0), ("mode", 0.0), ("timer", 0.0)]);
+    for point in ["rate", "mode", "timer"] {
+        let reason = site.room.reserved(DEVICE, point).unwrap();
+        assert!(reason.starts_with(&format!("battery/{point} belongs to the set-point of battery")), "{reason}");
+    }
+    assert_eq!((site.room.reserved(DEVICE, "greatest"), site.room.reserved("other", "mode")), (None, None));
+    let rights = vec![(DEVICE.to_owned(), "rate".to_owned())];
+    assert_eq!(site.propose(SET_POINT, Some(1.0)).len(), 1);
+    // A right to another channel is none to this one.
+    site.input(Input::Rights(Holder::Operator, rights));
+    let ended = WriteOutcome::Released("operator no longer has the right to it".into());
+    assert_eq!(site.outcomes(1).last(), Some(&ended));
+    assert_eq!(site.registers["mode"], 0.0);
+}
+
+/// Writes of a point in flash in 24 h, unless the settings say otherwise.
+const DEFAULT_WRITES: usize = 24;

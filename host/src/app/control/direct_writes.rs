@@ -11,6 +11,7 @@ use bessai_modbus::{BusRelay, RelayedPoint};
 
 use super::Control;
 use super::audit::Announced;
+use crate::clock::now;
 
 /// The outcome of a write whose client has left before it was known.
 const UNKNOWN: &str = "the client left before the outcome was known; the device may have taken the value";
@@ -32,6 +33,10 @@ impl Control {
     /// Records that registers are about to be written, and waits until that outlasts a kill.
     pub(in crate::app) async fn announce_direct(&self, proposer: &str, points: &[RelayedPoint]) -> DirectWrites {
         let announced = points.iter().map(|point| self.announce_point(proposer, point)).collect();
+        let at = now().monotonic;
+        for RelayedPoint { device, point, .. } in points {
+            self.shared.room.borrow_mut().count_write(device, point, at);
+        }
         let writes = DirectWrites { control: self.clone(), announced };
         if let Some((last, _)) = writes.announced.last() {
             self.announced(Some(last)).await;

@@ -53,6 +53,17 @@ fn feeds_of_the_priority_that_do_not_exist_are_warned_of() {
 }
 
 #[test]
+fn points_of_control_that_a_server_lists_are_warned_of() {
+    let settings = "[control]\nenabled = true\ndevices = [\"battery\"]\n[[modbus_server]]\n\
+                    listen = \"127.0.0.1:1502\"\nwrite = [\"battery/luna_forcible_mode\", \"battery/luna_charge_target_soc\"]";
+    let warnings = Case::new().file("bessai.toml", settings).warnings();
+    let of_server: Vec<_> = warnings.iter().filter(|warning| warning.starts_with("modbus_server.")).collect();
+    let expected = "modbus_server.write lists battery/luna_forcible_mode, which clients cannot write: it belongs to the \
+                    set-point of battery, which [control] writes; use `bessai-edge control set battery KW`";
+    assert_eq!(of_server, [expected]);
+}
+
+#[test]
 fn invalid_control_settings() {
     let check = |settings: &str, expected: &str| check_file(&format!("[control]\n{settings}"), &[expected]);
     check(
