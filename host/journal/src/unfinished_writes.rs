@@ -11,7 +11,7 @@ use crate::last_verdict::for_each_event;
 use crate::segment::Segment;
 
 /// Bytes of the newest segments that are searched at least, if there are as many: minutes of events. A write takes seconds, and
-/// each start records the outcomes that the run before has left out.
+/// each start records the outcomes that the previous run has left out.
 const SEARCHED_BYTES: u64 = 8 << 20;
 
 /// Bytes of the newest segments in which set-points are searched that a gateway has left behind: half a second of reading, and

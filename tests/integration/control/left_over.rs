@@ -29,7 +29,7 @@ async fn a_lost_file_is_replaced_by_what_the_journal_shows() {
     site.set("-1").await;
     let site = killed(site, |file| std::fs::remove_file(file).unwrap()).await;
     site.wait_for([0, 0]).await;
-    site.gateway.wait_for_log("the journal shows that battery was set by the run before; it is released").await;
+    site.gateway.wait_for_log("the journal shows that the previous run set battery; releasing it").await;
     site.is_safe().await;
     site.released().await;
 
@@ -84,7 +84,9 @@ async fn a_device_that_was_renamed_while_it_did_not_reply_is_released_under_its_
         killed(site, |file| std::fs::write(file.with_file_name("bessai.toml"), named("battery", address, "")).unwrap())
             .await;
     site.wait_for([0, 0]).await;
-    site.gateway.wait_for_log("box/set_point_kw may still be set; its device is now battery, which is released").await;
+    site.gateway
+        .wait_for_log("box/set_point_kw may still be set; that device is now named battery; releasing it")
+        .await;
 }
 
 #[tokio::test]

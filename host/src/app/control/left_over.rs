@@ -62,7 +62,7 @@ pub(super) fn find(left_over: Vec<LeftOver>, locations: &Locations) -> (Held, Ve
             continue;
         };
         if name != device {
-            tracing::info!(device = %name, "{device}/{channel} may still be set; its device is now {name}, which is released");
+            tracing::info!(device = %name, "{device}/{channel} may still be set; that device is now named {name}; releasing it");
         }
         found.insert((name.clone(), channel.clone()), *before);
     }
@@ -106,7 +106,7 @@ impl Control {
         let others: Vec<_> = unknown.iter().map(|left_over| left_over.device.clone()).collect();
         drop(unknown);
         if is_known {
-            tracing::warn!(%device, "an operator had what may still be set on {device} forgotten; it is not released");
+            tracing::warn!(%device, "an operator discarded the record that {device} may still be set; it is not released");
             self.remember();
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Control {
             let why = if is_off { "[control] is off".to_owned() } else { format!("[control] does not name {device}") };
             tracing::warn!(
                 %device, %channel,
-                "{device}/{channel} may still have the set-point of the run before; {why}, so that it is not released; name \
+                "{device}/{channel} may still have the set-point of the previous run; {why}, so that it is not released; name \
                  it there, or run `bessai-edge control forget {device}`"
             );
         }

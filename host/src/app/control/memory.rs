@@ -128,12 +128,12 @@ fn read_blocking(path: &Path) -> Found {
                 Ok(()) => format!("kept as {}", damaged.display()),
                 Err(error) => format!("it cannot be renamed: {error}"),
             };
-            tracing::error!("{shown} is damaged ({kept}); what the run before has set is looked for in the journal");
+            tracing::error!("{shown} is damaged ({kept}); searching the journal for what the previous run has set");
             Found::Lost
         }
         Err(error) if error.is_missing() => Found::Missing,
         Err(error) => {
-            tracing::error!("{shown}: {error}; what the run before has set is looked for in the journal");
+            tracing::error!("{shown}: {error}; searching the journal for what the previous run has set");
             Found::Lost
         }
     }

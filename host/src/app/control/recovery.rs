@@ -1,4 +1,4 @@
-//! What control has to know after a restart whose file is lost: the journal has the register writes of the runs before.
+//! What control has to know after a restart whose file is lost: the journal has the register writes of previous runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,14 +28,14 @@ struct RecordedWrites {
     at: BTreeMap<(String, String), Vec<Timestamp>>,
 }
 
-/// What the runs before have left set, as far as the journal shows it, and the writes of points in flash.
+/// What previous runs have left set, as far as the journal shows it, and the writes of points in flash.
 pub(super) fn recovered(journal: &Journal, room: &ControlRoom, settings: &ControlSettings, at: Moment) -> Memory {
     let mut writes = RecordedWrites::default();
     journal.for_each_write(|recorded, step| writes.add(recorded, step, at.wall));
     let mut memory = Memory::default();
     for device in settings.devices.keys().filter(|device| writes.has_set(device, room)) {
         memory.held.insert((device.clone(), SET_POINT.to_owned()), None);
-        tracing::warn!(%device, "the journal shows that {device} was set by the run before; it is released");
+        tracing::warn!(%device, "the journal shows that the previous run set {device}; releasing it");
     }
     writes.warn_of_single_points(room, settings);
     let persistent = writes.at.into_iter().filter(|((device, point), _)| room.is_persistent(device, point));
