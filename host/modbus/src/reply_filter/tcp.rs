@@ -53,8 +53,8 @@ pub(super) struct TransactionIds {
     expected: u16,
     /// The ids of requests that were given up.
     unanswered: Vec<u16>,
-    /// Requests that were given up while ids did not tell their replies from others, and when.
-    given_up: Vec<(Expected, Instant)>,
+    /// Requests that were given up while ids did not tell their replies from others.
+    given_up: Vec<GivenUp>,
     /// The id of the last reply that did not have the right one.
     wrong: Option<u16>,
     /// The last wrong id of an accepted reply. A device may copy ids and yet use a constant one in its exceptions.
@@ -70,6 +70,20 @@ pub(super) struct TransactionIds {
     pub(super) may_be_foreign: bool,
     /// The right reply came after one that was accepted by its content.
     pub(super) is_ambiguous: bool,
+}
+
+/// A request without a reply.
+#[derive(Debug)]
+struct GivenUp {
+    request: Expected,
+    id: u16,
+    at: Instant,
+}
+
+impl GivenUp {
+    fn is_over(&self) -> bool {
+        self.at.elapsed() >= LATEST_REPLY
+    }
 }
 
 /// A header and what follows it.
@@ -171,7 +185,7 @@ impl TransactionIds {
             if self.given_up.len() == MAX_UNANSWERED {
                 self.given_up.remove(0);
             }
-            self.given_up.push((request, Instant::now()));
+            self.given_up.push(GivenUp { request, id: self.expected, at: Instant::now() });
         }
         if self.habit != IdHabit::Ignores {
             if self.unanswered.len() == MAX_UNANSWERED {
@@ -199,9 +213,9 @@ impl TransactionIds {
 
     /// The late replies that could be taken for the reply to this request.
     pub(super) fn late_replies(&mut self, request: &Expected) -> LateReplies {
-        self.given_up.retain(|(_, at)| at.elapsed() < LATEST_REPLY);
+        self.given_up.retain(|late| !late.is_over());
         let count =
-            |is_alike: &dyn Fn(&Expected) -> bool| self.given_up.iter().filter(|(late, _)| is_alike(late)).count();
+            |is_alike: &dyn Fn(&Expected) -> bool| self.given_up.iter().filter(|late| is_alike(&late.request)).count();
         LateReplies {
             all: self.given_up.len(),
             values: count(&|late| late.has_alike_values(request)),
@@ -212,13 +226,13 @@ impl TransactionIds {
     /// Whether a frame that is not the awaited reply is one to a request that was given up. Of several an exception may
     /// belong to each.
     fn came_late(&mut self, frame: &Frame<'_>) -> bool {
-        let fits = |late: &Expected| {
-            late.unit == frame.unit
-                && matches!(late.compare(frame.pdu), Content::Reply(bytes) if frame.has(HEADER + bytes))
+        let fits = |late: &&GivenUp| {
+            late.request.unit == frame.unit
+                && matches!(late.request.compare(frame.pdu), Content::Reply(bytes) if frame.has(HEADER + bytes))
         };
-        let Some(index) = self.given_up.iter().position(|(late, _)| fits(late)) else { return false };
+        let Some(index) = self.given_up.iter().position(|late| fits(&late)) else { return false };
         let is_exception = frame.function() & EXCEPTION_BIT != 0;
-        if !is_exception || self.given_up.iter().filter(|(late, _)| fits(late)).count() == 1 {
+        if !is_exception || self.given_up.iter().filter(fits).count() == 1 {
             self.given_up.remove(index);
         }
         true
@@ -295,6 +309,11 @@ impl TransactionIds {
         }
         if self.habit != IdHabit::Ignores && self.unanswered.contains(&frame.id) {
             return Verdict::Other(frame.whole(), Some(self.of_other_request(frame.id)));
+        }
+        // A device that did not copy ids may copy them now: then this is the late reply to that request.
+        if let Some(index) = self.given_up.iter().position(|late| late.id == frame.id && !late.is_over()) {
+            self.given_up.remove(index);
+            return Verdict::Other(frame.whole(), Some(Irregularity::LateReply));
         }
         let may_be_late = self.known_wrong != Some(frame.id) || !self.unanswered.is_empty() || self.is_shared;
         let is_uncertain = match self.habit {

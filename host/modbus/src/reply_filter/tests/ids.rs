@@ -125,3 +125,23 @@ fn a_late_reply_with_an_id_that_is_off_by_one_is_not_taken_for_the_next_reply() 
         assert_eq!(line.reply(&tcp(id.wrapping_add(off), 7, UNIT, &VALUES)), None);
     }
 }
+
+#[test]
+fn late_replies_of_a_device_that_copies_ids_again_are_not_taken_for_others() {
+    let mut line = Line::tcp().used();
+    // It begins not to copy ids, which costs a reply.
+    for _ in 0..10 {
+        line.ask(&READ);
+        line.reply(&tcp(7, 7, UNIT, &VALUES));
+        line.filter.give_up();
+    }
+    assert_eq!(line.filter.habits().ids, IdHabit::Ignores);
+    let mut last = None;
+    for _ in 0..20 {
+        let id = line.ask(&READ);
+        if let Some(last) = last.replace(id) {
+            assert_eq!(line.reply(&tcp(last, 7, UNIT, &VALUES)), None);
+        }
+        line.filter.give_up();
+    }
+}
