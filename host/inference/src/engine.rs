@@ -8,7 +8,7 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 
-use crate::float_outputs::with_float_outputs;
+use crate::tract_model::for_tract;
 
 /// The engine of this process, chosen when the first model is loaded.
 static ENGINE: OnceLock<Result<OnnxEngine, String>> = OnceLock::new();
@@ -71,6 +71,17 @@ fn use_native(path: &Path) -> Result<String, String> {
 /// Loads a model's bytes into the engine.
 pub(crate) fn session(bytes: &[u8]) -> Result<Session, String> {
     let engine = engine()?;
+    let bytes = if engine.is_native { Cow::Borrowed(bytes) } else { for_tract(bytes)? };
+    session_of(engine, &bytes)
+}
+
+/// Loads them without what the built-in engine needs.
+#[cfg(test)]
+pub(crate) fn session_as_is(bytes: &[u8]) -> Result<Session, String> {
+    session_of(engine()?, bytes)
+}
+
+fn session_of(engine: &OnnxEngine, bytes: &[u8]) -> Result<Session, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{} cannot load it: {error}", engine.name);
     let mut builder = Session::builder(&engine.environment).map_err(|error| failed(&error))?;
     // The built-in engine runs the graph as it was exported unless it is asked.
@@ -82,9 +93,8 @@ pub(crate) fn session(bytes: &[u8]) -> Result<Session, String> {
         builder = builder.with_intra_op_spinning(false).map_err(|error| failed(&error))?;
         builder = builder.with_inter_op_spinning(false).map_err(|error| failed(&error))?;
     }
-    let bytes = if engine.is_native { Cow::Borrowed(bytes) } else { with_float_outputs(bytes) };
     // The binding panics on types that an engine knows and it does not.
-    let committed = caught(|| builder.commit_from_memory(&bytes).map_err(|error| failed(&error)));
+    let committed = caught(|| builder.commit_from_memory(bytes).map_err(|error| failed(&error)));
     committed.map_err(|error| {
         if !error.contains(UNKNOWN_TYPE) {
             return error;

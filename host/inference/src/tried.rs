@@ -6,11 +6,11 @@ use std::path::Path;
 use bessai_domain::site::Site;
 
 use crate::binding::{Binding, NotBound};
-use crate::float_outputs::with_float_outputs;
 use crate::manifest::{Kind, Manifest};
 use crate::model::OnnxModel;
 use crate::onnx_file::OnnxFile;
 use crate::runner::load_once;
+use crate::tract_model::for_tract;
 use crate::{DEFAULT_MODEL_BYTES, ModelSettings, engine};
 
 /// Loads a model as the service does, within the same time, and compares it with the site. Returns what it does, in one line; the
@@ -33,7 +33,7 @@ pub fn try_model(settings: &ModelSettings, site: &Site) -> Result<String, String
 /// Whether bytes are a model's file whose manifest, if it carries one, can be used; the engine does not see them.
 pub fn inspect(bytes: Vec<u8>) -> Result<(), String> {
     let onnx = OnnxFile::parse(bytes)?;
-    let _ = with_float_outputs(&onnx.bytes);
+    for_tract(&onnx.bytes)?;
     onnx.manifest.map_or(Ok(()), |text| Manifest::parse(&text).map(drop))
 }
 
