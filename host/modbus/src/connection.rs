@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::ambiguity::{Precaution, UnansweredReads};
 use crate::irregularity::{Irregularity, Notes};
-use crate::link::{Link, LinkError};
+use crate::link::{Link, LinkError, ReplyLimit};
 use crate::pacing::AdaptivePacing;
 use crate::reply::{ExceptionKind, Reply};
 use crate::reply_filter::{Echo, Habits, IdHabit};
@@ -50,8 +50,8 @@ pub(crate) struct BusConnection {
     /// Counts the connections, except those that follow repeated idle closes.
     generation: u64,
     opened_at: Option<Instant>,
-    /// When the first request could be sent on it.
-    ready_at: Option<Instant>,
+    /// When the last request was sent.
+    asked_at: Option<Instant>,
     /// The device closed the connection before this one while it was idle and younger than [`MAX_IDLE_CLOSE_AGE`].
     follows_idle_close: bool,
     /// Replies since the connection was opened.
@@ -108,7 +108,7 @@ impl BusConnection {
             link: None,
             generation: 0,
             opened_at: None,
-            ready_at: None,
+            asked_at: None,
             follows_idle_close: false,
             replies: 0,
             replies_by_unit: BTreeMap::new(),
@@ -152,9 +152,9 @@ impl BusConnection {
         self.link.is_some()
     }
 
-    /// Time since the first request could be sent on the connection.
-    pub(crate) fn time_since_ready(&self) -> Duration {
-        self.ready_at.map(|ready| ready.elapsed()).unwrap_or_default()
+    /// Time since the last request was sent; zero if none was.
+    pub(crate) fn time_since_asked(&self) -> Duration {
+        self.asked_at.map(|asked_at| asked_at.elapsed()).unwrap_or_default()
     }
 
     /// Whether the requests from now on are for blocks that have failed before, or follow one that got no reply.
@@ -175,6 +175,7 @@ impl BusConnection {
 
     /// Sends a request and waits for the reply; repeats it if the device is busy.
     pub(crate) async fn request(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
+        self.asked_at = None;
         for _ in 0..BUSY_RETRIES {
             let reply = self.request_once(request, limit).await?;
             match &reply {
@@ -284,6 +285,9 @@ impl BusConnection {
 
     async fn exchange(&mut self, request: BusRequest<'_>, limit: Duration) -> Result<Reply, BusError> {
         let mut link = self.open_link(limit).await?;
+        let asked_at = Instant::now();
+        self.asked_at = Some(asked_at);
+        let limit = ReplyLimit { asked_at, duration: limit };
         let replied = match request {
             BusRequest::Read(read) => link.read(read, limit).await,
             BusRequest::Write(write) => link.write(write, limit).await,
@@ -355,7 +359,6 @@ impl BusConnection {
         self.opened_at = Some(Instant::now());
         self.generation = self.generation.saturating_add(u64::from(!is_repeated_idle_close));
         self.wait_for_pause().await;
-        self.ready_at = Some(Instant::now());
         // If this one is closed too, the request reports it.
         link.clear().await;
         Ok(link)

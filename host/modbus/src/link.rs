@@ -5,7 +5,7 @@ use std::time::Duration;
 use bessai_domain::plan::ReadRequest;
 use bessai_domain::register::{Table, UnitId, WriteFunction};
 use bessai_domain::write::WriteRequest;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::{Response, Slave, SlaveContext};
 use tokio_modbus::{ExceptionCode, ProtocolError, Request as ModbusRequest};
@@ -24,6 +24,14 @@ const DRAIN_SILENCE: Duration = Duration::from_millis(200);
 const SHARED_DRAIN_SILENCE: Duration = Duration::from_millis(20);
 /// Time for a second reply where another master asks the same unit: which of the two is the gateway's is unknown.
 const SECOND_REPLY_TIME: Duration = Duration::from_millis(100);
+
+/// How long a reply is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplyLimit {
+    /// When the request is sent.
+    pub(crate) asked_at: Instant,
+    pub(crate) duration: Duration,
+}
 
 /// Why a request has no valid reply.
 #[derive(Debug)]
@@ -132,7 +140,7 @@ impl Link {
         Some(Self::on(self.stream, self.medium))
     }
 
-    pub(crate) async fn read(&mut self, request: &ReadRequest, limit: Duration) -> Result<Reply, LinkError> {
+    pub(crate) async fn read(&mut self, request: &ReadRequest, limit: ReplyLimit) -> Result<Reply, LinkError> {
         let (start, count) = (request.start, request.count);
         let call = match request.table {
             Table::Coil => ModbusRequest::ReadCoils(start, count),
@@ -168,7 +176,7 @@ impl Link {
         )))
     }
 
-    pub(crate) async fn write(&mut self, write: &WriteRequest, limit: Duration) -> Result<Reply, LinkError> {
+    pub(crate) async fn write(&mut self, write: &WriteRequest, limit: ReplyLimit) -> Result<Reply, LinkError> {
         let address = write.address;
         let first = write.words.first().copied().unwrap_or_default();
         let bits = || write.words.iter().map(|word| *word != 0).collect();
@@ -192,15 +200,15 @@ impl Link {
         &mut self,
         unit: UnitId,
         call: ModbusRequest<'_>,
-        limit: Duration,
+        limit: ReplyLimit,
         name: impl Fn() -> String,
     ) -> Result<Result<Response, ExceptionCode>, LinkError> {
         let unit = unit.0;
         self.client.set_slave(Slave(unit));
-        match self.timer.limit(limit, self.client.call(call)).await {
+        match self.timer.limit(limit.asked_at + limit.duration, self.client.call(call)).await {
             None => {
                 let instead = self.give_up();
-                let limit = in_milliseconds(limit);
+                let limit = in_milliseconds(limit.duration);
                 Err(LinkError::Timeout(format!(
                     "no reply from unit {unit} within {limit:?} to the {}{instead}",
                     name()

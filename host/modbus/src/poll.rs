@@ -341,7 +341,6 @@ impl Requester {
             let was_open = self.connection.is_open();
             let block = request.first_item();
             let limit = reading.wait_budget.limit(cycle, block, &state.reply_time, was_open);
-            let sent = Instant::now();
             reading.exchange.requests += 1;
             self.connection.expect_failure(cycle.asks_suspect(), reading.wait_budget.has_waited());
             let replied = self.connection.request(BusRequest::Read(&request), limit).await;
@@ -354,7 +353,7 @@ impl Requester {
                     continue;
                 }
                 Ok(values) => {
-                    let took = if was_open { sent.elapsed() } else { self.connection.time_since_ready() };
+                    let took = self.connection.time_since_asked();
                     state.reply_time.record(block.unwrap_or_default(), took);
                     reading.wait_budget.record_reply();
                     if was_open {
@@ -379,7 +378,7 @@ impl Requester {
                 if is_hasty {
                     cycle.was_hasty();
                 }
-                reading.wait_budget.record(sent.elapsed(), self.connection.is_open());
+                reading.wait_budget.record(self.connection.time_since_asked(), self.connection.is_open());
                 self.after_costly(state, cycle, reading, &request, fault);
                 // The first request waited for longest.
                 nothing_read.get_or_insert(reason);

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -15,10 +14,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) struct ReplyTimer(Option<Pin<Box<Sleep>>>);
 
 impl ReplyTimer {
-    /// The future's output, or none if it takes longer than `limit`.
-    pub(crate) async fn limit<T>(&mut self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    /// The future's output, or none if it takes until `end`.
+    pub(crate) async fn limit<T>(&mut self, end: Instant, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
-        let end = Instant::now() + limit;
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(end)));
         if timer.is_elapsed() || timer.deadline() > end {
             timer.as_mut().reset(end);
@@ -41,6 +39,8 @@ impl ReplyTimer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::time::sleep;
 
     use super::*;
@@ -48,7 +48,7 @@ mod tests {
     /// How long a request that takes `reply` is waited for.
     async fn wait(timer: &mut ReplyTimer, limit: u64, reply: u64) -> (bool, Duration) {
         let begin = Instant::now();
-        let replied = timer.limit(Duration::from_millis(limit), sleep(Duration::from_millis(reply))).await;
+        let replied = timer.limit(begin + Duration::from_millis(limit), sleep(Duration::from_millis(reply))).await;
         (replied.is_some(), begin.elapsed())
     }
 
