@@ -102,7 +102,7 @@ impl Node {
     }
 
     /// An attribute of the node.
-    pub(crate) fn get(&self, name: &str) -> Option<&Attribute> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attribute.iter().find(|attribute| attribute.name == name)
     }
 }

@@ -107,13 +107,15 @@ impl Ensemble {
             "TreeEnsembleClassifier" => {
                 (Kind::Classifier { label: name(0), labels: labels.to_vec(), is_binary: false }, name(1), labels.len())
             }
-            "TreeEnsembleRegressor" => {
-                (Kind::Regressor, name(0), usize::try_from(node.get("n_targets").map_or(1, |targets| targets.i)).ok()?)
-            }
+            "TreeEnsembleRegressor" => (
+                Kind::Regressor,
+                name(0),
+                usize::try_from(node.attribute("n_targets").map_or(1, |targets| targets.i)).ok()?,
+            ),
             _ => return None,
         };
         let input = node.input.first().cloned().unwrap_or_default();
-        let transform = match text(node, "post_transform", b"NONE") {
+        let transform = match text_attribute(node, "post_transform", b"NONE") {
             b"NONE" => Transform::None,
             b"LOGISTIC" => Transform::Logistic,
             b"SOFTMAX" if outputs > 1 => Transform::Softmax,
@@ -127,15 +129,15 @@ impl Ensemble {
 }
 
 fn ints<'a>(node: &'a Node, name: &str) -> &'a [i64] {
-    node.get(name).map_or(&[], |attribute| &attribute.ints)
+    node.attribute(name).map_or(&[], |attribute| &attribute.ints)
 }
 
 fn floats<'a>(node: &'a Node, name: &str) -> &'a [f32] {
-    node.get(name).map_or(&[], |attribute| &attribute.floats)
+    node.attribute(name).map_or(&[], |attribute| &attribute.floats)
 }
 
-fn text<'a>(node: &'a Node, name: &str, default: &'a [u8]) -> &'a [u8] {
-    node.get(name).map_or(default, |attribute| &attribute.s)
+fn text_attribute<'a>(node: &'a Node, name: &str, default: &'a [u8]) -> &'a [u8] {
+    node.attribute(name).map_or(default, |attribute| &attribute.s)
 }
 
 /// The nodes of all trees, without votes. None if a list is shorter than another, which tract reports.
@@ -143,7 +145,7 @@ fn branches(node: &Node) -> Option<Trees> {
     let [ids, tree_ids, features] = ["nodes_nodeids", "nodes_treeids", "nodes_featureids"].map(|name| ints(node, name));
     let [if_true, if_false] = ["nodes_truenodeids", "nodes_falsenodeids"].map(|name| ints(node, name));
     let values = floats(node, "nodes_values");
-    let modes = node.get("nodes_modes").map_or(&[][..], |attribute| &attribute.strings);
+    let modes = node.attribute("nodes_modes").map_or(&[][..], |attribute| &attribute.strings);
     let nan = ints(node, "nodes_missing_value_tracks_true");
     let lengths = [tree_ids.len(), features.len(), if_true.len(), if_false.len(), values.len(), modes.len()];
     if ids.is_empty() || lengths.iter().any(|&length| length != ids.len()) || ![0, ids.len()].contains(&nan.len()) {
@@ -220,7 +222,7 @@ fn add_votes(node: &Node, ensemble: &mut Ensemble, trees: &mut Trees) -> Result<
     if let Kind::Classifier { is_binary, .. } = &mut ensemble.kind {
         *is_binary = ensemble.outputs < 3 && classes.iter().all(|&class| class == 0);
     }
-    let share = match (&ensemble.kind, text(node, "aggregate_function", b"SUM")) {
+    let share = match (&ensemble.kind, text_attribute(node, "aggregate_function", b"SUM")) {
         (Kind::Classifier { .. }, _) | (_, b"SUM") => 1.0,
         (Kind::Regressor, b"AVERAGE") => as_float(trees.len()),
         _ => return Ok(None),

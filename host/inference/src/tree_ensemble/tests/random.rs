@@ -219,19 +219,19 @@ impl Forest {
     }
 
     fn ints(&self, name: &str) -> &[i64] {
-        self.node.get(name).map_or(&[], |attribute| &attribute.ints)
+        self.node.attribute(name).map_or(&[], |attribute| &attribute.ints)
     }
 
     fn floats(&self, name: &str) -> &[f32] {
-        self.node.get(name).map_or(&[], |attribute| &attribute.floats)
+        self.node.attribute(name).map_or(&[], |attribute| &attribute.floats)
     }
 
     fn texts(&self, name: &str) -> &[Vec<u8>] {
-        self.node.get(name).map_or(&[], |attribute| &attribute.strings)
+        self.node.attribute(name).map_or(&[], |attribute| &attribute.strings)
     }
 
     fn text(&self, name: &str) -> &[u8] {
-        self.node.get(name).map_or(&[], |attribute| &attribute.s)
+        self.node.attribute(name).map_or(&[], |attribute| &attribute.s)
     }
 
     /// The leaf at which a tree ends.
