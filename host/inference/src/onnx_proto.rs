@@ -112,7 +112,7 @@ impl Attribute {
         Self { i, ..Self::of_type(name, 2) }
     }
 
-    pub(crate) fn text(name: &str, text: &str) -> Self {
+    pub(crate) fn of_text(name: &str, text: &str) -> Self {
         Self { s: text.into(), ..Self::of_type(name, 3) }
     }
 
@@ -124,7 +124,7 @@ impl Attribute {
         Self { ints, ..Self::of_type(name, 7) }
     }
 
-    pub(crate) fn texts(name: &str, texts: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn of_texts(name: &str, texts: Vec<Vec<u8>>) -> Self {
         Self { strings: texts, ..Self::of_type(name, 8) }
     }
 

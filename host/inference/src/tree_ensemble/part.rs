@@ -124,9 +124,9 @@ impl Lists {
         ];
         let mut attributes = vec![
             Attribute::floats("nodes_values", self.values),
-            Attribute::texts("nodes_modes", self.modes),
+            Attribute::of_texts("nodes_modes", self.modes),
             Attribute::floats("class_weights", self.weights),
-            Attribute::text("post_transform", "NONE"),
+            Attribute::of_text("post_transform", "NONE"),
         ];
         attributes.extend(lists.map(|(name, list)| Attribute::ints(name, list)));
         attributes

@@ -80,7 +80,7 @@ fn other_nodes_and_what_the_engine_refuses_stay() {
         replaced(&node, 17).unwrap().is_none()
     };
     assert!(!unchanged(&|_| {}));
-    assert!(unchanged(&|node| node.attribute.push(Attribute::text("nodes_values_as_tensor", ""))));
+    assert!(unchanged(&|node| node.attribute.push(Attribute::of_text("nodes_values_as_tensor", ""))));
     assert!(unchanged(&|node| list(node, "nodes_values").floats.truncate(1)));
     assert!(unchanged(&|node| list(node, "post_transform").s = b"PROBIT".to_vec()));
 }

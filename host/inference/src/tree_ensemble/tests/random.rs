@@ -137,7 +137,7 @@ impl Lists {
         attributes.extend(votes.map(|(name, list)| Attribute::ints(&format!("{prefix}_{name}"), list)));
         attributes.push(Attribute::floats(&format!("{prefix}_weights"), self.weights));
         attributes.push(Attribute::floats("nodes_values", self.values));
-        attributes.push(Attribute::texts("nodes_modes", self.modes));
+        attributes.push(Attribute::of_texts("nodes_modes", self.modes));
         attributes
     }
 }
@@ -190,13 +190,13 @@ impl Forest {
             attributes.push(Attribute::ints("classlabels_int64s", (0..outputs).map(|label| label * 10).collect()));
         } else {
             attributes.push(Attribute::int("n_targets", outputs));
-            attributes.push(Attribute::text("aggregate_function", if random.bool() { "SUM" } else { "AVERAGE" }));
+            attributes.push(Attribute::of_text("aggregate_function", if random.bool() { "SUM" } else { "AVERAGE" }));
         }
         if random.bool() {
             attributes.push(Attribute::floats("base_values", (0..outputs).map(|_| random.f32()).collect()));
         }
         let transforms = if outputs > 1 { &["NONE", "LOGISTIC", "SOFTMAX"][..] } else { &["NONE", "LOGISTIC"] };
-        attributes.push(Attribute::text("post_transform", transforms[random.usize(0..transforms.len())]));
+        attributes.push(Attribute::of_text("post_transform", transforms[random.usize(0..transforms.len())]));
         let opset = if random.bool() { 11 } else { 17 };
         let node = node(is_classifier, attributes);
         Self { node, random, is_classifier, is_binary, outputs: usize::try_from(outputs).unwrap(), opset }
