@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bessai_domain::plan::ReadRequest;
-use bessai_domain::register::{Table, UnitId, WriteFunction};
+use bessai_domain::register::{Table, WriteFunction};
 use bessai_domain::write::WriteRequest;
 use tokio::time::{Instant, timeout};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
@@ -14,6 +14,7 @@ use crate::irregularity::Notes;
 use crate::reply::{self, Reply};
 use crate::reply_filter::{Contradiction, Habits, LateReplies, ReplyFilter};
 use crate::reply_timer::ReplyTimer;
+use crate::request::{BusRequest, no_reply};
 use crate::stream::{SharedStream, Unsolicited};
 use crate::transport::{Dial, Medium};
 
@@ -148,15 +149,14 @@ impl Link {
             Table::Holding => ModbusRequest::ReadHoldingRegisters(start, count),
             Table::Input => ModbusRequest::ReadInputRegisters(start, count),
         };
-        let name = || format!("read of {} {start}+{count}", if request.table.is_bits() { "bits" } else { "registers" });
-        match self.call(request.unit, call, limit, name).await? {
+        match self.call(BusRequest::Read(request), call, limit).await? {
             Ok(response) => reply::values(request, response).map_err(LinkError::Broken),
             Err(code) => Ok(reply::exception(code)),
         }
     }
 
     /// Where a reply may be another master's, it counts only if no other one follows it.
-    async fn exclude_second_reply(&mut self, unit: u8, name: &impl Fn() -> String) -> Result<(), LinkError> {
+    async fn exclude_second_reply(&mut self, request: BusRequest<'_>) -> Result<(), LinkError> {
         let uncertainty = self.stream.ask_filter(|filter| (filter.may_be_foreign(), filter.is_ambiguous()));
         match uncertainty.unwrap_or_default() {
             (_, true) => {}
@@ -170,9 +170,10 @@ impl Link {
             }
         }
         Err(LinkError::Invalid(format!(
-            "expected one reply of unit {unit} to the {}, received two different ones: another master asks that unit too, \
-             and neither is used",
-            name()
+            "expected one reply of unit {} to the {}, received two different ones: another master asks that unit too, and \
+             neither is used",
+            request.unit().0,
+            request.name()
         )))
     }
 
@@ -186,7 +187,7 @@ impl Link {
             WriteFunction::Coils => ModbusRequest::WriteMultipleCoils(address, bits()),
             WriteFunction::Registers => ModbusRequest::WriteMultipleRegisters(address, write.words.clone().into()),
         };
-        match self.call(write.unit, call, limit, || format!("write to {address}")).await? {
+        match self.call(BusRequest::Write(write), call, limit).await? {
             Ok(response) if reply::confirms(write, &response) => Ok(Reply::WriteConfirmed),
             Ok(_) => Err(LinkError::Broken(format!(
                 "unit {} confirmed something else than the write to {address}",
@@ -198,25 +199,19 @@ impl Link {
 
     async fn call(
         &mut self,
-        unit: UnitId,
+        request: BusRequest<'_>,
         call: ModbusRequest<'_>,
         limit: ReplyLimit,
-        name: impl Fn() -> String,
     ) -> Result<Result<Response, ExceptionCode>, LinkError> {
-        let unit = unit.0;
-        self.client.set_slave(Slave(unit));
+        self.client.set_slave(Slave(request.unit().0));
         match self.timer.limit(limit.asked_at + limit.duration, self.client.call(call)).await {
             None => {
                 let instead = self.give_up();
-                let limit = in_milliseconds(limit.duration);
-                Err(LinkError::Timeout(format!(
-                    "no reply from unit {unit} within {limit:?} to the {}{instead}",
-                    name()
-                )))
+                Err(LinkError::Timeout(no_reply(request, limit.duration) + &instead))
             }
-            Some(Err(error)) => Err(self.explain(&error, unit, &name())),
+            Some(Err(error)) => Err(self.explain(&error, request)),
             Some(Ok(response)) => {
-                self.exclude_second_reply(unit, &name).await?;
+                self.exclude_second_reply(request).await?;
                 Ok(response)
             }
         }
@@ -232,7 +227,8 @@ impl Link {
         instead.unwrap_or_default().received_instead()
     }
 
-    fn explain(&mut self, error: &tokio_modbus::Error, unit: u8, name: &str) -> LinkError {
+    fn explain(&mut self, error: &tokio_modbus::Error, request: BusRequest<'_>) -> LinkError {
+        let (unit, name) = (request.unit().0, request.name());
         let reason = match error {
             tokio_modbus::Error::Transport(error) => {
                 if let Some(contradiction) = error.get_ref().and_then(|source| source.downcast_ref::<Contradiction>()) {
@@ -254,17 +250,6 @@ impl Link {
         };
         LinkError::Broken(format!("unit {unit} failed to reply to the {name}: {reason}"))
     }
-}
-
-/// A time limit as it is shown: without the fractions of a millisecond that limits have which follow from how fast a device
-/// replies. One below a millisecond was set.
-fn in_milliseconds(limit: Duration) -> Duration {
-    /// Nanoseconds of a millisecond.
-    const MILLISECOND: u32 = 1_000_000;
-    if limit < Duration::from_millis(1) {
-        return limit;
-    }
-    Duration::new(limit.as_secs(), limit.subsec_millis() * MILLISECOND)
 }
 
 /// Unit and PDU of a read.

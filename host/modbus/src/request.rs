@@ -32,9 +32,7 @@ impl BusRequest<'_> {
             Self::Write(write) => write.unit,
         }
     }
-}
 
-impl BusRequest<'_> {
     /// The request without its unit in errors.
     pub(crate) fn name(self) -> String {
         match self {
@@ -56,7 +54,19 @@ impl fmt::Display for BusRequest<'_> {
 
 /// That a unit has not replied to a request in time.
 pub(crate) fn no_reply(request: BusRequest<'_>, limit: Duration) -> String {
+    let limit = in_milliseconds(limit);
     format!("no reply from unit {} within {limit:?} to the {}", request.unit().0, request.name())
+}
+
+/// A time limit as it is shown: without the fractions of a millisecond that limits have which follow from how fast a device
+/// replies. One below a millisecond was set.
+fn in_milliseconds(limit: Duration) -> Duration {
+    /// Nanoseconds of a millisecond.
+    const MILLISECOND: u32 = 1_000_000;
+    if limit < Duration::from_millis(1) {
+        return limit;
+    }
+    Duration::new(limit.as_secs(), limit.subsec_millis() * MILLISECOND)
 }
 
 /// Why a request has no reply.
