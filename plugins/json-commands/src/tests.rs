@@ -111,18 +111,17 @@ fn a_command_that_may_be_old_is_refused() {
     }
 }
 
-#[test]
-fn with_mqtt_5_the_answer_goes_where_it_is_expected() {
-    let mut harness = harness();
+/// A command whose answer is to go to a topic.
+fn asking_for_an_answer(response_topic: String, correlation_data: Option<Vec<u8>>) -> Inbound {
     let properties = Properties {
         content_type: None,
         expiry_s: None,
-        response_topic: Some("acme/answers".into()),
-        correlation_data: Some(vec![7, 0, 255]),
+        response_topic: Some(response_topic),
+        correlation_data,
         payload_utf8: false,
         user: Vec::new(),
     };
-    let message = Inbound {
+    Inbound {
         at: START,
         topic: TOPIC.into(),
         payload: br#"{"value":20}"#.to_vec(),
@@ -130,7 +129,13 @@ fn with_mqtt_5_the_answer_goes_where_it_is_expected() {
         retained: false,
         historical: false,
         properties: Some(properties),
-    };
+    }
+}
+
+#[test]
+fn with_mqtt_5_the_answer_goes_where_it_is_expected() {
+    let mut harness = harness();
+    let message = asking_for_an_answer("acme/answers".into(), Some(vec![7, 0, 255]));
     let reference = proposal(&harness.receive_message(&message).unwrap()).reference;
     let answers = harness.wrote(&reference, &Outcome::Expired).unwrap();
     check(&answers[0], "acme/answers", r#"{"ref":null,"outcome":"expired"}"#);
@@ -209,23 +214,7 @@ fn without_a_topic_later_outcomes_are_not_published() {
 #[test]
 fn a_command_that_cannot_be_remembered_is_refused() {
     let mut harness = harness();
-    let properties = Properties {
-        content_type: None,
-        expiry_s: None,
-        response_topic: Some("a".repeat(60_000)),
-        correlation_data: None,
-        payload_utf8: false,
-        user: Vec::new(),
-    };
-    let message = Inbound {
-        at: START,
-        topic: TOPIC.into(),
-        payload: br#"{"value":20}"#.to_vec(),
-        qos: Qos::AtLeastOnce,
-        retained: false,
-        historical: false,
-        properties: Some(properties),
-    };
+    let message = asking_for_an_answer("a".repeat(60_000), None);
     let refusal = (0..100).find_map(|_| match &harness.receive_message(&message).unwrap()[..] {
         [Action::Publish(answer)] => Some(answer.payload.clone()),
         _ => None,
