@@ -162,6 +162,6 @@ pub struct TargetStatus {
     pub leases: Vec<(Holder, f64, Duration)>,
     /// The value that the device has taken; none while it controls itself.
     pub applied: Option<f64>,
-    /// Why nobody's set-point applies, if somebody holds one.
+    /// Why no set-point applies although one is held.
     pub blocked: Option<String>,
 }

@@ -2,8 +2,8 @@
 //!
 //! A state machine without I/O and without a clock. [`ControlRoom::handle`] takes an [`Input`] at a monotonic time and returns
 //! [`Output`]s: register writes, one per device at a time, and outcomes of proposals. Equal inputs give equal outputs, as long
-//! as safety gives equal answers. Rights are checked before a proposal gets here, and writes are sent and read back by whoever
-//! performs the outputs.
+//! as safety gives equal answers. Rights are checked before a proposal gets here, and the caller that
+//! performs the outputs sends the writes and reads them back.
 
 #![cfg_attr(
     test,

@@ -42,9 +42,9 @@ pub struct Contact {
 pub struct ControlledDevice {
     /// Its points and what sets its power.
     pub profile: Arc<Profile>,
-    /// The most that it may be told to charge with, in kW; none for as much as its profile allows.
+    /// Highest charging power of a set-point, in kW; none for as much as its profile allows.
     pub max_charge_kw: Option<f64>,
-    /// The most that it may be told to discharge with, in kW.
+    /// Highest discharging power of a set-point, in kW.
     pub max_discharge_kw: Option<f64>,
     /// The limit of charging that applies while nobody who sets one can be heard, in kW.
     pub charge_limit_fallback_kw: Option<f64>,

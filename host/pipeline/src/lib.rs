@@ -194,7 +194,7 @@ impl Pipeline {
             PipelineInput::Device(DeviceReport::Missing(missing)) => (self.sinks.missing)(missing),
             PipelineInput::Reconfigured(new) => self.reconfigure(*new),
             PipelineInput::ResetTrips(TripReset { device, answer }) => {
-                // Whoever asked may have left; the event and the log have the result.
+                // The requester may be gone; the event and the log have the result.
                 let _ = answer.send(self.reset_trips(device.as_deref()));
             }
             PipelineInput::Device(DeviceReport::Discovered(at, device, profile)) => {

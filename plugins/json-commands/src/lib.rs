@@ -129,8 +129,8 @@ impl JsonCommands {
         }
     }
 
-    /// What the references of this feed begin with where events have to be told from those of other feeds: when its first command
-    /// arrived. Nothing if nobody reads them.
+    /// The first part of this feed's references, which distinguishes its events from those of other feeds: when its first
+    /// command arrived. Empty if no outcomes are published.
     fn nonce(&self, message: &Inbound) -> Result<String, Failure> {
         if self.config.outcome_topic_of("", "").is_none() {
             return Ok(String::new());

@@ -237,7 +237,7 @@ fn a_write_that_the_device_does_not_take_has_failed() {
             let reason = bus.writer.write("box", "slow", 80.0).await.unwrap_err();
             assert_eq!(reason, format!("slow is not set to 80 %: acknowledged, but {expected} after 30s"));
         }
-        // Whoever knows what it had is told that it has not changed.
+        // A caller that gives the earlier value gets the answer that it has not changed.
         bus.server.registers().on_write(1, Table::Holding, 16, Some(WriteEffect::Ignored));
         let known = WriteOptions { before: Some(12_345.0), ..WriteOptions::default() };
         let reason = bus.writer.write_with("box", "slow", 80.0, known).await.unwrap_err();

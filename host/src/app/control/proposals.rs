@@ -119,7 +119,7 @@ impl Control {
             let mut proposals = self.shared.proposals.borrow_mut();
             let Some(open) = proposals.open.get_mut(&id) else { return };
             if let Some(answer) = open.answer.take() {
-                // Whoever asked may have left; the event has the outcome.
+                // The requester may be gone; the event has the outcome.
                 let _ = answer.send(outcome.clone());
             }
             let step = WriteStep { proposed: Some(open.event), outcome: Some(outcome.clone()), ..open.made.clone() };

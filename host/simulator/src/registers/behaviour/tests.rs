@@ -80,7 +80,7 @@ async fn a_timer_that_is_not_renewed_releases_the_device() {
     advance(SECOND * 4).await;
     assert_eq!(words(&registers, 10, 3), [0, 0, 0]);
     let reverted: Vec<_> = registers.write_log().into_iter().filter(|record| record.origin == Origin::Timer).collect();
-    assert_eq!((reverted.len(), reverted[0].at - start), (2, SECOND * 69), "it ends at its time, whoever looks when");
+    assert_eq!((reverted.len(), reverted[0].at - start), (2, SECOND * 69), "it ends at its time, whenever it is read");
     // 0 is no timer.
     write(&registers, 13, &[0]).unwrap();
     write(&registers, 10, &[1]).unwrap();
